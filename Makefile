@@ -1,0 +1,62 @@
+# Every goal is one command of a newcomer's day; what it does in detail stands in scripts/.
+# `make` alone lists them. ARGS hands further words on: make test ARGS='a1_ --nocapture'.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+# The goals share target/ and .local/, so `make -j` must not run two of them at once.
+.NOTPARALLEL:
+.PHONY: help demo up down status logs test check check-fmt check-clippy check-doc check-scripts fmt clean-data
+
+ARGS ?=
+
+help: ## list the goals
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## install, build, start everything, play a campaign, print the verdict
+	scripts/stack install
+	cargo build --release --locked --workspace --bins
+	scripts/stack up servers
+	scripts/stack restart services
+	eval "$$(scripts/stack env)"; target/release/coupon-demo $(ARGS)
+
+up: ## install, build, start servers and services
+	scripts/stack install
+	cargo build --release --locked --workspace --bins
+	scripts/stack up
+
+down: ## stop what was started
+	scripts/stack down
+
+status: ## what runs, where, and where its log lies
+	@scripts/stack status
+
+logs: ## the end of every log; FOLLOW=1 keeps following, NAME=kafka shows one
+	@FOLLOW=$(FOLLOW) scripts/stack logs $(NAME)
+
+test: ## run all tests on real servers, then stop these again
+	scripts/test $(ARGS)
+
+check: check-fmt check-clippy check-doc check-scripts ## format, lints and documentation, warnings denied
+
+check-fmt:
+	cargo fmt --all --check
+
+check-clippy:
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+check-doc:
+	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked
+
+check-scripts:
+	@if command -v shellcheck >/dev/null; then \
+	  shellcheck -x scripts/stack scripts/test .ci/run scripts/lib/*.sh; \
+	else \
+	  echo 'shellcheck is not installed: the scripts are not checked'; \
+	fi
+
+fmt: ## format the code
+	cargo fmt --all
+
+clean-data: ## stop, then delete all data and logs of the local stack
+	scripts/stack reset
