@@ -1,0 +1,28 @@
+#!lua
+-- Lays down the data of a coupon for one epoch, with the gate closed, before its marks are copied from PostgreSQL.
+--
+-- KEYS  1 meta   2 issued   3 outbox
+-- ARGV  1 epoch   2 total   3 version of the total   4 opens_at ms   5 closes_at ms (0 = never)   6 seq to go on from
+-- Reply {'FILLING'}    the marks of this epoch may be copied (also when an earlier fill broke off)
+--       {'FILLED'}     this epoch was filled before; nothing was changed
+--       {'LEFTOVER'}   marks or promises without meta: part of the data was lost, so this is no fresh coupon
+--       {'OTHER', epoch}   data of another epoch is here
+-- After FILLING: meta is complete, status FILLING accepts nothing.
+for i = 1, 6 do
+    if not tonumber(ARGV[i]) then
+        return redis.error_reply('ERR begin_fill: ARGV 1 to 6 are numbers')
+    end
+end
+local meta = redis.call('HMGET', KEYS[1], 'status', 'epoch')
+if meta[2] and meta[2] ~= ARGV[1] then
+    return {'OTHER', tonumber(meta[2])}
+end
+if meta[1] and meta[1] ~= 'FILLING' then
+    return {'FILLED'}
+end
+if not meta[1] and redis.call('EXISTS', KEYS[1], KEYS[2], KEYS[3]) > 0 then
+    return {'LEFTOVER'}
+end
+redis.call('HSET', KEYS[1], 'status', 'FILLING', 'epoch', ARGV[1], 'total', ARGV[2], 'total_version', ARGV[3],
+    'opens_at', ARGV[4], 'closes_at', ARGV[5], 'seq', ARGV[6])
+return {'FILLING'}

@@ -1,0 +1,70 @@
+#!lua
+-- Reserves one coupon for one member, or says why not; a repeat with the same request id changes nothing.
+--
+-- KEYS  1 meta   2 issued   3 outbox
+-- ARGV  1 request id   2 member id   3 epoch and 4 seq this caller has seen (0 0 = none yet)   5 cap of the outbox
+-- Reply {'RESERVED', request id, epoch, seq, reserved_at ms, pending}   this request holds the coupon
+--       {'ALREADY',  request id, epoch, seq, reserved_at ms, pending}   an earlier request of this member holds it
+--                    pending 1: still in the outbox, 0: Kafka has acknowledged it (reserved_at is then 0)
+--       {'SOLD_OUT'}   {'NOT_OPEN', ms until it opens}   {'CLOSED'}
+--       {'MISSING'}       no data of this coupon; never to be read as "nothing sold yet"
+--       {'FILLING'}       being filled from PostgreSQL
+--       {'SUSPECT'}       this Redis has lost data; only a rebuild ends it
+--       {'OUTBOX_FULL'}   Kafka is away for too long
+-- After RESERVED: issued[member] = request id, the outbox holds the promise to publish, seq is one higher.
+-- Everything is read and checked before the first write, because Redis does not roll a failed script back.
+local seen_epoch, seen_seq, cap = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+if not (seen_epoch and seen_seq and cap) then
+    return redis.error_reply('ERR reserve: ARGV 3, 4 and 5 are numbers')
+end
+
+local meta = redis.call('HMGET', KEYS[1], 'status', 'opens_at', 'closes_at', 'total', 'epoch', 'seq')
+local status, opens_at, closes_at = meta[1], tonumber(meta[2]), tonumber(meta[3])
+local total, epoch, seq = tonumber(meta[4]), tonumber(meta[5]), tonumber(meta[6])
+if not (status and opens_at and closes_at and total and epoch and seq) then
+    return {'MISSING'}
+end
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local holder = redis.call('HGET', KEYS[2], ARGV[2])
+local issued = redis.call('HLEN', KEYS[2])
+local waiting = redis.call('ZCARD', KEYS[3])
+
+if status == 'SUSPECT' or status == 'FILLING' then
+    return {status}
+end
+if status ~= 'OPEN' then
+    return {'CLOSED'}
+end
+if now < opens_at then
+    return {'NOT_OPEN', opens_at - now}
+end
+if closes_at > 0 and now >= closes_at then
+    return {'CLOSED'}
+end
+-- Sequences are compared within an epoch only: a rebuild may begin its epoch below a sequence that was never
+-- acknowledged.
+if epoch < seen_epoch or (epoch == seen_epoch and seq < seen_seq) then
+    redis.call('HSET', KEYS[1], 'status', 'SUSPECT')
+    return {'SUSPECT'}
+end
+
+if holder then
+    local reserved_at = redis.call('ZSCORE', KEYS[3], holder .. '|' .. meta[5] .. '|' .. ARGV[2])
+    local word = 'ALREADY'
+    if holder == ARGV[1] then
+        word = 'RESERVED'
+    end
+    return {word, holder, epoch, seq, tonumber(reserved_at or 0), reserved_at and 1 or 0}
+end
+if issued >= total then
+    return {'SOLD_OUT'}
+end
+if waiting >= cap then
+    return {'OUTBOX_FULL'}
+end
+
+seq = redis.call('HINCRBY', KEYS[1], 'seq', 1)
+redis.call('ZADD', KEYS[3], now, ARGV[1] .. '|' .. meta[5] .. '|' .. ARGV[2])
+redis.call('HSET', KEYS[2], ARGV[2], ARGV[1])
+return {'RESERVED', ARGV[1], epoch, seq, now, 1}

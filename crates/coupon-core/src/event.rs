@@ -1,0 +1,196 @@
+//! `coupon-issued`: the one event of the pipeline, and how it is read when anybody may have written it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    failure::{Class, Classified},
+    ids::{CouponCode, MemberId, RequestId},
+};
+
+/// The format this build writes, and the newest it understands.
+pub const VERSION: u64 = 1;
+
+/// Largest value that is looked at, in bytes. An event takes about 250; more is not one.
+pub const MAX_BYTES: usize = 64 * 1024;
+
+/// Latest reservation time that is believed, in ms since 1970 (year 9999); later ones do not fit a timestamp.
+const MAX_RESERVED_AT_MS: i64 = 253_402_300_799_000;
+
+/// A coupon was reserved for a member and is now to be written down.
+///
+/// Fields are only ever added. Kafka key: the member id.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CouponIssued {
+    /// Format of the event, see [`VERSION`].
+    pub version: u64,
+    /// The reservation.
+    pub request_id: RequestId,
+    /// The campaign.
+    pub coupon_code: CouponCode,
+    /// Whose coupon it is.
+    pub member_id: MemberId,
+    /// When Redis reserved it, in ms since 1970-01-01 UTC by the clock of Redis.
+    pub reserved_at: i64,
+    /// Generation of the Redis data it was reserved in.
+    pub epoch: i64,
+    /// Sequence of the coupon at the reservation, or later when the relay published it.
+    pub seq: i64,
+}
+
+/// Why bytes are not an event this build can act on.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// A tombstone.
+    #[error("the record has no value")]
+    Empty,
+    /// Larger than [`MAX_BYTES`].
+    #[error("the value has {0} bytes, an event at most {MAX_BYTES}")]
+    Oversized(usize),
+    /// Not JSON, or not these fields.
+    #[error("the value is no coupon-issued event")]
+    Json(#[source] serde_json::Error),
+    /// A field holds what no issuer-api writes.
+    #[error("{0} is out of range")]
+    OutOfRange(&'static str),
+    /// Written by a newer build: to be held until this one is upgraded, not thrown away.
+    #[error("the event has version {0}, this build reads up to {VERSION}")]
+    Newer(u64),
+}
+
+impl CouponIssued {
+    /// The event as it goes to Kafka.
+    pub fn encode(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("a struct of texts and integers always serialises")
+    }
+
+    /// Reads an event of any version up to `supported` (a caller's [`VERSION`]).
+    ///
+    /// The version is read before anything else, so that a newer event with fields unknown here is
+    /// [`DecodeError::Newer`] and not malformed.
+    pub fn decode(value: Option<&[u8]>, supported: u64) -> Result<Self, DecodeError> {
+        #[derive(Deserialize)]
+        struct Versioned {
+            version: u64,
+        }
+        let bytes = value.ok_or(DecodeError::Empty)?;
+        if bytes.len() > MAX_BYTES {
+            return Err(DecodeError::Oversized(bytes.len()));
+        }
+        let Versioned { version } = serde_json::from_slice(bytes).map_err(DecodeError::Json)?;
+        if version > supported {
+            return Err(DecodeError::Newer(version));
+        }
+        let event: Self = serde_json::from_slice(bytes).map_err(DecodeError::Json)?;
+        event.check()?;
+        Ok(event)
+    }
+
+    fn check(&self) -> Result<(), DecodeError> {
+        let checks = [
+            ("version", self.version >= 1),
+            ("reserved_at", (1..=MAX_RESERVED_AT_MS).contains(&self.reserved_at)),
+            ("epoch", self.epoch >= 1),
+            ("seq", self.seq >= 1),
+        ];
+        match checks.into_iter().find(|(_, holds)| !holds) {
+            Some((field, _)) => Err(DecodeError::OutOfRange(field)),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Classified for DecodeError {
+    fn class(&self) -> Class {
+        Class::Malformed
+    }
+
+    fn code(&self) -> String {
+        match self {
+            Self::Newer(_) => "NEWER_VERSION",
+            _ => "UNDECODABLE",
+        }
+        .to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn event() -> CouponIssued {
+        CouponIssued {
+            version: VERSION,
+            request_id: "018f3f5e-7b1a-7000-8000-000000000001".parse().unwrap(),
+            coupon_code: "SPRING".parse().unwrap(),
+            member_id: "10".parse().unwrap(),
+            reserved_at: 1_760_000_000_000,
+            epoch: 1,
+            seq: 7,
+        }
+    }
+
+    fn with(field: &str, value: serde_json::Value) -> Vec<u8> {
+        let mut json = serde_json::to_value(event()).unwrap();
+        json[field] = value;
+        serde_json::to_vec(&json).unwrap()
+    }
+
+    fn decode(bytes: &[u8]) -> Result<CouponIssued, DecodeError> {
+        CouponIssued::decode(Some(bytes), VERSION)
+    }
+
+    #[test]
+    fn what_is_encoded_is_decoded_and_unknown_fields_are_no_error() {
+        assert_eq!(decode(&event().encode()).unwrap(), event());
+        assert_eq!(decode(&with("added_later", serde_json::json!({"x": [1]}))).unwrap(), event());
+    }
+
+    #[test]
+    fn a_newer_version_is_told_from_a_malformed_event_whatever_else_it_holds() {
+        assert!(matches!(decode(br#"{"version":2,"all":"new"}"#), Err(DecodeError::Newer(2))));
+        let newer = with("version", serde_json::json!(2));
+        assert!(CouponIssued::decode(Some(&newer), 2).is_ok(), "an upgraded build reads it");
+    }
+
+    #[test]
+    fn what_no_issuer_api_writes_is_malformed() {
+        let deep = "[".repeat(100_000);
+        for bytes in [
+            &b""[..],
+            b"null",
+            b"{}",
+            b"\xff\xfe",
+            deep.as_bytes(),
+            br#"{"version":-1}"#,
+            br#"{"version":1,"version":1}"#,
+        ] {
+            assert!(matches!(decode(bytes), Err(DecodeError::Json(_) | DecodeError::Oversized(_))), "{bytes:?}");
+        }
+        for (field, value) in [
+            ("version", serde_json::json!(0)),
+            ("epoch", serde_json::json!(0)),
+            ("seq", serde_json::json!(-1)),
+            ("reserved_at", serde_json::json!(i64::MAX)),
+        ] {
+            assert!(matches!(decode(&with(field, value)), Err(DecodeError::OutOfRange(name)) if name == field));
+        }
+        for (field, value) in [
+            ("member_id", serde_json::json!("a\u{0}")),
+            ("coupon_code", serde_json::json!("a}b")),
+            ("epoch", serde_json::json!(1.5e300)),
+        ] {
+            assert!(matches!(decode(&with(field, value)), Err(DecodeError::Json(_))), "{field}");
+        }
+        assert!(matches!(CouponIssued::decode(None, VERSION), Err(DecodeError::Empty)));
+        assert!(matches!(decode(&vec![b' '; 1 << 20]), Err(DecodeError::Oversized(_))));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_decoder_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = decode(&bytes);
+        }
+    }
+}

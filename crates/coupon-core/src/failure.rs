@@ -1,0 +1,135 @@
+//! What a failure means for the record it happened to. Judged once, where the driver is; acted on elsewhere.
+
+use std::{error::Error, fmt};
+
+use crate::words::words;
+
+/// Longest error text that is kept or sent on, in bytes (16 KiB).
+pub const MAX_TEXT_BYTES: usize = 16 * 1024;
+
+words! {
+    /// The decision a failure carries.
+    pub enum Class as "error class" {
+        /// The dependency is away, stuck or read-only: no attempt is charged, nothing is dead-lettered.
+        Unavailable = "UNAVAILABLE",
+        /// The dependency works and others are in the way: worth another try, never a verdict.
+        Contended = "CONTENDED",
+        /// Anything not known better, a panic included: an attempt, then the dead letter topic.
+        Unknown = "UNKNOWN",
+        /// Will fail the same way for ever: the dead letter topic at once.
+        Permanent = "PERMANENT",
+        /// The record itself cannot be read: the dead letter topic at once, never compensated by a machine.
+        Malformed = "MALFORMED",
+        /// This process stops or lost the partition: no failure, the record stays outstanding.
+        Interrupted = "INTERRUPTED",
+    }
+}
+
+/// An error that knows what it means. Implemented beside each driver.
+pub trait Classified: Error {
+    /// What follows from it.
+    fn class(&self) -> Class;
+    /// Short stable code: an SQLSTATE, or a word in capitals of our own.
+    fn code(&self) -> String;
+}
+
+/// A failure as it travels with a record: judged, and cut down to texts so that it can be kept and sent on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What follows from it.
+    pub class: Class,
+    /// See [`Classified::code`].
+    pub code: String,
+    /// The outermost error in words, at most [`MAX_TEXT_BYTES`].
+    pub message: String,
+    /// The errors below it, outermost first, one a line, at most [`MAX_TEXT_BYTES`] together.
+    pub chain: String,
+}
+
+impl Failure {
+    /// A failure of our own making, with no other error below it.
+    pub fn new(class: Class, code: &str, message: &str) -> Self {
+        Self { class, code: code.to_owned(), message: cut(message), chain: String::new() }
+    }
+
+    /// What alarms and budgets are counted by: class, code and message, without what differs from record to record.
+    ///
+    /// Digits and quoted parts are replaced, so that `member "10"` and `member "11"` are one cause.
+    pub fn cause(&self) -> String {
+        let mut text = String::with_capacity(self.message.len().min(200));
+        let mut quoted = None;
+        for c in self.message.chars() {
+            match (quoted, c) {
+                (Some(quote), c) if c == quote => quoted = None,
+                (Some(_), _) => {}
+                (None, '"' | '`') => {
+                    quoted = Some(c);
+                    text.push('…');
+                }
+                (None, c) if c.is_ascii_digit() => {
+                    if !text.ends_with('#') {
+                        text.push('#');
+                    }
+                }
+                (None, c) => text.push(c),
+            }
+            if text.len() >= 200 {
+                break;
+            }
+        }
+        format!("{} {} {text}", self.class, self.code)
+    }
+}
+
+impl<E: Classified> From<&E> for Failure {
+    fn from(error: &E) -> Self {
+        let mut chain = Vec::new();
+        let mut below = error.source();
+        while let Some(cause) = below {
+            chain.push(cause.to_string());
+            below = cause.source();
+        }
+        let mut message = error.to_string();
+        // The outermost error often only says where it happened; the first one below says what.
+        if let Some(first) = chain.first() {
+            message = format!("{message}: {first}");
+        }
+        Self { class: error.class(), code: error.code(), message: cut(&message), chain: cut(&chain.join("\n")) }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl Error for Failure {}
+
+/// The text cut at a character boundary to at most [`MAX_TEXT_BYTES`], without NUL, which PostgreSQL cannot store.
+pub fn cut(text: &str) -> String {
+    let mut kept = text[..text.floor_char_boundary(MAX_TEXT_BYTES)].replace('\0', "?");
+    kept.shrink_to_fit();
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_of_different_records_with_one_reason_have_one_cause() {
+        let of = |message| Failure::new(Class::Unknown, "P0001", message).cause();
+        assert_eq!(of("no coupon for member 10 today"), of("no coupon for member 111 today"));
+        assert_eq!(of("bad \"alice\""), of("bad \"bob\""));
+        assert_ne!(of("disk on fire"), of("disk under water"));
+    }
+
+    #[test]
+    fn texts_are_bounded_whatever_they_hold() {
+        let long = "é\0".repeat(MAX_TEXT_BYTES);
+        let kept = Failure::new(Class::Unknown, "X", &long);
+        assert!(kept.message.len() <= MAX_TEXT_BYTES && !kept.message.contains('\0'));
+        assert!(kept.cause().len() < 300);
+    }
+}

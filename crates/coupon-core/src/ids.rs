@@ -1,0 +1,184 @@
+//! The names things go by: campaigns, members, requests.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::clock::Clock;
+
+/// Public name of a campaign: 1 to 50 characters of `A-Z a-z 0-9 _ -`.
+///
+/// The alphabet keeps it safe as a path segment, as a Redis hash tag and in a log line.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct CouponCode(String);
+
+/// Who asks for a coupon: the subject of the verified token, 1 to 64 bytes of printable ASCII.
+///
+/// `Debug` shows the first two characters only, because members do not belong into logs.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct MemberId(String);
+
+/// One reservation, and everything that follows from it: a `UUIDv7`, so ids sort by the time they were made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RequestId(Uuid);
+
+/// Why a text is not a name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidId {
+    /// Not a [`CouponCode`].
+    #[error("a coupon code is 1 to 50 characters of A-Z a-z 0-9 _ -")]
+    CouponCode,
+    /// Not a [`MemberId`].
+    #[error("a member id is 1 to 64 bytes of printable ASCII")]
+    MemberId,
+    /// Not a [`RequestId`].
+    #[error("a request id is a UUID")]
+    RequestId,
+}
+
+impl CouponCode {
+    /// The code as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl MemberId {
+    /// The member as text. For stores and answers; logs take `Debug`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The member with all but its first two characters hidden.
+    pub fn masked(&self) -> String {
+        format!("{}***", &self.0[..self.0.len().min(2)])
+    }
+}
+
+impl RequestId {
+    /// Makes a new id. The one place where request ids are made.
+    pub fn make(clock: &dyn Clock) -> Self {
+        let ms = u64::try_from(clock.now().timestamp_millis()).unwrap_or(0);
+        let time = uuid::Timestamp::from_unix_time(ms / 1000, u32::try_from(ms % 1000).unwrap_or(0) * 1_000_000, 0, 0);
+        Self(Uuid::new_v7(time))
+    }
+
+    /// The id as the databases hold it.
+    pub fn as_uuid(self) -> Uuid {
+        self.0
+    }
+}
+
+impl FromStr for CouponCode {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+        if (1..=50).contains(&text.len()) && text.bytes().all(allowed) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(InvalidId::CouponCode)
+        }
+    }
+}
+
+impl FromStr for MemberId {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if (1..=64).contains(&text.len()) && text.bytes().all(|byte| (0x20..=0x7e).contains(&byte)) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(InvalidId::MemberId)
+        }
+    }
+}
+
+impl FromStr for RequestId {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Uuid::try_parse(text).map(Self).map_err(|_| InvalidId::RequestId)
+    }
+}
+
+impl From<Uuid> for RequestId {
+    fn from(uuid: Uuid) -> Self {
+        Self(uuid)
+    }
+}
+
+impl TryFrom<String> for CouponCode {
+    type Error = InvalidId;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl TryFrom<String> for MemberId {
+    type Error = InvalidId;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<CouponCode> for String {
+    fn from(code: CouponCode) -> Self {
+        code.0
+    }
+}
+
+impl From<MemberId> for String {
+    fn from(member: MemberId) -> Self {
+        member.0
+    }
+}
+
+impl fmt::Display for CouponCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for MemberId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MemberId({})", self.masked())
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.hyphenated().fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_coupon_code_is_safe_wherever_it_is_put() {
+        for good in ["A", "spring_2026-b", &"x".repeat(50)] {
+            assert!(good.parse::<CouponCode>().is_ok(), "{good}");
+        }
+        for bad in ["", "a b", "a}b", "a/b", "ü", "a\n", &"x".repeat(51)] {
+            assert_eq!(bad.parse::<CouponCode>(), Err(InvalidId::CouponCode), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_member_id_is_printable_and_never_shown_whole_by_debug() {
+        assert!("10".parse::<MemberId>().is_ok());
+        for bad in ["", "a\u{1b}[2J", "é", &"x".repeat(65)] {
+            assert_eq!(bad.parse::<MemberId>(), Err(InvalidId::MemberId), "{bad:?}");
+        }
+        let member: MemberId = "alice@example.org".parse().unwrap();
+        assert_eq!(format!("{member:?}"), "MemberId(al***)");
+    }
+}

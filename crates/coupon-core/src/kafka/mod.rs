@@ -1,0 +1,27 @@
+//! Kafka: publishing, and consuming with retries that block nobody. The only module that knows the `rdkafka` crate.
+//!
+//! The parts that decide ([`Watermark`], [`Breaker`], the lanes) hold no I/O; the engine feeds them.
+
+mod breaker;
+mod context;
+mod dead_letter;
+mod engine;
+mod error;
+mod handler;
+mod lanes;
+mod producer;
+mod record;
+mod settings;
+mod topics;
+mod watermark;
+
+pub use breaker::Breaker;
+pub use dead_letter::{DeadLetter, Origin, read_origin};
+pub use engine::{Engine, Policy};
+pub use error::PublishError;
+pub use handler::{Handler, History, Work};
+pub use producer::{Delivery, Publisher};
+pub use record::{Header, Record};
+pub use settings::{ConsumerSettings, GroupSettings, KafkaSettings, check_topic};
+pub use topics::{Broker, TopicFinding};
+pub use watermark::Watermark;

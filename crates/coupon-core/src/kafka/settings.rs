@@ -1,0 +1,143 @@
+//! How the clients are set up: what is configured, and what must not be.
+
+use rdkafka::ClientConfig;
+use serde::{Deserialize, Serialize};
+
+use crate::runtime::{Properties, SettingsError};
+
+/// The part of the `[kafka]` section that every client needs.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct KafkaSettings {
+    /// Addresses to begin with: `host:port,host:port`.
+    pub brokers: String,
+    /// Any librdkafka property, such as the security ones; they win over what is set here.
+    pub properties: Properties,
+}
+
+/// The part of the `[kafka]` section that a consumer needs.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct GroupSettings {
+    /// Consumer group.
+    pub group_id: String,
+    /// How long the group waits for a member that is gone, in ms (`session.timeout.ms`).
+    pub session_timeout_ms: u64,
+}
+
+/// The `[consumer]` section: how much may be under way.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ConsumerSettings {
+    /// Records of one partition that may be outstanding before it pauses.
+    pub window_per_partition: usize,
+    /// Records of all partitions that may be outstanding before all pause.
+    pub window_total: usize,
+}
+
+impl KafkaSettings {
+    /// Tests what the types cannot.
+    pub fn check(&self) -> Result<(), SettingsError> {
+        let address = |part: &str| {
+            part.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+        };
+        if !self.brokers.split(',').all(|part| address(part.trim())) {
+            return Err(SettingsError::invalid(
+                "kafka.brokers",
+                &self.brokers,
+                "host:port, or several with commas between",
+            ));
+        }
+        Ok(())
+    }
+
+    fn client(&self, service: &str) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.brokers).set("client.id", service);
+        config
+    }
+
+    fn with_properties(&self, mut config: ClientConfig) -> ClientConfig {
+        for (name, value) in self.properties.iter() {
+            config.set(name, value);
+        }
+        config
+    }
+
+    /// A producer whose acknowledgement means: on the disks of the in-sync replicas, once, in order.
+    pub(super) fn producer(&self, service: &str) -> ClientConfig {
+        let mut config = self.client(service);
+        config
+            .set("enable.idempotence", "true")
+            .set("acks", "all")
+            .set("compression.type", "lz4")
+            .set("linger.ms", "1")
+            // A record that had to grow by our headers must still fit; the topic has the last word.
+            .set("message.max.bytes", "2097152")
+            // Longer than a broker's restart; what has not gone through by then is the relay's.
+            .set("message.timeout.ms", "120000")
+            // The partitioner of the Java clients, so that other producers agree with us on partitions.
+            .set("partitioner", "murmur2_random");
+        self.with_properties(config)
+    }
+
+    /// A consumer that stores offsets only when told to.
+    pub(super) fn consumer(&self, service: &str, group: &GroupSettings) -> ClientConfig {
+        let mut config = self.client(service);
+        config
+            .set("group.id", &group.group_id)
+            .set("session.timeout.ms", group.session_timeout_ms.to_string())
+            .set("heartbeat.interval.ms", (group.session_timeout_ms / 4).clamp(500, 3000).to_string())
+            .set("enable.auto.commit", "true")
+            .set("auto.commit.interval.ms", "1000")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "earliest")
+            .set("enable.partition.eof", "false")
+            .set("statistics.interval.ms", "5000")
+            // The broker-driven protocol (KIP-848) stalls in librdkafka 2.12.
+            .set("partition.assignment.strategy", "cooperative-sticky");
+        self.with_properties(config)
+    }
+
+    /// A client that only asks for metadata and configurations.
+    pub(super) fn admin(&self, service: &str) -> ClientConfig {
+        self.with_properties(self.client(service))
+    }
+}
+
+impl GroupSettings {
+    /// Tests what the types cannot.
+    pub fn check(&self) -> Result<(), SettingsError> {
+        if self.group_id.is_empty() {
+            return Err(SettingsError::invalid("kafka.group_id", "", "a name"));
+        }
+        if !(1_000..=300_000).contains(&self.session_timeout_ms) {
+            return Err(SettingsError::invalid(
+                "kafka.session_timeout_ms",
+                self.session_timeout_ms,
+                "1000 to 300000 ms",
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl ConsumerSettings {
+    /// Tests what the types cannot.
+    pub fn check(&self) -> Result<(), SettingsError> {
+        for (key, value) in
+            [("consumer.window_per_partition", self.window_per_partition), ("consumer.window_total", self.window_total)]
+        {
+            if !(1..=1_000_000).contains(&value) {
+                return Err(SettingsError::invalid(key, value, "1 to 1000000 records"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Tests the name of a topic against what brokers accept.
+pub fn check_topic(key: &str, topic: &str) -> Result<(), SettingsError> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    if (1..=249).contains(&topic.len()) && topic.bytes().all(allowed) {
+        return Ok(());
+    }
+    Err(SettingsError::invalid(key, topic, "1 to 249 characters of A-Z a-z 0-9 . _ -"))
+}

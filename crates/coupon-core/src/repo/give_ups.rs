@@ -1,0 +1,215 @@
+//! Giving up on a request: one transaction that decides it, puts it on the work list and keeps the dead letter.
+
+use chrono::{DateTime, Utc};
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
+
+use super::{
+    Database, RepoError,
+    dead_letters::{self, Letter, LetterStatus, Verdict},
+};
+use crate::{clock::from_unix_ms, event::CouponIssued, failure::Failure, ids::RequestId};
+
+/// A request to be given up.
+#[derive(Clone, Debug)]
+pub struct GiveUp {
+    /// The event that could not be written.
+    pub event: CouponIssued,
+    /// Why.
+    pub failure: Failure,
+    /// The record it came in.
+    pub letter: Letter,
+    /// What is to happen to the member's mark.
+    pub remedy: Remedy,
+    /// How many may be given up.
+    pub budget: Budget,
+    /// When.
+    pub now: DateTime<Utc>,
+}
+
+/// What giving up means for the coupon's data in Redis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Remedy {
+    /// The unit goes back.
+    GiveBack,
+    /// The unit goes back, and the campaign becomes SUSPECT: Redis sold more than PostgreSQL has.
+    GiveBackAndSuspect,
+    /// The member holds a coupon by this other request: the mark goes to it, nothing is freed, nobody has to look.
+    Supersede(RequestId),
+}
+
+/// Limit on give-ups for each coupon and cause: a token bucket.
+#[derive(Clone, Copy, Debug)]
+pub struct Budget {
+    /// How many at once.
+    pub burst: f64,
+    /// How many more each second.
+    pub per_second: f64,
+}
+
+/// What became of giving up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GivenUp {
+    /// Decided COMPENSATED by this call.
+    Compensated {
+        /// Row of the work list.
+        failed_issue_id: i64,
+    },
+    /// Was decided COMPENSATED before.
+    CompensatedBefore,
+    /// Was in fact issued: nothing to give up.
+    Issued,
+    /// The budget is spent; undecided, kept as HELD.
+    Held,
+    /// PostgreSQL knows no such coupon; undecided, kept as PARKED.
+    Parked,
+}
+
+/// The decision comes before the lock on the coupon's row, as it does when a batch is issued: the other way round,
+/// issuing and giving up the same request at once would wait for each other. If either cannot be had, the
+/// transaction ends and nothing has been decided.
+const DECIDE: &str = "
+INSERT INTO coupon_issues (coupon_id, request_id, member_id, decision, epoch, seq, reserved_at, decided_at, superseded_by)
+SELECT coupon_id, $2, $3, 'COMPENSATED', $4, $5, $6, $7, $8 FROM coupons WHERE coupon_code = $1
+ON CONFLICT (coupon_id, request_id) DO NOTHING
+RETURNING coupon_id";
+
+/// Takes one from the bucket, refilled for the time gone by; no row when less than one is in it.
+const SPEND: &str = "
+INSERT INTO give_up_budgets AS budget (coupon_id, cause, tokens, refilled_at)
+SELECT $1, $2, $3 - 1, $5 WHERE $3 >= 1
+ON CONFLICT (coupon_id, cause) DO UPDATE
+SET tokens = least($3, budget.tokens + $4 * greatest(0, extract(epoch FROM $5 - budget.refilled_at)::float8)) - 1,
+    refilled_at = greatest($5, budget.refilled_at)
+WHERE least($3, budget.tokens + $4 * greatest(0, extract(epoch FROM $5 - budget.refilled_at)::float8)) >= 1
+RETURNING true";
+
+impl Database {
+    /// Gives a request up, unless it has been decided, nothing may be given up now, or its coupon is unknown; what
+    /// could not be decided is kept as HELD or PARKED.
+    ///
+    /// An error means that nothing was decided and nothing kept.
+    pub async fn give_up(&self, give_up: GiveUp) -> Result<GivenUp, RepoError> {
+        self.detached("give up a request", |pool| async move {
+            let given_up = decide(&pool, &give_up).await?;
+            let kept_as = match given_up {
+                GivenUp::Compensated { .. } => return Ok(given_up),
+                GivenUp::CompensatedBefore => LetterStatus::Duplicate,
+                GivenUp::Issued => LetterStatus::Recovered,
+                GivenUp::Held => LetterStatus::Held,
+                GivenUp::Parked => LetterStatus::Parked,
+            };
+            let alarm = matches!(given_up, GivenUp::Held | GivenUp::Parked);
+            let mut connection = pool.acquire().await?;
+            dead_letters::insert(&mut connection, &give_up.letter, &verdict(&give_up, kept_as, None, alarm)).await?;
+            Ok(given_up)
+        })
+        .await
+    }
+}
+
+async fn decide(pool: &PgPool, give_up: &GiveUp) -> Result<GivenUp, sqlx::Error> {
+    let event = &give_up.event;
+    let mut tx = pool.begin().await?;
+    let superseded_by = match give_up.remedy {
+        Remedy::Supersede(id) => Some(id.as_uuid()),
+        Remedy::GiveBack | Remedy::GiveBackAndSuspect => None,
+    };
+    let decided: Option<i64> = sqlx::query_scalar(DECIDE)
+        .bind(event.coupon_code.as_str())
+        .bind(event.request_id.as_uuid())
+        .bind(event.member_id.as_str())
+        .bind(event.epoch)
+        .bind(event.seq)
+        .bind(from_unix_ms(event.reserved_at))
+        .bind(give_up.now)
+        .bind(superseded_by)
+        .fetch_optional(&mut *tx)
+        .await?;
+    // The very lock that issuing needs: while it cannot be had, "the database refused" is not known to be true.
+    let locked: Option<i64> =
+        sqlx::query_scalar("SELECT coupon_id FROM coupons WHERE coupon_code = $1 FOR NO KEY UPDATE")
+            .bind(event.coupon_code.as_str())
+            .fetch_optional(&mut *tx)
+            .await?;
+    let Some(coupon_id) = locked else { return Ok(GivenUp::Parked) };
+    if decided.is_none() {
+        return decision_before(&mut tx, coupon_id, event.request_id.as_uuid()).await;
+    }
+    // Dropping the transaction takes the decision back.
+    if superseded_by.is_none() && !spend(&mut tx, coupon_id, give_up).await? {
+        return Ok(GivenUp::Held);
+    }
+    if give_up.remedy == Remedy::GiveBackAndSuspect {
+        sqlx::query("UPDATE coupons SET status = 'SUSPECT', updated_at = $3 WHERE coupon_id = $1 AND epoch = $2 AND status <> 'SUSPECT'")
+            .bind(coupon_id)
+            .bind(event.epoch)
+            .bind(give_up.now)
+            .execute(&mut *tx)
+            .await?;
+    }
+    let failed_issue_id = put_on_work_list(&mut tx, give_up).await?;
+    let verdict = verdict(give_up, LetterStatus::Compensated, Some(failed_issue_id), superseded_by.is_none());
+    dead_letters::insert(&mut tx, &give_up.letter, &verdict).await?;
+    tx.commit().await?;
+    Ok(GivenUp::Compensated { failed_issue_id })
+}
+
+async fn decision_before(tx: &mut PgConnection, coupon_id: i64, request_id: Uuid) -> Result<GivenUp, sqlx::Error> {
+    let decision: String =
+        sqlx::query_scalar("SELECT decision FROM coupon_issues WHERE coupon_id = $1 AND request_id = $2")
+            .bind(coupon_id)
+            .bind(request_id)
+            .fetch_one(tx)
+            .await?;
+    Ok(if decision == "ISSUED" { GivenUp::Issued } else { GivenUp::CompensatedBefore })
+}
+
+async fn spend(tx: &mut PgConnection, coupon_id: i64, give_up: &GiveUp) -> Result<bool, sqlx::Error> {
+    let spent: Option<bool> = sqlx::query_scalar(SPEND)
+        .bind(coupon_id)
+        .bind(give_up.failure.cause())
+        .bind(give_up.budget.burst)
+        .bind(give_up.budget.per_second)
+        .bind(give_up.now)
+        .fetch_optional(tx)
+        .await?;
+    Ok(spent.is_some())
+}
+
+/// PENDING; a superseded request needs nobody and is born RESOLVED.
+async fn put_on_work_list(tx: &mut PgConnection, give_up: &GiveUp) -> Result<i64, sqlx::Error> {
+    let resolution = match give_up.remedy {
+        Remedy::Supersede(id) => Some(format!("the member holds a coupon by request {id}")),
+        Remedy::GiveBack | Remedy::GiveBackAndSuspect => None,
+    };
+    sqlx::query_scalar(
+        "INSERT INTO failed_coupon_issues
+             (coupon_code, member_id, request_id, status, error_class, error_code, reason, failed_at, resolved_at, resolved_by, resolution)
+         VALUES ($1, $2, $3, CASE WHEN $8::text IS NULL THEN 'PENDING' ELSE 'RESOLVED' END, $4, $5, $6, $7,
+                 CASE WHEN $8 IS NULL THEN NULL ELSE $7 END, CASE WHEN $8 IS NULL THEN NULL ELSE 'dlq-consumer' END, $8)
+         RETURNING id",
+    )
+    .bind(give_up.event.coupon_code.as_str())
+    .bind(give_up.event.member_id.as_str())
+    .bind(give_up.event.request_id.as_uuid())
+    .bind(give_up.failure.class.as_str())
+    .bind(&give_up.failure.code)
+    .bind(&give_up.failure.message)
+    .bind(give_up.now)
+    .bind(resolution)
+    .fetch_one(tx)
+    .await
+}
+
+fn verdict(give_up: &GiveUp, status: LetterStatus, failed_issue_id: Option<i64>, alarm: bool) -> Verdict<'_> {
+    Verdict {
+        status,
+        event: Some(&give_up.event),
+        event_version: Some(give_up.event.version),
+        failure: &give_up.failure,
+        failed_issue_id,
+        alarm,
+        now: give_up.now,
+    }
+}

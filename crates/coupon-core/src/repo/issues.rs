@@ -1,0 +1,151 @@
+//! Decisions: who gets a coupon, written in batches. The table `coupon_issues` and the counter beside it.
+
+use std::collections::{HashMap, HashSet};
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::{Database, RepoError};
+use crate::{
+    event::CouponIssued,
+    ids::{CouponCode, MemberId, RequestId},
+    words::words,
+};
+
+mod insert;
+mod look_up;
+
+use insert::{Columns, insert, insert_what_fits};
+
+words! {
+    /// The word on a request, spoken once.
+    pub enum Decision as "decision" {
+        /// The member has the coupon.
+        Issued = "ISSUED",
+        /// The member does not have it; the unit goes back.
+        Compensated = "COMPENSATED",
+    }
+}
+
+/// What became of one event of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Decided ISSUED by this batch.
+    IssuedNow,
+    /// Was decided ISSUED before.
+    IssuedBefore,
+    /// Was decided COMPENSATED before.
+    CompensatedBefore,
+    /// The member holds a coupon by this other request.
+    MemberHoldsOne(RequestId),
+    /// Every coupon is issued. Redis would not have reserved it if the two agreed.
+    CapReached,
+    /// PostgreSQL knows no such coupon.
+    CouponUnknown,
+    /// Reserved in Redis data that a rebuild has replaced.
+    OldEpoch,
+    /// Reserved in Redis data that PostgreSQL has not heard of: it was restored from a backup.
+    NewerEpoch,
+    /// The request id was decided for another member: no issuer-api wrote this event.
+    OtherMember,
+    /// What it ran into is gone again: to be tried once more.
+    Undecided,
+}
+
+impl Outcome {
+    /// The textual form, for metrics and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::IssuedNow => "ISSUED_NOW",
+            Self::IssuedBefore => "ISSUED_BEFORE",
+            Self::CompensatedBefore => "COMPENSATED_BEFORE",
+            Self::MemberHoldsOne(_) => "MEMBER_HOLDS_ONE",
+            Self::CapReached => "CAP_REACHED",
+            Self::CouponUnknown => "COUPON_UNKNOWN",
+            Self::OldEpoch => "OLD_EPOCH",
+            Self::NewerEpoch => "NEWER_EPOCH",
+            Self::OtherMember => "OTHER_MEMBER",
+            Self::Undecided => "UNDECIDED",
+        }
+    }
+}
+
+/// A decision as its member may see it.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct Decided {
+    /// The word.
+    #[sqlx(try_from = "String")]
+    pub decision: Decision,
+    /// When an issued coupon expires.
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+impl Database {
+    /// Writes events of one coupon and one epoch; gives an outcome for each, in the order given.
+    ///
+    /// An error means that nothing of the batch was written.
+    pub async fn issue(
+        &self,
+        code: &CouponCode,
+        epoch: i64,
+        events: &[CouponIssued],
+    ) -> Result<Vec<Outcome>, RepoError> {
+        let batch = Columns::of(code, epoch, events);
+        let inserted = self.detached("issue a batch", |pool| insert(pool, batch.clone())).await;
+        let (inserted, cap_hit) = match inserted {
+            Err(error) if error.violates("coupons_issued_within_total") => {
+                self.detached("issue what fits", |pool| insert_what_fits(pool, batch.clone())).await?;
+                (HashSet::new(), true)
+            }
+            other => (other?, false),
+        };
+        let rest: Vec<&CouponIssued> = events.iter().filter(|event| !inserted.contains(&key(event))).collect();
+        let found = if rest.is_empty() { HashMap::new() } else { self.look_up(code, epoch, cap_hit, &rest).await? };
+        let outcome = |event| found.get(&key(event)).copied().unwrap_or(Outcome::IssuedNow);
+        Ok(events.iter().map(outcome).collect())
+    }
+
+    /// The decision on a request, if it is this member's and there is one.
+    pub async fn decision(
+        &self,
+        code: &CouponCode,
+        request_id: RequestId,
+        member: &MemberId,
+    ) -> Result<Option<Decided>, RepoError> {
+        sqlx::query_as(
+            "SELECT decision, expires_at FROM coupon_issues JOIN coupons USING (coupon_id)
+             WHERE coupon_code = $1 AND request_id = $2 AND member_id = $3",
+        )
+        .bind(code.as_str())
+        .bind(request_id.as_uuid())
+        .bind(member.as_str())
+        .fetch_optional(self.pool())
+        .await
+        .map_err(RepoError::doing("read a decision"))
+    }
+
+    /// Up to `limit` marks of ISSUED rows after `after` in the order of the request ids, for filling Redis.
+    pub async fn marks(
+        &self,
+        code: &CouponCode,
+        after: Option<RequestId>,
+        limit: i64,
+    ) -> Result<Vec<(MemberId, RequestId)>, RepoError> {
+        let rows: Vec<(String, Uuid)> = sqlx::query_as(
+            "SELECT member_id, request_id FROM coupon_issues JOIN coupons USING (coupon_id)
+             WHERE coupon_code = $1 AND decision = 'ISSUED' AND ($2::uuid IS NULL OR request_id > $2)
+             ORDER BY request_id LIMIT $3",
+        )
+        .bind(code.as_str())
+        .bind(after.map(RequestId::as_uuid))
+        .bind(limit)
+        .fetch_all(self.pool())
+        .await
+        .map_err(RepoError::doing("read marks"))?;
+        Ok(rows.into_iter().filter_map(|(member, id)| Some((member.parse().ok()?, id.into()))).collect())
+    }
+}
+
+fn key(event: &CouponIssued) -> (Uuid, String) {
+    (event.request_id.as_uuid(), event.member_id.as_str().to_owned())
+}

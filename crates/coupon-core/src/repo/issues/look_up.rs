@@ -1,0 +1,65 @@
+//! Telling what the rows of a batch ran into that were not inserted.
+
+use std::collections::HashMap;
+
+use uuid::Uuid;
+
+use super::{Database, Outcome, RepoError};
+use crate::{event::CouponIssued, ids::CouponCode};
+
+/// Tells what the rows that were not inserted ran into.
+const LOOK_UP: &str = "
+SELECT r.request_id, r.member_id, c.epoch, own.decision, own.member_id AS decided_for, holder.request_id AS held_by
+FROM UNNEST($2::uuid[], $3::text[]) AS r (request_id, member_id)
+LEFT JOIN coupons c ON c.coupon_code = $1
+LEFT JOIN coupon_issues own ON own.coupon_id = c.coupon_id AND own.request_id = r.request_id
+LEFT JOIN coupon_issues holder
+       ON holder.coupon_id = c.coupon_id AND holder.member_id = r.member_id AND holder.decision = 'ISSUED'";
+
+impl Database {
+    pub(super) async fn look_up(
+        &self,
+        code: &CouponCode,
+        epoch: i64,
+        cap_hit: bool,
+        events: &[&CouponIssued],
+    ) -> Result<HashMap<(Uuid, String), Outcome>, RepoError> {
+        let ids: Vec<Uuid> = events.iter().map(|event| event.request_id.as_uuid()).collect();
+        let members: Vec<&str> = events.iter().map(|event| event.member_id.as_str()).collect();
+        let rows: Vec<Found> = sqlx::query_as(LOOK_UP)
+            .bind(code.as_str())
+            .bind(&ids)
+            .bind(&members)
+            .fetch_all(self.pool())
+            .await
+            .map_err(RepoError::doing("look up decisions"))?;
+        Ok(rows.into_iter().map(|row| ((row.request_id, row.member_id.clone()), row.outcome(epoch, cap_hit))).collect())
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct Found {
+    request_id: Uuid,
+    member_id: String,
+    epoch: Option<i64>,
+    decision: Option<String>,
+    decided_for: Option<String>,
+    held_by: Option<Uuid>,
+}
+
+impl Found {
+    /// A decision counts before anything else; an epoch counts only where there is none.
+    fn outcome(&self, epoch: i64, cap_hit: bool) -> Outcome {
+        let Some(current) = self.epoch else { return Outcome::CouponUnknown };
+        match (self.decision.as_deref(), self.held_by) {
+            (Some(_), _) if self.decided_for.as_deref() != Some(self.member_id.as_str()) => Outcome::OtherMember,
+            (Some("COMPENSATED"), _) => Outcome::CompensatedBefore,
+            (Some(_), _) => Outcome::IssuedBefore,
+            (None, Some(holder)) => Outcome::MemberHoldsOne(holder.into()),
+            (None, None) if epoch < current => Outcome::OldEpoch,
+            (None, None) if epoch > current => Outcome::NewerEpoch,
+            (None, None) if cap_hit => Outcome::CapReached,
+            (None, None) => Outcome::Undecided,
+        }
+    }
+}

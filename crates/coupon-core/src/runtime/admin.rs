@@ -1,0 +1,156 @@
+//! The admin listener: `/livez`, `/readyz`, `/metrics`.
+
+use std::net::SocketAddr;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use axum::{Json, Router};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tokio::net::TcpListener;
+
+use super::http::{self, BindError, HttpLimits};
+use super::{Health, Shutdown};
+
+/// Bounds in seconds of every histogram whose name ends in `_seconds`, the same in each replica so
+/// that they can be added up: from a Redis round trip to the longest back-off.
+const SECONDS: [f64; 13] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// How often recorded samples are folded into the histograms; without it they pile up unscraped.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// Probes and scrapes are few and small.
+const LIMITS: HttpLimits =
+    HttpLimits { header_timeout: Duration::from_secs(5), drain: Duration::from_secs(1), max_connections: 64 };
+
+/// The bound listener. From now on connections wait for [`serve`].
+#[derive(Debug)]
+pub struct AdminListener {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl AdminListener {
+    /// Where it listens; the port is the real one even if 0 was asked for.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+/// Listens on `admin.listen` and makes the process record metrics.
+pub async fn bind(listen: SocketAddr) -> Result<AdminListener, BindError> {
+    const KEY: &str = "admin.listen";
+    let listener = http::bind(listen, KEY).await?;
+    let address = listener.local_addr().map_err(|source| BindError::Other { address: listen, key: KEY, source })?;
+    recorder();
+    Ok(AdminListener { listener, address })
+}
+
+/// Answers until `shutdown` begins. That is a stop of its own, begun after everything else has
+/// ended: see [`Service::finish`](super::Service::finish).
+pub async fn serve(admin: AdminListener, health: Health, shutdown: Shutdown) {
+    tokio::select! {
+        () = http::serve(admin.listener, router(health), LIMITS, shutdown) => {}
+        () = upkeep() => {}
+    }
+}
+
+/// The routes, for a test or another listener.
+///
+/// - `/livez`: 200 `ok` as long as the process answers; no dependency can change that, or an
+///   outage of one would restart the fleet.
+/// - `/readyz`: 200 or 503 with the [`Report`](super::Report) as JSON.
+/// - `/metrics`: the Prometheus text format.
+pub fn router(health: Health) -> Router {
+    Router::new()
+        .route("/livez", get(async || "ok"))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .with_state(health)
+}
+
+async fn readyz(State(health): State<Health>) -> impl IntoResponse {
+    let report = health.report();
+    let status = if report.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, Json(report))
+}
+
+async fn metrics() -> impl IntoResponse {
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], recorder().render())
+}
+
+async fn upkeep() {
+    let mut interval = tokio::time::interval(UPKEEP);
+    loop {
+        interval.tick().await;
+        recorder().run_upkeep();
+    }
+}
+
+/// The one recorder of the process.
+fn recorder() -> &'static PrometheusHandle {
+    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+    HANDLE.get_or_init(|| {
+        let recorder = PrometheusBuilder::new()
+            .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)
+            .expect("the list of bounds is not empty")
+            .build_recorder();
+        let handle = recorder.handle();
+        if metrics::set_global_recorder(recorder).is_err() {
+            tracing::error!("another metrics recorder is installed, /metrics stays empty");
+        }
+        handle
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::{Body, to_bytes};
+    use axum::http::Request;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    async fn ask(router: &Router, path: &str) -> (StatusCode, String) {
+        let request = Request::get(path).body(Body::empty()).expect("a request");
+        let response = router.clone().oneshot(request).await.expect("infallible");
+        let status = response.status();
+        let body = to_bytes(response.into_body(), 1 << 20).await.expect("a body");
+        (status, String::from_utf8(body.to_vec()).expect("UTF-8"))
+    }
+
+    #[tokio::test]
+    async fn readyz_follows_the_conditions_and_livez_does_not() {
+        let shutdown = Shutdown::new();
+        let health = Health::new(shutdown.clone());
+        let router = router(health.clone());
+        let kafka = health.condition("kafka");
+        let starting = r#"{"ready":false,"conditions":[{"name":"kafka","ready":false,"reason":"starting"}]}"#;
+        assert_eq!(ask(&router, "/readyz").await, (StatusCode::SERVICE_UNAVAILABLE, starting.to_owned()));
+        kafka.ready();
+        let ready = r#"{"ready":true,"conditions":[{"name":"kafka","ready":true,"reason":null}]}"#;
+        assert_eq!(ask(&router, "/readyz").await, (StatusCode::OK, ready.to_owned()));
+        kafka.unready("no broker answers");
+        assert_eq!(ask(&router, "/readyz").await.0, StatusCode::SERVICE_UNAVAILABLE);
+        kafka.ready();
+        shutdown.begin("a test");
+        let (status, body) = ask(&router, "/readyz").await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(body.contains("stopping"), "{body}");
+        assert_eq!(ask(&router, "/livez").await, (StatusCode::OK, "ok".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn metrics_are_prometheus_text_with_the_common_buckets() {
+        let admin = bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("a free port");
+        assert_ne!(admin.address().port(), 0);
+        metrics::histogram!("runtime_test_seconds").record(0.3);
+        let (status, body) = ask(&router(Health::new(Shutdown::new())), "/metrics").await;
+        assert_eq!(status, StatusCode::OK);
+        assert!(body.contains("runtime_test_seconds_bucket{le=\"0.5\"} 1"), "{body}");
+    }
+}

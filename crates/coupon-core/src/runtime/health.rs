@@ -1,0 +1,145 @@
+//! Readiness: the conditions a service waits for, each with the reason it is not met.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use serde::Serialize;
+
+use super::Shutdown;
+
+/// What `/readyz` answers from. Ready only when at least one condition is registered, all are
+/// met, and the stop has not begun; so a service that is still booting is not ready either.
+/// Register all conditions before reporting the first one ready.
+#[derive(Clone, Debug)]
+pub struct Health {
+    conditions: Arc<Mutex<Vec<Entry>>>,
+    shutdown: Shutdown,
+}
+
+#[derive(Debug)]
+struct Entry {
+    name: &'static str,
+    /// Why the condition is not met; `None` when it is.
+    missing: Option<String>,
+}
+
+impl Health {
+    /// A health without conditions, which is not ready.
+    pub fn new(shutdown: Shutdown) -> Health {
+        Health { conditions: Arc::default(), shutdown }
+    }
+
+    /// Registers a condition, unready with the reason `starting`. A name that exists already gives
+    /// the condition there is, unchanged.
+    pub fn condition(&self, name: &'static str) -> Condition {
+        let mut conditions = self.lock();
+        let index = conditions.iter().position(|entry| entry.name == name).unwrap_or_else(|| {
+            conditions.push(Entry { name, missing: Some("starting".to_owned()) });
+            conditions.len() - 1
+        });
+        Condition { health: self.clone(), index }
+    }
+
+    /// How things stand.
+    pub fn report(&self) -> Report {
+        let mut conditions: Vec<ConditionReport> = self
+            .lock()
+            .iter()
+            .map(|entry| ConditionReport {
+                name: entry.name,
+                ready: entry.missing.is_none(),
+                reason: entry.missing.clone(),
+            })
+            .collect();
+        if self.shutdown.is_stopping() {
+            let reason = Some("stopping".to_owned());
+            conditions.push(ConditionReport { name: "shutdown", ready: false, reason });
+        }
+        let ready = !conditions.is_empty() && conditions.iter().all(|condition| condition.ready);
+        Report { ready, conditions }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Entry>> {
+        self.conditions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One thing a service needs, such as `kafka`.
+#[derive(Clone, Debug)]
+pub struct Condition {
+    health: Health,
+    index: usize,
+}
+
+impl Condition {
+    /// The condition is met. A change is logged.
+    pub fn ready(&self) {
+        self.set(None);
+    }
+
+    /// The condition is not met, in words an operator understands. A change from met is logged.
+    pub fn unready(&self, reason: impl Into<String>) {
+        self.set(Some(reason.into()));
+    }
+
+    fn set(&self, missing: Option<String>) {
+        let mut conditions = self.health.lock();
+        let Some(entry) = conditions.get_mut(self.index) else {
+            return;
+        };
+        let (name, before) = (entry.name, entry.missing.is_none());
+        entry.missing.clone_from(&missing);
+        drop(conditions);
+        match missing {
+            None if !before => tracing::info!(condition = name, "{name} is ready"),
+            Some(reason) if before => {
+                tracing::warn!(condition = name, "{name} is not ready: {reason}");
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The body of `/readyz`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// Whether requests or records should be sent here.
+    pub ready: bool,
+    /// Every condition, in the order of registration.
+    pub conditions: Vec<ConditionReport>,
+}
+
+/// One condition in a [`Report`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ConditionReport {
+    /// What is needed.
+    pub name: &'static str,
+    /// Whether it is there.
+    pub ready: bool,
+    /// Why it is not.
+    pub reason: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ready_means_all_conditions_met_and_no_stop_begun() {
+        let shutdown = Shutdown::new();
+        let health = Health::new(shutdown.clone());
+        assert!(!health.report().ready, "nothing registered yet");
+        let (redis, kafka) = (health.condition("redis"), health.condition("kafka"));
+        assert_eq!(health.report().conditions[1].reason.as_deref(), Some("starting"));
+        redis.ready();
+        assert!(!health.report().ready, "kafka still starts");
+        health.condition("kafka").ready();
+        assert!(health.report().ready);
+        kafka.unready("broker 127.0.0.1:9092 refuses connections");
+        let report = health.report();
+        assert_eq!(report.conditions[1].reason.as_deref(), Some("broker 127.0.0.1:9092 refuses connections"));
+        assert!(!report.ready);
+        kafka.ready();
+        shutdown.begin("a test");
+        assert!(!health.report().ready, "stopping");
+    }
+}

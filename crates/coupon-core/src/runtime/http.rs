@@ -1,0 +1,186 @@
+//! Serving HTTP with the limits that `axum::serve` lacks: a deadline for the request head, a cap
+//! on connections, and a stop that ends.
+
+mod bind;
+#[cfg(test)]
+mod tests;
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{ConnectInfo, Request};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
+
+pub use self::bind::{BindError, bind};
+use super::Shutdown;
+
+/// How long to wait after an accept error that closing connections may cure, such as too many open
+/// files.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+/// What a listener allows.
+#[derive(Debug, Clone, Copy)]
+pub struct HttpLimits {
+    /// How long a client may take to send a complete request head, the first one counted from the
+    /// connect; also how long an HTTP/1 connection may idle between two requests.
+    pub header_timeout: Duration,
+    /// How long requests in flight may go on after the stop has begun.
+    pub drain: Duration,
+    /// Connections open at a time; more wait in the backlog of the listener.
+    pub max_connections: usize,
+}
+
+/// Serves `router` on HTTP/1.1 and HTTP/2 until `shutdown` begins; then takes no more connections,
+/// lets requests in flight end within [`HttpLimits::drain`], closes what is left, and returns.
+///
+/// A request's extensions carry `ConnectInfo<SocketAddr>`. When a client hangs up, or the drain
+/// time is over, the handler's future is dropped: what must not be torn belongs into a task.
+pub async fn serve(listener: TcpListener, router: Router, limits: HttpLimits, shutdown: Shutdown) {
+    let server = Server {
+        router,
+        builder: builder(limits.header_timeout),
+        header_timeout: limits.header_timeout,
+        shutdown: shutdown.clone(),
+        hard_stop: CancellationToken::new(),
+    };
+    let slots = Arc::new(Semaphore::new(limits.max_connections));
+    let connections = TaskTracker::new();
+    while let Some((stream, peer, slot)) = next_connection(&listener, &slots, &shutdown).await {
+        connections.spawn(server.clone().connection(stream, peer, slot));
+    }
+    drop(listener);
+    connections.close();
+    if tokio::time::timeout(limits.drain, connections.wait()).await.is_err() {
+        tracing::warn!(
+            connections = connections.len(),
+            drain_ms = u64::try_from(limits.drain.as_millis()).unwrap_or(u64::MAX),
+            "closing connections whose requests did not end in time"
+        );
+        server.hard_stop.cancel();
+        connections.wait().await;
+    }
+}
+
+/// The next connection with its slot; `None` when the stop has begun.
+async fn next_connection(
+    listener: &TcpListener,
+    slots: &Arc<Semaphore>,
+    shutdown: &Shutdown,
+) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    let next = async {
+        if slots.available_permits() == 0 {
+            tracing::warn!("the cap on connections is reached, more wait");
+        }
+        let slot = Arc::clone(slots).acquire_owned().await.ok()?;
+        loop {
+            match listener.accept().await {
+                Ok((stream, peer)) => return Some((stream, peer, slot)),
+                Err(error) if is_of_one_connection(&error) => {}
+                Err(error) => {
+                    tracing::error!(%error, "connections cannot be accepted, trying again in 1 s");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        () = shutdown.stopping() => None,
+        connection = next => connection,
+    }
+}
+
+/// Whether only the connection about to be accepted is lost, not the listener in trouble.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionRefused
+    )
+}
+
+fn builder(header_timeout: Duration) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(header_timeout)
+        // Of the 400 KiB that hyper grants each connection, no honest request head needs more.
+        .max_buf_size(64 * 1024);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(Duration::from_secs(20))
+        .keep_alive_timeout(Duration::from_secs(20));
+    builder
+}
+
+#[derive(Clone)]
+struct Server {
+    router: Router,
+    builder: auto::Builder<TokioExecutor>,
+    header_timeout: Duration,
+    shutdown: Shutdown,
+    hard_stop: CancellationToken,
+}
+
+impl Server {
+    async fn connection(self, stream: TcpStream, peer: SocketAddr, slot: OwnedSemaphorePermit) {
+        // Answers are small and written at once; waiting to fill a packet only delays them.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, %peer, "TCP_NODELAY cannot be set");
+        }
+        let asked = Arc::new(AtomicBool::new(false));
+        let service = service_fn({
+            let (asked, router) = (Arc::clone(&asked), self.router);
+            move |request: Request<Incoming>| {
+                asked.store(true, Ordering::Relaxed);
+                let mut request = request.map(axum::body::Body::new);
+                request.extensions_mut().insert(ConnectInfo(peer));
+                let router = router.clone();
+                async move { Ok::<_, Infallible>(router.oneshot(request).await.unwrap_or_else(|never| match never {})) }
+            }
+        });
+        let mut connection = pin!(self.builder.serve_connection(TokioIo::new(stream), service));
+        let mut first_head = pin!(tokio::time::sleep(self.header_timeout));
+        let (mut waiting, mut stopping) = (true, false);
+        loop {
+            tokio::select! {
+                ended = connection.as_mut() => {
+                    if let Err(error) = ended {
+                        tracing::debug!(%error, %peer, "a connection ended early");
+                    }
+                    break;
+                }
+                // hyper's own timeout begins only after the bytes that tell HTTP/1 from HTTP/2, and
+                // HTTP/2 has none: a client that stays silent would keep its slot for ever.
+                () = first_head.as_mut(), if waiting => {
+                    if !asked.load(Ordering::Relaxed) {
+                        tracing::debug!(%peer, "no request within the time for its head");
+                        break;
+                    }
+                    waiting = false;
+                }
+                () = self.shutdown.stopping(), if !stopping => {
+                    connection.as_mut().graceful_shutdown();
+                    stopping = true;
+                }
+                () = self.hard_stop.cancelled() => break,
+            }
+        }
+        drop(slot);
+    }
+}

@@ -1,0 +1,135 @@
+use std::time::Instant;
+
+use axum::routing::get;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+use super::*;
+
+const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+const SLOW: &[u8] = b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n";
+
+struct Running {
+    address: SocketAddr,
+    shutdown: Shutdown,
+    started: Arc<Notify>,
+    release: Arc<Notify>,
+    served: JoinHandle<()>,
+}
+
+async fn start(header_timeout: u64, drain: u64, max_connections: usize) -> Running {
+    let listener = bind(SocketAddr::from(([127, 0, 0, 1], 0)), "http.listen").await.expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    let (started, release, shutdown) = (Arc::new(Notify::new()), Arc::new(Notify::new()), Shutdown::new());
+    let slow = {
+        let (started, release) = (Arc::clone(&started), Arc::clone(&release));
+        move || async move {
+            started.notify_one();
+            release.notified().await;
+            "slow"
+        }
+    };
+    let router = Router::new().route("/", get(|| async { "quick" })).route("/slow", get(slow));
+    let limits = HttpLimits {
+        header_timeout: Duration::from_millis(header_timeout),
+        drain: Duration::from_millis(drain),
+        max_connections,
+    };
+    let served = tokio::spawn(serve(listener, router, limits, shutdown.clone()));
+    Running { address, shutdown, started, release, served }
+}
+
+impl Running {
+    async fn send(&self, bytes: &[u8]) -> TcpStream {
+        let mut stream = TcpStream::connect(self.address).await.expect("it listens");
+        stream.write_all(bytes).await.expect("it reads");
+        stream
+    }
+
+    async fn end(self) {
+        within(self.served).await.expect("serve does not panic");
+    }
+}
+
+async fn within<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(Duration::from_secs(10), future).await.expect("it happens within 10 s")
+}
+
+/// All that comes until the other side closes.
+async fn rest(mut stream: TcpStream) -> String {
+    let mut bytes = Vec::new();
+    // A reset is an end as well.
+    drop(within(stream.read_to_end(&mut bytes)).await);
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_finish_its_head_is_cut_off() {
+    let running = start(300, 1000, 10).await;
+    for head in [&b""[..], b"PRI * HT", b"GET / HTTP/1.1\r\nhost: x\r\nx-slow: ", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+        let begun = Instant::now();
+        let answer = rest(running.send(head).await).await;
+        assert!(!answer.contains("200 OK"), "{answer}");
+        assert!(begun.elapsed() >= Duration::from_millis(250), "not before its time");
+        assert!(begun.elapsed() < Duration::from_secs(5), "cut off soon after");
+    }
+    // Between two requests as well.
+    let answer = rest(running.send(REQUEST).await).await;
+    assert!(answer.ends_with("quick"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_slow_handler_is_not_a_slow_head() {
+    let running = start(200, 1000, 10).await;
+    let stream = running.send(SLOW).await;
+    within(running.started.notified()).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    running.release.notify_one();
+    let answer = rest(stream).await;
+    assert!(answer.contains("200 OK") && answer.ends_with("slow"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_stop_lets_requests_in_flight_end_and_takes_no_new_ones() {
+    let running = start(5000, 5000, 10).await;
+    let idle = running.send(b"").await;
+    let stream = running.send(SLOW).await;
+    within(running.started.notified()).await;
+    running.shutdown.begin("a test");
+    assert_eq!(rest(idle).await, "", "an idle connection is closed at once");
+    assert!(TcpStream::connect(running.address).await.is_err(), "nobody listens any more");
+    assert!(!running.served.is_finished(), "a request is still in flight");
+    running.release.notify_one();
+    let answer = rest(stream).await;
+    assert!(answer.contains("200 OK") && answer.ends_with("slow"), "{answer}");
+    running.end().await;
+}
+
+#[tokio::test]
+async fn a_request_that_does_not_end_is_cut_when_the_drain_time_is_over() {
+    let running = start(5000, 200, 10).await;
+    let stream = running.send(SLOW).await;
+    within(running.started.notified()).await;
+    let begun = Instant::now();
+    running.shutdown.begin("a test");
+    assert_eq!(rest(stream).await, "");
+    assert!(begun.elapsed() >= Duration::from_millis(200));
+    running.end().await;
+}
+
+#[tokio::test]
+async fn a_connection_above_the_cap_waits_for_a_free_slot() {
+    let running = start(5000, 1000, 1).await;
+    let first = running.send(SLOW).await;
+    within(running.started.notified()).await;
+    let mut second = running.send(REQUEST).await;
+    let mut byte = [0];
+    let early = tokio::time::timeout(Duration::from_millis(300), second.read(&mut byte)).await;
+    assert!(early.is_err(), "answered although the cap is reached");
+    running.release.notify_one();
+    drop(first);
+    within(second.read_exact(&mut byte)).await.expect("answered after the first has gone");
+    running.shutdown.begin("a test");
+    running.end().await;
+}

@@ -1,0 +1,38 @@
+//! The life of a service: settings, logs, stopping, readiness, listeners.
+//!
+//! The boot order is the same for the three binaries and is written down once, here:
+//!
+//! 1. [`load`] merges and checks the settings; a wrong one ends the process with code 2 before
+//!    anything is opened.
+//! 2. [`Service::start`] turns logging on ([`telemetry`]), listens for signals ([`Shutdown`]) and
+//!    opens the admin listener ([`admin`]), so that `/livez` answers while the rest still connects
+//!    and `/readyz` says what it waits for ([`Health`]).
+//! 3. The binary connects its dependencies, reports each through a [`Condition`], and works until
+//!    [`Shutdown::stopping`] returns.
+//! 4. It drains, and [`Service::finish`] stops the admin listener last, so that a stop in progress
+//!    can be watched.
+//!
+//! [`block_on`] holds it all: one tokio runtime, one line for an error, one exit code.
+//!
+//! This module knows no coupon, and neither Redis, SQL nor Kafka. What a dependency is
+//! called and when it is ready is told to it by the binary.
+
+pub mod admin;
+mod boot;
+pub mod doctor;
+mod health;
+pub mod http;
+mod settings;
+mod shutdown;
+pub mod telemetry;
+mod text;
+
+pub use boot::{Service, block_on};
+pub use health::{Condition, ConditionReport, Health, Report};
+pub use http::{BindError, HttpLimits};
+pub use settings::{
+    AdminSettings, LogFormat, LogSettings, Origin, Properties, Secret, SecretUrl, Settings, SettingsArgs,
+    SettingsError, ShutdownSettings, check_defaults, load, print_effective, process_environment,
+};
+pub use shutdown::Shutdown;
+pub use text::{Chain, Escaped, chain};

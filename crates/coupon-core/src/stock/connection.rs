@@ -1,0 +1,134 @@
+//! The connection to Redis, bounded in time.
+
+use std::{sync::Arc, time::Duration};
+
+use redis::{
+    Client, Cmd, FromRedisValue, Pipeline, RedisError, ScriptInvocation, Value,
+    aio::{ConnectionManager, ConnectionManagerConfig},
+};
+use serde::{Deserialize, Serialize};
+
+use super::{Seen, StockError};
+use crate::runtime::{SecretUrl, SettingsError};
+
+/// A script of `lua/`, compiled into the binary and known to Redis by its hash.
+macro_rules! script {
+    ($name:ident, $file:literal) => {
+        static $name: std::sync::LazyLock<redis::Script> =
+            std::sync::LazyLock::new(|| redis::Script::new(include_str!(concat!("../../lua/", $file))));
+    };
+}
+pub(super) use script;
+
+/// The `[redis]` section.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RedisSettings {
+    /// Where Redis is: `redis://[user:password@]host:port/db`.
+    pub url: SecretUrl,
+    /// How long an answer is waited for, in ms. After that the outcome of the call is unknown.
+    pub response_timeout_ms: u64,
+    /// How long a connection may take to be made, in ms.
+    pub connect_timeout_ms: u64,
+}
+
+/// The stock of all coupons, behind one multiplexed connection that mends itself.
+#[derive(Clone)]
+pub struct Stock {
+    connection: ConnectionManager,
+    bound: Duration,
+    pub(super) seen: Arc<Seen>,
+}
+
+/// Something about the Redis server that an operator should know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ServerFinding {
+    /// Keys may be evicted: reservations would vanish. Nothing may run against this server.
+    Evicts(String),
+    /// The append-only file is off: a restart of Redis loses what was reserved.
+    NotAppendOnly,
+}
+
+impl RedisSettings {
+    /// Tests what the types cannot: the form of the URL and the bounds of the times.
+    pub fn check(&self) -> Result<(), SettingsError> {
+        if Client::open(self.url.expose()).is_err() {
+            let allowed = "a URL of the form redis://[user:password@]host:port/db";
+            return Err(SettingsError::invalid("redis.url", &self.url, allowed));
+        }
+        for (key, value) in [
+            ("redis.response_timeout_ms", self.response_timeout_ms),
+            ("redis.connect_timeout_ms", self.connect_timeout_ms),
+        ] {
+            if !(10..=60_000).contains(&value) {
+                return Err(SettingsError::invalid(key, value, "10 to 60000 ms"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Stock {
+    /// Prepares the connection; it is made when first needed and made again whenever it breaks.
+    pub fn new(settings: &RedisSettings) -> Result<Self, StockError> {
+        let response = Duration::from_millis(settings.response_timeout_ms);
+        let connect = Duration::from_millis(settings.connect_timeout_ms);
+        let config = ConnectionManagerConfig::new()
+            .set_response_timeout(Some(response))
+            .set_connection_timeout(Some(connect))
+            // Callers wait for the reconnection in progress, so it must fail fast; the next call begins a new one.
+            .set_number_of_retries(1)
+            .set_min_delay(Duration::from_millis(50))
+            .set_max_delay(Duration::from_millis(200));
+        let client = Client::open(settings.url.expose())?;
+        let connection = ConnectionManager::new_lazy_with_config(client, config)?;
+        Ok(Self { connection, bound: response + connect, seen: Arc::default() })
+    }
+
+    /// Whether Redis answers.
+    pub async fn ping(&self) -> Result<(), StockError> {
+        self.query::<String>(&redis::cmd("PING")).await.map(|_| ())
+    }
+
+    /// What is wrong with how the server is set up, from `INFO` (managed services forbid `CONFIG GET`).
+    pub async fn server_findings(&self) -> Result<Vec<ServerFinding>, StockError> {
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("INFO").arg("memory").cmd("INFO").arg("persistence");
+        let (memory, persistence): (String, String) = self.pipeline(&pipeline).await?;
+        let field = |text: &str, name: &str| {
+            text.lines()
+                .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+                .map(|value| value.trim().to_owned())
+        };
+        let mut findings = Vec::new();
+        if let Some(policy) = field(&memory, "maxmemory_policy").filter(|policy| policy != "noeviction") {
+            findings.push(ServerFinding::Evicts(policy));
+        }
+        if field(&persistence, "aof_enabled").as_deref() == Some("0") {
+            findings.push(ServerFinding::NotAppendOnly);
+        }
+        Ok(findings)
+    }
+
+    pub(super) async fn invoke(&self, call: &ScriptInvocation<'_>) -> Result<Value, StockError> {
+        let mut connection = self.connection.clone();
+        self.bounded(call.invoke_async(&mut connection)).await
+    }
+
+    pub(super) async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StockError> {
+        let mut connection = self.connection.clone();
+        self.bounded(command.query_async(&mut connection)).await
+    }
+
+    pub(super) async fn pipeline<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, StockError> {
+        let mut connection = self.connection.clone();
+        self.bounded(pipeline.query_async(&mut connection)).await
+    }
+
+    /// The manager bounds a response and a connection, but not a call that waits for one and then the other.
+    async fn bounded<T>(&self, call: impl Future<Output = Result<T, RedisError>>) -> Result<T, StockError> {
+        match tokio::time::timeout(self.bound, call).await {
+            Ok(answer) => Ok(answer?),
+            Err(_) => Err(StockError::TimedOut(u64::try_from(self.bound.as_millis()).unwrap_or(u64::MAX))),
+        }
+    }
+}

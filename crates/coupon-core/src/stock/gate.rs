@@ -1,0 +1,211 @@
+//! Administration of a coupon's data: filling it, opening and closing the gate, changing the total, looking at it.
+
+use std::collections::HashMap;
+
+use super::{Stock, StockError, connection::script, keys, reply::Reply};
+use crate::ids::{CouponCode, MemberId, RequestId};
+
+script!(BEGIN_FILL, "begin_fill.lua");
+script!(GATE, "gate.lua");
+script!(SET_TOTAL, "set_total.lua");
+
+/// What a coupon's data is begun with.
+#[derive(Clone, Copy, Debug)]
+pub struct Fill {
+    /// Generation of the data, from the coupon's row.
+    pub epoch: i64,
+    /// Coupons in all.
+    pub total: i64,
+    /// Version of the total.
+    pub total_version: i64,
+    /// First moment requests are accepted, ms since 1970.
+    pub opens_at_ms: i64,
+    /// First moment they are no longer, ms since 1970; `None`: until closed by hand.
+    pub closes_at_ms: Option<i64>,
+    /// Sequence to go on from.
+    pub seq: i64,
+}
+
+/// Whether the marks may now be copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FillOutcome {
+    /// Yes: copy the marks, then open.
+    Filling,
+    /// This epoch was filled before.
+    Filled,
+    /// Marks or promises are there without meta: part of the data was lost.
+    Leftover,
+    /// Data of this other epoch is there.
+    OtherEpoch(i64),
+}
+
+/// What became of a change of the gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GateOutcome {
+    /// The gate is as asked.
+    Done,
+    /// Redis has no data of this coupon.
+    Missing,
+    /// It is SUSPECT; only a rebuild ends that.
+    Suspect,
+    /// Data of this other epoch is there.
+    OtherEpoch(i64),
+}
+
+/// What became of a change of the total.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SetTotal {
+    /// The total is as asked.
+    Set,
+    /// Redis has no data of this coupon.
+    Missing,
+    /// A newer change is there already; this one is void.
+    Newer,
+    /// This many members hold one, and nobody loses it.
+    BelowIssued(i64),
+}
+
+/// A coupon as Redis sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct View {
+    /// OPEN, CLOSED, FILLING or SUSPECT.
+    pub status: String,
+    /// Generation of the data.
+    pub epoch: i64,
+    /// Highest sequence given out.
+    pub seq: i64,
+    /// Coupons in all.
+    pub total: i64,
+    /// Marks in the issued map.
+    pub issued: i64,
+    /// Promises that Kafka has not acknowledged.
+    pub outbox: i64,
+    /// First moment requests are accepted, ms since 1970.
+    pub opens_at_ms: i64,
+    /// First moment they are no longer, ms since 1970; `None`: until closed by hand.
+    pub closes_at_ms: Option<i64>,
+}
+
+impl Stock {
+    /// Runs `begin_fill.lua` and makes the coupon known to the relays.
+    pub async fn begin_fill(&self, code: &CouponCode, fill: &Fill) -> Result<FillOutcome, StockError> {
+        let mut call = BEGIN_FILL.key(keys::meta(code));
+        call.key(keys::issued(code)).key(keys::outbox(code));
+        call.arg(fill.epoch).arg(fill.total).arg(fill.total_version);
+        call.arg(fill.opens_at_ms).arg(fill.closes_at_ms.unwrap_or(0)).arg(fill.seq);
+        let mut reply = Reply::read(self.invoke(&call).await?)?;
+        let outcome = match reply.word() {
+            "FILLING" => FillOutcome::Filling,
+            "FILLED" => FillOutcome::Filled,
+            "LEFTOVER" => return Ok(FillOutcome::Leftover),
+            "OTHER" => return Ok(FillOutcome::OtherEpoch(reply.next()?)),
+            _ => return Err(reply.unexpected()),
+        };
+        // Before the gate opens: a reservation whose coupon no relay knows would be a promise nobody keeps.
+        self.query::<i64>(redis::cmd("SADD").arg(keys::COUPONS).arg(code.as_str())).await?;
+        Ok(outcome)
+    }
+
+    /// Copies marks of ISSUED rows; only between [`Stock::begin_fill`] and the opening of the gate.
+    pub async fn copy_marks(&self, code: &CouponCode, marks: &[(MemberId, RequestId)]) -> Result<(), StockError> {
+        if marks.is_empty() {
+            return Ok(());
+        }
+        let mut command = redis::cmd("HSET");
+        command.arg(keys::issued(code));
+        for (member, request_id) in marks {
+            command.arg(member.as_str()).arg(request_id.to_string());
+        }
+        self.query::<i64>(&command).await.map(|_| ())
+    }
+
+    /// Opens the gate; a newer total is taken over with it.
+    pub async fn open(
+        &self,
+        code: &CouponCode,
+        epoch: i64,
+        total: i64,
+        total_version: i64,
+    ) -> Result<GateOutcome, StockError> {
+        self.gate(code, "OPEN", epoch, total, total_version).await
+    }
+
+    /// Closes the gate.
+    pub async fn close(&self, code: &CouponCode, epoch: i64) -> Result<GateOutcome, StockError> {
+        self.gate(code, "CLOSED", epoch, 0, 0).await
+    }
+
+    /// Marks the data of this epoch as not to be trusted; nothing is accepted until a rebuild.
+    pub async fn suspect(&self, code: &CouponCode, epoch: i64) -> Result<GateOutcome, StockError> {
+        self.gate(code, "SUSPECT", epoch, 0, 0).await
+    }
+
+    async fn gate(
+        &self,
+        code: &CouponCode,
+        status: &str,
+        epoch: i64,
+        total: i64,
+        version: i64,
+    ) -> Result<GateOutcome, StockError> {
+        let mut call = GATE.key(keys::meta(code));
+        call.arg(status).arg(epoch).arg(total).arg(version);
+        let mut reply = Reply::read(self.invoke(&call).await?)?;
+        match reply.word() {
+            "DONE" => Ok(GateOutcome::Done),
+            "MISSING" => Ok(GateOutcome::Missing),
+            "SUSPECT" => Ok(GateOutcome::Suspect),
+            "OTHER" => Ok(GateOutcome::OtherEpoch(reply.next()?)),
+            _ => Err(reply.unexpected()),
+        }
+    }
+
+    /// Sets the total under a version; see `set_total.lua`.
+    pub async fn set_total(&self, code: &CouponCode, total: i64, version: i64) -> Result<SetTotal, StockError> {
+        let mut call = SET_TOTAL.key(keys::meta(code));
+        call.key(keys::issued(code)).arg(total).arg(version);
+        let mut reply = Reply::read(self.invoke(&call).await?)?;
+        match reply.word() {
+            "SET" => Ok(SetTotal::Set),
+            "MISSING" => Ok(SetTotal::Missing),
+            "NEWER" => Ok(SetTotal::Newer),
+            "BELOW_ISSUED" => Ok(SetTotal::BelowIssued(reply.next()?)),
+            _ => Err(reply.unexpected()),
+        }
+    }
+
+    /// The coupon as Redis sees it; `None` when it has no data of it.
+    pub async fn view(&self, code: &CouponCode) -> Result<Option<View>, StockError> {
+        let mut pipeline = redis::pipe();
+        pipeline.hgetall(keys::meta(code)).hlen(keys::issued(code)).zcard(keys::outbox(code));
+        let (meta, issued, outbox): (HashMap<String, String>, i64, i64) = self.pipeline(&pipeline).await?;
+        let number = |field: &str| meta.get(field).and_then(|text| text.parse::<i64>().ok());
+        let view = || {
+            Some(View {
+                status: meta.get("status")?.clone(),
+                epoch: number("epoch")?,
+                seq: number("seq")?,
+                total: number("total")?,
+                issued,
+                outbox,
+                opens_at_ms: number("opens_at")?,
+                closes_at_ms: number("closes_at").filter(|ms| *ms > 0),
+            })
+        };
+        Ok(view())
+    }
+
+    /// The request id that holds this member's coupon; `None` when none does.
+    pub async fn mark(&self, code: &CouponCode, member: &MemberId) -> Result<Option<RequestId>, StockError> {
+        let mut command = redis::cmd("HGET");
+        command.arg(keys::issued(code)).arg(member.as_str());
+        let mark: Option<String> = self.query(&command).await?;
+        mark.map(|text| text.parse().map_err(|_| StockError::Reply(text))).transpose()
+    }
+
+    /// The coupons that have data in this Redis.
+    pub async fn coupons(&self) -> Result<Vec<CouponCode>, StockError> {
+        let codes: Vec<String> = self.query(redis::cmd("SMEMBERS").arg(keys::COUPONS)).await?;
+        Ok(codes.iter().filter_map(|code| code.parse().ok()).collect())
+    }
+}

@@ -1,0 +1,26 @@
+//! The names of the keys, in one place.
+
+use crate::ids::CouponCode;
+
+/// Set of the codes that have data in this Redis.
+pub(super) const COUPONS: &str = "coupons";
+
+/// Hash: status, window, total, epoch, sequence.
+pub(super) fn meta(code: &CouponCode) -> String {
+    format!("coupon:{{{code}}}:meta")
+}
+
+/// Hash: member id to request id.
+pub(super) fn issued(code: &CouponCode) -> String {
+    format!("coupon:{{{code}}}:issued")
+}
+
+/// Sorted set: promises to publish, scored by the time of the reservation.
+pub(super) fn outbox(code: &CouponCode) -> String {
+    format!("coupon:{{{code}}}:outbox")
+}
+
+/// String with an expiry: the process whose relay works on the outbox. The only key that may vanish by itself.
+pub(super) fn relay_lease(code: &CouponCode) -> String {
+    format!("coupon:{{{code}}}:relay")
+}

@@ -1,0 +1,20 @@
+//! The reservation: everything that is asked of Redis. The only module that knows the `redis` crate.
+//!
+//! Four keys to a coupon, all with its code as hash tag; the scripts under `lua/` say in their headers what each
+//! does to them. There is no stock counter: what is left is `total` less the marks in the issued map.
+
+mod connection;
+mod error;
+mod gate;
+mod give_back;
+mod keys;
+mod outbox;
+mod reply;
+mod reserve;
+
+pub use connection::{RedisSettings, ServerFinding, Stock};
+pub use error::StockError;
+pub use gate::{Fill, FillOutcome, GateOutcome, SetTotal, View};
+pub use give_back::GiveBack;
+pub use outbox::{OutboxEntry, Relay};
+pub use reserve::{Refused, Reservation, Reserved, Seen};

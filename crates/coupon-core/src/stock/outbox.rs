@@ -1,0 +1,154 @@
+//! The outbox: promises to publish, made by the reservation script and kept by whoever gets Kafka's acknowledgement.
+
+use std::time::Duration;
+
+use super::{Stock, StockError, connection::script, keys, reply::Reply};
+use crate::{
+    event::{CouponIssued, VERSION},
+    ids::{CouponCode, MemberId, RequestId},
+};
+
+script!(RELAY, "relay.lua");
+
+/// One promise: `request_id|epoch|member_id`. The member id comes last because it may itself hold a `|`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct OutboxEntry {
+    /// The reservation.
+    pub request_id: RequestId,
+    /// Generation of the Redis data it was made in.
+    pub epoch: i64,
+    /// Whose it is.
+    pub member_id: MemberId,
+}
+
+/// What the relay found in a coupon's outbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Relay {
+    /// Nothing is waiting.
+    Empty,
+    /// Another process has the lease.
+    Others,
+    /// The lease is ours.
+    Leased {
+        /// Events to publish again, oldest first.
+        due: Vec<CouponIssued>,
+        /// Entries in all, also those too young to be due.
+        waiting: u64,
+        /// How long the oldest entry has waited.
+        oldest: Duration,
+    },
+}
+
+impl OutboxEntry {
+    /// The entry that promises this event.
+    pub fn of(event: &CouponIssued) -> Self {
+        Self { request_id: event.request_id, epoch: event.epoch, member_id: event.member_id.clone() }
+    }
+
+    fn encode(&self) -> String {
+        format!("{}|{}|{}", self.request_id, self.epoch, self.member_id.as_str())
+    }
+
+    fn decode(text: &str) -> Option<Self> {
+        let mut parts = text.splitn(3, '|');
+        Some(Self {
+            request_id: parts.next()?.parse().ok()?,
+            epoch: parts.next()?.parse().ok()?,
+            member_id: parts.next()?.parse().ok()?,
+        })
+    }
+}
+
+impl Stock {
+    /// Takes or keeps `owner`'s lease for `lease` and lists up to `limit` entries older than `min_age`.
+    ///
+    /// The sequence in the events is the coupon's present one: the entry does not keep its own, and a sequence
+    /// only has to be one that Redis had reached.
+    pub async fn relay(
+        &self,
+        code: &CouponCode,
+        owner: &str,
+        lease: Duration,
+        min_age: Duration,
+        limit: usize,
+    ) -> Result<Relay, StockError> {
+        let mut call = RELAY.key(keys::meta(code));
+        call.key(keys::outbox(code)).key(keys::relay_lease(code));
+        call.arg(owner).arg(millis(lease)).arg(millis(min_age)).arg(limit);
+        let mut reply = Reply::read(self.invoke(&call).await?)?;
+        match reply.word() {
+            "EMPTY" => Ok(Relay::Empty),
+            "OTHERS" => Ok(Relay::Others),
+            "LEASED" => {
+                let seq: i64 = reply.next()?;
+                let waiting = reply.next()?;
+                let oldest = Duration::from_millis(reply.next::<i64>()?.max(0).unsigned_abs());
+                let entries: Vec<(String, f64)> = reply.next()?;
+                Ok(Relay::Leased { due: due(code, seq, &entries), waiting, oldest })
+            }
+            _ => Err(reply.unexpected()),
+        }
+    }
+
+    /// Deletes entries whose events Kafka has acknowledged. May be repeated.
+    pub async fn acknowledge(&self, code: &CouponCode, entries: &[OutboxEntry]) -> Result<(), StockError> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let mut command = redis::cmd("ZREM");
+        command.arg(keys::outbox(code));
+        for entry in entries {
+            command.arg(entry.encode());
+        }
+        self.query::<i64>(&command).await.map(|_| ())
+    }
+
+    /// Whether the entry is still in the outbox.
+    pub async fn is_pending(&self, code: &CouponCode, entry: &OutboxEntry) -> Result<bool, StockError> {
+        let mut command = redis::cmd("ZSCORE");
+        command.arg(keys::outbox(code)).arg(entry.encode());
+        Ok(self.query::<Option<f64>>(&command).await?.is_some())
+    }
+}
+
+fn due(code: &CouponCode, seq: i64, entries: &[(String, f64)]) -> Vec<CouponIssued> {
+    let event = |(text, score): &(String, f64)| {
+        let Some(OutboxEntry { request_id, epoch, member_id }) = OutboxEntry::decode(text) else {
+            // Somebody else wrote into our key. It stays there for an operator to look at.
+            tracing::error!(coupon = %code, "an outbox entry cannot be read and is left alone");
+            return None;
+        };
+        #[expect(clippy::cast_possible_truncation, reason = "a score is a time in ms, far below 2^53")]
+        let reserved_at = *score as i64;
+        Some(CouponIssued {
+            version: VERSION,
+            request_id,
+            coupon_code: code.clone(),
+            member_id,
+            reserved_at,
+            epoch,
+            seq,
+        })
+    };
+    entries.iter().filter_map(event).collect()
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_survives_a_member_id_with_the_separator_in_it() {
+        let entry = OutboxEntry {
+            request_id: "018f3f5e-7b1a-7000-8000-000000000001".parse().unwrap(),
+            epoch: 3,
+            member_id: "a|b|7".parse().unwrap(),
+        };
+        assert_eq!(OutboxEntry::decode(&entry.encode()), Some(entry));
+        assert_eq!(OutboxEntry::decode("rubbish"), None);
+    }
+}

@@ -1,0 +1,244 @@
+//! The decision ledger on a real PostgreSQL: one word on each request, whoever speaks first.
+
+use coupon_core::{
+    event::CouponIssued,
+    failure::{Class, Failure},
+    ids::{CouponCode, RequestId},
+    repo::{
+        Database,
+        dead_letters::Letter,
+        give_ups::{Budget, GiveUp, GivenUp, Remedy},
+        issues::{Decision, Outcome},
+    },
+};
+use sqlx::{Connection, PgConnection};
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use crate::servers::{campaign, database};
+
+const BUDGET: Budget = Budget { burst: 1e6, per_second: 1.0 };
+
+#[tokio::test(flavor = "multi_thread")]
+async fn r8_issue_and_compensation_of_one_request_at_once_a_thousand_times_one_decision_each() {
+    const ROUNDS: i64 = 1000;
+    let (database, url) = database("r8").await;
+    let code: CouponCode = "R8".parse().unwrap();
+    campaign(&database, &code, ROUNDS).await;
+    let (mut issued, mut compensated) = (0, 0);
+    for round in 0..ROUNDS {
+        let event = event(&code, &format!("m{round}"));
+        let batch = vec![event.clone(), self::event(&code, &format!("other{round}"))];
+        let (left, right) = (database.clone(), database.clone());
+        let (give_up, code_of_batch) = (give_up(&event, round, BUDGET), code.clone());
+        // Each goes first every other time, so that both orders and everything between them happen.
+        let issue = async move { retried(|| left.issue(&code_of_batch, 1, &batch[..1])).await };
+        let compensate = async move { retried(|| right.give_up(give_up.clone())).await };
+        let (outcome, given_up) = if round % 2 == 0 {
+            let issue = tokio::spawn(issue);
+            (compensate.await, issue.await.unwrap()).swap()
+        } else {
+            let compensate = tokio::spawn(compensate);
+            (issue.await, compensate.await.unwrap())
+        };
+        let decided = database.decision(&code, event.request_id, &event.member_id).await.unwrap().unwrap().decision;
+        match decided {
+            Decision::Issued => assert_eq!((outcome[0], given_up), (Outcome::IssuedNow, GivenUp::Issued)),
+            Decision::Compensated => {
+                assert_eq!(outcome[0], Outcome::CompensatedBefore);
+                assert!(matches!(given_up, GivenUp::Compensated { .. }));
+            }
+        }
+        if decided == Decision::Issued { issued += 1 } else { compensated += 1 }
+    }
+    let mut raw = PgConnection::connect(&url).await.unwrap();
+    let counted: i64 = sqlx::query_scalar("SELECT issued_quantity FROM coupons").fetch_one(&mut raw).await.unwrap();
+    let failed: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM failed_coupon_issues").fetch_one(&mut raw).await.unwrap();
+    assert_eq!((counted, failed), (issued, compensated));
+    assert!(issued > 0 && compensated > 0, "a race that one side always wins shows nothing: {issued}, {compensated}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn overlapping_batches_write_each_event_once_and_the_counter_is_their_number() {
+    let (database, url) = database("overlap").await;
+    let code: CouponCode = "OVERLAP".parse().unwrap();
+    campaign(&database, &code, 10_000).await;
+    let events: Vec<CouponIssued> = (0..400).map(|n| event(&code, &format!("m{n}"))).collect();
+    let mut writers = JoinSet::new();
+    for shift in 0..8 {
+        let (database, code) = (database.clone(), code.clone());
+        // Every writer has the same events in another order.
+        let mut mine = events.clone();
+        mine.rotate_left(shift * 50);
+        writers.spawn(async move {
+            let mut now = 0;
+            for batch in mine.chunks(100) {
+                let outcomes = retried(|| database.issue(&code, 1, batch)).await;
+                now += outcomes.iter().filter(|outcome| **outcome == Outcome::IssuedNow).count();
+                assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::IssuedNow | Outcome::IssuedBefore)));
+            }
+            now
+        });
+    }
+    assert_eq!(writers.join_all().await.iter().sum::<usize>(), 400, "each event is issued by exactly one writer");
+    let mut raw = PgConnection::connect(&url).await.unwrap();
+    let counted: (i64, i64) =
+        sqlx::query_as("SELECT issued_quantity, (SELECT count(*) FROM coupon_issues) FROM coupons")
+            .fetch_one(&mut raw)
+            .await
+            .unwrap();
+    assert_eq!(counted, (400, 400));
+}
+
+#[tokio::test]
+async fn every_outcome_is_told_apart() {
+    let (database, url) = database("outcomes").await;
+    let code: CouponCode = "OUT".parse().unwrap();
+    campaign(&database, &code, 3).await;
+    let first = event(&code, "a");
+    assert_eq!(issue(&database, &first).await, Outcome::IssuedNow);
+    assert_eq!(issue(&database, &first).await, Outcome::IssuedBefore);
+    assert_eq!(issue(&database, &event(&code, "a")).await, Outcome::MemberHoldsOne(first.request_id));
+    let stolen = CouponIssued { member_id: "thief".parse().unwrap(), ..first.clone() };
+    assert_eq!(issue(&database, &stolen).await, Outcome::OtherMember);
+    let given_up = event(&code, "b");
+    assert!(matches!(database.give_up(give_up(&given_up, 1, BUDGET)).await.unwrap(), GivenUp::Compensated { .. }));
+    assert_eq!(issue(&database, &given_up).await, Outcome::CompensatedBefore);
+    assert_eq!(database.give_up(give_up(&given_up, 2, BUDGET)).await.unwrap(), GivenUp::CompensatedBefore);
+    assert_eq!(database.give_up(give_up(&first, 3, BUDGET)).await.unwrap(), GivenUp::Issued);
+    let unknown = CouponIssued { coupon_code: "NOBODY".parse().unwrap(), ..event(&code, "c") };
+    assert_eq!(issue(&database, &unknown).await, Outcome::CouponUnknown);
+    assert_eq!(database.give_up(give_up(&unknown, 4, BUDGET)).await.unwrap(), GivenUp::Parked);
+    assert_eq!(issue(&database, &CouponIssued { epoch: 2, ..event(&code, "d") }).await, Outcome::NewerEpoch);
+
+    // Two are left, three ask in one batch: what fits is issued, the rest is told so.
+    let batch: Vec<CouponIssued> = ["x", "y", "z"].iter().map(|member| event(&code, member)).collect();
+    let outcomes = database.issue(&code, 1, &batch).await.unwrap();
+    assert_eq!(outcomes.iter().filter(|outcome| **outcome == Outcome::CapReached).count(), 1, "{outcomes:?}");
+    let mut raw = PgConnection::connect(&url).await.unwrap();
+    let (counted, high_seq): (i64, i64) =
+        sqlx::query_as("SELECT issued_quantity, high_seq FROM coupons").fetch_one(&mut raw).await.unwrap();
+    assert_eq!((counted, high_seq), (3, 7), "the highest sequence of what was issued is kept");
+
+    sqlx::query("UPDATE coupons SET epoch = 2, total_quantity = 9").execute(&mut raw).await.unwrap();
+    assert_eq!(issue(&database, &event(&code, "late")).await, Outcome::OldEpoch);
+    assert_eq!(issue(&database, &first).await, Outcome::IssuedBefore, "a decision counts before an epoch");
+}
+
+#[tokio::test]
+async fn a_batch_with_one_row_the_database_refuses_writes_nothing_and_says_why() {
+    let (database, url) = database("refused").await;
+    let code: CouponCode = "REFUSED".parse().unwrap();
+    campaign(&database, &code, 9).await;
+    let mut raw = PgConnection::connect(&url).await.unwrap();
+    sqlx::raw_sql("ALTER TABLE coupon_issues ADD CONSTRAINT nobody_called_bad CHECK (member_id <> 'bad')")
+        .execute(&mut raw)
+        .await
+        .unwrap();
+    let batch = [event(&code, "good"), event(&code, "bad")];
+    let error = database.issue(&code, 1, &batch).await.unwrap_err();
+    let failure = Failure::from(&error);
+    assert_eq!((failure.class, failure.code.as_str()), (Class::Permanent, "23514"));
+    assert!(failure.message.contains("nobody_called_bad"), "{}", failure.message);
+    assert_eq!(database.coupon(&code).await.unwrap().unwrap().issued_quantity, 0);
+}
+
+#[tokio::test]
+async fn a_budget_lets_so_many_go_at_once_and_holds_the_rest_undecided() {
+    let (database, _) = database("budget").await;
+    let code: CouponCode = "BUDGET".parse().unwrap();
+    campaign(&database, &code, 9).await;
+    let budget = Budget { burst: 2.0, per_second: 1.0 };
+    let given_up = async |n: i64, seconds: i64| {
+        let event = event(&code, &format!("m{n}"));
+        let mut give_up = give_up(&event, n, budget);
+        give_up.now += chrono::TimeDelta::seconds(seconds);
+        let given_up = database.give_up(give_up).await.unwrap();
+        let decided = database.decision(&code, event.request_id, &event.member_id).await.unwrap();
+        assert_eq!(decided.is_some(), given_up != GivenUp::Held, "what is held is undecided");
+        given_up == GivenUp::Held
+    };
+    assert_eq!([given_up(1, 0).await, given_up(2, 0).await, given_up(3, 0).await], [false, false, true]);
+    assert_eq!([given_up(4, 1).await, given_up(5, 1).await], [false, true], "one more a second later");
+    assert_eq!(
+        [given_up(6, 60).await, given_up(7, 60).await, given_up(8, 60).await],
+        [false, false, true],
+        "never above the burst"
+    );
+}
+
+#[tokio::test]
+async fn a_locked_coupon_row_is_no_verdict() {
+    let (database, url) = database("locked").await;
+    let code: CouponCode = "LOCKED".parse().unwrap();
+    campaign(&database, &code, 9).await;
+    let mut raw = PgConnection::connect(&url).await.unwrap();
+    let mut tx = raw.begin().await.unwrap();
+    sqlx::query("SELECT 1 FROM coupons FOR UPDATE").execute(&mut *tx).await.unwrap();
+    let event = event(&code, "m");
+    let error = database.give_up(give_up(&event, 1, BUDGET)).await.unwrap_err();
+    assert_eq!(Failure::from(&error).class, Class::Contended);
+    tx.rollback().await.unwrap();
+    assert_eq!(database.decision(&code, event.request_id, &event.member_id).await.unwrap(), None);
+}
+
+trait Swap<A, B> {
+    fn swap(self) -> (B, A);
+}
+
+impl<A, B> Swap<A, B> for (A, B) {
+    fn swap(self) -> (B, A) {
+        (self.1, self.0)
+    }
+}
+
+/// Contention is not a verdict; the consumers try again, and so does a test.
+async fn retried<T, F: Future<Output = Result<T, coupon_core::repo::RepoError>>>(work: impl Fn() -> F) -> T {
+    for _ in 0..20 {
+        match work().await {
+            Ok(done) => return done,
+            Err(error) => assert_eq!(Failure::from(&error).class, Class::Contended, "{error:?}"),
+        }
+    }
+    panic!("contended twenty times in a row")
+}
+
+async fn issue(database: &Database, event: &CouponIssued) -> Outcome {
+    database.issue(&event.coupon_code, event.epoch, std::slice::from_ref(event)).await.unwrap()[0]
+}
+
+fn event(code: &CouponCode, member: &str) -> CouponIssued {
+    CouponIssued {
+        version: 1,
+        request_id: RequestId::from(Uuid::now_v7()),
+        coupon_code: code.clone(),
+        member_id: member.parse().unwrap(),
+        reserved_at: chrono::Utc::now().timestamp_millis(),
+        epoch: 1,
+        seq: 7,
+    }
+}
+
+fn give_up(event: &CouponIssued, offset: i64, budget: Budget) -> GiveUp {
+    let letter = Letter {
+        topic: "t.DLQ".to_owned(),
+        partition: 0,
+        offset,
+        timestamp_ms: 1,
+        origin: (None, None, None),
+        key: None,
+        payload: Some(event.encode()),
+        headers: serde_json::json!([]),
+        attempts: 3,
+    };
+    let failure = Failure::new(Class::Unknown, "P0001", "the test says no");
+    GiveUp {
+        event: event.clone(),
+        failure,
+        letter,
+        remedy: Remedy::GiveBack,
+        budget,
+        now: chrono::DateTime::UNIX_EPOCH + chrono::TimeDelta::days(20_000),
+    }
+}

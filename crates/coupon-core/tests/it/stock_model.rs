@@ -1,0 +1,277 @@
+//! The Lua scripts against a model: every sequence of calls gives the model's answers.
+
+use std::collections::BTreeMap;
+
+use coupon_core::{
+    ids::{CouponCode, MemberId, RequestId},
+    stock::{Fill, FillOutcome, GateOutcome, GiveBack, OutboxEntry, Refused, Relay, Reservation, SetTotal, Stock},
+};
+use proptest::{prelude::*, test_runner::TestRunner};
+use uuid::Uuid;
+
+use crate::servers::stock;
+
+const CAP: usize = 4;
+const MEMBERS: usize = 5;
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// A member asks, with a new request id.
+    Reserve(usize),
+    /// The n-th request that was ever made is made again.
+    Repeat(usize),
+    /// The n-th request is given back, whatever has happened to it since.
+    GiveBack(usize),
+    /// The n-th request's mark is handed over to a new request id.
+    Swap(usize),
+    /// The total is set, under the next version or an old one.
+    SetTotal {
+        total: i64,
+        late: bool,
+    },
+    /// The n-th request's promise is acknowledged.
+    Acknowledge(usize),
+    Close,
+    Open,
+}
+
+/// What Redis should hold.
+#[derive(Default)]
+struct Model {
+    total: i64,
+    version: i64,
+    seq: i64,
+    open: bool,
+    marks: BTreeMap<usize, RequestId>,
+    outbox: BTreeMap<RequestId, usize>,
+    /// Every request ever made, with its member.
+    requests: Vec<(usize, RequestId)>,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let nth = 0..20_usize;
+    let step = prop_oneof![
+        6 => (0..MEMBERS).prop_map(Step::Reserve),
+        2 => nth.clone().prop_map(Step::Repeat),
+        3 => nth.clone().prop_map(Step::GiveBack),
+        1 => nth.clone().prop_map(Step::Swap),
+        2 => (0..6_i64, any::<bool>()).prop_map(|(total, late)| Step::SetTotal { total, late }),
+        3 => nth.prop_map(Step::Acknowledge),
+        1 => Just(Step::Close),
+        2 => Just(Step::Open),
+    ];
+    proptest::collection::vec(step, 1..40)
+}
+
+#[test]
+fn every_sequence_of_calls_gives_the_models_answers_and_never_more_marks_than_the_total() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let stock = runtime.block_on(async { stock() });
+    let config = ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() };
+    let run = |steps| {
+        let code: CouponCode = format!("MODEL-{}", Uuid::now_v7().simple()).parse().unwrap();
+        runtime.block_on(async {
+            play(&stock, &code, steps).await;
+        });
+        Ok(())
+    };
+    TestRunner::new(config).run(&steps(), run).unwrap();
+}
+
+async fn play(stock: &Stock, code: &CouponCode, steps: Vec<Step>) {
+    let mut model = Model { total: 2, open: true, ..Model::default() };
+    let fill = Fill { epoch: 1, total: 2, total_version: 0, opens_at_ms: 1, closes_at_ms: None, seq: 0 };
+    assert_eq!(reserve(stock, code, 0, new_id()).await, Reservation::Refused(Refused::Missing));
+    assert_eq!(stock.begin_fill(code, &fill).await.unwrap(), FillOutcome::Filling);
+    assert_eq!(reserve(stock, code, 0, new_id()).await, Reservation::Refused(Refused::Filling));
+    assert_eq!(stock.open(code, 1, 2, 0).await.unwrap(), GateOutcome::Done);
+    for step in steps {
+        model.step(stock, code, &step).await;
+        let view = stock.view(code).await.unwrap().unwrap();
+        let held = i64::try_from(model.marks.len()).unwrap();
+        assert_eq!((view.issued, view.total, view.seq), (held, model.total, model.seq), "after {step:?}");
+        assert_eq!(view.outbox, i64::try_from(model.outbox.len()).unwrap(), "after {step:?}");
+        assert!(held <= model.total, "more marks than coupons after {step:?}");
+    }
+    model.drain(stock, code).await;
+}
+
+impl Model {
+    async fn step(&mut self, stock: &Stock, code: &CouponCode, step: &Step) {
+        match *step {
+            Step::Reserve(member) => {
+                let id = new_id();
+                self.requests.push((member, id));
+                self.reserve(stock, code, member, id).await;
+            }
+            Step::Repeat(nth) => {
+                let Some((member, id)) = self.nth(nth) else { return };
+                // A request that was given back and is made again is a new reservation under an old name.
+                self.reserve(stock, code, member, id).await;
+            }
+            Step::GiveBack(nth) => {
+                let Some((member, id)) = self.nth(nth) else { return };
+                let done = stock.give_back(code, &name(member), id, None).await.unwrap();
+                assert_eq!(done == GiveBack::Done, self.marks.get(&member) == Some(&id));
+                if done == GiveBack::Done {
+                    self.marks.remove(&member);
+                }
+            }
+            Step::Swap(nth) => {
+                let Some((member, id)) = self.nth(nth) else { return };
+                let successor = new_id();
+                let done = stock.give_back(code, &name(member), id, Some(successor)).await.unwrap();
+                assert_eq!(done == GiveBack::Done, self.marks.get(&member) == Some(&id));
+                if done == GiveBack::Done {
+                    self.marks.insert(member, successor);
+                }
+            }
+            Step::SetTotal { total, late } => self.set_total(stock, code, total, late).await,
+            Step::Acknowledge(nth) => {
+                let Some((member, request_id)) = self.nth(nth) else { return };
+                let entry = OutboxEntry { request_id, epoch: 1, member_id: name(member) };
+                assert_eq!(stock.is_pending(code, &entry).await.unwrap(), self.outbox.contains_key(&request_id));
+                stock.acknowledge(code, &[entry]).await.unwrap();
+                self.outbox.remove(&request_id);
+            }
+            Step::Close => {
+                assert_eq!(stock.close(code, 1).await.unwrap(), GateOutcome::Done);
+                self.open = false;
+            }
+            Step::Open => {
+                assert_eq!(stock.open(code, 1, 0, 0).await.unwrap(), GateOutcome::Done);
+                self.open = true;
+            }
+        }
+    }
+
+    async fn reserve(&mut self, stock: &Stock, code: &CouponCode, member: usize, id: RequestId) {
+        let answer = reserve(stock, code, member, id).await;
+        let held = self.marks.get(&member).copied();
+        let expected = match held {
+            _ if !self.open => Err(Refused::Closed),
+            Some(holder) => Ok((holder, holder == id, self.outbox.contains_key(&holder))),
+            None if i64::try_from(self.marks.len()).unwrap() >= self.total => Err(Refused::SoldOut),
+            None if self.outbox.len() >= CAP => Err(Refused::OutboxFull),
+            None => {
+                self.seq += 1;
+                self.marks.insert(member, id);
+                self.outbox.insert(id, member);
+                Ok((id, true, true))
+            }
+        };
+        let found = match answer {
+            Reservation::Refused(refused) => Err(refused),
+            Reservation::Reserved(reserved) => Ok((reserved.event.request_id, true, reserved.pending)),
+            Reservation::Already(reserved) => Ok((reserved.event.request_id, false, reserved.pending)),
+        };
+        assert_eq!(found, expected);
+    }
+
+    async fn set_total(&mut self, stock: &Stock, code: &CouponCode, total: i64, late: bool) {
+        let version = if late { self.version - 1 } else { self.version + 1 };
+        let held = i64::try_from(self.marks.len()).unwrap();
+        let expected = match () {
+            () if late => SetTotal::Newer,
+            () if total < held => SetTotal::BelowIssued(held),
+            () => SetTotal::Set,
+        };
+        assert_eq!(stock.set_total(code, total, version).await.unwrap(), expected);
+        if expected == SetTotal::Set {
+            (self.total, self.version) = (total, version);
+            assert_eq!(stock.set_total(code, total, version).await.unwrap(), SetTotal::Set, "a repeat changes nothing");
+        }
+    }
+
+    /// The relay sees every promise that is left, once.
+    async fn drain(&self, stock: &Stock, code: &CouponCode) {
+        let seconds = std::time::Duration::from_secs;
+        let relay = stock.relay(code, "a", seconds(5), seconds(0), 100).await.unwrap();
+        if self.outbox.is_empty() {
+            assert_eq!(relay, Relay::Empty);
+            return;
+        }
+        let Relay::Leased { due, waiting, .. } = relay else { panic!("{relay:?}") };
+        assert_eq!(waiting, self.outbox.len() as u64);
+        let found: BTreeMap<RequestId, usize> =
+            due.iter().map(|event| (event.request_id, member(&event.member_id))).collect();
+        assert_eq!(found, self.outbox);
+        assert_eq!(stock.relay(code, "b", seconds(5), seconds(0), 100).await.unwrap(), Relay::Others);
+        let Relay::Leased { due, .. } = stock.relay(code, "a", seconds(5), seconds(60), 100).await.unwrap() else {
+            panic!()
+        };
+        assert_eq!(due, [], "entries younger than the least age are not due");
+    }
+
+    fn nth(&self, nth: usize) -> Option<(usize, RequestId)> {
+        self.requests.get(nth % self.requests.len().max(1)).copied()
+    }
+}
+
+#[tokio::test]
+async fn a_sequence_behind_the_highest_seen_makes_the_coupon_suspect() {
+    let (stock, code) = (stock(), "SEQ-BACK".parse::<CouponCode>().unwrap());
+    let mut raw = redis::Client::open(std::env::var("REDIS_URL").unwrap())
+        .unwrap()
+        .get_multiplexed_async_connection()
+        .await
+        .unwrap();
+    for key in ["meta", "issued", "outbox"] {
+        let _: i64 = redis::cmd("DEL").arg(format!("coupon:{{{code}}}:{key}")).query_async(&mut raw).await.unwrap();
+    }
+    let fill = Fill { epoch: 1, total: 9, total_version: 0, opens_at_ms: 1, closes_at_ms: None, seq: 0 };
+    stock.begin_fill(&code, &fill).await.unwrap();
+    stock.open(&code, 1, 9, 0).await.unwrap();
+    assert!(matches!(reserve(&stock, &code, 0, new_id()).await, Reservation::Reserved(_)));
+    let set = |seq: i64| {
+        let mut command = redis::cmd("HSET");
+        command.arg(format!("coupon:{{{code}}}:meta")).arg("seq").arg(seq);
+        command
+    };
+    // As a replica would be that had not yet seen the reservation when it was promoted.
+    let _: i64 = set(0).query_async(&mut raw).await.unwrap();
+    assert_eq!(reserve(&stock, &code, 1, new_id()).await, Reservation::Refused(Refused::Suspect));
+    let _: i64 = set(100).query_async(&mut raw).await.unwrap();
+    assert_eq!(
+        reserve(&stock, &code, 1, new_id()).await,
+        Reservation::Refused(Refused::Suspect),
+        "it does not heal by itself"
+    );
+    assert_eq!(stock.open(&code, 1, 9, 0).await.unwrap(), GateOutcome::Suspect, "nor by opening it");
+}
+
+#[tokio::test]
+async fn a_fill_finds_a_fresh_coupon_its_own_work_or_what_was_left_over_and_tells_them_apart() {
+    let (stock, code): (_, CouponCode) = (stock(), format!("FILL-{}", Uuid::now_v7().simple()).parse().unwrap());
+    let fill = |epoch| Fill { epoch, total: 9, total_version: 0, opens_at_ms: 1, closes_at_ms: None, seq: 0 };
+    stock.copy_marks(&code, &[(name(1), new_id())]).await.unwrap();
+    assert_eq!(
+        stock.begin_fill(&code, &fill(1)).await.unwrap(),
+        FillOutcome::Leftover,
+        "marks without meta are lost data"
+    );
+    let code: CouponCode = format!("FILL-{}", Uuid::now_v7().simple()).parse().unwrap();
+    assert_eq!(stock.begin_fill(&code, &fill(2)).await.unwrap(), FillOutcome::Filling);
+    assert_eq!(stock.begin_fill(&code, &fill(2)).await.unwrap(), FillOutcome::Filling, "a fill that broke off goes on");
+    stock.copy_marks(&code, &[(name(1), new_id())]).await.unwrap();
+    assert_eq!(stock.open(&code, 2, 9, 0).await.unwrap(), GateOutcome::Done);
+    assert_eq!(stock.begin_fill(&code, &fill(2)).await.unwrap(), FillOutcome::Filled);
+    assert_eq!(stock.begin_fill(&code, &fill(3)).await.unwrap(), FillOutcome::OtherEpoch(2));
+    assert!(stock.coupons().await.unwrap().contains(&code), "the relays know it");
+}
+
+async fn reserve(stock: &Stock, code: &CouponCode, member: usize, id: RequestId) -> Reservation {
+    stock.reserve(code, &name(member), id, CAP as u64).await.unwrap()
+}
+
+fn name(member: usize) -> MemberId {
+    format!("m|{member}").parse().unwrap()
+}
+
+fn member(name: &MemberId) -> usize {
+    name.as_str()[2..].parse().unwrap()
+}
+
+fn new_id() -> RequestId {
+    Uuid::now_v7().into()
+}
