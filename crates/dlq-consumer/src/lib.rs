@@ -1,0 +1,12 @@
+#![doc = include_str!("../README.md")]
+
+mod announce;
+pub mod cli;
+pub mod config;
+mod doctor;
+mod letter;
+mod repair;
+mod run;
+mod sweep;
+pub mod upgrade;
+mod work_list;

@@ -1,0 +1,175 @@
+//! What this stage does with a dead letter: try again, then decide.
+//!
+//! It never writes to Kafka. A letter is done when the database has a word on it: issued, compensated, held, parked.
+
+use std::sync::Arc;
+
+use coupon_core::{
+    clock::Clock,
+    event::{CouponIssued, DecodeError, VERSION},
+    failure::{Class, Classified, Failure},
+    kafka::{Handler, History, Record, Work},
+    repo::{
+        Database, RepoError,
+        dead_letters::{LetterStatus, Verdict},
+        give_ups::{Budget, GiveUp, GivenUp, Remedy},
+        issues::Outcome,
+    },
+    writing::{Writer, codes, judge},
+};
+use tokio::sync::Notify;
+
+use crate::letter::{arrival, letter};
+
+/// Tries dead letters again; what cannot be written is decided against, held or parked.
+pub struct Repair {
+    /// Writes in batches.
+    pub writer: Writer,
+    /// Decisions, the work list, the letters.
+    pub database: Database,
+    /// How many requests may be given up.
+    pub budget: Budget,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Wakes the sweeper.
+    pub due: Arc<Notify>,
+    /// Wakes the announcer.
+    pub silent: Arc<Notify>,
+}
+
+impl Handler for Repair {
+    type Item = CouponIssued;
+
+    fn read(&self, record: &Record) -> Result<CouponIssued, Failure> {
+        CouponIssued::decode(record.value.as_deref(), VERSION).map_err(|error| Failure::from(&error))
+    }
+
+    fn request_id(&self, event: &CouponIssued) -> String {
+        event.request_id.to_string()
+    }
+
+    async fn attempt(&self, work: &Work<CouponIssued>, event: &CouponIssued, alone: bool) -> Result<(), Failure> {
+        let outcome = self.writer.write(event, alone).await?;
+        if let Outcome::MemberHoldsOne(holder) = outcome {
+            let failure = judge(outcome).err().unwrap_or_else(|| arrival(&work.record));
+            return self
+                .decide(work, event, failure, 1, Remedy::Supersede(holder))
+                .await
+                .map_err(|error| Failure::from(&error));
+        }
+        self.writer.settle(event, outcome).await?;
+        let status = if outcome == Outcome::CompensatedBefore {
+            self.due.notify_one();
+            LetterStatus::Duplicate
+        } else {
+            tracing::info!(request_id = work.request_id, outcome = outcome.as_str(), "dead letter recovered");
+            LetterStatus::Recovered
+        };
+        self.put_down(work, status, &arrival(&work.record), 1).await.map_err(|error| Failure::from(&error))
+    }
+
+    /// The last attempt has failed: decide, unless there is nothing that could be decided by a machine.
+    async fn give_up(&self, work: &Work<CouponIssued>, failure: &Failure, history: History) -> Result<(), Failure> {
+        let event = match &work.item {
+            Ok(event) if !is_undecidable(failure) => event,
+            _ => {
+                let status = if failure.code == DecodeError::Newer(0).code() {
+                    LetterStatus::Held
+                } else {
+                    LetterStatus::Parked
+                };
+                return self
+                    .put_down(work, status, failure, history.attempts)
+                    .await
+                    .map_err(|error| Failure::from(&error));
+            }
+        };
+        let remedy = if failure.code == codes::CAP_REACHED { Remedy::GiveBackAndSuspect } else { Remedy::GiveBack };
+        match self.decide(work, event, failure.clone(), history.attempts, remedy).await {
+            // The database will never take this decision; the record is kept for somebody to look at.
+            Err(error) if error.class() == Class::Permanent => {
+                let refused = Failure::from(&error);
+                self.put_down(work, LetterStatus::Parked, &refused, history.attempts)
+                    .await
+                    .map_err(|error| Failure::from(&error))
+            }
+            other => other.map_err(|error| Failure::from(&error)),
+        }
+    }
+
+    async fn probe(&self) -> Result<(), Failure> {
+        self.database.probe().await.map_err(|error| Failure::from(&error))
+    }
+}
+
+/// Nothing is revoked because of what the record itself claims: an unknown coupon, another member's request, an epoch
+/// that PostgreSQL has not heard of.
+fn is_undecidable(failure: &Failure) -> bool {
+    [codes::COUPON_UNKNOWN, codes::OTHER_MEMBER, codes::NEWER_EPOCH].contains(&failure.code.as_str())
+}
+
+impl Repair {
+    async fn decide(
+        &self,
+        work: &Work<CouponIssued>,
+        event: &CouponIssued,
+        failure: Failure,
+        attempts: u32,
+        remedy: Remedy,
+    ) -> Result<(), RepoError> {
+        let letter = letter(&work.record, attempts);
+        let give_up =
+            GiveUp { event: event.clone(), failure, letter, remedy, budget: self.budget, now: self.clock.now() };
+        let given_up = self.database.give_up(give_up).await?;
+        metrics::counter!("coupon_give_ups_total", "outcome" => outcome_word(given_up)).increment(1);
+        match given_up {
+            GivenUp::CompensatedBefore => {
+                self.database.ask_give_back_again(event.coupon_code.clone(), event.request_id).await?;
+            }
+            GivenUp::Issued => {
+                tracing::info!(request_id = work.request_id, "the request was issued after all; nothing to give up")
+            }
+            GivenUp::Compensated { .. } | GivenUp::Held | GivenUp::Parked => {}
+        }
+        self.due.notify_one();
+        self.silent.notify_one();
+        Ok(())
+    }
+
+    async fn put_down(
+        &self,
+        work: &Work<CouponIssued>,
+        status: LetterStatus,
+        failure: &Failure,
+        attempts: u32,
+    ) -> Result<(), RepoError> {
+        let event_version = match CouponIssued::decode(work.record.value.as_deref(), VERSION) {
+            Ok(event) => Some(event.version),
+            Err(DecodeError::Newer(version)) => Some(version),
+            Err(_) => None,
+        };
+        let verdict = Verdict {
+            status,
+            event: work.item.as_ref().ok(),
+            event_version,
+            failure,
+            failed_issue_id: None,
+            alarm: matches!(status, LetterStatus::Held | LetterStatus::Parked),
+            now: self.clock.now(),
+        };
+        metrics::counter!("coupon_dead_letters_total", "status" => status.as_str()).increment(1);
+        self.database.put_down(letter(&work.record, attempts), verdict).await?;
+        self.silent.notify_one();
+        Ok(())
+    }
+}
+
+fn outcome_word(given_up: GivenUp) -> &'static str {
+    match given_up {
+        GivenUp::Compensated { .. } => "COMPENSATED",
+        GivenUp::CompensatedBefore => "COMPENSATED_BEFORE",
+        GivenUp::Issued => "ISSUED",
+        GivenUp::Held => "HELD",
+        GivenUp::Parked => "PARKED",
+    }
+}

@@ -1,0 +1,83 @@
+//! `run`: the service.
+
+use std::{process::ExitCode, sync::Arc, time::Duration};
+
+use coupon_core::{
+    clock::SystemClock,
+    event::VERSION,
+    kafka::{Broker, Engine, Policy},
+    repo::Database,
+    retry,
+    runtime::{Service, Shutdown},
+    startup,
+    stock::Stock,
+    writing::Writer,
+};
+use tokio::{sync::Notify, task::JoinSet, time::timeout};
+
+use crate::{announce::Announcer, config::Config, repair::Repair, sweep::Sweeper, upgrade::Upgrade};
+
+const NAME: &str = "dlq-consumer";
+
+/// Consumes and sweeps until stopped.
+pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
+    let service = Service::start(NAME, &config.log, &config.admin).await?;
+    let consumed = consume(&config, &service).await;
+    service.finish().await;
+    consumed.map(|()| ExitCode::SUCCESS)
+}
+
+async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
+    let names = ["kafka topic", "postgresql schema", "redis", "consumer group"];
+    let [topic, schema, redis, joined] = names.map(|name| service.health.condition(name));
+    let clock = Arc::new(SystemClock);
+    let database = Database::new(&config.database, NAME)?;
+    let stock = Stock::new(&config.redis)?;
+    let broker = Broker::new(&config.kafka.client, NAME)?;
+
+    let ready = startup::topic(&broker, &config.kafka.dlq_topic, "kafka.dlq_topic", &topic, &service.shutdown).await?
+        && startup::schema(&database, &schema, &service.shutdown).await?
+        && startup::redis(&stock, &redis, &service.shutdown).await?;
+    if !ready {
+        return Ok(());
+    }
+    let writer = Writer::new(database.clone(), &config.writer);
+    let (due, silent) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    // The helpers stop after the engine, so that what it decides last is still given back and told of.
+    let helpers_stop = Shutdown::new();
+    let mut helpers = JoinSet::new();
+    let sweeper = Sweeper {
+        database: database.clone(),
+        stock,
+        clock: clock.clone(),
+        due: due.clone(),
+        interval: Duration::from_millis(config.sweeper.interval_ms),
+    };
+    helpers.spawn(sweeper.run(helpers_stop.clone()));
+    let announcer = Announcer { database: database.clone(), clock: clock.clone(), silent: silent.clone() };
+    helpers.spawn(announcer.run(helpers_stop.clone()));
+    let upgrade =
+        Upgrade { database: database.clone(), writer: writer.clone(), clock: clock.clone(), supported: VERSION };
+    helpers.spawn(upgrade.run(helpers_stop.clone()));
+
+    let repair = Repair {
+        writer,
+        database: database.clone(),
+        budget: config.give_up.budget(),
+        clock: clock.clone(),
+        due,
+        silent,
+    };
+    let policy = Policy { schedule: retry::REPAIR, contended_is_final: false, drain: config.shutdown.drain() };
+    let settings = (&config.kafka.client, &config.kafka.group, &config.consumer);
+    let engine = Engine::new(settings, NAME, &config.kafka.dlq_topic, policy, Arc::new(repair), clock, joined)?;
+    engine.run(service.shutdown.clone()).await;
+
+    helpers_stop.begin("the engine has stopped");
+    let ended = async { while helpers.join_next().await.is_some() {} };
+    if timeout(config.shutdown.drain(), ended).await.is_err() {
+        tracing::warn!("the sweeper did not stop in time; what is due is given back after the next start");
+    }
+    database.close().await;
+    Ok(())
+}

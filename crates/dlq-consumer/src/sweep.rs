@@ -1,0 +1,117 @@
+//! The sweeper: puts Redis right for every decision that took something away. One path, whatever crashed.
+
+use std::{sync::Arc, time::Duration};
+
+use coupon_core::{
+    clock::Clock,
+    failure::{Class, Failure},
+    repo::{Database, give_backs::DueGiveBack},
+    retry::Backoff,
+    runtime::Shutdown,
+    stock::{GateOutcome, GiveBack, Stock},
+};
+use tokio::{sync::Notify, time::Instant};
+
+/// Give-backs done in one go.
+const BATCH: i64 = 200;
+/// How often campaigns are looked for whose data in Redis is not to be trusted.
+const SUSPECTS: Duration = Duration::from_secs(1);
+
+/// Gives back what is due.
+pub struct Sweeper {
+    /// Decisions.
+    pub database: Database,
+    /// Marks.
+    pub stock: Stock,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Woken when something has become due.
+    pub due: Arc<Notify>,
+    /// How often to look without being woken.
+    pub interval: Duration,
+}
+
+impl Sweeper {
+    /// Sweeps until the shutdown begins. Redis or PostgreSQL being away only delays it; nothing waits for it.
+    pub async fn run(self, shutdown: Shutdown) {
+        let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(4));
+        let mut suspects_at = Instant::now();
+        let mut told = false;
+        loop {
+            let mut swept = self.give_back().await;
+            if swept.is_ok() && Instant::now() >= suspects_at {
+                suspects_at = Instant::now() + SUSPECTS;
+                swept = self.close_suspects().await.map(|()| false);
+            }
+            let wait = match swept {
+                Ok(more) => {
+                    backoff.reset();
+                    told = false;
+                    if more { Duration::ZERO } else { self.interval }
+                }
+                Err(failure) => {
+                    metrics::counter!("coupon_sweeps_failed_total").increment(1);
+                    if !std::mem::replace(&mut told, true) {
+                        tracing::warn!(class = %failure.class, code = failure.code, "units cannot be given back now: {failure}");
+                    }
+                    backoff.next_wait()
+                }
+            };
+            // After a failure a wake-up does not cut the wait short: a flood of dead letters must not become a flood
+            // of calls to a server that is away.
+            let woken = async { if told { std::future::pending().await } else { self.due.notified().await } };
+            tokio::select! {
+                () = shutdown.stopping() => return,
+                () = woken => {}
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    /// `true` when there may be more to do at once.
+    async fn give_back(&self) -> Result<bool, Failure> {
+        let due = self.database.due_give_backs(BATCH).await.map_err(|error| Failure::from(&error))?;
+        metrics::gauge!("coupon_give_backs_due").set(u32::try_from(due.len()).unwrap_or(u32::MAX));
+        let mut done = 0;
+        let found = due.len();
+        for due in due {
+            match self.give_one_back(due).await {
+                Ok(()) => done += 1,
+                Err(failure) if failure.class == Class::Unavailable => return Err(failure),
+                // One coupon whose data is broken must not keep the others from theirs.
+                Err(failure) => tracing::error!(code = failure.code, "a unit cannot be given back: {failure}"),
+            }
+        }
+        Ok(found == usize::try_from(BATCH).unwrap_or(usize::MAX) && done > 0)
+    }
+
+    async fn give_one_back(&self, due: DueGiveBack) -> Result<(), Failure> {
+        let (code, request_id, successor) = (due.coupon_code.clone(), due.request_id, due.superseded_by());
+        let given_back = self
+            .stock
+            .give_back(&code, &due.member_id, request_id, successor)
+            .await
+            .map_err(|error| Failure::from(&error))?;
+        self.database.note_given_back(due, self.clock.now()).await.map_err(|error| Failure::from(&error))?;
+        match (given_back, successor) {
+            (GiveBack::Done, None) => tracing::info!(%request_id, coupon = %code, "unit given back"),
+            (GiveBack::Done, Some(holder)) => {
+                tracing::info!(%request_id, %holder, coupon = %code, "mark handed over, nothing freed")
+            }
+            (GiveBack::NotItsMark, _) => {
+                tracing::info!(%request_id, coupon = %code, "no mark of this request; nothing to give back")
+            }
+        }
+        Ok(())
+    }
+
+    async fn close_suspects(&self) -> Result<(), Failure> {
+        for (code, epoch) in self.database.suspects().await.map_err(|error| Failure::from(&error))? {
+            let outcome = self.stock.suspect(&code, epoch).await.map_err(|error| Failure::from(&error))?;
+            if !matches!(outcome, GateOutcome::Done | GateOutcome::Missing) {
+                tracing::warn!(coupon = %code, ?outcome, "a suspect coupon could not be closed in redis");
+            }
+        }
+        Ok(())
+    }
+}

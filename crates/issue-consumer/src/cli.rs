@@ -1,0 +1,59 @@
+//! The command line.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use coupon_core::{
+    repo::{Database, schema},
+    runtime::{LogSettings, SettingsArgs, load, print_effective, process_environment, telemetry},
+};
+
+use crate::{config::Config, doctor, run};
+
+/// Writes reserved coupons to PostgreSQL, and owns the schema.
+#[derive(Debug, Parser)]
+#[command(name = "issue-consumer", version, arg_required_else_help = true)]
+#[command(
+    after_help = "Settings are explained in config.default.toml; `issue-consumer config` prints the effective ones.\n\
+                        Exit codes: 0 done, 1 failed, 2 wrong setting or usage."
+)]
+pub struct Cli {
+    #[command(flatten)]
+    settings: SettingsArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Consume the topic and write, until stopped.
+    Run,
+    /// Bring the schema up to date. Safe to run again, and from several places at once.
+    Migrate,
+    /// Print the effective settings as TOML, secrets as ***.
+    Config,
+    /// Check every dependency, and say what is wrong and how to put it right.
+    Doctor,
+}
+
+/// Runs the command.
+pub async fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
+    let config: Config = load(&cli.settings, process_environment())?;
+    match cli.command {
+        Command::Run => run::run(config).await,
+        Command::Migrate => migrate(&config).await,
+        Command::Config => {
+            print!("{}", print_effective(&config));
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Doctor => doctor::doctor(&config).await,
+    }
+}
+
+async fn migrate(config: &Config) -> anyhow::Result<ExitCode> {
+    telemetry::init(&LogSettings { filter: "warn".to_owned(), ..config.log.clone() }, "issue-consumer");
+    let database = Database::new(&config.database, "issue-consumer migrate")?;
+    database.migrate().await?;
+    eprintln!("the schema has version {}", schema::newest());
+    Ok(ExitCode::SUCCESS)
+}

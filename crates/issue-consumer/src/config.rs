@@ -1,0 +1,88 @@
+//! The settings; what each means is said in `config.default.toml`.
+
+use coupon_core::{
+    kafka::{ConsumerSettings, GroupSettings, KafkaSettings, check_topic},
+    repo::DatabaseSettings,
+    runtime::{AdminSettings, LogSettings, Settings, SettingsError, ShutdownSettings},
+    writing::WriterSettings,
+};
+use serde::{Deserialize, Serialize};
+
+/// All settings of this binary.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Config {
+    /// `[admin]`
+    pub admin: AdminSettings,
+    /// `[database]`
+    pub database: DatabaseSettings,
+    /// `[kafka]`
+    pub kafka: Kafka,
+    /// `[consumer]`
+    pub consumer: ConsumerSettings,
+    /// `[writer]`
+    pub writer: WriterSettings,
+    /// `[log]`
+    pub log: LogSettings,
+    /// `[shutdown]`
+    pub shutdown: ShutdownSettings,
+}
+
+/// `[kafka]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Kafka {
+    /// Where events come from.
+    pub topic: String,
+    /// Where records go that cannot be written.
+    pub dlq_topic: String,
+    /// The consumer group.
+    #[serde(flatten)]
+    pub group: GroupSettings,
+    /// The brokers.
+    #[serde(flatten)]
+    pub client: KafkaSettings,
+}
+
+impl Settings for Config {
+    const PREFIX: &'static str = "ISSUE_CONSUMER";
+    const DEFAULTS: &'static str = include_str!("../config.default.toml");
+    const ALIASES: &'static [(&'static str, &'static str)] =
+        &[("DATABASE_URL", "database.url"), ("KAFKA_BROKERS", "kafka.brokers")];
+
+    fn check(&self) -> Result<(), SettingsError> {
+        self.database.check()?;
+        self.kafka.client.check()?;
+        self.kafka.group.check()?;
+        check_topic("kafka.topic", &self.kafka.topic)?;
+        check_topic("kafka.dlq_topic", &self.kafka.dlq_topic)?;
+        if self.kafka.topic == self.kafka.dlq_topic {
+            return Err(SettingsError::invalid(
+                "kafka.dlq_topic",
+                &self.kafka.dlq_topic,
+                "another topic than kafka.topic",
+            ));
+        }
+        self.consumer.check()?;
+        self.writer.check()?;
+        self.log.check("log")?;
+        self.shutdown.check("shutdown")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use coupon_core::runtime::{SettingsArgs, check_defaults, load};
+
+    use super::*;
+
+    #[test]
+    fn the_shipped_defaults_are_whole_and_pass_their_own_checks() {
+        check_defaults::<Config>().unwrap();
+    }
+
+    #[test]
+    fn the_dead_letter_topic_cannot_be_the_topic_itself() {
+        let environment = [("ISSUE_CONSUMER__KAFKA__DLQ_TOPIC".to_owned(), "coupon-issued".to_owned())];
+        let error = load::<Config>(&SettingsArgs::default(), environment).unwrap_err().to_string();
+        assert!(error.contains("kafka.dlq_topic") && error.contains("coupon-issued"), "{error}");
+    }
+}

@@ -1,0 +1,58 @@
+//! `run`: the service.
+
+use std::{process::ExitCode, sync::Arc};
+
+use coupon_core::{
+    clock::SystemClock,
+    kafka::{Broker, Engine, Policy, Publisher},
+    repo::Database,
+    retry,
+    runtime::Service,
+    startup,
+    writing::Writer,
+};
+
+use crate::{config::Config, write::Write};
+
+const NAME: &str = "issue-consumer";
+
+/// Consumes until stopped.
+pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
+    let service = Service::start(NAME, &config.log, &config.admin).await?;
+    let consumed = consume(&config, &service).await;
+    service.finish().await;
+    consumed.map(|()| ExitCode::SUCCESS)
+}
+
+async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
+    let [topics, schema, joined] =
+        ["kafka topics", "postgresql schema", "consumer group"].map(|name| service.health.condition(name));
+    let clock = Arc::new(SystemClock);
+    let database = Database::new(&config.database, NAME)?;
+    let broker = Broker::new(&config.kafka.client, NAME)?;
+    let dead_letters = Publisher::new(&config.kafka.client, NAME, &config.kafka.dlq_topic)?;
+
+    let ready = startup::topic(&broker, &config.kafka.topic, "kafka.topic", &topics, &service.shutdown).await?
+        && startup::topic(&broker, &config.kafka.dlq_topic, "kafka.dlq_topic", &topics, &service.shutdown).await?
+        && startup::schema(&database, &schema, &service.shutdown).await?;
+    if !ready {
+        return Ok(());
+    }
+    let write = Write {
+        writer: Writer::new(database.clone(), &config.writer),
+        database: database.clone(),
+        dead_letters: dead_letters.clone(),
+        group: config.kafka.group.group_id.clone(),
+        clock: clock.clone(),
+    };
+    let drain = config.shutdown.drain();
+    let policy = Policy { schedule: retry::WRITE, contended_is_final: true, drain };
+    let settings = (&config.kafka.client, &config.kafka.group, &config.consumer);
+    let engine = Engine::new(settings, NAME, &config.kafka.topic, policy, Arc::new(write), clock, joined)?;
+    engine.run(service.shutdown.clone()).await;
+    if !dead_letters.flush(drain).await {
+        tracing::warn!("dead letters were left in the queue; their records are consumed again");
+    }
+    database.close().await;
+    Ok(())
+}
