@@ -30,10 +30,10 @@ pub async fn topic(broker: &Broker, topic: &str, setting: &str, fed_by: Option<&
     let mut findings = vec![Finding::ok(name.clone(), format!("{partitions} partitions"))];
     match broker.findings(topic, fed_by).await {
         Ok(broken) => {
-            findings.extend(broken.into_iter().map(|broken| Finding::warn(name.clone(), broken.what, broken.fix)))
+            findings.extend(broken.into_iter().map(|broken| Finding::warn(name.clone(), broken.what, broken.fix)));
         }
         Err(error) => {
-            findings.push(Finding::warn(name, chain(&error).to_string(), "allow this client to describe the topic"))
+            findings.push(Finding::warn(name, chain(&error).to_string(), "allow this client to describe the topic"));
         }
     }
     findings

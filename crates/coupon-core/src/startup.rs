@@ -10,6 +10,10 @@ use crate::{
     stock::{ServerFinding, Stock, StockError},
 };
 
+/// A broker that has only just started may not know its topics yet, so it is believed only when it says so repeatedly.
+const MISSES: u32 = 3;
+const BETWEEN_MISSES: Duration = Duration::from_millis(500);
+
 /// A reason not to start that waiting does not mend.
 #[derive(Debug, thiserror::Error)]
 pub enum Unfit {
@@ -34,14 +38,17 @@ pub async fn topic(
     shutdown: &Shutdown,
 ) -> Result<bool, Unfit> {
     let ask = async || broker.partitions(topic).await;
-    match until_answered("kafka", ask, condition, shutdown).await {
-        None => Ok(false),
-        Some(None) => Err(Unfit::NoTopic(topic.to_owned(), setting)),
-        Some(Some(_)) => {
-            condition.ready();
-            Ok(true)
+    for _ in 0..MISSES {
+        match until_answered("kafka", ask, condition, shutdown).await {
+            None => return Ok(false),
+            Some(None) => tokio::time::sleep(BETWEEN_MISSES).await,
+            Some(Some(_)) => {
+                condition.ready();
+                return Ok(true);
+            }
         }
     }
+    Err(Unfit::NoTopic(topic.to_owned(), setting))
 }
 
 /// Waits until PostgreSQL answers; the schema must then fit. `Ok(false)` when the shutdown began first.

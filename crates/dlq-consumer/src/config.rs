@@ -3,7 +3,7 @@
 use coupon_core::{
     kafka::{ConsumerSettings, GroupSettings, KafkaSettings, check_topic},
     repo::{DatabaseSettings, give_ups::Budget},
-    runtime::{AdminSettings, LogSettings, Settings, SettingsError, ShutdownSettings},
+    runtime::{AdminSettings, LogSettings, Properties, Settings, SettingsError, ShutdownSettings},
     stock::RedisSettings,
     writing::WriterSettings,
 };
@@ -37,14 +37,28 @@ pub struct Config {
 /// `[kafka]`
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Kafka {
+    /// Addresses to begin with: `host:port,host:port`.
+    pub brokers: String,
     /// Where dead letters come from.
     pub dlq_topic: String,
-    /// The consumer group.
-    #[serde(flatten)]
-    pub group: GroupSettings,
-    /// The brokers.
-    #[serde(flatten)]
-    pub client: KafkaSettings,
+    /// Consumer group.
+    pub group_id: String,
+    /// How long the group waits for a member that is gone, in ms.
+    pub session_timeout_ms: u64,
+    /// Any librdkafka property.
+    pub properties: Properties,
+}
+
+impl Kafka {
+    /// What every client needs.
+    pub fn client(&self) -> KafkaSettings {
+        KafkaSettings { brokers: self.brokers.clone(), properties: self.properties.clone() }
+    }
+
+    /// What the consumer needs beyond that.
+    pub fn group(&self) -> GroupSettings {
+        GroupSettings { group_id: self.group_id.clone(), session_timeout_ms: self.session_timeout_ms }
+    }
 }
 
 /// `[give_up]`: so many requests of one coupon may be given up for one cause.
@@ -79,8 +93,8 @@ impl Settings for Config {
     fn check(&self) -> Result<(), SettingsError> {
         self.database.check()?;
         self.redis.check()?;
-        self.kafka.client.check()?;
-        self.kafka.group.check()?;
+        self.kafka.client().check()?;
+        self.kafka.group().check()?;
         check_topic("kafka.dlq_topic", &self.kafka.dlq_topic)?;
         self.consumer.check()?;
         self.writer.check()?;

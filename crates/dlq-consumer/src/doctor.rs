@@ -8,7 +8,7 @@ use crate::config::Config;
 
 /// Prints one line for each finding; exit code 1 when anything is wrong.
 pub async fn doctor(config: &Config) -> anyhow::Result<ExitCode> {
-    let broker = Broker::new(&config.kafka.client, "dlq-consumer doctor")?;
+    let broker = Broker::new(&config.kafka.client(), "dlq-consumer doctor")?;
     let database = Database::new(&config.database, "dlq-consumer doctor")?;
     let mut findings = diagnosis::database(&database).await;
     findings.extend(diagnosis::redis(&Stock::new(&config.redis)?).await);

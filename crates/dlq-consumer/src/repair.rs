@@ -127,7 +127,7 @@ impl Repair {
                 self.database.ask_give_back_again(event.coupon_code.clone(), event.request_id).await?;
             }
             GivenUp::Issued => {
-                tracing::info!(request_id = work.request_id, "the request was issued after all; nothing to give up")
+                tracing::info!(request_id = work.request_id, "the request was issued after all; nothing to give up");
             }
             GivenUp::Compensated { .. } | GivenUp::Held | GivenUp::Parked => {}
         }

@@ -33,7 +33,7 @@ async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
     let clock = Arc::new(SystemClock);
     let database = Database::new(&config.database, NAME)?;
     let stock = Stock::new(&config.redis)?;
-    let broker = Broker::new(&config.kafka.client, NAME)?;
+    let broker = Broker::new(&config.kafka.client(), NAME)?;
 
     let ready = startup::topic(&broker, &config.kafka.dlq_topic, "kafka.dlq_topic", &topic, &service.shutdown).await?
         && startup::schema(&database, &schema, &service.shutdown).await?
@@ -69,7 +69,8 @@ async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
         silent,
     };
     let policy = Policy { schedule: retry::REPAIR, contended_is_final: false, drain: config.shutdown.drain() };
-    let settings = (&config.kafka.client, &config.kafka.group, &config.consumer);
+    let (client, group) = (config.kafka.client(), config.kafka.group());
+    let settings = (&client, &group, &config.consumer);
     let engine = Engine::new(settings, NAME, &config.kafka.dlq_topic, policy, Arc::new(repair), clock, joined)?;
     engine.run(service.shutdown.clone()).await;
 

@@ -96,10 +96,10 @@ impl Sweeper {
         match (given_back, successor) {
             (GiveBack::Done, None) => tracing::info!(%request_id, coupon = %code, "unit given back"),
             (GiveBack::Done, Some(holder)) => {
-                tracing::info!(%request_id, %holder, coupon = %code, "mark handed over, nothing freed")
+                tracing::info!(%request_id, %holder, coupon = %code, "mark handed over, nothing freed");
             }
             (GiveBack::NotItsMark, _) => {
-                tracing::info!(%request_id, coupon = %code, "no mark of this request; nothing to give back")
+                tracing::info!(%request_id, coupon = %code, "no mark of this request; nothing to give back");
             }
         }
         Ok(())

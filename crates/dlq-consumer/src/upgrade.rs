@@ -36,7 +36,7 @@ impl Upgrade {
                 Ok(0) => return,
                 Ok(decided) => return tracing::info!(decided, "letters held for this upgrade are decided"),
                 Err(failure) => {
-                    tracing::warn!(code = failure.code, "letters held for an upgrade cannot be decided now: {failure}")
+                    tracing::warn!(code = failure.code, "letters held for an upgrade cannot be decided now: {failure}");
                 }
             }
             tokio::select! {

@@ -3,7 +3,7 @@
 use coupon_core::{
     kafka::{ConsumerSettings, GroupSettings, KafkaSettings, check_topic},
     repo::DatabaseSettings,
-    runtime::{AdminSettings, LogSettings, Settings, SettingsError, ShutdownSettings},
+    runtime::{AdminSettings, LogSettings, Properties, Settings, SettingsError, ShutdownSettings},
     writing::WriterSettings,
 };
 use serde::{Deserialize, Serialize};
@@ -30,16 +30,30 @@ pub struct Config {
 /// `[kafka]`
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Kafka {
+    /// Addresses to begin with: `host:port,host:port`.
+    pub brokers: String,
     /// Where events come from.
     pub topic: String,
     /// Where records go that cannot be written.
     pub dlq_topic: String,
-    /// The consumer group.
-    #[serde(flatten)]
-    pub group: GroupSettings,
-    /// The brokers.
-    #[serde(flatten)]
-    pub client: KafkaSettings,
+    /// Consumer group.
+    pub group_id: String,
+    /// How long the group waits for a member that is gone, in ms.
+    pub session_timeout_ms: u64,
+    /// Any librdkafka property.
+    pub properties: Properties,
+}
+
+impl Kafka {
+    /// What every client needs.
+    pub fn client(&self) -> KafkaSettings {
+        KafkaSettings { brokers: self.brokers.clone(), properties: self.properties.clone() }
+    }
+
+    /// What the consumer needs beyond that.
+    pub fn group(&self) -> GroupSettings {
+        GroupSettings { group_id: self.group_id.clone(), session_timeout_ms: self.session_timeout_ms }
+    }
 }
 
 impl Settings for Config {
@@ -50,8 +64,8 @@ impl Settings for Config {
 
     fn check(&self) -> Result<(), SettingsError> {
         self.database.check()?;
-        self.kafka.client.check()?;
-        self.kafka.group.check()?;
+        self.kafka.client().check()?;
+        self.kafka.group().check()?;
         check_topic("kafka.topic", &self.kafka.topic)?;
         check_topic("kafka.dlq_topic", &self.kafka.dlq_topic)?;
         if self.kafka.topic == self.kafka.dlq_topic {

@@ -8,7 +8,7 @@ use crate::config::Config;
 
 /// Prints one line for each finding; exit code 1 when anything is wrong.
 pub async fn doctor(config: &Config) -> anyhow::Result<ExitCode> {
-    let broker = Broker::new(&config.kafka.client, "issue-consumer doctor")?;
+    let broker = Broker::new(&config.kafka.client(), "issue-consumer doctor")?;
     let database = Database::new(&config.database, "issue-consumer doctor")?;
     let (topic, dlq_topic) = (&config.kafka.topic, &config.kafka.dlq_topic);
     let mut findings = diagnosis::database(&database).await;

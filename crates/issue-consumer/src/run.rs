@@ -29,8 +29,8 @@ async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
         ["kafka topics", "postgresql schema", "consumer group"].map(|name| service.health.condition(name));
     let clock = Arc::new(SystemClock);
     let database = Database::new(&config.database, NAME)?;
-    let broker = Broker::new(&config.kafka.client, NAME)?;
-    let dead_letters = Publisher::new(&config.kafka.client, NAME, &config.kafka.dlq_topic)?;
+    let broker = Broker::new(&config.kafka.client(), NAME)?;
+    let dead_letters = Publisher::new(&config.kafka.client(), NAME, &config.kafka.dlq_topic)?;
 
     let ready = startup::topic(&broker, &config.kafka.topic, "kafka.topic", &topics, &service.shutdown).await?
         && startup::topic(&broker, &config.kafka.dlq_topic, "kafka.dlq_topic", &topics, &service.shutdown).await?
@@ -42,12 +42,13 @@ async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
         writer: Writer::new(database.clone(), &config.writer),
         database: database.clone(),
         dead_letters: dead_letters.clone(),
-        group: config.kafka.group.group_id.clone(),
+        group: config.kafka.group_id.clone(),
         clock: clock.clone(),
     };
     let drain = config.shutdown.drain();
     let policy = Policy { schedule: retry::WRITE, contended_is_final: true, drain };
-    let settings = (&config.kafka.client, &config.kafka.group, &config.consumer);
+    let (client, group) = (config.kafka.client(), config.kafka.group());
+    let settings = (&client, &group, &config.consumer);
     let engine = Engine::new(settings, NAME, &config.kafka.topic, policy, Arc::new(write), clock, joined)?;
     engine.run(service.shutdown.clone()).await;
     if !dead_letters.flush(drain).await {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::runtime::{Properties, SettingsError};
 
 /// The part of the `[kafka]` section that every client needs.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 pub struct KafkaSettings {
     /// Addresses to begin with: `host:port,host:port`.
     pub brokers: String,
@@ -15,7 +15,7 @@ pub struct KafkaSettings {
 }
 
 /// The part of the `[kafka]` section that a consumer needs.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 pub struct GroupSettings {
     /// Consumer group.
     pub group_id: String,
@@ -51,6 +51,8 @@ impl KafkaSettings {
     fn client(&self, service: &str) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.brokers).set("client.id", service);
+        // The default of 10 s alone would use up all the time work may take to resume after an outage.
+        config.set("reconnect.backoff.max.ms", "2000");
         config
     }
 

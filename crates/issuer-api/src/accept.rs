@@ -1,0 +1,183 @@
+//! Accepting a request: reserve, publish, and tell how far it got. Knows nothing of HTTP.
+
+use std::{sync::Arc, time::Duration};
+
+use coupon_core::{
+    clock::Clock,
+    failure::{Class, Classified},
+    ids::{CouponCode, MemberId, RequestId},
+    repo::coupons::CouponStatus,
+    runtime::chain,
+    stock::{Refused, Reservation, Reserved, Stock, StockError},
+};
+use tokio::{sync::oneshot, time::timeout};
+
+use crate::{
+    campaigns::Campaigns,
+    detached::Detached,
+    publish::{Publishing, Start},
+    suspects::Suspects,
+};
+
+/// A campaign that is still being prepared may open any moment.
+const SOON: Duration = Duration::from_secs(5);
+
+/// The first stage.
+pub struct Accept {
+    /// Where reservations are made.
+    pub stock: Stock,
+    /// What PostgreSQL knows.
+    pub campaigns: Campaigns,
+    /// Where reservations are published.
+    pub publishing: Publishing,
+    /// Who is told of lost data.
+    pub suspects: Suspects,
+    /// Runs what must not be torn.
+    pub detached: Detached,
+    /// Time of the request ids.
+    pub clock: Arc<dyn Clock>,
+    /// Promises of one coupon that may wait.
+    pub outbox_cap: u64,
+}
+
+/// A member that holds a coupon.
+#[derive(Debug)]
+pub struct Held {
+    /// The reservation.
+    pub request_id: RequestId,
+    /// Whether the member had asked before.
+    pub is_repeat: bool,
+    progress: Progress,
+}
+
+#[derive(Debug)]
+enum Progress {
+    /// Kafka has it.
+    Acknowledged,
+    /// In the outbox, and on its way.
+    Queued(oneshot::Receiver<()>),
+    /// In the outbox.
+    Promised,
+}
+
+/// Why a member holds nothing by this request, as far as is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotHeld {
+    /// Every coupon is held by somebody.
+    SoldOut,
+    /// The campaign opens in about this long.
+    NotOpen(Duration),
+    /// The campaign was closed, or its time is over.
+    Closed,
+    /// Nobody knows such a campaign.
+    Unknown,
+    /// Redis has lost data of it, or is being filled.
+    GateClosed,
+    /// Kafka is away for too long.
+    OutboxFull,
+    /// Redis gave no usable answer: the member may hold one after all.
+    NoAnswer,
+    /// Redis has no data of it, and PostgreSQL is not there to say what that means.
+    DatabaseAway,
+    /// The work panicked: the member may hold one after all.
+    Torn,
+}
+
+impl Held {
+    /// Whether Kafka has acknowledged the reservation, after waiting for it for at most `bound`.
+    pub async fn is_acknowledged(self, bound: Duration) -> bool {
+        match self.progress {
+            Progress::Acknowledged => true,
+            Progress::Queued(tell) => timeout(bound, tell).await.is_ok_and(|told| told.is_ok()),
+            Progress::Promised => false,
+        }
+    }
+}
+
+impl Accept {
+    /// Reserves a coupon for a member and begins to publish it.
+    pub async fn accept(self: &Arc<Self>, code: &CouponCode, member: &MemberId) -> Result<Held, NotHeld> {
+        let work = {
+            let (this, code, member) = (Arc::clone(self), code.clone(), member.clone());
+            async move { this.reserve(&code, &member).await }
+        };
+        // Detached: a client that hangs up drops this future, and must not tear the work between script and publish.
+        match self.detached.spawn(work).await {
+            Ok(Ok(Ok(held))) => Ok(held),
+            Ok(Ok(Err(refused))) => Err(self.explain(code, refused).await),
+            Ok(Err(error)) => {
+                say(code, &error);
+                Err(NotHeld::NoAnswer)
+            }
+            Err(_) => Err(NotHeld::Torn),
+        }
+    }
+
+    async fn reserve(&self, code: &CouponCode, member: &MemberId) -> Result<Result<Held, Refused>, StockError> {
+        let request_id = RequestId::make(self.clock.as_ref());
+        Ok(match self.stock.reserve(code, member, request_id, self.outbox_cap).await? {
+            Reservation::Reserved(reserved) => Ok(self.publish(&reserved)),
+            // Not published here: whoever reserved it is at it, or the relay will be.
+            Reservation::Already(Reserved { event, pending }) => {
+                let progress = if pending { Progress::Promised } else { Progress::Acknowledged };
+                Ok(Held { request_id: event.request_id, is_repeat: true, progress })
+            }
+            Reservation::Refused(refused) => Err(refused),
+        })
+    }
+
+    fn publish(&self, Reserved { event, pending }: &Reserved) -> Held {
+        let progress = if *pending {
+            match self.publishing.start(event) {
+                Start::Queued(tell) => Progress::Queued(tell),
+                Start::InFlight => Progress::Promised,
+                Start::Refused(error) => {
+                    tracing::debug!(error = %chain(&error), "a reservation could not be queued, the relay publishes it");
+                    Progress::Promised
+                }
+            }
+        } else {
+            Progress::Acknowledged
+        };
+        Held { request_id: event.request_id, is_repeat: false, progress }
+    }
+
+    async fn explain(&self, code: &CouponCode, refused: Refused) -> NotHeld {
+        match refused {
+            Refused::SoldOut => NotHeld::SoldOut,
+            Refused::NotOpen(wait) => NotHeld::NotOpen(wait),
+            Refused::Closed => NotHeld::Closed,
+            Refused::Filling => NotHeld::GateClosed,
+            Refused::OutboxFull => NotHeld::OutboxFull,
+            Refused::Missing => self.explain_missing(code).await,
+            Refused::Suspect => {
+                self.suspects.report(code);
+                NotHeld::GateClosed
+            }
+        }
+    }
+
+    /// Missing in Redis may mean unknown, not opened yet, or lost. Lost is never read as "nothing sold yet".
+    async fn explain_missing(&self, code: &CouponCode) -> NotHeld {
+        let Ok(found) = self.campaigns.coupon(code).await else { return NotHeld::DatabaseAway };
+        let Some(coupon) = found else { return NotHeld::Unknown };
+        match coupon.status {
+            CouponStatus::Draft | CouponStatus::Opening => {
+                NotHeld::NotOpen((coupon.opens_at - self.clock.now()).to_std().unwrap_or(SOON))
+            }
+            CouponStatus::Closed => NotHeld::Closed,
+            CouponStatus::Open | CouponStatus::Suspect => {
+                self.suspects.report(code);
+                NotHeld::GateClosed
+            }
+        }
+    }
+}
+
+/// An outage is told by `/readyz` and the metrics, not by a line for each request; anything else is a fault of ours.
+fn say(code: &CouponCode, error: &StockError) {
+    match error.class() {
+        Class::Unavailable => tracing::debug!(coupon = %code, error = %chain(error), "a reservation got no answer"),
+        _ => tracing::error!(coupon = %code, error = %chain(error), "a reservation failed in redis"),
+    }
+}

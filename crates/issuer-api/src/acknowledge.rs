@@ -1,0 +1,77 @@
+//! Deleting promises from the outbox once Kafka has acknowledged their events, many at a time.
+
+use std::{collections::HashMap, time::Duration};
+
+use coupon_core::{
+    ids::CouponCode,
+    retry::Backoff,
+    runtime::chain,
+    stock::{OutboxEntry, Stock},
+};
+use tokio::{
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    time::Instant,
+};
+
+use crate::publish::Flight;
+
+/// Most promises of one round.
+const BATCH: usize = 512;
+/// How long a round waits for company. A promise kept for a few ms more costs nothing.
+const COMPANY: Duration = Duration::from_millis(5);
+/// How long a deletion is repeated while Redis is away.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// An event that Kafka has acknowledged.
+#[derive(Debug)]
+pub struct Acknowledged {
+    /// The campaign.
+    pub code: CouponCode,
+    /// Its promise.
+    pub entry: OutboxEntry,
+    /// Kept until the promise is deleted, so that the relay leaves it alone meanwhile.
+    pub flight: Flight,
+}
+
+/// Starts the deletion; it ends when every sender is gone.
+pub fn spawn(stock: Stock) -> UnboundedSender<Acknowledged> {
+    let (sender, receiver) = unbounded_channel();
+    tokio::spawn(work(stock, receiver));
+    sender
+}
+
+async fn work(stock: Stock, mut receiver: UnboundedReceiver<Acknowledged>) {
+    let mut round = Vec::with_capacity(BATCH);
+    while let Some(first) = receiver.recv().await {
+        round.push(first);
+        tokio::time::sleep(COMPANY).await;
+        while round.len() < BATCH
+            && let Ok(next) = receiver.try_recv()
+        {
+            round.push(next);
+        }
+        let mut by_coupon: HashMap<CouponCode, (Vec<OutboxEntry>, Vec<Flight>)> = HashMap::new();
+        for Acknowledged { code, entry, flight } in round.drain(..) {
+            let (entries, flights) = by_coupon.entry(code).or_default();
+            entries.push(entry);
+            flights.push(flight);
+        }
+        for (code, (entries, flights)) in by_coupon {
+            delete(&stock, &code, &entries).await;
+            drop(flights);
+        }
+    }
+}
+
+async fn delete(stock: &Stock, code: &CouponCode, entries: &[OutboxEntry]) {
+    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
+    let end = Instant::now() + PATIENCE;
+    while let Err(error) = stock.acknowledge(code, entries).await {
+        if Instant::now() >= end {
+            // The relay finds them and publishes them again, which changes nothing downstream.
+            tracing::debug!(error = %chain(&error), entries = entries.len(), "acknowledged promises stay in the outbox for the relay");
+            return;
+        }
+        tokio::time::sleep(backoff.next_wait()).await;
+    }
+}

@@ -1,0 +1,43 @@
+//! The command line.
+
+use clap::{Parser, Subcommand};
+use coupon_core::runtime::SettingsArgs;
+
+use crate::coupon::CouponArgs;
+
+/// Accepts requests for coupons, and administers campaigns
+#[derive(Debug, Parser)]
+#[command(name = crate::SERVICE, version, about)]
+pub struct Cli {
+    /// Where the settings come from.
+    #[command(flatten)]
+    pub settings: SettingsArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the binary can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Answer members until stopped
+    Serve,
+    /// Create, show, open and close campaigns
+    Coupon(CouponArgs),
+    /// Print the effective settings, secrets as ***
+    Config,
+    /// Check every dependency and say how to put right what is wrong
+    Doctor,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

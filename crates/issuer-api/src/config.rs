@@ -1,0 +1,183 @@
+//! The settings; `config.default.toml` explains each key.
+
+use std::{net::SocketAddr, time::Duration};
+
+use coupon_core::{
+    kafka::{KafkaSettings, check_topic},
+    repo::DatabaseSettings,
+    runtime::{AdminSettings, LogSettings, Properties, Settings, SettingsError, ShutdownSettings},
+    stock::RedisSettings,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::auth::AuthSettings;
+
+/// Everything that can be set.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ApiSettings {
+    /// The listener for members.
+    pub http: HttpSettings,
+    /// The listener for probes and metrics.
+    pub admin: AdminSettings,
+    /// How members are recognised.
+    pub auth: AuthSettings,
+    /// Where reservations are made.
+    pub redis: RedisSettings,
+    /// Where campaigns and decisions are.
+    pub database: DatabaseSettings,
+    /// Where reservations are published.
+    pub kafka: TopicSettings,
+    /// How promises to publish are kept.
+    pub outbox: OutboxSettings,
+    /// What is logged.
+    pub log: LogSettings,
+    /// How long a stop may take.
+    pub shutdown: ShutdownSettings,
+}
+
+/// The `[http]` section.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct HttpSettings {
+    /// Where members ask.
+    pub listen: SocketAddr,
+    /// Largest request body that is read.
+    pub max_body_bytes: usize,
+    /// How long a request head may take, and then its body, in ms.
+    pub header_timeout_ms: u64,
+    /// How long an answer waits for Kafka's acknowledgement, in ms.
+    pub answer_within_ms: u64,
+    /// Requests being worked on at a time.
+    pub max_in_flight: usize,
+}
+
+/// The `[kafka]` section.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TopicSettings {
+    /// Addresses to begin with: `host:port,host:port`.
+    pub brokers: String,
+    /// Where reservations are published.
+    pub topic: String,
+    /// Any librdkafka property.
+    pub properties: Properties,
+}
+
+/// The `[outbox]` section.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct OutboxSettings {
+    /// Promises of one coupon that may wait.
+    pub cap: u64,
+    /// Age from which a promise is published again, in ms.
+    pub min_age_ms: u64,
+    /// How often the relay looks, in ms.
+    pub interval_ms: u64,
+    /// Promises the relay takes at a time.
+    pub batch: usize,
+    /// How long one process keeps an outbox to itself, in ms.
+    pub lease_ms: u64,
+}
+
+impl TopicSettings {
+    /// What a client needs.
+    pub fn client(&self) -> KafkaSettings {
+        KafkaSettings { brokers: self.brokers.clone(), properties: self.properties.clone() }
+    }
+}
+
+impl HttpSettings {
+    /// How long a request head may take, and then its body.
+    pub fn header_timeout(&self) -> Duration {
+        Duration::from_millis(self.header_timeout_ms)
+    }
+
+    fn check(&self) -> Result<(), SettingsError> {
+        between("http.max_body_bytes", self.max_body_bytes as u64, 2, 1 << 20, "bytes")?;
+        between("http.header_timeout_ms", self.header_timeout_ms, 100, 60_000, "ms")?;
+        between("http.answer_within_ms", self.answer_within_ms, 0, 60_000, "ms")?;
+        between("http.max_in_flight", self.max_in_flight as u64, 1, 1_000_000, "requests")
+    }
+}
+
+impl OutboxSettings {
+    fn check(&self) -> Result<(), SettingsError> {
+        between("outbox.cap", self.cap, 1, 10_000_000, "promises")?;
+        between("outbox.min_age_ms", self.min_age_ms, 100, 600_000, "ms")?;
+        between("outbox.interval_ms", self.interval_ms, 10, 60_000, "ms")?;
+        between("outbox.batch", self.batch as u64, 1, 10_000, "promises")?;
+        between("outbox.lease_ms", self.lease_ms, 1_000, 600_000, "ms")?;
+        if self.lease_ms <= self.interval_ms {
+            let allowed =
+                format!("more than outbox.interval_ms ({} ms), or it runs out between two looks", self.interval_ms);
+            return Err(SettingsError::invalid("outbox.lease_ms", self.lease_ms, allowed));
+        }
+        Ok(())
+    }
+}
+
+impl Settings for ApiSettings {
+    const PREFIX: &'static str = "ISSUER_API";
+    const DEFAULTS: &'static str = include_str!("../config.default.toml");
+    const ALIASES: &'static [(&'static str, &'static str)] =
+        &[("DATABASE_URL", "database.url"), ("REDIS_URL", "redis.url"), ("KAFKA_BROKERS", "kafka.brokers")];
+
+    fn check(&self) -> Result<(), SettingsError> {
+        self.http.check()?;
+        self.auth.check()?;
+        self.redis.check()?;
+        self.database.check()?;
+        self.kafka.client().check()?;
+        check_topic("kafka.topic", &self.kafka.topic)?;
+        self.outbox.check()?;
+        self.log.check("log")?;
+        self.shutdown.check("shutdown")
+    }
+}
+
+fn between(key: &str, value: u64, least: u64, most: u64, unit: &str) -> Result<(), SettingsError> {
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    Err(SettingsError::invalid(key, value, format!("{least} to {most} {unit}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use coupon_core::runtime::{SettingsArgs, check_defaults, load, print_effective};
+
+    use super::*;
+
+    fn with(key: &str, value: &str) -> Result<ApiSettings, SettingsError> {
+        load(&SettingsArgs { config: None, set: vec![(key.to_owned(), value.to_owned())] }, [])
+    }
+
+    #[test]
+    fn the_defaults_hold_every_key_and_pass_their_check() {
+        check_defaults::<ApiSettings>().unwrap();
+    }
+
+    #[test]
+    fn a_wrong_value_is_refused_in_one_sentence_that_names_key_value_and_what_is_allowed() {
+        for (key, value, said) in [
+            (
+                "http.max_in_flight",
+                "0",
+                "`http.max_in_flight` is `0` (given by --set), but must be 1 to 1000000 requests",
+            ),
+            ("outbox.lease_ms", "400000000", "but must be 1000 to 600000 ms"),
+            ("auth.algorithms", "none", "`auth.algorithms` is `none` (given by --set), but must be some of HS256"),
+            ("auth.algorithms", "RS256,ES512", "but must be some of HS256"),
+            ("auth.leeway_s", "3600", "but must be 0 to 300 seconds"),
+            ("kafka.topic", "a b", "`kafka.topic` is `a b`"),
+        ] {
+            let sentence = with(key, value).unwrap_err().to_string();
+            assert!(sentence.contains(said) && !sentence.contains('\n'), "{sentence}");
+        }
+    }
+
+    #[test]
+    fn the_secret_is_not_printed() {
+        let secret = "0123456789abcdef0123456789abcdef";
+        let settings = with("auth.hmac_secret", secret).unwrap();
+        assert!(!print_effective(&settings).contains(secret));
+        assert!(!format!("{settings:?}").contains(secret));
+    }
+}

@@ -1,0 +1,47 @@
+//! `coupon close`: the gate first, because that is what stops members; then the row.
+
+use coupon_core::{
+    ids::CouponCode,
+    repo::coupons::{Coupon, CouponStatus},
+    stock::GateOutcome,
+};
+
+use super::{CommandError, Desk, say};
+
+/// Where a campaign can be closed from.
+const FROM: &[CouponStatus] = &[CouponStatus::Open, CouponStatus::Closed];
+
+impl Desk {
+    /// Closes the gate. A SUSPECT campaign accepts nothing anyway and stays SUSPECT.
+    pub(super) async fn close(&self, code: &CouponCode) -> Result<Coupon, CommandError> {
+        let coupon = self.coupon(code).await?;
+        match coupon.status {
+            CouponStatus::Draft => return Err(CommandError::NeverOpened(code.clone())),
+            CouponStatus::Opening => return Err(CommandError::Opening(code.clone())),
+            CouponStatus::Open | CouponStatus::Closed | CouponStatus::Suspect => {}
+        }
+        let mut gate = self.stock.close(code, coupon.epoch).await?;
+        if let GateOutcome::OtherEpoch(epoch) = gate {
+            // Closing is right whatever epoch is there; only opening must know which one it is.
+            say(format_args!("note: Redis holds data of epoch {epoch}, PostgreSQL is at epoch {}", coupon.epoch));
+            gate = self.stock.close(code, epoch).await?;
+        }
+        match gate {
+            GateOutcome::Done => {}
+            GateOutcome::Missing => say(format_args!("note: Redis has no data of {code}")),
+            GateOutcome::Suspect => {
+                say(format_args!("note: {code} is SUSPECT in Redis and accepts nothing until it is rebuilt"));
+            }
+            GateOutcome::OtherEpoch(_) => return Err(CommandError::Changed(code.clone())),
+        }
+        if coupon.status == CouponStatus::Suspect {
+            say(format_args!("{code} stays SUSPECT and accepts nothing until it is rebuilt"));
+            return Ok(coupon);
+        }
+        let changed =
+            self.database.set_coupon_status(code.clone(), coupon.epoch, FROM, CouponStatus::Closed, self.actor());
+        let coupon = changed.await?.ok_or_else(|| CommandError::Changed(code.clone()))?;
+        say(format_args!("{code} is closed"));
+        Ok(coupon)
+    }
+}

@@ -1,0 +1,32 @@
+//! `coupon create`.
+
+use coupon_core::{
+    repo::coupons::{Coupon, NewCoupon},
+    runtime::SettingsError,
+};
+
+use super::{CommandError, CreateArgs, Desk, say};
+
+impl Desk {
+    /// Creates a DRAFT. A code that is taken is left as it is.
+    pub(super) async fn create(&self, args: CreateArgs) -> anyhow::Result<Coupon> {
+        let actor = self.actor();
+        let opens_at = args.opens_at.unwrap_or(actor.now);
+        if let Some(closes_at) = args.closes_at.filter(|closes_at| *closes_at <= opens_at) {
+            let allowed = format!("later than --opens-at, which is {}", opens_at.to_rfc3339());
+            return Err(SettingsError::invalid("--closes-at", closes_at.to_rfc3339(), allowed).into());
+        }
+        let new = NewCoupon {
+            coupon_code: args.code.clone(),
+            total_quantity: args.total,
+            opens_at,
+            closes_at: args.closes_at,
+            valid_days: args.valid_days,
+        };
+        if !self.database.create_coupon(new, actor).await? {
+            return Err(CommandError::Taken(args.code).into());
+        }
+        say(format_args!("{0} is created; `coupon open {0}` lets members ask", args.code));
+        Ok(self.coupon(&args.code).await?)
+    }
+}

@@ -1,0 +1,63 @@
+//! Why a command did not do what it was asked.
+
+use coupon_core::{
+    ids::CouponCode,
+    repo::{RepoError, schema::Schema},
+    stock::StockError,
+};
+
+/// A refusal, each in a sentence that says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// No such campaign.
+    #[error("there is no coupon {0}; `coupon list` shows them all")]
+    Unknown(CouponCode),
+    /// The code is taken.
+    #[error("there is a coupon {0} already, and it is left as it is")]
+    Taken(CouponCode),
+    /// SUSPECT.
+    #[error("{0} is SUSPECT: Redis has lost data of it, and it stays closed until it is rebuilt")]
+    Suspect(CouponCode),
+    /// Opened before, and Redis has no data of it any more, or of another epoch.
+    #[error("{code} was opened before and {what}; it stays closed until it is rebuilt from PostgreSQL")]
+    NeedsRebuild {
+        /// The campaign.
+        code: CouponCode,
+        /// What is in Redis.
+        what: String,
+    },
+    /// Never opened.
+    #[error("{0} was never opened, there is nothing to close")]
+    NeverOpened(CouponCode),
+    /// Being opened.
+    #[error("{0} is being opened; finish that with `coupon open {0}`, then close it")]
+    Opening(CouponCode),
+    /// Somebody else was faster.
+    #[error("{0} was changed by somebody else meanwhile; look at it with `coupon show {0}`, then ask again")]
+    Changed(CouponCode),
+    /// A later change of the total won.
+    #[error(
+        "a newer change of the total of {0} is there already, and this one is void; `coupon show {0}` tells the total"
+    )]
+    Superseded(CouponCode),
+    /// Nobody loses a coupon.
+    #[error("{held} members hold a coupon of {code}, and nobody loses one: the total stays as it was")]
+    BelowIssued {
+        /// The campaign.
+        code: CouponCode,
+        /// How many hold one.
+        held: i64,
+    },
+    /// Opened before, but Redis has no data to change.
+    #[error("the total of {0} could not be set: its Redis data is missing or it is being opened; ask again")]
+    NoData(CouponCode),
+    /// PostgreSQL's schema is not for this build.
+    #[error("{0}")]
+    Schema(Schema),
+    /// PostgreSQL.
+    #[error("the command did not end, and may be repeated")]
+    Repo(#[from] RepoError),
+    /// Redis.
+    #[error("the command did not end, and may be repeated")]
+    Stock(#[from] StockError),
+}

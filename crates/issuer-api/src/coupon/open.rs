@@ -1,0 +1,106 @@
+//! `coupon open`: PostgreSQL is asked first and told first, so that Redis is never ahead of it.
+
+use coupon_core::{
+    ids::CouponCode,
+    repo::coupons::{Coupon, CouponStatus},
+    stock::{Fill, FillOutcome, GateOutcome},
+};
+
+use super::{CommandError, Desk, say};
+
+/// Marks copied at a time.
+const PAGE: i64 = 1_000;
+
+impl Desk {
+    /// Fills Redis if that was never finished, and opens the gate. Repeating it after a crash at any point goes on
+    /// where it broke off; data that was there once and is gone is never replaced by a fresh start.
+    pub(super) async fn open(&self, code: &CouponCode) -> Result<Coupon, CommandError> {
+        let mut coupon = self.coupon(code).await?;
+        if coupon.status == CouponStatus::Draft {
+            // Under the row's lock: of two commands one raises the epoch, the other finds it OPENING.
+            coupon = match self.database.begin_opening(code.clone(), self.actor()).await? {
+                Some(coupon) => coupon,
+                None => self.coupon(code).await?,
+            };
+        }
+        let coupon = match coupon.status {
+            CouponStatus::Opening => {
+                self.fill(&coupon).await?;
+                self.set_open(&coupon).await?
+            }
+            CouponStatus::Open | CouponStatus::Closed => {
+                self.look_for_data(&coupon).await?;
+                self.set_open(&coupon).await?
+            }
+            CouponStatus::Suspect => return Err(CommandError::Suspect(code.clone())),
+            CouponStatus::Draft => return Err(CommandError::Changed(code.clone())),
+        };
+        match self.stock.open(code, coupon.epoch, coupon.total_quantity, coupon.total_version).await? {
+            GateOutcome::Done => {
+                say(format_args!("{code} is open"));
+                Ok(coupon)
+            }
+            GateOutcome::Suspect => Err(CommandError::Suspect(code.clone())),
+            GateOutcome::Missing => Err(needs_rebuild(code, MISSING)),
+            GateOutcome::OtherEpoch(epoch) => Err(other_epoch(&coupon, epoch)),
+        }
+    }
+
+    /// Lays down the data of the row's epoch and copies the marks.
+    async fn fill(&self, coupon: &Coupon) -> Result<(), CommandError> {
+        let code = &coupon.coupon_code;
+        let fill = Fill {
+            epoch: coupon.epoch,
+            total: coupon.total_quantity,
+            total_version: coupon.total_version,
+            opens_at_ms: coupon.opens_at.timestamp_millis(),
+            closes_at_ms: coupon.closes_at.map(|at| at.timestamp_millis()),
+            seq: coupon.high_seq,
+        };
+        match self.stock.begin_fill(code, &fill).await? {
+            FillOutcome::Filling => {}
+            FillOutcome::Filled => return Ok(()),
+            FillOutcome::Leftover => return Err(needs_rebuild(code, "Redis holds only a part of its data")),
+            FillOutcome::OtherEpoch(epoch) => return Err(other_epoch(coupon, epoch)),
+        }
+        let mut after = None;
+        loop {
+            let marks = self.database.marks(code, after, PAGE).await?;
+            let Some((_, last)) = marks.last() else { return Ok(()) };
+            after = Some(*last);
+            self.stock.copy_marks(code, &marks).await?;
+        }
+    }
+
+    async fn set_open(&self, coupon: &Coupon) -> Result<Coupon, CommandError> {
+        const FROM: &[CouponStatus] = &[CouponStatus::Opening, CouponStatus::Open, CouponStatus::Closed];
+        let code = &coupon.coupon_code;
+        let changed =
+            self.database.set_coupon_status(code.clone(), coupon.epoch, FROM, CouponStatus::Open, self.actor());
+        changed.await?.ok_or_else(|| CommandError::Changed(code.clone()))
+    }
+
+    /// Refuses a campaign that was opened before and whose data is not what it was.
+    async fn look_for_data(&self, coupon: &Coupon) -> Result<(), CommandError> {
+        let code = &coupon.coupon_code;
+        match self.stock.view(code).await? {
+            None => Err(needs_rebuild(code, MISSING)),
+            Some(view) if view.epoch != coupon.epoch => Err(other_epoch(coupon, view.epoch)),
+            Some(view) if view.status == CouponStatus::Suspect.as_str() => Err(CommandError::Suspect(code.clone())),
+            Some(_) => Ok(()),
+        }
+    }
+}
+
+const MISSING: &str = "Redis has no data of it any more";
+
+fn needs_rebuild(code: &CouponCode, what: impl Into<String>) -> CommandError {
+    CommandError::NeedsRebuild { code: code.clone(), what: what.into() }
+}
+
+fn other_epoch(coupon: &Coupon, found: i64) -> CommandError {
+    needs_rebuild(
+        &coupon.coupon_code,
+        format!("Redis holds data of epoch {found}, PostgreSQL is at epoch {}", coupon.epoch),
+    )
+}

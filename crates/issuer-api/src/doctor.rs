@@ -1,0 +1,45 @@
+//! `doctor`: every dependency looked at, with what to do about it.
+
+use std::process::ExitCode;
+
+use coupon_core::{
+    diagnosis,
+    kafka::Broker,
+    repo::Database,
+    runtime::doctor::{Finding, print},
+    stock::Stock,
+};
+
+use crate::{auth::Verifier, config::ApiSettings};
+
+/// Looks at everything and prints it; exit code 1 when something does not work.
+pub async fn doctor(settings: &ApiSettings) -> anyhow::Result<ExitCode> {
+    let name = "issuer-api doctor";
+    let stock = Stock::new(&settings.redis)?;
+    let database = Database::new(&settings.database, name)?;
+    let broker = Broker::new(&settings.kafka.client(), name)?;
+    let (redis, topic, database) = tokio::join!(
+        diagnosis::redis(&stock),
+        diagnosis::topic(&broker, &settings.kafka.topic, "kafka.topic", None),
+        diagnosis::database(&database),
+    );
+    Ok(print([auth(settings), redis, topic, database].concat()))
+}
+
+fn auth(settings: &ApiSettings) -> Vec<Finding> {
+    let verifier = match Verifier::load(&settings.auth) {
+        Err(error) => {
+            return vec![Finding::fail(
+                "auth",
+                error.to_string(),
+                "correct the [auth] section; without it `serve` refuses to start",
+            )];
+        }
+        Ok(verifier) => verifier,
+    };
+    let finding = |key: &crate::auth::Key| {
+        let algorithms: Vec<String> = key.algorithms.iter().map(|algorithm| format!("{algorithm:?}")).collect();
+        Finding::ok("auth", format!("a key of {} verifies {}", key.origin, algorithms.join(", ")))
+    };
+    verifier.keys().iter().map(finding).collect()
+}

@@ -1,0 +1,75 @@
+//! `GET /api/v1/coupons/{code}`: a campaign as members see it.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{Path, State, rejection::PathRejection},
+    http::HeaderMap,
+};
+use chrono::{DateTime, SecondsFormat, Utc};
+use coupon_core::{
+    clock::from_unix_ms,
+    ids::CouponCode,
+    repo::coupons::{Coupon, CouponStatus},
+    stock::View,
+};
+use serde::Serialize;
+
+use super::{Api, Problem, identity, issue};
+use crate::accept::NotHeld;
+
+/// A campaign.
+#[derive(Serialize)]
+pub(super) struct Answer {
+    code: CouponCode,
+    status: String,
+    opens_at: Option<String>,
+    closes_at: Option<String>,
+    total: i64,
+    remaining: i64,
+}
+
+/// Answers from Redis; what Redis does not know, from PostgreSQL.
+pub(super) async fn show(
+    State(api): State<Arc<Api>>,
+    path: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+) -> Result<Json<Answer>, Problem> {
+    identity::member(&api.verifier, &headers)?;
+    let code = issue::coupon_code(path.as_ref().map(|Path(code)| code.as_str()).unwrap_or_default())?;
+    let view = api.accept.stock.view(&code).await.map_err(|_| issue::refusal(NotHeld::NoAnswer))?;
+    if let Some(view) = view {
+        return Ok(Json(from_view(code, &view)));
+    }
+    let row = api.accept.campaigns.coupon(&code).await.map_err(|_| issue::refusal(NotHeld::DatabaseAway))?;
+    row.map(|row| Json(from_row(row))).ok_or_else(|| issue::refusal(NotHeld::Unknown))
+}
+
+fn from_view(code: CouponCode, view: &View) -> Answer {
+    // Redis says FILLING to what everywhere else is OPENING.
+    let status = if view.status == "FILLING" { CouponStatus::Opening.as_str() } else { &view.status };
+    Answer {
+        code,
+        status: status.to_owned(),
+        opens_at: Some(text(from_unix_ms(view.opens_at_ms))),
+        closes_at: view.closes_at_ms.map(|ms| text(from_unix_ms(ms))),
+        total: view.total,
+        remaining: (view.total - view.issued).max(0),
+    }
+}
+
+fn from_row(row: Coupon) -> Answer {
+    Answer {
+        code: row.coupon_code,
+        status: row.status.to_string(),
+        opens_at: Some(text(row.opens_at)),
+        closes_at: row.closes_at.map(text),
+        total: row.total_quantity,
+        remaining: (row.total_quantity - row.issued_quantity).max(0),
+    }
+}
+
+fn text(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Millis, true)
+}

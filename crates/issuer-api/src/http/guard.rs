@@ -1,0 +1,74 @@
+//! Around every handler: load is shed before any work, a panic becomes an answer, and both are counted.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
+
+use axum::{
+    extract::{Request, State},
+    http::Method,
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use tokio::time::Instant;
+
+use super::{Api, Code, Problem};
+
+/// What a response stands for in the metrics. Members and coupons are no labels: there are too many of them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Outcome(pub &'static str);
+
+/// Runs the rest of the stack.
+pub(super) async fn guard(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
+    let (started, is_post) = (Instant::now(), request.method() == Method::POST);
+    let response = limited(&api, request, next).await;
+    if is_post {
+        let outcome = response.extensions().get::<Outcome>().map_or("OTHER", |outcome| outcome.0);
+        metrics::counter!("coupon_requests_total", "outcome" => outcome).increment(1);
+        metrics::histogram!("coupon_request_seconds").record(started.elapsed().as_secs_f64());
+    }
+    response
+}
+
+async fn limited(api: &Api, request: Request, next: Next) -> Response {
+    let Ok(_slot) = api.slots.try_acquire() else {
+        let problem = Problem::new(Code::TooManyRequests, "too many requests are being worked on");
+        return problem.after(Duration::from_secs(1)).into_response();
+    };
+    if !api.is_open() {
+        let problem = Problem::new(Code::Starting, "the service is still connecting to what it needs");
+        return problem.after(Duration::from_secs(1)).into_response();
+    }
+    caught(next.run(request)).await
+}
+
+/// The process logs the panic; the client gets an answer instead of a torn connection.
+async fn caught(handler: impl Future<Output = Response>) -> Response {
+    let mut handler = pin!(handler);
+    let polled = std::future::poll_fn(|context| {
+        catch_unwind(AssertUnwindSafe(|| handler.as_mut().poll(context)))
+            .map_or_else(|_| Poll::Ready(None), |poll| poll.map(Some))
+    });
+    match polled.await {
+        Some(response) => response,
+        None => Problem::new(Code::Internal, "a fault of ours; asking again is safe").into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_becomes_an_answer() {
+        let response = caught(async {
+            tokio::task::yield_now().await;
+            panic!("on purpose")
+        });
+        assert_eq!(response.await.status(), 500);
+    }
+}

@@ -1,0 +1,84 @@
+//! `POST /api/v1/coupons/{code}/issues`: a member asks for a coupon.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Json,
+    body::Body,
+    extract::{Path, State, rejection::PathRejection},
+    http::{HeaderMap, StatusCode, header::LOCATION},
+    response::{IntoResponse, Response},
+};
+use coupon_core::ids::CouponCode;
+use serde::Serialize;
+
+use super::{Api, Code, Problem, body, guard::Outcome, identity};
+use crate::accept::NotHeld;
+
+/// After this a gate may be open again, or Redis be back.
+pub(super) const AGAIN: Duration = Duration::from_secs(1);
+
+#[derive(Serialize)]
+struct Answer {
+    request_id: String,
+    coupon_code: CouponCode,
+    state: &'static str,
+}
+
+/// Answers 202, or 200 when the member had asked before.
+pub(super) async fn ask(
+    State(api): State<Arc<Api>>,
+    path: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let member = identity::member(&api.verifier, &headers)?;
+    let code = coupon_code(path.as_ref().map(|Path(code)| code.as_str()).unwrap_or_default())?;
+    body::check(body, api.max_body_bytes, api.body_within).await?;
+    let held = api.accept.accept(&code, &member).await.map_err(refusal)?;
+    let (request_id, is_repeat) = (held.request_id.to_string(), held.is_repeat);
+    let state = if held.is_acknowledged(api.answer_within).await { "accepted" } else { "reserved" };
+    let (status, outcome) = match (is_repeat, state) {
+        (true, _) => (StatusCode::OK, "REPEATED"),
+        (false, "accepted") => (StatusCode::ACCEPTED, "ACCEPTED"),
+        (false, _) => (StatusCode::ACCEPTED, "RESERVED"),
+    };
+    let location = format!("/api/v1/coupons/{code}/issues/{request_id}");
+    let answer = Answer { request_id, coupon_code: code, state };
+    let mut response = (status, [(LOCATION, location)], Json(answer)).into_response();
+    response.extensions_mut().insert(Outcome(outcome));
+    Ok(response)
+}
+
+/// Reads the code of a path.
+pub(super) fn coupon_code(text: &str) -> Result<CouponCode, Problem> {
+    text.parse().map_err(|error: coupon_core::ids::InvalidId| Problem::new(Code::InvalidCouponCode, error.to_string()))
+}
+
+/// Every 503 leaves open, or denies, that the member holds one: asking again is safe.
+pub(super) fn refusal(why: NotHeld) -> Problem {
+    match why {
+        NotHeld::SoldOut => Problem::new(Code::SoldOut, "every coupon is held by somebody"),
+        NotHeld::NotOpen(wait) => Problem::new(Code::NotOpen, "the campaign has not opened yet").after(wait),
+        NotHeld::Closed => Problem::new(Code::Closed, "the campaign is closed"),
+        NotHeld::Unknown => Problem::new(Code::CouponNotFound, "there is no such coupon"),
+        NotHeld::GateClosed => {
+            Problem::new(Code::GateClosed, "the campaign is being prepared or repaired; asking again is safe")
+                .after(AGAIN)
+        }
+        NotHeld::OutboxFull => {
+            Problem::new(Code::OutboxFull, "too many reservations wait to be written; asking again is safe")
+                .after(AGAIN)
+        }
+        NotHeld::NoAnswer => {
+            Problem::new(Code::StockUnavailable, "the outcome is unknown or negative; asking again is safe")
+                .after(AGAIN)
+        }
+        NotHeld::DatabaseAway => Problem::new(
+            Code::DatabaseUnavailable,
+            "it cannot be told whether there is such a coupon; asking again is safe",
+        )
+        .after(AGAIN),
+        NotHeld::Torn => Problem::new(Code::Internal, "a fault of ours; asking again is safe"),
+    }
+}

@@ -1,0 +1,60 @@
+//! The listener for members: routes, answers, errors.
+
+mod body;
+mod coupon;
+mod guard;
+mod identity;
+mod issue;
+mod problem;
+mod routes;
+mod status;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::sync::Semaphore;
+
+use crate::{accept::Accept, auth::Verifier, config::HttpSettings};
+
+pub use problem::{Code, Problem};
+pub use routes::routes;
+
+/// What the handlers share.
+pub struct Api {
+    accept: Arc<Accept>,
+    verifier: Verifier,
+    slots: Arc<Semaphore>,
+    is_open: AtomicBool,
+    max_body_bytes: usize,
+    body_within: Duration,
+    answer_within: Duration,
+}
+
+impl Api {
+    /// Refuses everything until [`Api::open`].
+    pub fn new(accept: Arc<Accept>, verifier: Verifier, settings: &HttpSettings) -> Self {
+        Self {
+            accept,
+            verifier,
+            slots: Arc::new(Semaphore::new(settings.max_in_flight)),
+            is_open: AtomicBool::new(false),
+            max_body_bytes: settings.max_body_bytes,
+            body_within: settings.header_timeout(),
+            answer_within: Duration::from_millis(settings.answer_within_ms),
+        }
+    }
+
+    /// The checks of the start have passed: members may ask.
+    pub fn open(&self) {
+        self.is_open.store(true, Ordering::Release);
+    }
+
+    fn is_open(&self) -> bool {
+        self.is_open.load(Ordering::Acquire)
+    }
+}

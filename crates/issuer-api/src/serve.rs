@@ -1,0 +1,126 @@
+//! `serve`: what is connected in which order, and how it stops.
+
+use std::{
+    process::ExitCode,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use coupon_core::{
+    clock::SystemClock,
+    kafka::{Broker, Publisher},
+    repo::Database,
+    runtime::{HttpLimits, Service, Shutdown, http as listener},
+    startup::Unfit,
+    stock::Stock,
+};
+use tokio::time::{Instant, timeout_at};
+
+use crate::{
+    SERVICE,
+    accept::Accept,
+    acknowledge,
+    auth::Verifier,
+    campaigns::Campaigns,
+    config::ApiSettings,
+    detached::Detached,
+    http::{Api, routes},
+    publish::Publishing,
+    relay::Relay,
+    start::{self, Start},
+    suspects::Suspects,
+};
+
+/// How long the client of Kafka may take to empty its queue when the time to drain is already over.
+const LEAST_FLUSH: Duration = Duration::from_millis(100);
+
+/// Answers members until stopped. Keys are settings, so a wrong one ends the process before anything is opened.
+pub async fn serve(settings: &ApiSettings) -> anyhow::Result<ExitCode> {
+    let verifier = Verifier::load(&settings.auth)?;
+    let service = Service::start(SERVICE, &settings.log, &settings.admin).await?;
+    let outcome = work(settings, verifier, &service).await;
+    service.finish().await;
+    outcome.map(|()| ExitCode::SUCCESS)
+}
+
+async fn work(settings: &ApiSettings, verifier: Verifier, service: &Service) -> anyhow::Result<()> {
+    let shutdown = &service.shutdown;
+    let stock = Stock::new(&settings.redis)?;
+    let database = Database::new(&settings.database, SERVICE)?;
+    let publisher = Publisher::new(&settings.kafka.client(), SERVICE, &settings.kafka.topic)?;
+    let broker = Broker::new(&settings.kafka.client(), SERVICE)?;
+    let detached = Detached::default();
+    let publishing = Publishing::new(publisher.clone(), acknowledge::spawn(stock.clone()), detached.clone());
+    let accept = Accept {
+        stock: stock.clone(),
+        campaigns: Campaigns::new(database.clone()),
+        publishing: publishing.clone(),
+        suspects: Suspects::new(stock.clone(), database.clone()),
+        detached: detached.clone(),
+        clock: Arc::new(SystemClock),
+        outbox_cap: settings.outbox.cap,
+    };
+    let api = Arc::new(Api::new(Arc::new(accept), verifier, &settings.http));
+
+    let members = listener::bind(settings.http.listen, "http.listen").await?;
+    tracing::info!(address = %settings.http.listen, "members ask at {}", settings.http.listen);
+    // It listens before the checks, so that a client that comes too early gets an answer and not silence.
+    let server = tokio::spawn(listener::serve(members, routes(Arc::clone(&api)), limits(settings), shutdown.clone()));
+    let started = start::check(&stock, (&broker, &settings.kafka), &database, service).await;
+    let unfit: Arc<OnceLock<Unfit>> = Arc::default();
+    match &started {
+        Err(error) => shutdown.begin(format_args!("{error:#}")),
+        Ok(Start::Stopped) => {}
+        Ok(Start::Ready { schema_known }) => {
+            api.open();
+            tokio::spawn(Relay::new(stock.clone(), publishing, &settings.outbox).run(shutdown.clone()));
+            tokio::spawn(start::watch_redis(stock, service.health.condition("redis")));
+            if !schema_known {
+                tokio::spawn(stop_if_unfit(database.clone(), shutdown.clone(), Arc::clone(&unfit)));
+            }
+        }
+    }
+
+    shutdown.stopping().await;
+    let end = Instant::now() + settings.shutdown.drain();
+    if let Err(error) = server.await {
+        tracing::error!(%error, "the listener did not end well");
+    }
+    drain(&detached, &publisher, end).await;
+    database.close().await;
+    started?;
+    match unfit.get() {
+        Some(unfit) => Err(anyhow::anyhow!("{unfit}")),
+        None => Ok(()),
+    }
+}
+
+/// PostgreSQL was away at the start: its schema is looked at once it is back.
+async fn stop_if_unfit(database: Database, shutdown: Shutdown, unfit: Arc<OnceLock<Unfit>>) {
+    if let Some(error) = start::schema_later(&database).await {
+        tracing::error!("{error}");
+        let error = unfit.get_or_init(|| error);
+        shutdown.begin(error);
+    }
+}
+
+/// Waits for what was begun; what is not acknowledged in time stays in the outbox, for the relay of another process.
+async fn drain(detached: &Detached, publisher: &Publisher, end: Instant) {
+    if timeout_at(end, detached.idle()).await.is_err() {
+        let left = detached.pieces();
+        tracing::warn!(left, "{left} reservations are not acknowledged yet and stay in the outbox");
+    }
+    let left = end.saturating_duration_since(Instant::now()).max(LEAST_FLUSH);
+    if !publisher.flush(left).await {
+        tracing::warn!("the client of kafka ends with records in its queue; the outbox holds them");
+    }
+}
+
+fn limits(settings: &ApiSettings) -> HttpLimits {
+    HttpLimits {
+        header_timeout: settings.http.header_timeout(),
+        drain: settings.shutdown.drain(),
+        // Idle connections cost little; a request too many gets its 429 instead of a place in the backlog.
+        max_connections: settings.http.max_in_flight.saturating_mul(2).max(4096),
+    }
+}

@@ -1,0 +1,108 @@
+//! What must hold before members may ask, and what is only watched. A dependency that is away is waited for.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use coupon_core::{
+    kafka::Broker,
+    repo::{Database, schema::Schema},
+    runtime::{Condition, Service, chain},
+    startup::{self, Unfit},
+    stock::{ServerFinding, Stock},
+};
+use tokio::time::{sleep, timeout};
+
+use crate::config::TopicSettings;
+
+/// Between two pings of Redis.
+const PING: Duration = Duration::from_secs(1);
+/// How long PostgreSQL may take to tell its schema before the start goes on without.
+const SCHEMA_WITHIN: Duration = Duration::from_secs(3);
+/// Between two looks at a PostgreSQL that was away.
+const SCHEMA_PAUSE: Duration = Duration::from_secs(5);
+
+/// What the start found out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// Members may ask.
+    Ready {
+        /// Whether PostgreSQL's schema has been seen to fit.
+        schema_known: bool,
+    },
+    /// The stop began first.
+    Stopped,
+}
+
+/// Waits for Redis and Kafka, and looks at PostgreSQL without waiting for it: accepting does not need it.
+pub async fn check(
+    stock: &Stock,
+    kafka: (&Broker, &TopicSettings),
+    database: &Database,
+    service: &Service,
+) -> anyhow::Result<Start> {
+    // Registered before the first of them reports, so that none is overlooked by /readyz.
+    let (redis_is, kafka_is) = (service.health.condition("redis"), service.health.condition("kafka"));
+    let (broker, settings) = kafka;
+    let topic = async {
+        let found = startup::topic(broker, &settings.topic, "kafka.topic", &kafka_is, &service.shutdown).await;
+        found.with_context(|| format!("kafka at {}", settings.brokers))
+    };
+    let redis = async { Ok(startup::redis(stock, &redis_is, &service.shutdown).await?) };
+    let (is_redis, is_topic, schema_known) = tokio::try_join!(redis, topic, async { Ok(schema(database).await?) })?;
+    Ok(if is_redis && is_topic { Start::Ready { schema_known } } else { Start::Stopped })
+}
+
+/// Whether the schema fits; `false` when PostgreSQL is away.
+async fn schema(database: &Database) -> Result<bool, Unfit> {
+    match timeout(SCHEMA_WITHIN, database.schema()).await {
+        Ok(Ok(Schema::Fits { .. })) => Ok(true),
+        Ok(Ok(unfit)) => Err(Unfit::Schema(unfit)),
+        Ok(Err(error)) => {
+            tracing::warn!(error = %chain(&error), "postgresql is away, accepting goes on without it");
+            Ok(false)
+        }
+        Err(_) => {
+            tracing::warn!("postgresql does not answer, accepting goes on without it");
+            Ok(false)
+        }
+    }
+}
+
+/// Waits until PostgreSQL is there, and gives the reason to stop if its schema does not fit.
+pub async fn schema_later(database: &Database) -> Option<Unfit> {
+    loop {
+        sleep(SCHEMA_PAUSE).await;
+        match database.schema().await {
+            Ok(Schema::Fits { .. }) => {
+                tracing::info!("postgresql is there, its schema fits");
+                return None;
+            }
+            Ok(unfit) => return Some(Unfit::Schema(unfit)),
+            Err(_) => {}
+        }
+    }
+}
+
+/// Keeps the condition true to what Redis answers, for ever.
+pub async fn watch_redis(stock: Stock, condition: Condition) {
+    let mut is_away = false;
+    loop {
+        sleep(PING).await;
+        if let Err(error) = stock.ping().await {
+            is_away = true;
+            condition.unready(chain(&error).to_string());
+        } else if is_away {
+            // It may have come back as another server, or with another configuration.
+            match stock.server_findings().await {
+                Ok(findings) if findings.iter().any(|finding| matches!(finding, ServerFinding::Evicts(_))) => {
+                    condition.unready("redis evicts keys under memory pressure: set maxmemory-policy noeviction");
+                }
+                Ok(_) => {
+                    is_away = false;
+                    condition.ready();
+                }
+                Err(error) => condition.unready(chain(&error).to_string()),
+            }
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! A Redis that lost data: said aloud once, and noted in PostgreSQL in the background.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use chrono::Utc;
+use coupon_core::{
+    ids::CouponCode,
+    repo::{
+        Database,
+        coupons::{Actor, CouponStatus},
+    },
+    runtime::chain,
+    stock::Stock,
+};
+use tokio::time::Instant;
+
+/// Refusals of a suspect coupon come by the thousand; one look in this time is enough.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// Notes suspect coupons, each epoch once.
+#[derive(Clone)]
+pub struct Suspects {
+    stock: Stock,
+    database: Database,
+    seen: Arc<Mutex<HashMap<CouponCode, Seen>>>,
+}
+
+struct Seen {
+    looked: Instant,
+    said: Option<i64>,
+    noted: Option<i64>,
+}
+
+impl Suspects {
+    /// Over the process's connections.
+    pub fn new(stock: Stock, database: Database) -> Self {
+        Self { stock, database, seen: Arc::default() }
+    }
+
+    /// Redis called a coupon suspect, or has lost the data of an open one. Returns at once.
+    pub fn report(&self, code: &CouponCode) {
+        if self.is_turn(code) {
+            let (this, code) = (self.clone(), code.clone());
+            tokio::spawn(async move { this.look(&code).await });
+        }
+    }
+
+    fn is_turn(&self, code: &CouponCode) -> bool {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        match seen.get_mut(code) {
+            Some(seen) if now.duration_since(seen.looked) < PAUSE => false,
+            Some(seen) => {
+                seen.looked = now;
+                true
+            }
+            None => {
+                seen.insert(code.clone(), Seen { looked: now, said: None, noted: None });
+                true
+            }
+        }
+    }
+
+    async fn look(&self, code: &CouponCode) {
+        // Redis is away again: the next refusal comes back here.
+        let Ok(view) = self.stock.view(code).await else { return };
+        let Some(view) = view else {
+            if self.first(code, -1, |seen| &mut seen.said) {
+                tracing::error!(coupon = %code, "[CRITICAL] redis has lost the data of {code}; it accepts nothing until it is rebuilt");
+            }
+            return;
+        };
+        if view.status != CouponStatus::Suspect.as_str() {
+            return;
+        }
+        let epoch = view.epoch;
+        if self.first(code, epoch, |seen| &mut seen.said) {
+            tracing::error!(
+                coupon = %code,
+                epoch,
+                "[CRITICAL] redis has gone back in time for {code}; it accepts nothing until it is rebuilt"
+            );
+        }
+        if self.is_noted(code, epoch) {
+            return;
+        }
+        let actor = Actor { name: crate::SERVICE.to_owned(), now: Utc::now() };
+        let noted =
+            self.database.set_coupon_status(code.clone(), epoch, &[CouponStatus::Open], CouponStatus::Suspect, actor);
+        match noted.await {
+            // Also when there was nothing to change: the row is SUSPECT or CLOSED already, or of another epoch.
+            Ok(_) => drop(self.first(code, epoch, |seen| &mut seen.noted)),
+            Err(error) => {
+                tracing::warn!(coupon = %code, error = %chain(&error), "the suspicion is not noted in postgresql yet");
+            }
+        }
+    }
+
+    /// Whether this epoch was not yet there; it is from now on.
+    fn first(&self, code: &CouponCode, epoch: i64, field: impl Fn(&mut Seen) -> &mut Option<i64>) -> bool {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.get_mut(code).is_some_and(|seen| field(seen).replace(epoch) != Some(epoch))
+    }
+
+    fn is_noted(&self, code: &CouponCode, epoch: i64) -> bool {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.get(code).is_some_and(|seen| seen.noted == Some(epoch))
+    }
+}
