@@ -66,6 +66,8 @@ async fn work(settings: &ApiSettings, verifier: Verifier, service: &Service) -> 
     tracing::info!(address = %settings.http.listen, "members ask at {}", settings.http.listen);
     // It listens before the checks, so that a client that comes too early gets an answer and not silence.
     let server = tokio::spawn(listener::serve(members, routes(Arc::clone(&api)), limits(settings), shutdown.clone()));
+    // A condition of its own: the others can all be met before the door is open.
+    let accepting = service.health.condition("accepting");
     let started = start::check(&stock, (&broker, &settings.kafka), &database, service).await;
     let unfit: Arc<OnceLock<Unfit>> = Arc::default();
     match &started {
@@ -73,6 +75,7 @@ async fn work(settings: &ApiSettings, verifier: Verifier, service: &Service) -> 
         Ok(Start::Stopped) => {}
         Ok(Start::Ready { schema_known }) => {
             api.open();
+            accepting.ready();
             tokio::spawn(Relay::new(stock.clone(), publishing, &settings.outbox).run(shutdown.clone()));
             tokio::spawn(start::watch_redis(stock, service.health.condition("redis")));
             if !schema_known {

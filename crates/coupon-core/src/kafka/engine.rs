@@ -199,7 +199,9 @@ impl<H: Handler> Engine<H> {
         let giving_up = item.as_ref().err().map(|failure| (failure.clone(), give_up_backoff()));
         let first_failed_at = giving_up.is_some().then(|| self.clock.now());
         let work = Arc::new(Work { record, item, request_id });
-        let entry = Entry { work, attempts: 0, strikes: 0, guilty: false, first_failed_at, giving_up };
+        // Trying to read it was the one attempt there is at a record that cannot be read.
+        let attempts = u32::from(giving_up.is_some());
+        let entry = Entry { work, attempts, strikes: 0, guilty: false, first_failed_at, giving_up };
         if let Some(key) = self.lanes.deliver(partition, offset, entry) {
             self.start(key);
         }

@@ -9,11 +9,12 @@ use coupon_core::{
 };
 use sqlx::{Connection, PgConnection};
 
-use crate::servers::database;
+use crate::servers::OwnDatabase;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn writes_survive_callers_that_are_cancelled_at_any_instant() {
-    let (database, url) = database("poisoned").await;
+    let own = OwnDatabase::create("poisoned").await;
+    let (database, url) = own.parts();
     let create = |name: String| {
         let database = database.clone();
         async move {
@@ -42,4 +43,5 @@ async fn writes_survive_callers_that_are_cancelled_at_any_instant() {
             .await
             .unwrap();
     assert_eq!(in_transaction, 0);
+    own.drop().await;
 }

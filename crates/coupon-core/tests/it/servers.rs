@@ -23,25 +23,60 @@ pub fn stock() -> Stock {
     Stock::new(&RedisSettings { url, response_timeout_ms: 5000, connect_timeout_ms: 2000 }).unwrap()
 }
 
-/// A migrated database of its own, dropped by the next run of the same test.
-pub async fn database(name: &str) -> (Database, String) {
-    let url = variable("DATABASE_URL");
-    let name = format!("core_{name}");
-    let mut admin = PgConnection::connect(&url).await.unwrap();
-    admin.execute(sqlx::AssertSqlSafe(format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"))).await.unwrap();
-    admin.execute(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.unwrap();
-    let (base, _) = url.rsplit_once('/').unwrap();
-    let url = format!("{base}/{name}");
-    let settings = DatabaseSettings {
-        url: SecretUrl::new(url.clone()),
-        max_connections: 8,
-        acquire_timeout_ms: 5000,
-        statement_timeout_ms: 10_000,
-        lock_timeout_ms: 5000,
-    };
-    let database = Database::new(&settings, "coupon-core tests").unwrap();
-    database.migrate().await.unwrap();
-    (database, url)
+/// A migrated database for one test.
+pub struct OwnDatabase {
+    name: String,
+    database: Database,
+    url: String,
+}
+
+impl OwnDatabase {
+    /// Creates it; what a failed run of the same test left is dropped first.
+    pub async fn create(name: &str) -> Self {
+        let name = format!("core_{name}");
+        administrate(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await;
+        administrate(&format!("CREATE DATABASE {name}")).await;
+        let server = variable("DATABASE_URL");
+        let (base, _) = server.rsplit_once('/').unwrap();
+        let url = format!("{base}/{name}");
+        let settings = DatabaseSettings {
+            url: SecretUrl::new(url.clone()),
+            max_connections: 8,
+            acquire_timeout_ms: 5000,
+            statement_timeout_ms: 10_000,
+            lock_timeout_ms: 5000,
+        };
+        let database = Database::new(&settings, "coupon-core tests").unwrap();
+        database.migrate().await.unwrap();
+        Self { name, database, url }
+    }
+
+    /// The database as the product sees it, and its URL.
+    pub fn parts(&self) -> (Database, String) {
+        (self.database.clone(), self.url.clone())
+    }
+
+    /// Leaves nothing behind.
+    pub async fn drop(self) {
+        self.database.close().await;
+        administrate(&format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name)).await;
+    }
+}
+
+async fn administrate(statement: &str) {
+    let mut server = PgConnection::connect(&variable("DATABASE_URL")).await.unwrap();
+    server.execute(sqlx::AssertSqlSafe(statement.to_owned())).await.unwrap();
+}
+
+/// Removes what a test did to a coupon in Redis.
+pub async fn forget(code: &CouponCode) {
+    let client = redis::Client::open(variable("REDIS_URL")).unwrap();
+    let mut raw = client.get_multiplexed_async_connection().await.unwrap();
+    let mut pipeline = redis::pipe();
+    for key in ["meta", "issued", "outbox", "relay"] {
+        pipeline.del(format!("coupon:{{{code}}}:{key}"));
+    }
+    let _: redis::Value = pipeline.srem("coupons", code.as_str()).query_async(&mut raw).await.unwrap();
 }
 
 /// An open campaign with epoch 1, in PostgreSQL alone.

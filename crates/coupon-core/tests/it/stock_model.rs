@@ -9,7 +9,7 @@ use coupon_core::{
 use proptest::{prelude::*, test_runner::TestRunner};
 use uuid::Uuid;
 
-use crate::servers::stock;
+use crate::servers::{forget, stock};
 
 const CAP: usize = 4;
 const MEMBERS: usize = 5;
@@ -72,6 +72,7 @@ fn every_sequence_of_calls_gives_the_models_answers_and_never_more_marks_than_th
         let code: CouponCode = format!("MODEL-{}", Uuid::now_v7().simple()).parse().unwrap();
         runtime.block_on(async {
             play(&stock, &code, steps).await;
+            forget(&code).await;
         });
         Ok(())
     };
@@ -216,9 +217,7 @@ async fn a_sequence_behind_the_highest_seen_makes_the_coupon_suspect() {
         .get_multiplexed_async_connection()
         .await
         .unwrap();
-    for key in ["meta", "issued", "outbox"] {
-        let _: i64 = redis::cmd("DEL").arg(format!("coupon:{{{code}}}:{key}")).query_async(&mut raw).await.unwrap();
-    }
+    forget(&code).await;
     let fill = Fill { epoch: 1, total: 9, total_version: 0, opens_at_ms: 1, closes_at_ms: None, seq: 0 };
     stock.begin_fill(&code, &fill).await.unwrap();
     stock.open(&code, 1, 9, 0).await.unwrap();
@@ -238,6 +237,7 @@ async fn a_sequence_behind_the_highest_seen_makes_the_coupon_suspect() {
         "it does not heal by itself"
     );
     assert_eq!(stock.open(&code, 1, 9, 0).await.unwrap(), GateOutcome::Suspect, "nor by opening it");
+    forget(&code).await;
 }
 
 #[tokio::test]
@@ -250,6 +250,7 @@ async fn a_fill_finds_a_fresh_coupon_its_own_work_or_what_was_left_over_and_tell
         FillOutcome::Leftover,
         "marks without meta are lost data"
     );
+    forget(&code).await;
     let code: CouponCode = format!("FILL-{}", Uuid::now_v7().simple()).parse().unwrap();
     assert_eq!(stock.begin_fill(&code, &fill(2)).await.unwrap(), FillOutcome::Filling);
     assert_eq!(stock.begin_fill(&code, &fill(2)).await.unwrap(), FillOutcome::Filling, "a fill that broke off goes on");
@@ -258,6 +259,7 @@ async fn a_fill_finds_a_fresh_coupon_its_own_work_or_what_was_left_over_and_tell
     assert_eq!(stock.begin_fill(&code, &fill(2)).await.unwrap(), FillOutcome::Filled);
     assert_eq!(stock.begin_fill(&code, &fill(3)).await.unwrap(), FillOutcome::OtherEpoch(2));
     assert!(stock.coupons().await.unwrap().contains(&code), "the relays know it");
+    forget(&code).await;
 }
 
 async fn reserve(stock: &Stock, code: &CouponCode, member: usize, id: RequestId) -> Reservation {

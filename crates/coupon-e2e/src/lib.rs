@@ -1,0 +1,15 @@
+#![doc = include_str!("../README.md")]
+
+pub mod answers;
+pub mod campaign;
+pub mod demo;
+pub mod failures;
+pub mod kafka;
+pub mod member;
+pub mod oracle;
+pub mod process;
+pub mod proxy;
+pub mod servers;
+pub mod stock;
+pub mod wait;
+pub mod world;

@@ -1,0 +1,87 @@
+//! I3, I7 and I10, record by record: each has led to something, a committed offset never says so too early, and
+//! a dead letter is what its origin was.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use uuid::Uuid;
+
+use crate::{
+    kafka::record::Record,
+    oracle::{
+        evidence::Evidence,
+        violation::{Kind, Violation},
+    },
+};
+
+pub(super) fn check(evidence: &Evidence) -> Vec<Violation> {
+    let settled = settled(evidence);
+    let mut found = main_topic(evidence, &settled);
+    for letter in &evidence.dlq {
+        found.extend(unheard(evidence, letter, &settled));
+        found.extend(unlike_origin(evidence, letter));
+    }
+    found
+}
+
+/// A record of the main topic is decided, set aside, or in the dead letter topic as it is.
+fn main_topic(evidence: &Evidence, settled: &BTreeSet<Uuid>) -> Vec<Violation> {
+    let copies: BTreeSet<_> = evidence.dlq.iter().map(|record| (&record.key, &record.value)).collect();
+    let is_handled = |record: &&Record| {
+        copies.contains(&(&record.key, &record.value)) || id_of(record).is_some_and(|id| settled.contains(&id))
+    };
+    let open = evidence.main.iter().filter(|record| !is_handled(record));
+    open.map(|record| {
+        let kind = late(&evidence.main_committed, record).unwrap_or(Kind::EventUndecided);
+        Violation::new(kind, place("main", record))
+    })
+    .collect()
+}
+
+/// A dead letter is decided, or on record.
+fn unheard(evidence: &Evidence, letter: &Record, settled: &BTreeSet<Uuid>) -> Option<Violation> {
+    let on_record = evidence
+        .dead_letters
+        .iter()
+        .any(|row| (row.dlq_partition, row.dlq_offset) == (letter.partition, letter.offset));
+    let decided = id_of(letter).is_some_and(|id| settled.contains(&id));
+    if on_record || decided {
+        return None;
+    }
+    let kind = late(&evidence.dlq_committed, letter).unwrap_or(Kind::DeadLetterUnheard);
+    Some(Violation::new(kind, place("dlq", letter)))
+}
+
+/// A dead letter names its first origin and has its key, value and timestamp.
+fn unlike_origin(evidence: &Evidence, letter: &Record) -> Option<Violation> {
+    let number = |name: &str| letter.header(name)?.parse::<i64>().ok();
+    let origin = number("__dlq.errors.partition").zip(number("__dlq.errors.offset"));
+    let Some((partition, offset)) = origin.filter(|_| letter.header("__dlq.errors.topic").is_some()) else {
+        return Some(Violation::new(Kind::DeadLetterUnlabelled, place("dlq", letter)));
+    };
+    let is_origin = |record: &&Record| (i64::from(record.partition), record.offset) == (partition, offset);
+    let same = evidence.main.iter().find(is_origin).is_some_and(|origin| {
+        (&origin.key, &origin.value, origin.timestamp_ms) == (&letter.key, &letter.value, letter.timestamp_ms)
+    });
+    (!same).then(|| Violation::new(Kind::DeadLetterChanged, place("dlq", letter)))
+}
+
+/// Request ids that are decided or wait for an operator.
+fn settled(evidence: &Evidence) -> BTreeSet<Uuid> {
+    let mut settled = evidence.set_aside();
+    settled.extend(evidence.decisions.iter().map(|row| row.request_id));
+    settled
+}
+
+fn id_of(record: &Record) -> Option<Uuid> {
+    Some(record.event()?.request_id)
+}
+
+fn late(committed: &BTreeMap<i32, i64>, record: &Record) -> Option<Kind> {
+    let offset = committed.get(&record.partition)?;
+    (*offset > record.offset).then_some(Kind::OffsetAhead)
+}
+
+fn place(topic: &str, record: &Record) -> String {
+    let id = id_of(record).map(|id| format!(" ({id})")).unwrap_or_default();
+    format!("{topic} partition {} offset {}{id}", record.partition, record.offset)
+}

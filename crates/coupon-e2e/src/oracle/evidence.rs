@@ -1,0 +1,149 @@
+//! What the oracle judges: a picture of every store, taken while the pipeline is quiet.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+use sqlx::FromRow;
+use uuid::Uuid;
+
+use crate::{answers::Answer, kafka::record::Record, stock::CampaignStock};
+
+/// A row of `coupons`.
+#[derive(Clone, Debug, FromRow)]
+pub struct Campaign {
+    /// Internal key.
+    pub coupon_id: i64,
+    /// Public name.
+    pub coupon_code: String,
+    /// How many coupons exist.
+    pub total_quantity: i64,
+    /// How many the counter says are issued.
+    pub issued_quantity: i64,
+}
+
+/// A row of `coupon_issues`.
+#[derive(Clone, Debug, FromRow)]
+pub struct Decision {
+    /// Public name of the campaign; none if `coupons` does not know it.
+    pub coupon_code: Option<String>,
+    /// The request.
+    pub request_id: Uuid,
+    /// Whose it was.
+    pub member_id: String,
+    /// ISSUED or COMPENSATED.
+    pub decision: String,
+    /// When it was written.
+    pub decided_at: DateTime<Utc>,
+    /// When Redis was put right.
+    pub given_back_at: Option<DateTime<Utc>>,
+    /// The request id that holds the member's coupon instead.
+    pub superseded_by: Option<Uuid>,
+}
+
+/// A row of `failed_coupon_issues`.
+#[derive(Clone, Debug, FromRow)]
+pub struct Failure {
+    /// Number on the work list.
+    pub id: i64,
+    /// Public name of the campaign.
+    pub coupon_code: String,
+    /// The request that was given up.
+    pub request_id: Uuid,
+    /// PENDING, RESOLVED or IGNORED.
+    pub status: String,
+    /// Last error in words.
+    pub reason: String,
+    /// When it was given up.
+    pub failed_at: DateTime<Utc>,
+}
+
+/// A row of `dlq_events`.
+#[derive(Clone, Debug, FromRow)]
+pub struct DeadLetter {
+    /// Partition of the dead letter topic.
+    pub dlq_partition: i32,
+    /// Offset in it.
+    pub dlq_offset: i64,
+    /// The request, if the record could be read.
+    pub original_event_id: Option<Uuid>,
+    /// The campaign, if the record could be read.
+    pub coupon_code: Option<String>,
+    /// RECOVERED, COMPENSATED, DUPLICATE, HELD, PARKED, RESOLVED or IGNORED.
+    pub status: String,
+}
+
+/// Everything at one moment. `main` and `dlq` are ordered by partition and offset.
+#[derive(Clone, Debug, Default)]
+pub struct Evidence {
+    /// What clients were told.
+    pub answers: Vec<Answer>,
+    /// The main topic.
+    pub main: Vec<Record>,
+    /// The dead letter topic.
+    pub dlq: Vec<Record>,
+    /// Committed offsets of `issue-consumer` in the main topic, by partition.
+    pub main_committed: BTreeMap<i32, i64>,
+    /// Committed offsets of `dlq-consumer` in the dead letter topic, by partition.
+    pub dlq_committed: BTreeMap<i32, i64>,
+    /// `coupons`.
+    pub campaigns: Vec<Campaign>,
+    /// `coupon_issues`.
+    pub decisions: Vec<Decision>,
+    /// `failed_coupon_issues`.
+    pub failures: Vec<Failure>,
+    /// `dlq_events`.
+    pub dead_letters: Vec<DeadLetter>,
+    /// Redis, by campaign.
+    pub stock: BTreeMap<String, CampaignStock>,
+}
+
+impl Decision {
+    /// Whether the coupon is issued.
+    pub fn is_issued(&self) -> bool {
+        self.decision == "ISSUED"
+    }
+
+    /// Public name of the campaign, or a word for none.
+    pub fn code(&self) -> &str {
+        self.coupon_code.as_deref().unwrap_or("(no campaign)")
+    }
+}
+
+impl Evidence {
+    /// The decision on each request id. One that is in two rows is found by a check of its own.
+    pub fn decided(&self) -> BTreeMap<Uuid, &Decision> {
+        self.decisions.iter().map(|decision| (decision.request_id, decision)).collect()
+    }
+
+    /// Request ids that wait for an operator or were put aside by one: undecided, and rightly so.
+    pub fn set_aside(&self) -> BTreeSet<Uuid> {
+        let aside = ["HELD", "PARKED", "RESOLVED", "IGNORED"];
+        let letters = self.dead_letters.iter().filter(|letter| aside.contains(&letter.status.as_str()));
+        letters.filter_map(|letter| letter.original_event_id).collect()
+    }
+
+    /// Only what belongs to these campaigns: records that cannot be read belong to none.
+    #[must_use]
+    pub fn of(&self, codes: &[&str]) -> Self {
+        let is_one = |code: &str| codes.contains(&code);
+        let carries = |record: &&Record| record.event().is_some_and(|event| is_one(&event.coupon_code));
+        let mine = |name: Option<&String>| name.is_some_and(|name| is_one(name));
+        Self {
+            answers: self.answers.iter().filter(|answer| is_one(&answer.coupon)).cloned().collect(),
+            main: self.main.iter().filter(carries).cloned().collect(),
+            dlq: self.dlq.iter().filter(carries).cloned().collect(),
+            main_committed: self.main_committed.clone(),
+            dlq_committed: self.dlq_committed.clone(),
+            campaigns: self.campaigns.iter().filter(|campaign| is_one(&campaign.coupon_code)).cloned().collect(),
+            decisions: self.decisions.iter().filter(|row| mine(row.coupon_code.as_ref())).cloned().collect(),
+            failures: self.failures.iter().filter(|row| is_one(&row.coupon_code)).cloned().collect(),
+            dead_letters: self.dead_letters.iter().filter(|row| mine(row.coupon_code.as_ref())).cloned().collect(),
+            stock: self
+                .stock
+                .iter()
+                .filter(|(name, _)| is_one(name))
+                .map(|(name, stock)| (name.clone(), stock.clone()))
+                .collect(),
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! A running service: the real binary as a process, its log, its end.
+
+pub mod binaries;
+pub mod command;
+pub mod launch;
+pub mod logs;
+mod ports;
+pub mod signal;
+
+use std::{
+    process::{Child, ExitStatus},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+
+use self::logs::{LogLine, Logs};
+use crate::wait::{self, eventually};
+
+/// A service that was started by a test; it is killed when this value is dropped.
+#[derive(Debug)]
+pub struct Process {
+    name: &'static str,
+    child: Mutex<Child>,
+    pid: u32,
+    logs: Logs,
+    admin_url: String,
+    http_url: Option<String>,
+}
+
+impl Process {
+    /// Process id.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Where members ask, of an `issuer-api`.
+    pub fn http_url(&self) -> Result<&str> {
+        self.http_url.as_deref().with_context(|| format!("{} has no public listener", self.name))
+    }
+
+    /// HTTP status of a path of the admin listener, such as `/readyz`; none if nobody listens.
+    pub async fn admin_status(&self, path: &str) -> Option<u16> {
+        let url = format!("{}{path}", self.admin_url);
+        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build().ok()?;
+        Some(client.get(url).send().await.ok()?.status().as_u16())
+    }
+
+    /// The page of `/metrics`.
+    pub async fn metrics(&self) -> Result<String> {
+        let client = reqwest::Client::builder().no_proxy().build()?;
+        Ok(client.get(format!("{}/metrics", self.admin_url)).send().await?.text().await?)
+    }
+
+    /// All log lines so far.
+    pub fn log(&self) -> Vec<LogLine> {
+        self.logs.lines()
+    }
+
+    /// Whether a log line contains this text.
+    pub fn log_contains(&self, text: &str) -> bool {
+        self.log().iter().any(|line| line.text.contains(text))
+    }
+
+    /// Waits for the first log line for which this holds.
+    pub async fn wait_for_log(
+        &self,
+        what: &str,
+        within: Duration,
+        wanted: impl Fn(&LogLine) -> bool,
+    ) -> Result<LogLine> {
+        let found = eventually(what, within, async || self.log().into_iter().find(|line| wanted(line))).await;
+        found.with_context(|| self.last_lines())
+    }
+
+    /// Sends SIGTERM and waits for the end.
+    pub async fn terminate(&self, within: Duration) -> Result<ExitStatus> {
+        signal::send("TERM", self.pid)?;
+        self.exit(within).await
+    }
+
+    /// Waits until the process has ended by itself.
+    pub async fn exit(&self, within: Duration) -> Result<ExitStatus> {
+        let what = format!("{} ends", self.name);
+        let ended = eventually(&what, within, async || -> Result<_> { Ok(self.child().try_wait()?) }).await;
+        ended.with_context(|| self.last_lines())
+    }
+
+    /// Kills it at once (SIGKILL) and waits until it is gone.
+    pub fn kill(&self) {
+        let mut child = self.child();
+        child.kill().ok();
+        child.wait().ok();
+    }
+
+    /// Freezes it (SIGSTOP).
+    pub fn stop(&self) -> Result<()> {
+        signal::send("STOP", self.pid)
+    }
+
+    /// Lets it go on (SIGCONT).
+    pub fn cont(&self) -> Result<()> {
+        signal::send("CONT", self.pid)
+    }
+
+    /// Exit status, if it has ended.
+    fn ended(&self) -> Option<ExitStatus> {
+        self.child().try_wait().ok().flatten()
+    }
+
+    fn last_lines(&self) -> String {
+        format!("the last log lines of {} (pid {}):{}", self.name, self.pid, self.logs.tail(15))
+    }
+
+    fn child(&self) -> MutexGuard<'_, Child> {
+        self.child.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.last_lines());
+        }
+        self.child().kill().ok();
+        wait::eventually_blocking(Duration::from_secs(5), || self.ended().is_some());
+    }
+}

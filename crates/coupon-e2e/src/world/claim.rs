@@ -1,0 +1,107 @@
+//! A world's place on the shared servers. The claim is taken first and released last; everything a world leaves
+//! behind can be found from it, so a later run can clean up after a killed one.
+
+use anyhow::{Context, Result, bail};
+use redis::{Commands, Connection, ExistenceCheck, SetExpiry, SetOptions};
+use tokio::sync::OnceCell;
+
+use super::{clean, owner};
+use crate::servers::Servers;
+
+/// Logical databases of the shared Redis (its `databases` setting). Number 0 holds the claims.
+const REDIS_DATABASES: u16 = 1024;
+
+/// Dead claims are looked for once in each process.
+static SWEPT: OnceCell<()> = OnceCell::const_new();
+
+/// A logical Redis database held by one world, and the names derived from the world's id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Eight hexadecimal digits, part of every name.
+    pub id: String,
+    /// Number of the logical Redis database.
+    pub redis_index: u16,
+}
+
+impl Claim {
+    /// Takes a free logical database of Redis for a world of this process.
+    pub async fn take(servers: &Servers) -> Result<Self> {
+        SWEPT.get_or_try_init(|| sweep(servers)).await?;
+        let mut redis = connect(servers)?;
+        let id = format!("{:08x}", rand::random::<u32>());
+        let word = format!("{} {id}", owner::this_process());
+        let first = rand::random_range(1..REDIS_DATABASES);
+        for index in (first..REDIS_DATABASES).chain(1..first) {
+            let taken = redis.set_options::<_, _, Option<String>>(key(index), &word, only_if_free())?;
+            if taken.is_some() {
+                return Ok(Self { id, redis_index: index });
+            }
+        }
+        bail!("all {REDIS_DATABASES} logical databases of Redis are taken; delete the keys it:claim:* of number 0")
+    }
+
+    /// Gives the claim back, after everything else is gone.
+    pub fn release(&self, servers: &Servers) -> Result<()> {
+        Ok(connect(servers)?.del(key(self.redis_index))?)
+    }
+
+    /// Name of the world's database.
+    pub fn database(&self) -> String {
+        format!("it_{}", self.id)
+    }
+
+    /// Prefix of the world's topics and consumer groups.
+    pub fn prefix(&self) -> String {
+        format!("it-{}", self.id)
+    }
+}
+
+/// Cleans up behind worlds whose process is gone.
+async fn sweep(servers: &Servers) -> Result<()> {
+    let mut redis = connect(servers)?;
+    let keys = redis.scan_match::<_, String>("it:claim:*")?.collect::<redis::RedisResult<Vec<_>>>()?;
+    for key in keys {
+        let word: Option<String> = redis.get(&key)?;
+        let Some(claim) = word.as_deref().and_then(|word| abandoned(&key, word)) else {
+            continue;
+        };
+        // Of two runs that start at once, one cleans.
+        let broom = only_if_free().with_expiration(SetExpiry::EX(120));
+        let mine = redis.set_options::<_, _, Option<String>>(format!("it:broom:{}", claim.id), "", broom)?;
+        if mine.is_some() {
+            clean::everything_of(&claim, servers).await;
+        }
+    }
+    Ok(())
+}
+
+fn abandoned(key: &str, word: &str) -> Option<Claim> {
+    let (owner, id) = word.split_once(' ')?;
+    let redis_index = key.rsplit(':').next()?.parse().ok()?;
+    (!owner::lives(owner)).then(|| Claim { id: id.to_owned(), redis_index })
+}
+
+fn connect(servers: &Servers) -> Result<Connection> {
+    let client = redis::Client::open(servers.redis(0)?)?;
+    client.get_connection().context("Redis of REDIS_URL does not answer")
+}
+
+fn only_if_free() -> SetOptions {
+    SetOptions::default().conditional_set(ExistenceCheck::NX)
+}
+
+fn key(index: u16) -> String {
+    format!("it:claim:{index}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_claims_of_dead_processes_are_abandoned() {
+        let dead = abandoned("it:claim:7", "0:0 abcd1234");
+        assert_eq!(dead, Some(Claim { id: "abcd1234".to_owned(), redis_index: 7 }));
+        assert_eq!(abandoned("it:claim:7", &format!("{} abcd1234", owner::this_process())), None);
+    }
+}

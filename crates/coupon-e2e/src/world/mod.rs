@@ -1,0 +1,208 @@
+//! Everything one test needs for itself, so that tests run side by side on shared servers.
+
+mod claim;
+mod clean;
+mod database;
+mod owner;
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use sqlx::{PgPool, postgres::PgPoolOptions};
+use tempfile::TempDir;
+
+use self::claim::Claim;
+use crate::{
+    answers::AnswerLog,
+    kafka::{self, Topic},
+    member::{Member, token::Signer},
+    oracle::{Kind, Sources, Verdict, verdict},
+    process::{
+        Process,
+        command::{Command, Output},
+        launch::Launch,
+    },
+    servers::Servers,
+    stock::Stock,
+    wait::eventually,
+};
+
+/// A database, a Redis, topics, consumer groups and a signing secret of one test. Dropping it removes them all.
+#[derive(Debug)]
+pub struct World {
+    /// The world's own database.
+    pub db: PgPool,
+    /// The world's own Redis data.
+    pub stock: Stock,
+    /// The world's main topic.
+    pub topic: Topic,
+    /// The world's dead letter topic.
+    pub dlq: Topic,
+    /// Signs tokens as the identity provider would.
+    pub signer: Signer,
+    /// Every answer that a member of this world got.
+    pub answers: AnswerLog,
+    /// `postgres://…` of the world's own database.
+    pub database_url: String,
+    /// `redis://…` of the world's own logical database.
+    pub redis_url: String,
+    files: TempDir,
+    claim: Claim,
+    servers: Servers,
+}
+
+impl World {
+    /// Makes a world on the servers that the environment names.
+    pub async fn new() -> Result<Self> {
+        let servers = Servers::from_env()?;
+        let claim = Claim::take(&servers).await?;
+        // What is made before a failure is removed: the sweep finds nothing of a claim whose process lives.
+        Self::furnish(claim.clone(), servers.clone())
+            .await
+            .inspect_err(|_| clean::everything_of_blocking(&claim, &servers))
+    }
+
+    async fn furnish(claim: Claim, servers: Servers) -> Result<Self> {
+        let files = tempfile::tempdir()?;
+        let signer = Signer::new_of_world();
+        std::fs::write(files.path().join("hmac.secret"), signer.secret())?;
+        let redis_url = servers.redis(claim.redis_index)?;
+        let stock = Stock::connect(&redis_url).await?;
+        stock.flush().await?;
+        database::create(&claim, &servers).await?;
+        let database_url = servers.database(&claim.database())?;
+        let db = PgPoolOptions::new().max_connections(4).connect(&database_url).await?;
+        let topic = Topic::new(&servers.kafka_brokers, &format!("{}.coupon-issued", claim.prefix()));
+        let dlq = Topic::new(&servers.kafka_brokers, &format!("{}.coupon-issued.DLQ", claim.prefix()));
+        topic.create(4, &[]).await?;
+        dlq.create(2, kafka::DLQ_SETTINGS).await?;
+        let answers = AnswerLog::default();
+        Ok(Self { db, stock, topic, dlq, signer, answers, database_url, redis_url, files, claim, servers })
+    }
+
+    /// An `issuer-api serve`.
+    pub fn start_api(&self) -> Launch<'_> {
+        Launch::new(self, "issuer-api", "serve")
+    }
+
+    /// An `issue-consumer run`.
+    pub fn start_issue_consumer(&self) -> Launch<'_> {
+        Launch::new(self, "issue-consumer", "run")
+    }
+
+    /// A `dlq-consumer run`.
+    pub fn start_dlq_consumer(&self) -> Launch<'_> {
+        Launch::new(self, "dlq-consumer", "run")
+    }
+
+    /// Runs a one-shot command with the world's settings, such as `run("issuer-api", &["coupon", "list"])`.
+    pub async fn run(&self, binary: &str, arguments: &[&str]) -> Result<Output> {
+        let sets = self
+            .settings_of(binary)
+            .into_iter()
+            .flat_map(|(key, value)| ["--set".to_owned(), format!("{key}={value}")]);
+        let sets: Vec<String> = sets.collect();
+        let all: Vec<&str> = sets.iter().map(String::as_str).chain(arguments.iter().copied()).collect();
+        let command = Command::new(binary, &all)?;
+        let command = self.environment().into_iter().fold(command, |command, (name, value)| command.env(name, value));
+        command.run().await
+    }
+
+    /// A member with a good token who asks this process.
+    pub fn member(&self, api: &Process, id: &str) -> Result<Member> {
+        let token = self.signer.token(id).sign()?;
+        Member::new(id, &token, api.http_url()?, self.answers.clone())
+    }
+
+    /// What the oracle says once every promise holds, but for what a test has broken itself. Fails with what does
+    /// not hold, if it never does.
+    pub async fn quiet(&self, within: Duration, expected: &[Kind]) -> Result<Verdict> {
+        eventually("every promise holds", within, async || -> Result<Option<Verdict>> {
+            let verdict = self.verdict().await?;
+            verdict.must_hold_except(expected)?;
+            Ok(Some(verdict))
+        })
+        .await
+    }
+
+    /// What the oracle says about everything in this world as it is now.
+    pub async fn verdict(&self) -> Result<Verdict> {
+        let evidence = self.sources().collect(None).await.context("the oracle could not read everything")?;
+        Ok(verdict(&evidence))
+    }
+
+    /// Where the oracle of this world looks.
+    pub fn sources(&self) -> Sources {
+        Sources {
+            db: self.db.clone(),
+            stock: self.stock.clone(),
+            topic: self.topic.clone(),
+            dlq: self.dlq.clone(),
+            groups: Some((self.group_of("issue-consumer"), self.group_of("dlq-consumer"))),
+            answers: self.answers.read(),
+        }
+    }
+
+    /// The consumer group of a service in this world.
+    pub fn group_of(&self, binary: &str) -> String {
+        format!("{}.{binary}", self.claim.prefix())
+    }
+
+    /// Folder of the world's log files and of its secret.
+    pub fn folder(&self) -> &Path {
+        self.files.path()
+    }
+
+    /// Log file of a service in this world.
+    pub(crate) fn log_of(&self, binary: &str) -> PathBuf {
+        self.folder().join(format!("{binary}.log"))
+    }
+
+    /// File of the secret by which tokens of this world are signed.
+    pub fn secret_file(&self) -> PathBuf {
+        self.folder().join("hmac.secret")
+    }
+
+    /// Addresses of the servers, as each process of this world gets them.
+    pub fn environment(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("DATABASE_URL", self.database_url.clone()),
+            ("REDIS_URL", self.redis_url.clone()),
+            ("KAFKA_BROKERS", self.servers.kafka_brokers.clone()),
+            ("RUST_BACKTRACE", "1".to_owned()),
+        ]
+    }
+
+    /// Settings by which a process works in this world and in no other.
+    pub(crate) fn settings_of(&self, binary: &str) -> Vec<(String, String)> {
+        let text = |value: &str| value.to_owned();
+        let mut settings = match binary {
+            "issuer-api" => vec![
+                ("kafka.topic", text(self.topic.name())),
+                ("auth.issuer", text(self.signer.issuer())),
+                ("auth.audience", text(self.signer.audience())),
+                ("auth.algorithms", text("HS256")),
+                ("auth.hmac_secret_file", self.secret_file().display().to_string()),
+            ],
+            "issue-consumer" => {
+                vec![("kafka.topic", text(self.topic.name())), ("kafka.dlq_topic", text(self.dlq.name()))]
+            }
+            _ => vec![("kafka.dlq_topic", text(self.dlq.name()))],
+        };
+        if binary != "issuer-api" {
+            settings.push(("kafka.group_id", self.group_of(binary)));
+            // A killed member is missed after six seconds, the least that the broker allows.
+            settings.push(("kafka.session_timeout_ms", text("6000")));
+        }
+        settings.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        clean::everything_of_blocking(&self.claim, &self.servers);
+    }
+}

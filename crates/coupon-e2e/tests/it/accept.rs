@@ -1,0 +1,242 @@
+//! A: accepting.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use chrono::{TimeDelta, Utc};
+use coupon_e2e::{
+    answers::{Answer, State},
+    member::Member,
+    process::Process,
+    proxy::Proxy,
+    wait::{eventually, stays},
+    world::World,
+};
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use crate::{SOON, Services, issued_rows};
+
+/// Lets members ask at once, half of them at each process.
+async fn ask_at_once(
+    world: &World,
+    apis: &[&Process],
+    code: &str,
+    ids: impl Iterator<Item = String>,
+) -> Result<Vec<Answer>> {
+    let mut asking = JoinSet::new();
+    for (number, id) in ids.enumerate() {
+        let member = world.member(apis[number % apis.len()], &id)?;
+        let code = code.to_owned();
+        asking.spawn(async move { member.ask(&code).await });
+    }
+    Ok(asking.join_all().await)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a1_more_members_than_stock_exactly_stock_is_accepted_and_the_rest_sold_out() -> Result<()> {
+    let world = World::new().await?;
+    world.open_campaign("RUSH", 50).await?;
+    let (services, second) = tokio::try_join!(Services::start(&world), world.start_api().into_future())?;
+    let members = (0..200).map(|number| format!("member-{number}"));
+    let answers = ask_at_once(&world, &[&services.api, &second], "RUSH", members).await?;
+    let (held, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.is_held());
+    assert_eq!(held.len(), 50);
+    let other: Vec<_> = refused.iter().filter(|answer| !answer.is_refused_as(409, "SOLD_OUT")).collect();
+    assert!(other.is_empty(), "{other:?}");
+    issued_rows(&world, "RUSH", 50, SOON).await?;
+    let verdict = world.quiet(SOON, &[]).await?;
+    assert_eq!((verdict.accepted, verdict.refused, verdict.stock), (50, 150, 0));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a2_the_same_member_in_parallel_a_hundred_times_has_one_request_id() -> Result<()> {
+    let world = World::new().await?;
+    world.open_campaign("ONE", 10).await?;
+    let (services, second) = tokio::try_join!(Services::start(&world), world.start_api().into_future())?;
+    let same = (0..100).map(|_| "twin".to_owned());
+    let answers = ask_at_once(&world, &[&services.api, &second], "ONE", same).await?;
+    let ids: BTreeSet<Option<Uuid>> = answers.iter().map(|answer| answer.request_id).collect();
+    assert_eq!(ids.len(), 1, "{answers:?}");
+    assert_eq!(answers.iter().filter(|answer| answer.status == Some(202)).count(), 1);
+    assert!(answers.iter().all(Answer::is_held));
+    let first = answers.iter().find(|answer| answer.status == Some(202)).context("the first answer")?;
+    let status = format!("/api/v1/coupons/ONE/issues/{}", first.request_id.context("a request id")?);
+    assert!(first.location.as_deref().is_some_and(|location| location.ends_with(&status)), "{first:?}");
+    issued_rows(&world, "ONE", 1, SOON).await?;
+    world.quiet(SOON, &[]).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a3_before_opening_not_open_with_retry_after_and_after_closing_closed() -> Result<()> {
+    let world = World::new().await?;
+    let api = world.start_api().await?;
+    let member = world.member(&api, "early-bird")?;
+    let tomorrow = (Utc::now() + TimeDelta::hours(24)).to_rfc3339();
+    world.create_campaign("TOMORROW", 10, &["--opens-at", &tomorrow]).await?;
+    world.coupon(&["open", "TOMORROW"]).await?.succeeded()?;
+    let early = member.ask("TOMORROW").await;
+    assert!(early.is_refused_as(409, "NOT_OPEN"), "{early:?}");
+    let seconds = early.retry_after.context("Retry-After")?;
+    assert!((1..=86_400).contains(&seconds), "Retry-After {seconds}");
+    assert!(early.content_type.as_deref().is_some_and(|kind| kind.starts_with("application/problem+json")));
+
+    world.open_campaign("CLOSING", 10).await?;
+    assert!(member.ask("CLOSING").await.is_held());
+    world.coupon(&["close", "CLOSING"]).await?.succeeded()?;
+    let late = world.member(&api, "late-comer")?.ask("CLOSING").await;
+    assert!(late.is_refused_as(409, "CLOSED"), "{late:?}");
+
+    let soon = (Utc::now() + TimeDelta::seconds(3)).to_rfc3339();
+    world.create_campaign("ENDING", 10, &["--closes-at", &soon]).await?;
+    world.coupon(&["open", "ENDING"]).await?.succeeded()?;
+    assert!(member.ask("ENDING").await.is_held());
+    let late = world.member(&api, "too-late")?;
+    eventually("the campaign closes by its own clock", SOON, async || {
+        late.campaign("ENDING").await.is_ok_and(|seen| seen["status"] == "CLOSED") || Utc::now().to_rfc3339() > soon
+    })
+    .await?;
+    let refused =
+        eventually("asking is refused", SOON, async || Some(late.ask("ENDING").await).filter(|a| !a.is_held())).await?;
+    assert!(refused.is_refused_as(409, "CLOSED"), "{refused:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a4_an_unknown_coupon_is_404_and_one_that_redis_has_lost_is_503() -> Result<()> {
+    let world = World::new().await?;
+    let api = world.start_api().await?;
+    let member = world.member(&api, "somebody")?;
+    let unknown = member.ask("NO-SUCH").await;
+    assert!(unknown.is_refused_as(404, "COUPON_NOT_FOUND"), "{unknown:?}");
+    assert_eq!(world.stock.of("NO-SUCH").await?, coupon_e2e::stock::CampaignStock::default());
+
+    world.open_campaign("LOST", 10).await?;
+    assert!(member.ask("LOST").await.is_held());
+    world.stock.flush().await?;
+    for id in ["somebody", "somebody-else"] {
+        let answer = world.member(&api, id)?.ask("LOST").await;
+        assert_eq!(answer.status, Some(503), "{answer:?}");
+        assert!(answer.retry_after.is_some(), "{answer:?}");
+    }
+    assert_eq!(world.stock.of("LOST").await?.issued.len(), 0, "a fresh start");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a6_redis_gone_is_503_within_the_timeout_and_nothing_is_held() -> Result<()> {
+    let world = World::new().await?;
+    world.open_campaign("AWAY", 10).await?;
+    let proxy = Proxy::before(&world.redis_url).await?;
+    let api = world.start_api().redis_through(&proxy).await?;
+    let member = world.member(&api, "somebody")?;
+    proxy.stall().await?;
+    unavailable(&member.ask("AWAY").await)?;
+    proxy.cut().await?;
+    unavailable(&member.ask("AWAY").await)?;
+    assert_eq!(world.stock.of("AWAY").await?.issued.len(), 0);
+    assert_eq!(api.admin_status("/livez").await, Some(200), "liveness depends on no dependency");
+    proxy.restore().await?;
+    let back = eventually("accepting goes on", Duration::from_secs(10), async || {
+        Some(member.ask("AWAY").await).filter(Answer::is_held)
+    });
+    assert_eq!(back.await?.status, Some(202), "nothing was held before");
+    Ok(())
+}
+
+fn unavailable(answer: &Answer) -> Result<()> {
+    ensure!(answer.status == Some(503) && answer.retry_after.is_some(), "{answer:?}");
+    ensure!(answer.took < Duration::from_secs(3), "{answer:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a8_what_a_killed_process_has_reserved_is_published_by_another() -> Result<()> {
+    let world = World::new().await?;
+    world.open_campaign("KILLED", 10).await?;
+    // Between script and publish for thirty seconds: the producer waits for more records to send with it.
+    let dies = world.start_api().set("kafka.properties.linger.ms", 30_000).await?;
+    let lives = world.start_api().await?;
+    let member = world.member(&dies, "orphan")?;
+    let asking = tokio::spawn(async move { member.ask("KILLED").await });
+    let reserved = eventually("the reservation is in Redis", SOON, async || -> Result<Option<Uuid>> {
+        Ok(world.stock.of("KILLED").await?.mark_of("orphan"))
+    });
+    let reserved = reserved.await?;
+    assert!(world.topic.read().await?.is_empty(), "it is published already");
+    dies.kill();
+    asking.await?;
+    published(&world, &[reserved], Duration::from_secs(10)).await?;
+    let again = world.member(&lives, "orphan")?.ask("KILLED").await;
+    assert_eq!((again.status, again.request_id, again.state), (Some(200), Some(reserved), Some(State::Accepted)));
+    Ok(())
+}
+
+/// Waits until the topic holds an event of each request and the outbox is empty.
+pub(crate) async fn published(world: &World, ids: &[Uuid], within: Duration) -> Result<()> {
+    eventually("every reservation is published", within, async || -> Result<bool> {
+        let records = world.topic.read().await?;
+        let found: BTreeSet<Uuid> = records.iter().filter_map(|record| Some(record.event()?.request_id)).collect();
+        Ok(ids.iter().all(|id| found.contains(id)))
+    })
+    .await?;
+    eventually("the outbox is empty", within, async || -> Result<bool> {
+        for code in world.stock.codes().await? {
+            if !world.stock.of(&code).await?.outbox.is_empty() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a10_set_total_up_and_down_while_members_ask_never_gives_more_and_nobody_loses() -> Result<()> {
+    let world = World::new().await?;
+    world.open_campaign("MOVING", 20).await?;
+    let services = Services::start(&world).await?;
+    let members = (0..300).map(|number| world.member(&services.api, &format!("member-{number}")));
+    let members: Vec<Member> = members.collect::<Result<_>>()?;
+    let asking = tokio::spawn(async move {
+        for some in members.chunks(5) {
+            let mut asking = JoinSet::new();
+            for member in some {
+                let member = member.clone();
+                asking.spawn(async move { member.ask("MOVING").await });
+            }
+            asking.join_all().await;
+        }
+    });
+    for total in [40, 25, 60, 60, 10, 50] {
+        // Said twice, as by somebody who got no answer; lowering below what is gone may be refused.
+        world.set_total("MOVING", total).await?;
+        world.set_total("MOVING", total).await?;
+    }
+    timed_out_and_repeated(&world, 70).await?;
+    asking.await?;
+    let last = world.answers.read().iter().filter(|answer| answer.is_held()).count();
+    ensure!((20..=70).contains(&last), "{last} were accepted");
+    issued_rows(&world, "MOVING", i64::try_from(last)?, SOON).await?;
+    stays("nobody loses a coupon", Duration::from_secs(1), async || {
+        crate::issued(&world, "MOVING").await.is_ok_and(|rows| rows == i64::try_from(last).unwrap_or(0))
+    })
+    .await?;
+    world.quiet(SOON, &[]).await?;
+    Ok(())
+}
+
+/// A call that loses Redis on the way and is made again.
+async fn timed_out_and_repeated(world: &World, total: u64) -> Result<()> {
+    let proxy = Proxy::before(&world.redis_url).await?;
+    proxy.stall().await?;
+    let redis = format!("redis.url={}", proxy.url());
+    let total_text = total.to_string();
+    let lost = world.run("issuer-api", &["--set", &redis, "coupon", "set-total", "MOVING", &total_text]).await?;
+    ensure!(lost.code == Some(1), "{lost:?}");
+    proxy.cut().await?;
+    world.set_total("MOVING", total).await?.succeeded()?;
+    Ok(())
+}

@@ -1,0 +1,61 @@
+//! The scenarios, one file for each letter, driving the real binaries on the real servers; and tests of the
+//! harness and of the oracle themselves. `make test` starts what they need.
+
+mod accept;
+mod dead_letter;
+mod demo;
+mod hang_up;
+mod harness;
+
+mod oracle;
+mod planted;
+mod repair;
+mod security;
+mod write;
+
+use std::time::Duration;
+
+use anyhow::Result;
+use coupon_e2e::{process::Process, wait::eventually, world::World};
+
+/// Longest time until something happens that nothing delays.
+const SOON: Duration = Duration::from_secs(15);
+
+/// Longest time until something happens after all attempts: 1 + 2 + 4 s and 1 + 2 s, on a busy machine.
+const AFTER_ALL_ATTEMPTS: Duration = Duration::from_secs(40);
+
+/// The three services.
+struct Services {
+    api: Process,
+    issue_consumer: Process,
+    dlq_consumer: Process,
+}
+
+impl Services {
+    /// Starts one of each.
+    async fn start(world: &World) -> Result<Self> {
+        let (api, issue_consumer, dlq_consumer) = tokio::try_join!(
+            world.start_api().into_future(),
+            world.start_issue_consumer().into_future(),
+            world.start_dlq_consumer().into_future()
+        )?;
+        Ok(Self { api, issue_consumer, dlq_consumer })
+    }
+}
+
+/// Number of ISSUED rows of a campaign.
+async fn issued(world: &World, code: &str) -> Result<i64> {
+    let count = sqlx::query_scalar(
+        "SELECT count(*) FROM coupon_issues JOIN coupons USING (coupon_id) WHERE coupon_code = $1 AND decision = 'ISSUED'",
+    );
+    Ok(count.bind(code).fetch_one(&world.db).await?)
+}
+
+/// Waits until so many coupons of a campaign are issued.
+async fn issued_rows(world: &World, code: &str, rows: i64, within: Duration) -> Result<()> {
+    eventually(&format!("{rows} coupons of {code} are issued"), within, async || -> Result<bool> {
+        let found = issued(world, code).await?;
+        if found == rows { Ok(true) } else { anyhow::bail!("{found} are") }
+    })
+    .await
+}
