@@ -17,9 +17,16 @@ fn variable(name: &str) -> String {
         .unwrap_or_else(|_| panic!("{name} is not set: run `make test`, or eval \"$(scripts/stack env)\""))
 }
 
+/// The last logical database of the stack's Redis: in number 0 the relay of a running service would join in.
+pub fn redis_url() -> String {
+    let url = variable("REDIS_URL");
+    let base = url.rsplit_once('/').filter(|(base, _)| !base.ends_with('/')).map_or(url.as_str(), |(base, _)| base);
+    format!("{base}/1023")
+}
+
 /// The stock on the real Redis.
 pub fn stock() -> Stock {
-    let url = SecretUrl::new(variable("REDIS_URL"));
+    let url = SecretUrl::new(redis_url());
     Stock::new(&RedisSettings { url, response_timeout_ms: 5000, connect_timeout_ms: 2000 }).unwrap()
 }
 
@@ -70,7 +77,7 @@ async fn administrate(statement: &str) {
 
 /// Removes what a test did to a coupon in Redis.
 pub async fn forget(code: &CouponCode) {
-    let client = redis::Client::open(variable("REDIS_URL")).unwrap();
+    let client = redis::Client::open(redis_url()).unwrap();
     let mut raw = client.get_multiplexed_async_connection().await.unwrap();
     let mut pipeline = redis::pipe();
     for key in ["meta", "issued", "outbox", "relay"] {

@@ -9,7 +9,7 @@ use coupon_core::{
 use proptest::{prelude::*, test_runner::TestRunner};
 use uuid::Uuid;
 
-use crate::servers::{forget, stock};
+use crate::servers::{forget, redis_url, stock};
 
 const CAP: usize = 4;
 const MEMBERS: usize = 5;
@@ -212,11 +212,7 @@ impl Model {
 #[tokio::test]
 async fn a_sequence_behind_the_highest_seen_makes_the_coupon_suspect() {
     let (stock, code) = (stock(), "SEQ-BACK".parse::<CouponCode>().unwrap());
-    let mut raw = redis::Client::open(std::env::var("REDIS_URL").unwrap())
-        .unwrap()
-        .get_multiplexed_async_connection()
-        .await
-        .unwrap();
+    let mut raw = redis::Client::open(redis_url()).unwrap().get_multiplexed_async_connection().await.unwrap();
     forget(&code).await;
     let fill = Fill { epoch: 1, total: 9, total_version: 0, opens_at_ms: 1, closes_at_ms: None, seq: 0 };
     stock.begin_fill(&code, &fill).await.unwrap();

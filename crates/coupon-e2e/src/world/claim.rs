@@ -8,8 +8,9 @@ use tokio::sync::OnceCell;
 use super::{clean, owner};
 use crate::servers::Servers;
 
-/// Logical databases of the shared Redis (its `databases` setting). Number 0 holds the claims.
-const REDIS_DATABASES: u16 = 1024;
+/// Logical databases of the shared Redis (its `databases` setting is one more: the last is for the tests of
+/// coupon-core). Number 0 holds the claims.
+const REDIS_DATABASES: u16 = 1023;
 
 /// Dead claims are looked for once in each process.
 static SWEPT: OnceCell<()> = OnceCell::const_new();
