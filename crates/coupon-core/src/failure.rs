@@ -31,6 +31,14 @@ pub trait Classified: Error {
     fn class(&self) -> Class;
     /// Short stable code: an SQLSTATE, or a word in capitals of our own.
     fn code(&self) -> String;
+    /// One sentence for a person: what was being done, and what went wrong. The outermost error often only says the
+    /// first, so the one below it is added.
+    fn summary(&self) -> String {
+        match self.source() {
+            Some(cause) => format!("{self}: {cause}"),
+            None => self.to_string(),
+        }
+    }
 }
 
 /// A failure as it travels with a record: judged, and cut down to texts so that it can be kept and sent on.
@@ -89,12 +97,7 @@ impl<E: Classified> From<&E> for Failure {
             chain.push(cause.to_string());
             below = cause.source();
         }
-        let mut message = error.to_string();
-        // The outermost error often only says where it happened; the first one below says what.
-        if let Some(first) = chain.first() {
-            message = format!("{message}: {first}");
-        }
-        Self { class: error.class(), code: error.code(), message: cut(&message), chain: cut(&chain.join("\n")) }
+        Self { class: error.class(), code: error.code(), message: cut(&error.summary()), chain: cut(&chain.join("\n")) }
     }
 }
 

@@ -109,6 +109,15 @@ impl Classified for RepoError {
             (None, Self::Task { .. }) => "PG_TASK".to_owned(),
         }
     }
+
+    /// The server's own words, without those the driver puts around them.
+    fn summary(&self) -> String {
+        match self {
+            Self::Database { source: sqlx::Error::Database(error), .. } => format!("{self}: {}", error.message()),
+            Self::Database { source, .. } => format!("{self}: {source}"),
+            Self::Task { source, .. } => format!("{self}: {source}"),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@ mod dead_letter;
 mod demo;
 mod hang_up;
 mod harness;
-
 mod oracle;
+mod outage;
 mod planted;
 mod repair;
 mod security;

@@ -84,6 +84,7 @@ async fn a_slow_handler_is_not_a_slow_head() {
     let running = start(200, 1000, 10).await;
     let stream = running.send(SLOW).await;
     within(running.started.notified()).await;
+    // Longer than a head may take: the time that passes is itself what is tested.
     tokio::time::sleep(Duration::from_millis(500)).await;
     running.release.notify_one();
     let answer = rest(stream).await;
