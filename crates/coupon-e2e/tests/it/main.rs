@@ -2,6 +2,7 @@
 //! harness and of the oracle themselves. `make test` starts what they need.
 
 mod accept;
+mod bad_input;
 mod dead_letter;
 mod demo;
 mod hang_up;
@@ -11,6 +12,7 @@ mod outage;
 mod planted;
 mod repair;
 mod security;
+mod work_list;
 mod write;
 
 use std::time::Duration;
