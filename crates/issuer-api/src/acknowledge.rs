@@ -13,7 +13,7 @@ use tokio::{
     time::Instant,
 };
 
-use crate::publish::Flight;
+use crate::publish::{Acknowledged, Flight};
 
 /// Most promises of one round.
 const BATCH: usize = 512;
@@ -21,17 +21,6 @@ const BATCH: usize = 512;
 const COMPANY: Duration = Duration::from_millis(5);
 /// How long a deletion is repeated while Redis is away.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// An event that Kafka has acknowledged.
-#[derive(Debug)]
-pub struct Acknowledged {
-    /// The campaign.
-    pub code: CouponCode,
-    /// Its promise.
-    pub entry: OutboxEntry,
-    /// Kept until the promise is deleted, so that the relay leaves it alone meanwhile.
-    pub flight: Flight,
-}
 
 /// Starts the deletion; it ends when every sender is gone.
 pub fn spawn(stock: Stock) -> UnboundedSender<Acknowledged> {

@@ -7,17 +7,14 @@ use std::{
 
 use coupon_core::{
     event::CouponIssued,
-    ids::RequestId,
+    ids::{CouponCode, RequestId},
     kafka::{PublishError, Publisher},
     runtime::chain,
     stock::OutboxEntry,
 };
 use tokio::sync::{mpsc::UnboundedSender, oneshot};
 
-use crate::{
-    acknowledge::Acknowledged,
-    detached::{Detached, Piece},
-};
+use crate::detached::{Detached, Piece};
 
 /// Publishes events and hands the acknowledged ones on for deletion from the outbox. Clones share everything.
 #[derive(Clone)]
@@ -37,6 +34,17 @@ pub enum Start {
     InFlight,
     /// Not even queued; the relay tries again.
     Refused(PublishError),
+}
+
+/// An event that Kafka has acknowledged.
+#[derive(Debug)]
+pub struct Acknowledged {
+    /// The campaign.
+    pub code: CouponCode,
+    /// Its promise.
+    pub entry: OutboxEntry,
+    /// Kept until the promise is deleted, so that the relay leaves it alone meanwhile.
+    pub flight: Flight,
 }
 
 impl Publishing {
