@@ -40,6 +40,11 @@ pub struct OwnDatabase {
 impl OwnDatabase {
     /// Creates it; what a failed run of the same test left is dropped first.
     pub async fn create(name: &str) -> Self {
+        Self::with_connections(name, 8).await
+    }
+
+    /// The same with so many connections at most.
+    pub async fn with_connections(name: &str, max_connections: u32) -> Self {
         let name = format!("core_{name}");
         administrate(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await;
         administrate(&format!("CREATE DATABASE {name}")).await;
@@ -48,7 +53,7 @@ impl OwnDatabase {
         let url = format!("{base}/{name}");
         let settings = DatabaseSettings {
             url: SecretUrl::new(url.clone()),
-            max_connections: 8,
+            max_connections,
             acquire_timeout_ms: 5000,
             statement_timeout_ms: 10_000,
             lock_timeout_ms: 5000,

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::servers::{forget, redis_url, stock};
 
-const CAP: usize = 4;
+const CAP: usize = 3;
 const MEMBERS: usize = 5;
 
 #[derive(Clone, Debug)]
@@ -233,6 +233,54 @@ async fn a_sequence_behind_the_highest_seen_makes_the_coupon_suspect() {
         "it does not heal by itself"
     );
     assert_eq!(stock.open(&code, 1, 9, 0).await.unwrap(), GateOutcome::Suspect, "nor by opening it");
+    forget(&code).await;
+}
+
+#[tokio::test]
+async fn sequences_are_compared_within_an_epoch_and_an_older_epoch_is_suspect() {
+    let (stock, code) = (stock(), format!("EPOCHS-{}", Uuid::now_v7().simple()).parse::<CouponCode>().unwrap());
+    let filled = async |epoch, seq| {
+        forget(&code).await;
+        let fill = Fill { epoch, total: 9, total_version: 0, opens_at_ms: 1, closes_at_ms: None, seq };
+        stock.begin_fill(&code, &fill).await.unwrap();
+        stock.open(&code, epoch, 9, 0).await.unwrap();
+    };
+    filled(2, 10).await;
+    assert!(matches!(reserve(&stock, &code, 0, new_id()).await, Reservation::Reserved(_)));
+    filled(3, 0).await;
+    assert!(
+        matches!(reserve(&stock, &code, 1, new_id()).await, Reservation::Reserved(_)),
+        "a rebuild may begin below a sequence that was seen before it"
+    );
+    filled(2, 100).await;
+    assert_eq!(
+        reserve(&stock, &code, 2, new_id()).await,
+        Reservation::Refused(Refused::Suspect),
+        "data from before a rebuild, however far it had got"
+    );
+    forget(&code).await;
+}
+
+#[tokio::test]
+async fn a_gate_moves_only_where_its_epoch_is_and_an_opening_takes_a_newer_total_over() {
+    let (stock, code) = (stock(), format!("GATE-{}", Uuid::now_v7().simple()).parse::<CouponCode>().unwrap());
+    assert_eq!(stock.open(&code, 1, 9, 0).await.unwrap(), GateOutcome::Missing);
+    assert_eq!(stock.close(&code, 1).await.unwrap(), GateOutcome::Missing);
+    assert_eq!(stock.suspect(&code, 1).await.unwrap(), GateOutcome::Missing);
+    assert_eq!(stock.set_total(&code, 9, 1).await.unwrap(), SetTotal::Missing);
+    assert_eq!(stock.view(&code).await.unwrap(), None, "nothing was made of nothing");
+
+    let fill = Fill { epoch: 2, total: 9, total_version: 3, opens_at_ms: 1, closes_at_ms: None, seq: 0 };
+    stock.begin_fill(&code, &fill).await.unwrap();
+    assert_eq!(stock.open(&code, 1, 9, 3).await.unwrap(), GateOutcome::OtherEpoch(2));
+    assert_eq!(stock.open(&code, 2, 7, 4).await.unwrap(), GateOutcome::Done);
+    let seen = async || stock.view(&code).await.unwrap().map(|view| (view.status, view.total)).unwrap();
+    assert_eq!(seen().await, ("OPEN".to_owned(), 7));
+    assert_eq!(stock.open(&code, 2, 5, 4).await.unwrap(), GateOutcome::Done);
+    assert_eq!(seen().await, ("OPEN".to_owned(), 7), "a total of the same version is the same total");
+    assert_eq!(stock.close(&code, 1).await.unwrap(), GateOutcome::OtherEpoch(2));
+    assert_eq!(stock.suspect(&code, 3).await.unwrap(), GateOutcome::OtherEpoch(2));
+    assert_eq!(seen().await.0, "OPEN");
     forget(&code).await;
 }
 

@@ -228,6 +228,48 @@ async fn a10_set_total_up_and_down_while_members_ask_never_gives_more_and_nobody
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a10_a_total_that_comes_late_does_not_undo_a_newer_one() -> Result<()> {
+    let world = World::new().await?;
+    world.open_campaign("LATE", 20).await?;
+    let proxy = Proxy::before(&world.redis_url).await?;
+    proxy.delay(Duration::from_millis(400)).await?;
+    let redis = format!("redis.url={}", proxy.url());
+    let arguments = ["--set", &redis, "coupon", "set-total", "LATE", "30"];
+    let late = world.run("issuer-api", &arguments);
+    let newer = async {
+        eventually("the late one has its version", SOON, async || -> Result<bool> {
+            let version: i64 = sqlx::query_scalar("SELECT total_version FROM coupons").fetch_one(&world.db).await?;
+            Ok(version == 1)
+        })
+        .await?;
+        world.set_total("LATE", 40).await?.succeeded()
+    };
+    let (late, _) = tokio::try_join!(late, newer)?;
+    assert_eq!(late.code, Some(1), "{late:?}");
+    assert_eq!(world.stock.of("LATE").await?.number("total"), Some(40));
+    let total: i64 = sqlx::query_scalar("SELECT total_quantity FROM coupons").fetch_one(&world.db).await?;
+    assert_eq!(total, 40);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a10_a_total_below_what_is_reserved_is_refused() -> Result<()> {
+    let world = World::new().await?;
+    world.open_campaign("BELOW", 20).await?;
+    // No consumer runs: PostgreSQL has issued none of them yet, and could not refuse.
+    let api = world.start_api().await?;
+    for number in 0..3 {
+        ensure!(world.member(&api, &format!("member-{number}"))?.ask("BELOW").await.is_held());
+    }
+    let refused = world.set_total("BELOW", 2).await?;
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert_eq!(world.stock.of("BELOW").await?.number("total"), Some(20));
+    world.set_total("BELOW", 3).await?.succeeded()?;
+    assert_eq!(world.stock.of("BELOW").await?.left(), Some(0));
+    Ok(())
+}
+
 /// A call that loses Redis on the way and is made again.
 async fn timed_out_and_repeated(world: &World, total: u64) -> Result<()> {
     let proxy = Proxy::before(&world.redis_url).await?;

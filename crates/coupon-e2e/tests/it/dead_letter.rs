@@ -13,6 +13,7 @@ use coupon_e2e::{
     wait::{eventually, stays},
     world::World,
 };
+use uuid::Uuid;
 
 use crate::{
     SOON, Services, issued_rows,
@@ -78,7 +79,8 @@ async fn d1_key_bytes_and_headers_stay_the_origin_is_right_and_the_error_is_ther
 async fn d3_a_failed_dlq_publish_stores_no_offset_and_is_made_up_once_the_topic_is_back() -> Result<()> {
     let world = World::new().await?;
     let group = world.group_of("issue-consumer");
-    let _consumer = world.start_issue_consumer().await?;
+    // The client gives a publication up in time to see what follows from that; left alone it would wait two minutes.
+    let _consumer = world.start_issue_consumer().set("kafka.properties.message.timeout.ms", 1_500).await?;
     world.dlq.delete().await?;
     let (partition, offset) = world.topic.write(&NewRecord::of("bad", "no event")).await?;
     stays("no offset above the record is committed", Duration::from_secs(8), async || -> Result<bool> {
@@ -139,6 +141,27 @@ async fn d7_what_cannot_be_decoded_in_the_dlq_is_parked_writes_no_record_and_the
     })
     .await?;
     assert_eq!(world.dlq.read().await?.len(), 4, "no new record");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn d7_what_an_event_only_claims_is_parked_and_revokes_nothing() -> Result<()> {
+    let world = World::new().await?;
+    world.open_campaign("CLAIMS", 10).await?;
+    let services = Services::start(&world).await?;
+    let id = accepted(&world, &services.api, "CLAIMS", "honest").await?.request_id.context("a request id")?;
+    issued_rows(&world, "CLAIMS", 1, SOON).await?;
+    let claims = [
+        Event { epoch: 2, ..Event::of("CLAIMS", "from-a-later-epoch", 2) },
+        Event { request_id: id, ..Event::of("CLAIMS", "thief", 2) },
+        Event::of("NO-SUCH", "nobody", 2),
+    ];
+    world.dlq.write_all(&claims.map(|event| NewRecord::event(&event))).await?;
+    rows_come(&world, "PARKED", 3).await?;
+    let decisions: Vec<(Uuid, String)> =
+        sqlx::query_as("SELECT request_id, decision FROM coupon_issues").fetch_all(&world.db).await?;
+    assert_eq!(decisions, [(id, "ISSUED".to_owned())]);
+    assert_eq!(world.stock.of("CLAIMS").await?.mark_of("honest"), Some(id));
     Ok(())
 }
 

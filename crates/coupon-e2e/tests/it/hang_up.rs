@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use coupon_e2e::{process::Process, wait::eventually, world::World};
+use coupon_e2e::{process::Process, proxy::Proxy, wait::eventually, world::World};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -27,6 +27,24 @@ async fn a5_a_client_that_hangs_up_between_script_and_publish_is_published_all_t
     let world = World::new().await?;
     world.open_campaign("GONE", 10).await?;
     let api = without_relay(&world).await?;
+    let mut client = connect(&api).await?;
+    client.write_all(&request(&world, &api, "gone")?).await?;
+    let reserved = eventually("the reservation is in Redis", SOON, async || -> Result<Option<Uuid>> {
+        Ok(world.stock.of("GONE").await?.mark_of("gone"))
+    });
+    let reserved = reserved.await?;
+    drop(client);
+    published(&world, &[reserved], SOON).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a5_a_client_that_hangs_up_before_redis_has_answered_is_published_all_the_same() -> Result<()> {
+    let world = World::new().await?;
+    world.open_campaign("GONE", 10).await?;
+    let proxy = Proxy::before(&world.redis_url).await?;
+    let api = world.start_api().set("outbox.min_age_ms", 60_000).redis_through(&proxy).await?;
+    // The script has run this long before the API learns of it.
+    proxy.delay(Duration::from_millis(400)).await?;
     let mut client = connect(&api).await?;
     client.write_all(&request(&world, &api, "gone")?).await?;
     let reserved = eventually("the reservation is in Redis", SOON, async || -> Result<Option<Uuid>> {

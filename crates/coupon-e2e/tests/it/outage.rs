@@ -37,7 +37,7 @@ async fn o1_postgresql_gone_for_a_minute_no_dead_letter_no_compensation_no_attem
     }
     let closed = |line: &LogLine| line.message().starts_with("dependency unavailable");
     issue.wait_for_log("the breaker opens", SOON, closed).await?;
-    pause(Duration::from_secs(60)).await;
+    pause(Duration::from_mins(1)).await;
     way.restore().await?;
     issued_rows(&world, "OUTAGE", 21, RESUMED).await?;
     assert_eq!(dead_letters(&world, 0, SOON).await?.len(), 0);

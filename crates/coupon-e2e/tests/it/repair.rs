@@ -113,6 +113,36 @@ async fn r3_the_same_dead_letter_five_times_gives_the_unit_back_once() -> Result
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r3_a_dead_letter_that_comes_again_takes_nothing_from_the_members_newer_request() -> Result<()> {
+    let world = World::new().await?;
+    world.open_campaign("AGAIN", 1).await?;
+    let rule = world.fail_member("AGAIN", "unlucky", FailMode::Permanently).await?;
+    let services = Services::start(&world).await?;
+    accepted(&world, &services.api, "AGAIN", "unlucky").await?;
+    eventually("the unit is back", SOON, async || -> Result<bool> {
+        Ok(world.stock.of("AGAIN").await?.left() == Some(1))
+    })
+    .await?;
+    rule.lift().await?;
+    let newer = accepted(&world, &services.api, "AGAIN", "unlucky").await?.request_id.context("a request id")?;
+    issued_rows(&world, "AGAIN", 1, SOON).await?;
+    let letter = dead_letters(&world, 1, SOON).await?.pop().context("the dead letter")?;
+    world.dlq.write(&letter.again()).await?;
+    eventually("both are done", SOON, async || -> Result<bool> {
+        Ok(world.dlq.committed(&world.group_of("dlq-consumer")).await?.values().sum::<i64>() == 2)
+    })
+    .await?;
+    stays("the mark stays with the newer request", Duration::from_secs(2), async || -> Result<bool> {
+        let stock = world.stock.of("AGAIN").await?;
+        Ok(stock.left() == Some(0) && stock.mark_of("unlucky") == Some(newer))
+    })
+    .await?;
+    let verdict = world.quiet(SOON, &[]).await?;
+    assert_eq!((verdict.issued, verdict.compensated), (1, 1));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn r6_what_was_in_fact_issued_is_not_compensated_and_resolves_itself() -> Result<()> {
     let world = World::new().await?;
     world.open_campaign("ISSUED", 10).await?;
@@ -133,6 +163,8 @@ async fn r6_what_was_in_fact_issued_is_not_compensated_and_resolves_itself() -> 
         .fetch_one(&world.db)
         .await?;
     assert_eq!(pending, 0);
+    let letter: String = sqlx::query_scalar("SELECT status FROM dlq_events").fetch_one(&world.db).await?;
+    assert_eq!(letter, "RECOVERED");
     // The dead letter was written by hand, without the headers of one.
     world.quiet(SOON, &[Kind::DeadLetterUnlabelled]).await?;
     Ok(())
