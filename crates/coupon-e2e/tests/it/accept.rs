@@ -132,17 +132,18 @@ async fn a6_redis_gone_is_503_within_the_timeout_and_nothing_is_held() -> Result
     let proxy = Proxy::before(&world.redis_url).await?;
     let api = world.start_api().redis_through(&proxy).await?;
     let member = world.member(&api, "somebody")?;
-    proxy.stall().await?;
-    unavailable(&member.ask("AWAY").await)?;
     proxy.cut().await?;
     unavailable(&member.ask("AWAY").await)?;
     assert_eq!(world.stock.of("AWAY").await?.issued.len(), 0);
+    // What was sent into a stalled connection may still arrive: from here on the outcome is unknown, and asking again is safe.
+    proxy.stall().await?;
+    unavailable(&member.ask("AWAY").await)?;
     assert_eq!(api.admin_status("/livez").await, Some(200), "liveness depends on no dependency");
     proxy.restore().await?;
     let back = eventually("accepting goes on", Duration::from_secs(10), async || {
         Some(member.ask("AWAY").await).filter(Answer::is_held)
     });
-    assert_eq!(back.await?.status, Some(202), "nothing was held before");
+    assert!(back.await?.is_held());
     Ok(())
 }
 
