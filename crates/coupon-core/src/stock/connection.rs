@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use redis::{
-    Client, Cmd, FromRedisValue, Pipeline, RedisError, ScriptInvocation, Value,
+    Client, Cmd, FromRedisValue, Pipeline, ScriptInvocation, Value,
     aio::{ConnectionManager, ConnectionManagerConfig},
 };
 use serde::{Deserialize, Serialize};
@@ -114,6 +114,19 @@ impl Stock {
         self.bounded(call.invoke_async(&mut connection)).await
     }
 
+    /// Invokes a script that a repeat does not harm: without an answer it asks once more. Both tries share the bound,
+    /// so that somebody who waits for the answer does not wait twice as long.
+    pub(super) async fn invoke_repeatable(&self, call: &ScriptInvocation<'_>) -> Result<Value, StockError> {
+        let mut connection = self.connection.clone();
+        self.bounded(async {
+            match call.invoke_async(&mut connection).await.map_err(StockError::from) {
+                Err(StockError::NoAnswer(_)) => Ok(call.invoke_async(&mut connection).await?),
+                other => other,
+            }
+        })
+        .await
+    }
+
     pub(super) async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StockError> {
         let mut connection = self.connection.clone();
         self.bounded(command.query_async(&mut connection)).await
@@ -125,9 +138,9 @@ impl Stock {
     }
 
     /// The manager bounds a response and a connection, but not a call that waits for one and then the other.
-    async fn bounded<T>(&self, call: impl Future<Output = Result<T, RedisError>>) -> Result<T, StockError> {
+    async fn bounded<T, E: Into<StockError>>(&self, call: impl Future<Output = Result<T, E>>) -> Result<T, StockError> {
         match tokio::time::timeout(self.bound, call).await {
-            Ok(answer) => Ok(answer?),
+            Ok(answer) => answer.map_err(Into::into),
             Err(_) => Err(StockError::TimedOut(u64::try_from(self.bound.as_millis()).unwrap_or(u64::MAX))),
         }
     }

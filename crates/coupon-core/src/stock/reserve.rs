@@ -77,8 +77,8 @@ impl Seen {
 }
 
 impl Stock {
-    /// Runs `reserve.lua`. When no answer comes it asks once more with the same request id, which is safe because
-    /// a repeat changes nothing; an error then still means that the outcome is unknown.
+    /// Runs `reserve.lua`. When no answer comes it asks once more with the same request id, within the same bound,
+    /// which is safe because a repeat changes nothing; an error then still means that the outcome is unknown.
     pub async fn reserve(
         &self,
         code: &CouponCode,
@@ -90,10 +90,7 @@ impl Stock {
         let mut call = RESERVE.key(keys::meta(code));
         call.key(keys::issued(code)).key(keys::outbox(code));
         call.arg(request_id.to_string()).arg(member.as_str()).arg(epoch).arg(seq).arg(outbox_cap);
-        let reply = match self.invoke(&call).await {
-            Err(StockError::NoAnswer(_) | StockError::TimedOut(_)) => self.invoke(&call).await?,
-            other => other?,
-        };
+        let reply = self.invoke_repeatable(&call).await?;
         let reservation = read(Reply::read(reply)?, code, member)?;
         if let Reservation::Reserved(reserved) | Reservation::Already(reserved) = &reservation {
             self.seen.note(code, reserved.event.epoch, reserved.event.seq);

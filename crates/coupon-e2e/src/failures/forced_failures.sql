@@ -12,6 +12,8 @@ CREATE TABLE forced_failures.rules (
     member_id    text,
     -- Fails until so many ms after the first execution; null means for ever.
     fails_for_ms bigint,
+    -- Fails the first so many executions; null means any number of them.
+    fails_times  bigint,
     -- SQLSTATE of the error.
     error_code   text   NOT NULL
 );
@@ -44,6 +46,9 @@ BEGIN
             RETURN NEW;
         END IF;
     END IF;
+    IF nth > rule.fails_times THEN
+        RETURN NEW;
+    END IF;
     RAISE EXCEPTION 'forced failure: this coupon cannot be written' USING ERRCODE = rule.error_code;
 END
 $$;
@@ -52,13 +57,15 @@ CREATE TRIGGER forced_failures BEFORE INSERT ON public.coupon_issues
     FOR EACH ROW WHEN (NEW.decision = 'ISSUED') EXECUTE FUNCTION forced_failures.strike();
 
 -- Adds a rule and the sequences in which its executions are remembered.
-CREATE FUNCTION forced_failures.add(coupon_code text, member_id text, fails_for_ms bigint, error_code text)
+CREATE FUNCTION forced_failures.add(
+    coupon_code text, member_id text, fails_for_ms bigint, fails_times bigint, error_code text
+)
 RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
     added bigint;
 BEGIN
-    INSERT INTO forced_failures.rules (coupon_code, member_id, fails_for_ms, error_code)
-    VALUES (add.coupon_code, add.member_id, add.fails_for_ms, add.error_code)
+    INSERT INTO forced_failures.rules (coupon_code, member_id, fails_for_ms, fails_times, error_code)
+    VALUES (add.coupon_code, add.member_id, add.fails_for_ms, add.fails_times, add.error_code)
     RETURNING rule_id INTO added;
     EXECUTE format('CREATE SEQUENCE forced_failures.executions_%s', added);
     FOR nth IN 1..12 LOOP

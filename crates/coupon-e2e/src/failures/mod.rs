@@ -13,8 +13,11 @@ use crate::world::World;
 pub enum FailMode {
     /// Every time, with an error nobody has classified (P0001).
     Always,
-    /// The same, until this long after the first time. How often that is follows from the waits between attempts.
+    /// The same, until this long after the first time: for a row that shares its statement with others, and so is
+    /// written more often than it is tried.
     For(Duration),
+    /// The same, the first so many times: for a row that stands alone, where an execution is an attempt.
+    Times(i64),
     /// Every time, as a violated constraint (23514): the database can never take this row.
     Permanently,
     /// Every time, with this SQLSTATE.
@@ -24,7 +27,7 @@ pub enum FailMode {
 impl FailMode {
     fn sqlstate(self) -> &'static str {
         match self {
-            Self::Always | Self::For(_) => "P0001",
+            Self::Always | Self::For(_) | Self::Times(_) => "P0001",
             Self::Permanently => "23514",
             Self::With(sqlstate) => sqlstate,
         }
@@ -33,6 +36,13 @@ impl FailMode {
     fn fails_for_ms(self) -> Option<i64> {
         match self {
             Self::For(time) => i64::try_from(time.as_millis()).ok(),
+            _ => None,
+        }
+    }
+
+    fn fails_times(self) -> Option<i64> {
+        match self {
+            Self::Times(times) => Some(times),
             _ => None,
         }
     }
@@ -49,10 +59,11 @@ impl Rule {
     /// Makes the writing of a campaign's coupons fail: those of one member, or all.
     pub async fn add(db: &PgPool, coupon: &str, member: Option<&str>, mode: FailMode) -> Result<Self> {
         install(db).await.context("the trigger for forced failures")?;
-        let id = sqlx::query_scalar("SELECT forced_failures.add($1, $2, $3, $4)")
+        let id = sqlx::query_scalar("SELECT forced_failures.add($1, $2, $3, $4, $5)")
             .bind(coupon)
             .bind(member)
             .bind(mode.fails_for_ms())
+            .bind(mode.fails_times())
             .bind(mode.sqlstate())
             .fetch_one(db)
             .await?;

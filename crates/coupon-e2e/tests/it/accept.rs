@@ -130,27 +130,39 @@ async fn a6_redis_gone_is_503_within_the_timeout_and_nothing_is_held() -> Result
     let world = World::new().await?;
     world.open_campaign("AWAY", 10).await?;
     let proxy = Proxy::before(&world.redis_url).await?;
-    let api = world.start_api().redis_through(&proxy).await?;
+    // An answer within 4 s and 0.5 s, whatever happens; a second try of its own would take it to 8 s.
+    let (response_ms, connect_ms) = (4000, 500);
+    let launch = world.start_api().redis_through(&proxy);
+    let api = launch.set("redis.response_timeout_ms", response_ms).set("redis.connect_timeout_ms", connect_ms).await?;
+    let within = Duration::from_millis(response_ms + connect_ms) + BUSY;
     let member = world.member(&api, "somebody")?;
     proxy.cut().await?;
-    unavailable(&member.ask("AWAY").await)?;
+    unavailable(&member.ask("AWAY").await, within)?;
     assert_eq!(world.stock.of("AWAY").await?.issued.len(), 0);
-    // What was sent into a stalled connection may still arrive: from here on the outcome is unknown, and asking again is safe.
+    proxy.restore().await?;
+    accepting_again(&world.member(&api, "somebody-else")?).await?;
+    // What is sent into a stalled connection may still arrive: the outcome is unknown, and asking again is safe.
     proxy.stall().await?;
-    unavailable(&member.ask("AWAY").await)?;
+    unavailable(&member.ask("AWAY").await, within)?;
     assert_eq!(api.admin_status("/livez").await, Some(200), "liveness depends on no dependency");
     proxy.restore().await?;
-    let back = eventually("accepting goes on", Duration::from_secs(10), async || {
-        Some(member.ask("AWAY").await).filter(Answer::is_held)
-    });
-    assert!(back.await?.is_held());
+    accepting_again(&member).await
+}
+
+/// How much later than promised an answer may come on a machine that runs all the tests at once.
+const BUSY: Duration = Duration::from_secs(2);
+
+fn unavailable(answer: &Answer, within: Duration) -> Result<()> {
+    ensure!(answer.status == Some(503) && answer.retry_after.is_some(), "{answer:?}");
+    ensure!(answer.took < within, "{answer:?}");
     Ok(())
 }
 
-fn unavailable(answer: &Answer) -> Result<()> {
-    ensure!(answer.status == Some(503) && answer.retry_after.is_some(), "{answer:?}");
-    ensure!(answer.took < Duration::from_secs(3), "{answer:?}");
-    Ok(())
+async fn accepting_again(member: &Member) -> Result<()> {
+    let again = eventually("accepting goes on", Duration::from_secs(10), async || {
+        Some(member.ask("AWAY").await).filter(Answer::is_held)
+    });
+    again.await.map(drop)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -91,11 +91,14 @@ async fn forced_failures_strike_as_their_rules_say() -> Result<()> {
         |error: anyhow::Error| error.downcast::<sqlx::Error>().ok()?.as_database_error()?.code().map(String::from);
     let always = world.fail_member("C", "always", FailMode::Always).await?;
     let for_long = world.fail_member("C", "later", FailMode::For(Duration::from_millis(200))).await?;
+    world.fail_member("C", "twice", FailMode::Times(2)).await?;
     world.fail_member("C", "never", FailMode::Permanently).await?;
     for _ in 0..3 {
         assert_eq!(write("always").await.map_err(sqlstate), Err(Some("P0001".to_owned())));
     }
     assert_eq!(write("never").await.map_err(sqlstate), Err(Some("23514".to_owned())));
+    assert!(write("twice").await.is_err() && write("twice").await.is_err());
+    write("twice").await?;
     assert!(write("later").await.is_err());
     eventually("the failure heals", SOON, async || write("later").await.is_ok()).await?;
     write("somebody").await?;
