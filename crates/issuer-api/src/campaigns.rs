@@ -1,13 +1,20 @@
 //! What PostgreSQL knows of a coupon, asked with care: accepting must not depend on it, nor bury it under guesses.
 
-use std::time::Duration;
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use coupon_core::{
     ids::{CouponCode, MemberId, RequestId},
     repo::{Database, RepoError, coupons::Coupon, issues::Decided},
     runtime::chain,
 };
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout},
+};
 
 /// Questions about coupons that Redis does not know, at a time. Anybody with a token can invent codes.
 const AT_A_TIME: usize = 4;
@@ -16,11 +23,24 @@ const TURN: Duration = Duration::from_millis(250);
 /// How long an answer is waited for.
 const ANSWER: Duration = Duration::from_secs(2);
 
+/// How long an answer about a coupon is believed: a rush on one that is not open yet must not become a rush on
+/// PostgreSQL.
+const BELIEVED: Duration = Duration::from_secs(1);
+/// Answers kept, also that there is no such coupon: their number is up to whoever invents codes.
+const MOST_KEPT: usize = 4096;
+
 /// Asks PostgreSQL on behalf of members.
-#[derive(Debug)]
 pub struct Campaigns {
     database: Database,
     turns: Semaphore,
+    kept: Mutex<HashMap<CouponCode, Kept>>,
+}
+
+/// An answer, and when it was given.
+#[derive(Clone)]
+struct Kept {
+    at: Instant,
+    coupon: Option<Coupon>,
 }
 
 /// PostgreSQL gave no answer.
@@ -31,14 +51,32 @@ pub struct Away;
 impl Campaigns {
     /// Over the process's pool.
     pub fn new(database: Database) -> Self {
-        Self { database, turns: Semaphore::new(AT_A_TIME) }
+        Self { database, turns: Semaphore::new(AT_A_TIME), kept: Mutex::default() }
     }
 
-    /// The campaign of a code that Redis has no data of; `None` when there is none.
+    /// The campaign of a code that Redis has no data of, as it was within the last second; `None` when there is none.
     pub async fn coupon(&self, code: &CouponCode) -> Result<Option<Coupon>, Away> {
+        if let Some(kept) = self.kept(code) {
+            return Ok(kept.coupon);
+        }
         let turn = timeout(TURN, self.turns.acquire()).await;
         let _turn = turn.map_err(|_| Away)?.map_err(|_| Away)?;
-        answer(self.database.coupon(code)).await
+        // Somebody who was ahead in the queue may have asked the same.
+        if let Some(kept) = self.kept(code) {
+            return Ok(kept.coupon);
+        }
+        let found = answer(self.database.coupon(code)).await?;
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() >= MOST_KEPT {
+            kept.clear();
+        }
+        kept.insert(code.clone(), Kept { at: Instant::now(), coupon: found.clone() });
+        Ok(found)
+    }
+
+    fn kept(&self, code: &CouponCode) -> Option<Kept> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.get(code).filter(|kept| kept.at.elapsed() < BELIEVED).cloned()
     }
 
     /// The decision on a request, if it is this member's.

@@ -123,6 +123,7 @@ impl Relay {
 
     /// Counts what waits in one outbox and, unless it is to be left alone, publishes what is due, batch after batch.
     async fn outbox(&self, code: &CouponCode, may_publish: bool) -> Look {
+        let mut is_proven = false;
         loop {
             let listed = Instant::now();
             let listing = self.stock.relay(code, &self.owner, self.lease, self.min_age, self.batch).await;
@@ -134,22 +135,25 @@ impl Relay {
                     return Look::default();
                 }
             };
-            let is_full = due.len() >= self.batch;
+            let (is_full, is_due) = (due.len() >= self.batch, !due.is_empty());
             let mut fresh = due.into_iter().filter(|event| !self.publishing.is_in_flight(event.request_id));
             let look = |has_failed| Look { waiting, oldest, has_failed };
             if !may_publish {
                 return look(false);
             }
-            let Some(first) = fresh.next() else {
-                // Everything due is on its way already; if it has been for long, Kafka is away.
-                return look(oldest > self.min_age + self.lease);
-            };
-            // The first one alone: while the broker is away, each pass must not queue another batch of copies.
-            if !self.publish(&[first]).await {
-                return look(true);
-            }
-            if listed.elapsed() > FRESH {
-                return look(false);
+            if !is_proven {
+                let Some(first) = fresh.next() else {
+                    // Everything due is on its way already; if it has been for long, Kafka is away.
+                    return look(is_due && oldest > self.min_age + self.lease);
+                };
+                // One alone: while the broker is away, each pass must not queue another batch of copies.
+                if !self.publish(&[first]).await {
+                    return look(true);
+                }
+                is_proven = true;
+                if listed.elapsed() > FRESH {
+                    continue;
+                }
             }
             let rest: Vec<CouponIssued> = fresh.collect();
             if !self.publish(&rest).await {

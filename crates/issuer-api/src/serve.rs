@@ -77,6 +77,7 @@ async fn work(settings: &ApiSettings, verifier: Verifier, service: &Service) -> 
             api.open();
             accepting.ready();
             tokio::spawn(Relay::new(stock.clone(), publishing, &settings.outbox).run(shutdown.clone()));
+            tokio::spawn(start::learn_sequences(stock.clone(), database.clone()));
             tokio::spawn(start::watch_redis(stock, service.health.condition("redis")));
             if !schema_known {
                 tokio::spawn(stop_if_unfit(database.clone(), shutdown.clone(), Arc::clone(&unfit)));

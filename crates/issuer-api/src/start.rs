@@ -14,6 +14,8 @@ use tokio::time::{sleep, timeout};
 
 use crate::config::TopicSettings;
 
+/// Between two looks at the sequences of the open campaigns.
+const LEARN: Duration = Duration::from_secs(2);
 /// Between two pings of Redis.
 const PING: Duration = Duration::from_secs(1);
 /// How long PostgreSQL may take to tell its schema before the start goes on without.
@@ -80,6 +82,22 @@ pub async fn schema_later(database: &Database) -> Option<Unfit> {
             Ok(unfit) => return Some(Unfit::Schema(unfit)),
             Err(_) => {}
         }
+    }
+}
+
+/// Learns, for ever, how far each open campaign had got by its events, so that a process that has seen nothing itself
+/// notices a Redis that went back in time. While PostgreSQL is away nothing is learnt, and nothing waits for it.
+pub async fn learn_sequences(stock: Stock, database: Database) {
+    loop {
+        match database.high_sequences().await {
+            Ok(sequences) => {
+                for (code, epoch, seq) in sequences {
+                    stock.seen.note(&code, epoch, seq);
+                }
+            }
+            Err(error) => tracing::debug!(error = %chain(&error), "high sequences cannot be read now"),
+        }
+        sleep(LEARN).await;
     }
 }
 

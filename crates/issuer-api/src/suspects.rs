@@ -21,6 +21,9 @@ use tokio::time::Instant;
 /// Refusals of a suspect coupon come by the thousand; one look in this time is enough.
 const PAUSE: Duration = Duration::from_secs(5);
 
+/// The same is said at most this often (DESIGN, I10).
+const QUIET: Duration = Duration::from_mins(1);
+
 /// Notes suspect coupons, each epoch once.
 #[derive(Clone)]
 pub struct Suspects {
@@ -31,7 +34,7 @@ pub struct Suspects {
 
 struct Seen {
     looked: Instant,
-    said: Option<i64>,
+    said: Option<(Option<i64>, Instant)>,
     noted: Option<i64>,
 }
 
@@ -69,7 +72,7 @@ impl Suspects {
         // Redis is away again: the next refusal comes back here.
         let Ok(view) = self.stock.view(code).await else { return };
         let Some(view) = view else {
-            if self.first(code, -1, |seen| &mut seen.said) {
+            if self.may_be_said(code, None) {
                 tracing::error!(coupon = %code, "[CRITICAL] redis has lost the data of {code}; it accepts nothing until it is rebuilt");
             }
             return;
@@ -78,7 +81,7 @@ impl Suspects {
             return;
         }
         let epoch = view.epoch;
-        if self.first(code, epoch, |seen| &mut seen.said) {
+        if self.may_be_said(code, Some(epoch)) {
             tracing::error!(
                 coupon = %code,
                 epoch,
@@ -93,17 +96,29 @@ impl Suspects {
             self.database.set_coupon_status(code.clone(), epoch, &[CouponStatus::Open], CouponStatus::Suspect, actor);
         match noted.await {
             // Also when there was nothing to change: the row is SUSPECT or CLOSED already, or of another epoch.
-            Ok(_) => drop(self.first(code, epoch, |seen| &mut seen.noted)),
+            Ok(_) => self.note(code, epoch),
             Err(error) => {
                 tracing::warn!(coupon = %code, error = %chain(&error), "the suspicion is not noted in postgresql yet");
             }
         }
     }
 
-    /// Whether this epoch was not yet there; it is from now on.
-    fn first(&self, code: &CouponCode, epoch: i64, field: impl Fn(&mut Seen) -> &mut Option<i64>) -> bool {
+    /// Whether this (the epoch that is suspect, or `None` for data that is gone) was not said within a minute; it is now.
+    fn may_be_said(&self, code: &CouponCode, what: Option<i64>) -> bool {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.get_mut(code).is_some_and(|seen| field(seen).replace(epoch) != Some(epoch))
+        let Some(seen) = seen.get_mut(code) else { return false };
+        let is_news = seen.said.is_none_or(|(said, at)| said != what || at.elapsed() >= QUIET);
+        if is_news {
+            seen.said = Some((what, Instant::now()));
+        }
+        is_news
+    }
+
+    fn note(&self, code: &CouponCode, epoch: i64) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(seen) = seen.get_mut(code) {
+            seen.noted = Some(epoch);
+        }
     }
 
     fn is_noted(&self, code: &CouponCode, epoch: i64) -> bool {

@@ -10,15 +10,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{ConnectInfo, Request};
 use hyper::body::Incoming;
+use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -36,7 +35,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Copy)]
 pub struct HttpLimits {
     /// How long a client may take to send a complete request head, the first one counted from the
-    /// connect; also how long an HTTP/1 connection may idle between two requests.
+    /// connect; also how long a connection may idle between two requests.
     pub header_timeout: Duration,
     /// How long requests in flight may go on after the stop has begun.
     pub drain: Duration,
@@ -44,8 +43,11 @@ pub struct HttpLimits {
     pub max_connections: usize,
 }
 
-/// Serves `router` on HTTP/1.1 and HTTP/2 until `shutdown` begins; then takes no more connections,
+/// Serves `router` on HTTP/1.1 until `shutdown` begins; then takes no more connections,
 /// lets requests in flight end within [`HttpLimits::drain`], closes what is left, and returns.
+///
+/// No HTTP/2: hyper has no limit on how long such a connection may idle, so that a few thousand of
+/// them would take every slot for ever. What ends TLS in front of this speaks HTTP/1.1 to it.
 ///
 /// A request's extensions carry `ConnectInfo<SocketAddr>`. When a client hangs up, or the drain
 /// time is over, the handler's future is dropped: what must not be torn belongs into a task.
@@ -53,7 +55,6 @@ pub async fn serve(listener: TcpListener, router: Router, limits: HttpLimits, sh
     let server = Server {
         router,
         builder: builder(limits.header_timeout),
-        header_timeout: limits.header_timeout,
         shutdown: shutdown.clone(),
         hard_stop: CancellationToken::new(),
     };
@@ -112,27 +113,20 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-fn builder(header_timeout: Duration) -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+fn builder(header_timeout: Duration) -> Builder {
+    let mut builder = Builder::new();
     builder
-        .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(header_timeout)
         // Of the 400 KiB that hyper grants each connection, no honest request head needs more.
         .max_buf_size(64 * 1024);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .keep_alive_interval(Duration::from_secs(20))
-        .keep_alive_timeout(Duration::from_secs(20));
     builder
 }
 
 #[derive(Clone)]
 struct Server {
     router: Router,
-    builder: auto::Builder<TokioExecutor>,
-    header_timeout: Duration,
+    builder: Builder,
     shutdown: Shutdown,
     hard_stop: CancellationToken,
 }
@@ -143,20 +137,15 @@ impl Server {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, %peer, "TCP_NODELAY cannot be set");
         }
-        let asked = Arc::new(AtomicBool::new(false));
-        let service = service_fn({
-            let (asked, router) = (Arc::clone(&asked), self.router);
-            move |request: Request<Incoming>| {
-                asked.store(true, Ordering::Relaxed);
-                let mut request = request.map(axum::body::Body::new);
-                request.extensions_mut().insert(ConnectInfo(peer));
-                let router = router.clone();
-                async move { Ok::<_, Infallible>(router.oneshot(request).await.unwrap_or_else(|never| match never {})) }
-            }
+        let router = self.router;
+        let service = service_fn(move |request: Request<Incoming>| {
+            let mut request = request.map(axum::body::Body::new);
+            request.extensions_mut().insert(ConnectInfo(peer));
+            let router = router.clone();
+            async move { Ok::<_, Infallible>(router.oneshot(request).await.unwrap_or_else(|never| match never {})) }
         });
         let mut connection = pin!(self.builder.serve_connection(TokioIo::new(stream), service));
-        let mut first_head = pin!(tokio::time::sleep(self.header_timeout));
-        let (mut waiting, mut stopping) = (true, false);
+        let mut stopping = false;
         loop {
             tokio::select! {
                 ended = connection.as_mut() => {
@@ -164,15 +153,6 @@ impl Server {
                         tracing::debug!(%error, %peer, "a connection ended early");
                     }
                     break;
-                }
-                // hyper's own timeout begins only after the bytes that tell HTTP/1 from HTTP/2, and
-                // HTTP/2 has none: a client that stays silent would keep its slot for ever.
-                () = first_head.as_mut(), if waiting => {
-                    if !asked.load(Ordering::Relaxed) {
-                        tracing::debug!(%peer, "no request within the time for its head");
-                        break;
-                    }
-                    waiting = false;
                 }
                 () = self.shutdown.stopping(), if !stopping => {
                     connection.as_mut().graceful_shutdown();

@@ -11,7 +11,13 @@ use jsonwebtoken::{
 use super::AuthSettings;
 
 /// RFC 7518, section 3.2: a key of the size of the hash output or larger.
-const LEAST_SECRET_BYTES: usize = 32;
+fn least_secret_bytes(algorithm: Algorithm) -> usize {
+    match algorithm {
+        Algorithm::HS512 => 64,
+        Algorithm::HS384 => 48,
+        _ => 32,
+    }
+}
 /// 2048 bits (RFC 7518, section 3.3: must be used) and 4096 bits (the most the verifier takes), as the length of the
 /// modulus and of the DER around it.
 const RSA_MODULUS_BYTES: std::ops::RangeInclusive<usize> = 256..=512;
@@ -122,12 +128,14 @@ fn from_jwk(jwk: &Jwk, origin: &'static str, allowed: &[Algorithm]) -> Option<Ke
 }
 
 fn from_secret(setting: &'static str, secret: &[u8], shown: &str, allowed: &[Algorithm]) -> Result<Key, SettingsError> {
-    if secret.len() < LEAST_SECRET_BYTES {
-        let allowed = format!("a secret of at least {LEAST_SECRET_BYTES} bytes, not {}", secret.len());
-        return Err(SettingsError::invalid(setting, shown, allowed));
-    }
     let key = DecodingKey::from_secret(secret);
     let algorithms = usable(&key, allowed);
+    let least = algorithms.iter().copied().map(least_secret_bytes).max().unwrap_or(32);
+    if secret.len() < least {
+        let allowed =
+            format!("a secret of at least {least} bytes for what auth.algorithms allows, not {}", secret.len());
+        return Err(SettingsError::invalid(setting, shown, allowed));
+    }
     if algorithms.is_empty() {
         return Err(no_use(setting, shown, &key));
     }
@@ -211,6 +219,11 @@ mod tests {
         let said = refused(|settings| settings.jwks_file = "Cargo.toml".to_owned());
         assert!(said.contains("auth.jwks_file") && said.contains("a JWK Set"), "{said}");
         let said = refused(|settings| settings.hmac_secret = coupon_core::runtime::Secret::new("short"));
-        assert!(said.contains("at least 32 bytes, not 5") && !said.contains("`short`"), "{said}");
+        assert!(said.contains("at least 32 bytes") && said.contains("not 5") && !said.contains("`short`"), "{said}");
+        let said = refused(|settings| {
+            settings.algorithms = vec!["RS256".to_owned(), "HS256".to_owned(), "HS512".to_owned()];
+            settings.hmac_secret = coupon_core::runtime::Secret::new("x".repeat(63));
+        });
+        assert!(said.contains("at least 64 bytes"), "{said}");
     }
 }

@@ -41,6 +41,8 @@ impl Desk {
         let changed =
             self.database.set_coupon_status(code.clone(), coupon.epoch, FROM, CouponStatus::Closed, self.actor());
         let coupon = changed.await?.ok_or_else(|| CommandError::Changed(code.clone()))?;
+        // Once more: somebody who was opening it may have come between the gate and the row.
+        self.stock.close(code, coupon.epoch).await?;
         say(format_args!("{code} is closed"));
         Ok(coupon)
     }

@@ -16,16 +16,20 @@ impl Desk {
     /// where it broke off; data that was there once and is gone is never replaced by a fresh start.
     pub(super) async fn open(&self, code: &CouponCode) -> Result<Coupon, CommandError> {
         let mut coupon = self.coupon(code).await?;
+        let mut is_first = false;
         if coupon.status == CouponStatus::Draft {
             // Under the row's lock: of two commands one raises the epoch, the other finds it OPENING.
             coupon = match self.database.begin_opening(code.clone(), self.actor()).await? {
-                Some(coupon) => coupon,
+                Some(coupon) => {
+                    is_first = true;
+                    coupon
+                }
                 None => self.coupon(code).await?,
             };
         }
         let coupon = match coupon.status {
             CouponStatus::Opening => {
-                self.fill(&coupon).await?;
+                self.fill(&coupon, is_first).await?;
                 self.set_open(&coupon).await?
             }
             CouponStatus::Open | CouponStatus::Closed => {
@@ -37,6 +41,7 @@ impl Desk {
         };
         match self.stock.open(code, coupon.epoch, coupon.total_quantity, coupon.total_version).await? {
             GateOutcome::Done => {
+                self.stays_open(&coupon).await?;
                 say(format_args!("{code} is open"));
                 Ok(coupon)
             }
@@ -46,8 +51,20 @@ impl Desk {
         }
     }
 
-    /// Lays down the data of the row's epoch and copies the marks.
-    async fn fill(&self, coupon: &Coupon) -> Result<(), CommandError> {
+    /// Somebody may have closed the campaign between its row and its gate; the row has the last word.
+    async fn stays_open(&self, coupon: &Coupon) -> Result<(), CommandError> {
+        let code = &coupon.coupon_code;
+        let now = self.coupon(code).await?;
+        if now.status == CouponStatus::Open && now.epoch == coupon.epoch {
+            return Ok(());
+        }
+        self.stock.close(code, coupon.epoch).await?;
+        Err(CommandError::Changed(code.clone()))
+    }
+
+    /// Lays down the data of the row's epoch and copies the marks. Data that is there before the first filling was
+    /// left by another campaign of this name, which PostgreSQL has forgotten.
+    async fn fill(&self, coupon: &Coupon, is_first: bool) -> Result<(), CommandError> {
         let code = &coupon.coupon_code;
         let fill = Fill {
             epoch: coupon.epoch,
@@ -59,6 +76,9 @@ impl Desk {
         };
         match self.stock.begin_fill(code, &fill).await? {
             FillOutcome::Filling => {}
+            FillOutcome::Filled if is_first => {
+                return Err(needs_rebuild(code, "Redis holds data of an earlier campaign of this name"));
+            }
             FillOutcome::Filled => return Ok(()),
             FillOutcome::Leftover => return Err(needs_rebuild(code, "Redis holds only a part of its data")),
             FillOutcome::OtherEpoch(epoch) => return Err(other_epoch(coupon, epoch)),
@@ -87,11 +107,18 @@ impl Desk {
             None => Err(needs_rebuild(code, MISSING)),
             Some(view) if view.epoch != coupon.epoch => Err(other_epoch(coupon, view.epoch)),
             Some(view) if view.status == CouponStatus::Suspect.as_str() => Err(CommandError::Suspect(code.clone())),
+            Some(view) if view.status == FILLING => Err(needs_rebuild(code, "Redis is only half filled")),
+            Some(view) if view.seq < coupon.high_seq => Err(needs_rebuild(
+                code,
+                format!("Redis went back in time: it is at {}, and {} was seen in an event", view.seq, coupon.high_seq),
+            )),
             Some(_) => Ok(()),
         }
     }
 }
 
+/// What Redis says of data that is being laid down.
+const FILLING: &str = "FILLING";
 const MISSING: &str = "Redis has no data of it any more";
 
 fn needs_rebuild(code: &CouponCode, what: impl Into<String>) -> CommandError {

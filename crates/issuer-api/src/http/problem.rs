@@ -30,6 +30,9 @@ macro_rules! codes {
         pub enum Code { $($(#[$meta])* $variant,)+ }
 
         impl Code {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
             /// The word.
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $word,)+ }

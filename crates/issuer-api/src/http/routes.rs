@@ -3,15 +3,21 @@
 use std::sync::Arc;
 
 use axum::{
-    Router, middleware,
+    Router,
+    http::header::CONTENT_TYPE,
+    middleware,
     routing::{get, post},
 };
 
 use super::{Api, Code, Problem, coupon, guard, issue, status};
 
+/// What this API is, for machines. Written by hand beside the handlers; the tests below hold it to them.
+const OPENAPI: &str = include_str!("openapi.json");
+
 /// The API of version 1.
 pub fn routes(api: Arc<Api>) -> Router {
     Router::new()
+        .route("/openapi.json", get(async || ([(CONTENT_TYPE, "application/json")], OPENAPI)))
         .route("/api/v1/coupons/{code}", get(coupon::show))
         .route("/api/v1/coupons/{code}/issues", post(issue::ask))
         .route("/api/v1/coupons/{code}/issues/{request_id}", get(status::show))
@@ -19,4 +25,46 @@ pub fn routes(api: Arc<Api>) -> Router {
         .method_not_allowed_fallback(async || Problem::new(Code::MethodNotAllowed, "the route has no such method"))
         .layer(middleware::from_fn_with_state(Arc::clone(&api), guard::guard))
         .with_state(api)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn document() -> serde_json::Value {
+        serde_json::from_str(OPENAPI).unwrap()
+    }
+
+    #[test]
+    fn the_document_names_every_code_with_its_status_and_no_other() {
+        let document = document();
+        let words = document["components"]["schemas"]["Problem"]["properties"]["code"]["enum"].as_array().unwrap();
+        let words: BTreeSet<&str> = words.iter().filter_map(serde_json::Value::as_str).collect();
+        assert_eq!(words, Code::ALL.iter().map(|code| code.as_str()).collect());
+        let mut statuses = BTreeSet::new();
+        for operations in document["paths"].as_object().unwrap().values() {
+            for operation in operations.as_object().unwrap().values() {
+                let responses = operation["responses"].as_object().unwrap();
+                statuses.extend(responses.keys().filter(|status| status.as_str() >= "400").cloned());
+            }
+        }
+        // What holds for every path is said once, in the description.
+        let everywhere = ["405", "500"].map(str::to_owned);
+        let answered: BTreeSet<String> = Code::ALL.iter().map(|code| code.status().as_u16().to_string()).collect();
+        assert_eq!(statuses.into_iter().chain(everywhere).collect::<BTreeSet<_>>(), answered);
+    }
+
+    #[test]
+    fn every_reference_of_the_document_leads_somewhere() {
+        let document = document();
+        let references = OPENAPI.split("\"$ref\": \"#").skip(1).filter_map(|rest| rest.split('"').next());
+        let mut found = 0;
+        for reference in references {
+            assert!(document.pointer(reference).is_some(), "{reference}");
+            found += 1;
+        }
+        assert!(found > 5);
+    }
 }
