@@ -5,7 +5,7 @@
 
 # The physical path: /proc/PID/cwd, by which a process is recognised, never shows a symbolic link.
 ROOT=$(cd -P "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
-LOCAL=$ROOT/.local        # everything the stack writes; ignored by git
+LOCAL=${STACK_LOCAL:-$ROOT/.local}   # everything the stack writes; ignored by git
 RUN=$LOCAL/run            # pid files
 LOG=$LOCAL/log            # one log per process, the previous one beside it as NAME.log.1
 AUTH=$LOCAL/auth          # generated secrets, mode 0600
@@ -16,9 +16,9 @@ START_SECONDS=30          # how long a process may take until it answers
 STOP_SECONDS=15           # how long it may take to stop before it is killed
 
 BIN_DIR=${STACK_BIN_DIR:-$ROOT/target/release}
-TOPIC=${STACK_TOPIC:-coupon-issued}
+TOPIC=${STACK_TOPIC-coupon-issued}
 TOPIC_PARTITIONS=${STACK_TOPIC_PARTITIONS:-8}
-DLQ_TOPIC=${STACK_DLQ_TOPIC:-coupon-issued.DLQ}
+DLQ_TOPIC=${STACK_DLQ_TOPIC-coupon-issued.DLQ}
 DLQ_PARTITIONS=${STACK_DLQ_PARTITIONS:-4}
 
 say() { printf '%s\n' "$*"; }

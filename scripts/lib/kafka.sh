@@ -2,7 +2,7 @@
 # The local Kafka: KRaft, one process that is broker and controller, jars from Maven Central.
 
 KAFKA_DIR=$LOCAL/kafka
-KAFKA_JARS=$KAFKA_DIR/jars
+KAFKA_JARS=$ROOT/.local/kafka/jars   # also those of a stack in another folder
 KAFKA_DATA=$KAFKA_DIR/data
 KAFKA_SOURCE=$ROOT/scripts/kafka
 DLQ_MAX_BYTES=2097152     # a record of 1 MiB still fits with the headers of the dead letter around it
@@ -14,7 +14,7 @@ fetch_jars() {
   [[ ! -f $KAFKA_JARS/.stamp || $(<"$KAFKA_JARS/.stamp") != "$sum" ]] || return 0
   say "fetching Kafka's jars from Maven Central (once)"
   rm -rf "$KAFKA_JARS" "$KAFKA_JARS.new"
-  mkdir -p "$KAFKA_DIR"
+  mkdir -p "${KAFKA_JARS%/*}"
   mvn -q -B -f "$KAFKA_SOURCE/pom.xml" dependency:copy-dependencies -DoutputDirectory="$KAFKA_JARS.new" \
     </dev/null >"$LOG/maven.log" 2>&1 9>&- || {
     tail -n 15 "$LOG/maven.log" >&2
@@ -31,18 +31,24 @@ kafka_tool() {
 }
 
 write_kafka_config() {
-  local broker controller
+  local broker controller way='' way_advertised=''
   broker=127.0.0.1:$(port_of kafka)
   controller=127.0.0.1:$(port_of kafka-controller)
+  # Kafka tells its clients where to go on, so a proxy before it needs a listener that names the proxy.
+  if [[ -n ${STACK_KAFKA_WAY:-} ]]; then
+    way=,WAY://127.0.0.1:$(port_of kafka-way)
+    way_advertised=,WAY://127.0.0.1:$STACK_KAFKA_WAY
+  fi
+  mkdir -p "$KAFKA_DIR"
   cat >"$KAFKA_DIR/server.properties" <<CONF
 # Written by scripts/stack at each start.
 process.roles=broker,controller
 node.id=1
 controller.quorum.bootstrap.servers=$controller
-listeners=PLAINTEXT://$broker,CONTROLLER://$controller
-advertised.listeners=PLAINTEXT://$broker,CONTROLLER://$controller
+listeners=PLAINTEXT://$broker,CONTROLLER://$controller$way
+advertised.listeners=PLAINTEXT://$broker,CONTROLLER://$controller$way_advertised
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,WAY:PLAINTEXT
 inter.broker.listener.name=PLAINTEXT
 log.dirs=$KAFKA_DATA
 auto.create.topics.enable=false
@@ -123,6 +129,7 @@ prepare_kafka() {
       die "the brokers of KAFKA_BROKERS ($(url_of kafka)) do not answer; ${have%%$'\n'*}"
   fi
   for name in "$TOPIC" "$DLQ_TOPIC"; do
+    [[ -n $name ]] || continue
     partitions=$TOPIC_PARTITIONS
     [[ $name == "$TOPIC" ]] || partitions=$DLQ_PARTITIONS
     if is_yours kafka; then
@@ -137,7 +144,8 @@ prepare_kafka() {
     if [[ $name == "$TOPIC" ]]; then
       create_topic "$name" --partitions "$partitions" --config max.message.bytes=1048588 &
     else
-      create_topic "$name" --partitions "$partitions" --config max.message.bytes=$DLQ_MAX_BYTES &
+      # A dead letter has the time of its event; retention by time would delete what is handed over late.
+      create_topic "$name" --partitions "$partitions" --config max.message.bytes=$DLQ_MAX_BYTES --config retention.ms=-1 &
     fi
     jobs+=($!)
   done

@@ -1,10 +1,10 @@
 # shellcheck shell=bash
-# Which ports this checkout uses: eight in a row, nobody's defaults, different for every checkout.
-# STACK_PORT_BASE sets the first; otherwise it follows from the checkout's path. The choice is kept
-# in .local/ports together with that path, so that a copied checkout chooses anew.
+# Which ports this stack uses: nine in a row, nobody's defaults, different for every folder.
+# STACK_PORT_BASE sets the first; otherwise it follows from the folder's path. The choice is kept
+# in its file `ports` together with that path, so that a copied checkout chooses anew.
 
 PORTS_FILE=$LOCAL/ports
-PORTS_NEEDED=8
+PORTS_NEEDED=9
 PORT_BASE=''
 
 port_of() {
@@ -17,6 +17,7 @@ port_of() {
     issuer-api) printf '%s' $((PORT_BASE + 5)) ;;
     issue-consumer) printf '%s' $((PORT_BASE + 6)) ;;
     dlq-consumer) printf '%s' $((PORT_BASE + 7)) ;;
+    kafka-way) printf '%s' $((PORT_BASE + 8)) ;;
   esac
 }
 
@@ -48,23 +49,23 @@ free_base() {
     fi
     base=$((20000 + (base - 20000 + 20) % 9000))
   done
-  die "no eight free ports in a row between 20000 and 29000; set STACK_PORT_BASE"
+  die "no nine free ports in a row between 20000 and 29000; set STACK_PORT_BASE"
 }
 
 base_of_path() {
   local sum
-  read -r sum _ < <(printf '%s' "$ROOT" | cksum)
+  read -r sum _ < <(printf '%s' "$LOCAL" | cksum)
   printf '%s' $((20000 + sum % 450 * 20))
 }
 
 # Sets PORT_BASE: what runs decides, then STACK_PORT_BASE, then what was chosen before.
 choose_ports() {
   local recorded='' path='' name wanted=${STACK_PORT_BASE:-}
-  if [[ -n $wanted ]] && ! { [[ $wanted =~ ^[1-9][0-9]{3,4}$ ]] && ((wanted >= 1024 && wanted <= 65528)); }; then
-    usage_error "STACK_PORT_BASE is '$wanted'; it must be a number from 1024 to 65528"
+  if [[ -n $wanted ]] && ! { [[ $wanted =~ ^[1-9][0-9]{3,4}$ ]] && ((wanted >= 1024 && wanted <= 65527)); }; then
+    usage_error "STACK_PORT_BASE is '$wanted'; it must be a number from 1024 to 65527"
   fi
   [[ ! -s $PORTS_FILE ]] || read -r recorded path <"$PORTS_FILE"
-  if [[ $path == "$ROOT" ]]; then
+  if [[ $path == "$LOCAL" ]]; then
     PORT_BASE=$recorded
     [[ -n $wanted && $wanted != "$recorded" ]] || return 0
     for name in "${SERVERS[@]}" "${SERVICES[@]}"; do
@@ -76,7 +77,7 @@ choose_ports() {
   fi
   PORT_BASE=${wanted:-$(free_base "$(base_of_path)")}
   mkdir -p "$LOCAL"
-  printf '%s %s\n' "$PORT_BASE" "$ROOT" >"$PORTS_FILE"
+  printf '%s %s\n' "$PORT_BASE" "$LOCAL" >"$PORTS_FILE"
 }
 
 # need_port SERVER PORT: ends with a sentence when somebody else listens there.

@@ -16,6 +16,9 @@ pub const MAX_BYTES: usize = 64 * 1024;
 /// Latest reservation time that is believed, in ms since 1970 (year 9999); later ones do not fit a timestamp.
 const MAX_RESERVED_AT_MS: i64 = 253_402_300_799_000;
 
+/// Largest epoch and sequence that are believed: what Redis's scripts count exactly (2^53 − 1).
+const MAX_COUNT: i64 = (1 << 53) - 1;
+
 /// A coupon was reserved for a member and is now to be written down.
 ///
 /// Fields are only ever added. Kafka key: the member id.
@@ -89,8 +92,8 @@ impl CouponIssued {
         let checks = [
             ("version", self.version >= 1),
             ("reserved_at", (1..=MAX_RESERVED_AT_MS).contains(&self.reserved_at)),
-            ("epoch", self.epoch >= 1),
-            ("seq", self.seq >= 1),
+            ("epoch", (1..=MAX_COUNT).contains(&self.epoch)),
+            ("seq", (1..=MAX_COUNT).contains(&self.seq)),
         ];
         match checks.into_iter().find(|(_, holds)| !holds) {
             Some((field, _)) => Err(DecodeError::OutOfRange(field)),
@@ -172,6 +175,8 @@ mod tests {
             ("version", serde_json::json!(0)),
             ("epoch", serde_json::json!(0)),
             ("seq", serde_json::json!(-1)),
+            ("seq", serde_json::json!(i64::MAX)),
+            ("epoch", serde_json::json!(1_i64 << 53)),
             ("reserved_at", serde_json::json!(i64::MAX)),
         ] {
             assert!(matches!(decode(&with(field, value)), Err(DecodeError::OutOfRange(name)) if name == field));

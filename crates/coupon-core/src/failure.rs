@@ -7,6 +7,11 @@ use crate::words::words;
 /// Longest error text that is kept or sent on, in bytes (16 KiB).
 pub const MAX_TEXT_BYTES: usize = 16 * 1024;
 
+/// Longest text of a cause, in bytes.
+const MAX_CAUSE_BYTES: usize = 200;
+/// What a name may stand between.
+const QUOTES: [char; 3] = ['"', '`', '\''];
+
 words! {
     /// The decision a failure carries.
     pub enum Class as "error class" {
@@ -60,31 +65,30 @@ impl Failure {
         Self { class, code: code.to_owned(), message: cut(message), chain: String::new() }
     }
 
-    /// What alarms and budgets are counted by: class, code and message, without what differs from record to record.
+    /// What alarms are counted by: class, code and message, without what differs from record to record.
     ///
-    /// Digits and quoted parts are replaced, so that `member "10"` and `member "11"` are one cause.
+    /// Quoted parts and every word with a digit in it are replaced, so that `member "10"` and `member "11"`, or two
+    /// request ids, are one cause.
     pub fn cause(&self) -> String {
-        let mut text = String::with_capacity(self.message.len().min(200));
-        let mut quoted = None;
-        for c in self.message.chars() {
-            match (quoted, c) {
-                (Some(quote), c) if c == quote => quoted = None,
-                (Some(_), _) => {}
-                (None, '"' | '`') => {
-                    quoted = Some(c);
-                    text.push('…');
-                }
-                (None, c) if c.is_ascii_digit() => {
-                    if !text.ends_with('#') {
-                        text.push('#');
-                    }
-                }
-                (None, c) => text.push(c),
+        let mut text = String::new();
+        let mut rest = self.message.as_str();
+        while let Some(first) = rest.chars().next().filter(|_| text.len() < MAX_CAUSE_BYTES) {
+            let is_of_word = |c: char| c.is_alphanumeric() || c == '-' || c == '_';
+            let quoted = QUOTES.contains(&first).then(|| rest[1..].find(first)).flatten();
+            let end = match quoted {
+                Some(at) => at + 2,
+                None if is_of_word(first) => rest.find(|c| !is_of_word(c)).unwrap_or(rest.len()),
+                None => first.len_utf8(),
+            };
+            let (piece, after) = rest.split_at(end);
+            match quoted {
+                Some(_) => text.push('…'),
+                None if piece.contains(|c: char| c.is_ascii_digit()) => text.push('#'),
+                None => text.push_str(piece),
             }
-            if text.len() >= 200 {
-                break;
-            }
+            rest = after;
         }
+        text.truncate(text.floor_char_boundary(MAX_CAUSE_BYTES));
         format!("{} {} {text}", self.class, self.code)
     }
 }
@@ -125,6 +129,12 @@ mod tests {
         let of = |message| Failure::new(Class::Unknown, "P0001", message).cause();
         assert_eq!(of("no coupon for member 10 today"), of("no coupon for member 111 today"));
         assert_eq!(of("bad \"alice\""), of("bad \"bob\""));
+        assert_eq!(of("bad 'al-ice' here"), of("bad 'bob' here"));
+        assert_eq!(
+            of("cannot issue 018f3f5e-7b1a-7000-8000-00000000000a now"),
+            of("cannot issue 0190ffff-aaaa-7bbb-8ccc-0123456789ab now")
+        );
+        assert_eq!(of("it doesn't fit"), "UNKNOWN P0001 it doesn't fit");
         assert_ne!(of("disk on fire"), of("disk under water"));
     }
 

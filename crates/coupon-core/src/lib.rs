@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 
+pub mod budget;
 pub mod clock;
+pub mod crash;
 pub mod diagnosis;
 pub mod event;
 pub mod failure;

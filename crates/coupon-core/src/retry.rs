@@ -60,6 +60,8 @@ impl Backoff {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -81,5 +83,37 @@ mod tests {
         }
         backoff.reset();
         assert!(backoff.next_wait() <= Duration::from_millis(500));
+    }
+
+    proptest! {
+        /// Every attempt but the last is followed by its own wait, and none after the last, whatever number is asked.
+        #[test]
+        fn there_is_one_attempt_more_than_waits(seconds in proptest::collection::vec(0u64..100, 0..10), asked in any::<u32>()) {
+            let waits: Vec<Duration> = seconds.iter().copied().map(Duration::from_secs).collect();
+            let schedule = RetrySchedule { label: "any", waits: waits.clone().leak() };
+            let max = schedule.max_attempts();
+            let found: Vec<Duration> = (1..max).filter_map(|attempt| schedule.wait_after(attempt)).collect();
+            prop_assert_eq!(found, waits);
+            prop_assert_eq!(schedule.wait_after(max), None);
+            prop_assert!(asked < max || schedule.wait_after(asked).is_none());
+        }
+
+        /// A back-off waits between half a step and a step, and no step is above the longest.
+        #[test]
+        fn a_backoff_stays_within_its_steps(first in 1u64..5_000, longest in 1u64..60_000, resets in proptest::collection::vec(any::<bool>(), 1..50)) {
+            let mut backoff = Backoff::new(Duration::from_millis(first), Duration::from_millis(longest));
+            let mut step = Duration::from_millis(first);
+            for reset in resets {
+                if reset {
+                    backoff.reset();
+                    step = Duration::from_millis(first);
+                }
+                let wait = backoff.next_wait();
+                // One nanosecond for the rounding.
+                let twice = wait * 2 + Duration::from_nanos(1);
+                prop_assert!(twice >= step && wait <= step, "{wait:?} of {step:?}");
+                step = (step * 2).min(Duration::from_millis(longest));
+            }
+        }
     }
 }

@@ -175,7 +175,7 @@ impl Inner {
                         let _ = waiting.reply.send(Ok(outcome));
                     }
                 }
-                Err(failure) if batch.len() > 1 && matches!(failure.class, Class::Unknown | Class::Permanent) => {
+                Err(failure) if batch.len() > 1 && self.may_lie_in_one(code, &failure).await => {
                     let mut first = batch;
                     let second = first.split_off(first.len() / 2);
                     pending.extend([second, first]);
@@ -186,6 +186,16 @@ impl Inner {
                     }
                 }
             }
+        }
+    }
+
+    /// Whether the batch may have failed for one of its records. Contention does when somebody holds a single decision,
+    /// and does not when it is the coupon's row.
+    async fn may_lie_in_one(&self, code: &CouponCode, failure: &Failure) -> bool {
+        match failure.class {
+            Class::Unknown | Class::Permanent => true,
+            Class::Contended => self.database.is_coupon_unlocked(code.clone()).await.unwrap_or(false),
+            Class::Unavailable | Class::Malformed | Class::Interrupted => false,
         }
     }
 

@@ -1,8 +1,9 @@
 //! The settings; what each means is said in `config.default.toml`.
 
 use coupon_core::{
+    budget::Budget,
     kafka::{ConsumerSettings, GroupSettings, KafkaSettings, check_topic},
-    repo::{DatabaseSettings, give_ups::Budget},
+    repo::DatabaseSettings,
     runtime::{AdminSettings, LogSettings, Properties, Settings, SettingsError, ShutdownSettings},
     stock::RedisSettings,
     writing::WriterSettings,

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use coupon_core::{
+    budget::Budget,
     clock::Clock,
     event::{CouponIssued, DecodeError, VERSION},
     failure::{Class, Classified, Failure},
@@ -12,14 +13,18 @@ use coupon_core::{
     repo::{
         Database, RepoError,
         dead_letters::{LetterStatus, Verdict},
-        give_ups::{Budget, GiveUp, GivenUp, Remedy},
+        give_ups::{GiveUp, GivenUp, Remedy},
         issues::Outcome,
+        may_be_the_records_doing,
     },
     writing::{Writer, codes, judge},
 };
 use tokio::sync::Notify;
 
 use crate::letter::{arrival, letter};
+
+/// So often the database may refuse a decision for a reason nobody has classified.
+const REFUSALS: u32 = 3;
 
 /// Tries dead letters again; what cannot be written is decided against, held or parked.
 pub struct Repair {
@@ -39,6 +44,8 @@ pub struct Repair {
 
 impl Handler for Repair {
     type Item = CouponIssued;
+    const ATTEMPT_NEEDS: &'static str = "postgresql";
+    const GIVE_UP_NEEDS: &'static str = "postgresql";
 
     fn read(&self, record: &Record) -> Result<CouponIssued, Failure> {
         CouponIssued::decode(record.value.as_deref(), VERSION).map_err(|error| Failure::from(&error))
@@ -87,7 +94,7 @@ impl Handler for Repair {
         let remedy = if failure.code == codes::CAP_REACHED { Remedy::GiveBackAndSuspect } else { Remedy::GiveBack };
         match self.decide(work, event, failure.clone(), history.attempts, remedy).await {
             // The database will never take this decision; the record is kept for somebody to look at.
-            Err(error) if error.class() == Class::Permanent => {
+            Err(error) if is_refused(error.class(), history) => {
                 let refused = Failure::from(&error);
                 self.put_down(work, LetterStatus::Parked, &refused, history.attempts)
                     .await
@@ -95,6 +102,10 @@ impl Handler for Repair {
             }
             other => other.map_err(|error| Failure::from(&error)),
         }
+    }
+
+    fn may_be_the_records_doing(failure: &Failure) -> bool {
+        may_be_the_records_doing(&failure.code)
     }
 
     async fn probe(&self) -> Result<(), Failure> {
@@ -108,6 +119,12 @@ fn is_undecidable(failure: &Failure) -> bool {
     [codes::COUPON_UNKNOWN, codes::OTHER_MEMBER, codes::NEWER_EPOCH].contains(&failure.code.as_str())
 }
 
+/// Whether the database has refused a decision for good: at once by a constraint, after a few times by anything else
+/// that is neither an outage nor contention.
+fn is_refused(class: Class, history: History) -> bool {
+    class == Class::Permanent || class == Class::Unknown && history.refusals + 1 >= REFUSALS
+}
+
 impl Repair {
     async fn decide(
         &self,
@@ -118,8 +135,9 @@ impl Repair {
         remedy: Remedy,
     ) -> Result<(), RepoError> {
         let letter = letter(&work.record, attempts);
-        let give_up =
-            GiveUp { event: event.clone(), failure, letter, remedy, budget: self.budget, now: self.clock.now() };
+        // A rebuild replaced the data they were reserved in; no deployment can be at fault.
+        let budget = (failure.code != codes::OLD_EPOCH).then_some(self.budget);
+        let give_up = GiveUp { event: event.clone(), failure, letter, remedy, budget, now: self.clock.now() };
         let given_up = self.database.give_up(give_up).await?;
         metrics::counter!("coupon_give_ups_total", "outcome" => outcome_word(given_up)).increment(1);
         match given_up {

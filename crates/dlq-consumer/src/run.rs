@@ -8,8 +8,8 @@ use coupon_core::{
     kafka::{Broker, Engine, Policy},
     repo::Database,
     retry,
-    runtime::{Service, Shutdown},
-    startup,
+    runtime::{Condition, Service, Shutdown},
+    startup::{self, Unfit},
     stock::Stock,
     writing::Writer,
 };
@@ -36,8 +36,7 @@ async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
     let broker = Broker::new(&config.kafka.client(), NAME)?;
 
     let ready = startup::topic(&broker, &config.kafka.dlq_topic, "kafka.dlq_topic", &topic, &service.shutdown).await?
-        && startup::schema(&database, &schema, &service.shutdown).await?
-        && startup::redis(&stock, &redis, &service.shutdown).await?;
+        && startup::schema(&database, &schema, &service.shutdown).await?;
     if !ready {
         return Ok(());
     }
@@ -48,7 +47,7 @@ async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
     let mut helpers = JoinSet::new();
     let sweeper = Sweeper {
         database: database.clone(),
-        stock,
+        stock: stock.clone(),
         clock: clock.clone(),
         due: due.clone(),
         interval: Duration::from_millis(config.sweeper.interval_ms),
@@ -72,7 +71,9 @@ async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
     let (client, group) = (config.kafka.client(), config.kafka.group());
     let settings = (&client, &group, &config.consumer);
     let engine = Engine::new(settings, NAME, &config.kafka.dlq_topic, policy, Arc::new(repair), clock, joined)?;
-    engine.run(service.shutdown.clone()).await;
+    // Deciding does not need Redis; only the sweeper waits for it.
+    let fits = refuse_unfit_redis(&stock, &redis, &service.shutdown);
+    let (fits, ()) = tokio::join!(fits, engine.run(service.shutdown.clone()));
 
     helpers_stop.begin("the engine has stopped");
     let ended = async { while helpers.join_next().await.is_some() {} };
@@ -80,5 +81,14 @@ async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
         tracing::warn!("the sweeper did not stop in time; what is due is given back after the next start");
     }
     database.close().await;
-    Ok(())
+    Ok(fits?)
+}
+
+/// Waits for Redis beside the engine; one that would lose reservations ends the process.
+async fn refuse_unfit_redis(stock: &Stock, condition: &Condition, shutdown: &Shutdown) -> Result<(), Unfit> {
+    let fits = startup::redis(stock, condition, shutdown).await;
+    if let Err(unfit) = &fits {
+        shutdown.begin(unfit);
+    }
+    fits.map(drop)
 }

@@ -70,19 +70,31 @@ impl Sweeper {
 
     /// `true` when there may be more to do at once.
     async fn give_back(&self) -> Result<bool, Failure> {
-        let due = self.database.due_give_backs(BATCH).await.map_err(|error| Failure::from(&error))?;
-        metrics::gauge!("coupon_give_backs_due").set(u32::try_from(due.len()).unwrap_or(u32::MAX));
-        let mut done = 0;
-        let found = due.len();
-        for due in due {
-            match self.give_one_back(due).await {
-                Ok(()) => done += 1,
-                Err(failure) if failure.class == Class::Unavailable => return Err(failure),
-                // One coupon whose data is broken must not keep the others from theirs.
-                Err(failure) => tracing::error!(code = failure.code, "a unit cannot be given back: {failure}"),
+        // Coupons whose data is broken: they must not keep the others from theirs.
+        let mut broken = Vec::new();
+        loop {
+            let due = self.database.due_give_backs(BATCH, &broken).await.map_err(|error| Failure::from(&error))?;
+            metrics::gauge!("coupon_give_backs_due").set(u32::try_from(due.len()).unwrap_or(u32::MAX));
+            let (found, before) = (due.len(), broken.len());
+            for due in due {
+                let code = due.coupon_code.clone();
+                if broken.contains(&code) {
+                    continue;
+                }
+                match self.give_one_back(due).await {
+                    Ok(()) => {}
+                    Err(failure) if failure.class == Class::Unavailable => return Err(failure),
+                    Err(failure) => {
+                        tracing::error!(coupon = %code, code = failure.code, "units of {code} cannot be given back: {failure}");
+                        broken.push(code);
+                    }
+                }
+            }
+            let is_full = found == usize::try_from(BATCH).unwrap_or(usize::MAX);
+            if !is_full || broken.len() == before {
+                return Ok(is_full);
             }
         }
-        Ok(found == usize::try_from(BATCH).unwrap_or(usize::MAX) && done > 0)
     }
 
     async fn give_one_back(&self, due: DueGiveBack) -> Result<(), Failure> {

@@ -5,15 +5,16 @@ use std::{sync::Arc, time::Duration};
 use coupon_core::{
     clock::Clock,
     event::CouponIssued,
-    failure::Failure,
+    failure::{Class, Failure},
     repo::{Database, dead_letters::LetterStatus},
-    retry::Backoff,
     runtime::Shutdown,
     writing::Writer,
 };
 
 /// Letters looked at in one go.
 const PAGE: i64 = 500;
+/// Between two looks.
+const EVERY: Duration = Duration::from_mins(1);
 
 /// Decides held letters whose version this build reads.
 pub struct Upgrade {
@@ -28,20 +29,20 @@ pub struct Upgrade {
 }
 
 impl Upgrade {
-    /// Decides what can be decided, once; tries again while the database is away.
+    /// Decides what can be decided, again and again: while builds of two versions run side by side, the older one goes
+    /// on holding what only this one can read.
     pub async fn run(self, shutdown: Shutdown) {
-        let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
         loop {
             match self.decide_held().await {
-                Ok(0) => return,
-                Ok(decided) => return tracing::info!(decided, "letters held for this upgrade are decided"),
+                Ok(0) => {}
+                Ok(decided) => tracing::info!(decided, "letters held for this upgrade are decided"),
                 Err(failure) => {
                     tracing::warn!(code = failure.code, "letters held for an upgrade cannot be decided now: {failure}");
                 }
             }
             tokio::select! {
                 () = shutdown.stopping() => return,
-                () = tokio::time::sleep(backoff.next_wait()) => {}
+                () = tokio::time::sleep(EVERY) => {}
             }
         }
     }
@@ -57,15 +58,29 @@ impl Upgrade {
             after = last.id;
             for letter in letters {
                 let Ok(event) = CouponIssued::decode(letter.payload.as_deref(), self.supported) else { continue };
-                let outcome = self.writer.write(&event, true).await?;
-                if let Err(failure) = self.writer.settle(&event, outcome).await {
-                    tracing::warn!(letter_id = letter.id, code = failure.code, "a held letter stays held: {failure}");
-                    continue;
+                match self.write(&event).await {
+                    Ok(()) => {}
+                    Err(failure) if matches!(failure.class, Class::Unavailable | Class::Interrupted) => {
+                        return Err(failure);
+                    }
+                    Err(failure) => {
+                        tracing::warn!(
+                            letter_id = letter.id,
+                            code = failure.code,
+                            "a held letter stays held: {failure}"
+                        );
+                        continue;
+                    }
                 }
                 let moved =
                     self.database.move_letter(letter.id, LetterStatus::Held, LetterStatus::Recovered, self.clock.now());
                 decided += usize::from(moved.await.map_err(|error| Failure::from(&error))?);
             }
         }
+    }
+
+    async fn write(&self, event: &CouponIssued) -> Result<(), Failure> {
+        let outcome = self.writer.write(event, true).await?;
+        self.writer.settle(event, outcome).await
     }
 }

@@ -30,7 +30,7 @@ async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
     let clock = Arc::new(SystemClock);
     let database = Database::new(&config.database, NAME)?;
     let broker = Broker::new(&config.kafka.client(), NAME)?;
-    let dead_letters = Publisher::new(&config.kafka.client(), NAME, &config.kafka.dlq_topic)?;
+    let dead_letters = Publisher::of_dead_letters(&config.kafka.client(), NAME, &config.kafka.dlq_topic)?;
 
     let ready = startup::topic(&broker, &config.kafka.topic, "kafka.topic", &topics, &service.shutdown).await?
         && startup::topic(&broker, &config.kafka.dlq_topic, "kafka.dlq_topic", &topics, &service.shutdown).await?

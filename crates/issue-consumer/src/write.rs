@@ -7,9 +7,12 @@ use coupon_core::{
     event::{CouponIssued, VERSION},
     failure::Failure,
     kafka::{DeadLetter, Handler, History, Publisher, Record, Work},
-    repo::Database,
+    repo::{Database, may_be_the_records_doing},
     writing::Writer,
 };
+
+/// Refusals of one dead letter by Kafka after which somebody is told.
+const ALARMED_AFTER: u32 = 3;
 
 /// Writes events; what cannot be written goes to the dead letter topic.
 pub struct Write {
@@ -27,6 +30,8 @@ pub struct Write {
 
 impl Handler for Write {
     type Item = CouponIssued;
+    const ATTEMPT_NEEDS: &'static str = "postgresql";
+    const GIVE_UP_NEEDS: &'static str = "kafka";
 
     fn read(&self, record: &Record) -> Result<CouponIssued, Failure> {
         CouponIssued::decode(record.value.as_deref(), VERSION).map_err(|error| Failure::from(&error))
@@ -43,6 +48,15 @@ impl Handler for Write {
 
     /// Done only when the broker has acknowledged the dead letter: the offset below it is stored after that.
     async fn give_up(&self, work: &Work<CouponIssued>, failure: &Failure, history: History) -> Result<(), Failure> {
+        if history.refusals == ALARMED_AFTER {
+            let Record { topic, partition, offset, .. } = &work.record;
+            tracing::error!(
+                topic, partition, offset, class = %failure.class, code = failure.code,
+                "[CRITICAL] kafka refuses a dead letter for good, and its offset stays uncommitted: `issue-consumer doctor` \
+                 says what the topic {} lacks",
+                self.dead_letters.topic()
+            );
+        }
         let letter = DeadLetter {
             group: &self.group,
             request_id: work.item.is_ok().then_some(work.request_id.as_str()),
@@ -54,6 +68,7 @@ impl Handler for Write {
         let delivery =
             self.dead_letters.publish_record(&letter.of(&work.record)).map_err(|error| Failure::from(&error))?;
         let (partition, offset) = delivery.await.map_err(|error| Failure::from(&error))?;
+        metrics::counter!("coupon_dead_letters_written_total", "class" => failure.class.as_str()).increment(1);
         tracing::info!(
             request_id = work.request_id,
             dlq_topic = self.dead_letters.topic(),
@@ -66,6 +81,10 @@ impl Handler for Write {
             self.dead_letters.topic()
         );
         Ok(())
+    }
+
+    fn may_be_the_records_doing(failure: &Failure) -> bool {
+        may_be_the_records_doing(&failure.code)
     }
 
     async fn probe(&self) -> Result<(), Failure> {

@@ -38,15 +38,24 @@ impl Breaker {
     pub fn probed(&mut self, succeeded: bool) -> Option<Duration> {
         if succeeded {
             self.open = false;
-            self.backoff.reset();
             return None;
         }
         Some(self.backoff.next_wait())
+    }
+
+    /// What needs the dependency has worked. A probe that succeeds where the work still fails does not make the waits
+    /// short again, or the breaker would flap.
+    pub fn worked(&mut self) {
+        if !self.open {
+            self.backoff.reset();
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -56,6 +65,39 @@ mod tests {
         assert_eq!(breaker.trip(), None, "one probe is under way, not one for each failure");
         assert!(breaker.probed(false).is_some() && breaker.is_open());
         assert!(breaker.probed(true).is_none() && !breaker.is_open());
+        assert!(breaker.trip().is_some_and(|wait| wait >= Duration::from_secs(1)), "nothing has worked since");
+        breaker.worked();
+        assert!(breaker.probed(true).is_none());
+        breaker.worked();
         assert!(breaker.trip().is_some_and(|wait| wait <= Duration::from_millis(500)), "begins anew");
+    }
+
+    proptest! {
+        /// Whatever the order of failures and probes: it is open from the first failure to the next probe that
+        /// succeeds, one probe is under way while it is open and none otherwise, and no wait is above 4 s.
+        #[test]
+        fn one_probe_is_under_way_while_it_is_open_and_none_otherwise(
+            steps in proptest::collection::vec((any::<bool>(), any::<bool>()), 1..200),
+        ) {
+            let (mut breaker, mut is_open, mut probes) = (Breaker::default(), false, 0);
+            for (is_failure, succeeds) in steps {
+                let wait = if is_failure {
+                    let wait = breaker.trip();
+                    prop_assert_eq!(wait.is_some(), !is_open);
+                    is_open = true;
+                    wait
+                } else if probes > 0 {
+                    probes -= 1;
+                    is_open = !succeeds;
+                    breaker.probed(succeeds)
+                } else {
+                    continue;
+                };
+                probes += u32::from(wait.is_some());
+                prop_assert!(wait.is_none_or(|wait| wait <= Duration::from_secs(4)));
+                prop_assert_eq!(breaker.is_open(), is_open);
+                prop_assert_eq!(probes, u32::from(is_open));
+            }
+        }
     }
 }

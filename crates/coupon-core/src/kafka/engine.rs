@@ -19,16 +19,19 @@ use rdkafka::{
 use tokio::{
     sync::mpsc,
     task::{Id, JoinError, JoinSet},
+    time::{Instant, interval},
 };
 use tokio_util::time::DelayQueue;
 
 use super::{
-    Breaker, ConsumerSettings, GroupSettings, Handler, History, KafkaSettings, PublishError, Record, Work,
+    ConsumerSettings, GroupSettings, Handler, History, KafkaSettings, PublishError, Record, Work,
     context::{Assignment, EngineContext},
     lanes::{Key, Lanes},
+    needs::{Needs, Stage},
 };
 use crate::{
     clock::Clock,
+    crash::{self, Moment},
     failure::{Class, Failure},
     retry::{Backoff, RetrySchedule},
     runtime::{Condition, Shutdown},
@@ -36,7 +39,10 @@ use crate::{
 
 mod closing;
 mod failing;
+mod measuring;
 
+/// How often the gauges are set.
+const MEASURED_EVERY: Duration = Duration::from_secs(1);
 /// Times a record may find the dependency away, each time after a probe had found it there, before it runs alone.
 const STRIKES: u32 = 3;
 
@@ -64,30 +70,34 @@ pub struct Engine<H: Handler> {
     timers: DelayQueue<Key>,
     tasks: JoinSet<End>,
     running: HashMap<Id, (Key, Stage)>,
-    breaker: Breaker,
-    probes: (mpsc::UnboundedSender<bool>, mpsc::UnboundedReceiver<bool>),
-    /// Records that wait for the breaker to close.
-    held: Vec<Key>,
+    needs: Needs,
+    looks: (mpsc::UnboundedSender<Look>, mpsc::UnboundedReceiver<Look>),
     /// Records that run one at a time, and the one that does.
     alone: (VecDeque<Key>, Option<Key>),
 }
 
 struct Entry<I> {
     work: Arc<Work<I>>,
+    taken_in: Instant,
     attempts: u32,
     strikes: u32,
     /// Its last attempt failed for a reason that may lie in the record itself.
     guilty: bool,
     first_failed_at: Option<DateTime<Utc>>,
     /// Set once the last attempt has failed.
-    giving_up: Option<(Failure, Backoff)>,
+    giving_up: Option<GivingUp>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    Attempt,
-    GiveUp,
+/// What is known of a record that is being given up.
+#[derive(Clone)]
+struct GivingUp {
+    failure: Failure,
+    backoff: Backoff,
+    refusals: u32,
 }
+
+/// The moment to look whether what a stage needs is back, with the answer if a probe gave one.
+type Look = (Stage, Option<bool>);
 
 type End = Result<(), Failure>;
 
@@ -119,15 +129,15 @@ impl<H: Handler> Engine<H> {
             timers: DelayQueue::new(),
             tasks: JoinSet::new(),
             running: HashMap::new(),
-            breaker: Breaker::default(),
-            probes: mpsc::unbounded_channel(),
-            held: Vec::new(),
+            needs: Needs::new(H::ATTEMPT_NEEDS, H::GIVE_UP_NEEDS),
+            looks: mpsc::unbounded_channel(),
             alone: (VecDeque::new(), None),
         })
     }
 
     /// Consumes until the shutdown begins, then drains, stores the offsets and leaves the group.
     pub async fn run(mut self, shutdown: Shutdown) {
+        let mut measure = interval(MEASURED_EVERY);
         loop {
             self.apply_pauses();
             tokio::select! {
@@ -136,7 +146,8 @@ impl<H: Handler> Engine<H> {
                 Some(assignment) = self.assignments.recv() => self.apply_assignment(assignment),
                 Some(ended) = self.tasks.join_next_with_id(), if !self.tasks.is_empty() => self.ended(ended),
                 Some(due) = poll_fn(|cx| self.timers.poll_expired(cx)), if !self.timers.is_empty() => self.start(due.into_inner()),
-                Some(succeeded) = self.probes.1.recv() => self.probed(succeeded),
+                Some(look) = self.looks.1.recv() => self.look(look),
+                _ = measure.tick() => self.measure(),
                 delivered = self.consumer.recv() => {
                     let record = delivered.map(|message| Record::detach(&message));
                     // The poll that gave this record may also have changed what it belongs to.
@@ -167,13 +178,14 @@ impl<H: Handler> Engine<H> {
             Assignment::Revoked(partitions) => {
                 tracing::info!(topic = self.topic, ?partitions, "partitions revoked");
                 self.lanes.revoke(&partitions);
+                self.needs.retain(|key| self.lanes.get_mut(key).is_some());
+                self.alone.0.retain(|key| self.lanes.get_mut(*key).is_some());
             }
         }
-        metrics::gauge!("coupon_consumer_partitions").set(count(self.lanes.partitions()));
     }
 
     fn apply_pauses(&mut self) {
-        let changes = self.lanes.changes(self.breaker.is_open());
+        let changes = self.lanes.changes(self.needs.bars_attempts());
         for (partitions, pause) in [(changes.pause, true), (changes.resume, false)] {
             if partitions.is_empty() {
                 continue;
@@ -189,38 +201,41 @@ impl<H: Handler> Engine<H> {
                 Err(error) => tracing::debug!(%error, ?partitions, pause, "partitions could not be paused or resumed"),
             }
         }
-        metrics::gauge!("coupon_consumer_outstanding_records").set(count(self.lanes.outstanding()));
     }
 
     fn take_in(&mut self, record: Record) {
         let item = self.handler.read(&record);
         let request_id = item.as_ref().map(|item| self.handler.request_id(item)).unwrap_or_default();
-        let (partition, offset) = (record.partition, record.offset);
-        let giving_up = item.as_ref().err().map(|failure| (failure.clone(), give_up_backoff()));
+        let (partition, offset, bytes) = (record.partition, record.offset, record.bytes());
+        let giving_up = item.as_ref().err().map(|failure| GivingUp::because(failure.clone()));
         let first_failed_at = giving_up.is_some().then(|| self.clock.now());
         let work = Arc::new(Work { record, item, request_id });
         // Trying to read it was the one attempt there is at a record that cannot be read.
         let attempts = u32::from(giving_up.is_some());
-        let entry = Entry { work, attempts, strikes: 0, guilty: false, first_failed_at, giving_up };
-        if let Some(key) = self.lanes.deliver(partition, offset, entry) {
-            self.start(key);
+        let taken_in = Instant::now();
+        let entry = Entry { work, taken_in, attempts, strikes: 0, guilty: false, first_failed_at, giving_up };
+        match self.lanes.deliver(partition, offset, bytes, entry) {
+            Some(key) => self.start(key),
+            // Of a partition that has just gone, or fetched again after a pause.
+            None => tracing::debug!(partition, offset, "a record was delivered that is not to be worked on"),
         }
     }
 
-    /// Starts the next stage of a record, unless it has to wait for the breaker or for its turn alone.
+    /// Starts the next stage of a record, unless it has to wait for what the stage needs or for its turn alone.
     fn start(&mut self, key: Key) {
-        let open = self.breaker.is_open();
         let Some(entry) = self.lanes.get_mut(key) else { return };
-        let (work, handler) = (Arc::clone(&entry.work), Arc::clone(&self.handler));
-        if let Some((failure, _)) = entry.giving_up.clone() {
-            let first_failed_at = entry.first_failed_at.unwrap_or_else(|| self.clock.now());
-            let history = History { attempts: entry.attempts, first_failed_at };
-            let task = async move { handler.give_up(&work, &failure, history).await };
-            self.running.insert(self.tasks.spawn(task).id(), (key, Stage::GiveUp));
-            return;
+        let stage = if entry.giving_up.is_some() { Stage::GiveUp } else { Stage::Attempt };
+        let need = self.needs.of(stage);
+        if !need.admits(key) {
+            return need.wait(key);
         }
-        if open {
-            self.held.push(key);
+        let (work, handler) = (Arc::clone(&entry.work), Arc::clone(&self.handler));
+        if let Some(GivingUp { failure, refusals, .. }) = entry.giving_up.clone() {
+            let first_failed_at = entry.first_failed_at.unwrap_or_else(|| self.clock.now());
+            let history = History { attempts: entry.attempts, first_failed_at, refusals };
+            let suspected = entry.strikes >= STRIKES && self.needs.can_be_probed(stage);
+            let task = async move { tried(&*handler, handler.give_up(&work, &failure, history), suspected).await };
+            self.running.insert(self.tasks.spawn(task).id(), (key, stage));
             return;
         }
         let (isolated, alone) = (entry.strikes >= STRIKES, entry.strikes >= STRIKES || entry.guilty);
@@ -231,8 +246,8 @@ impl<H: Handler> Engine<H> {
         if isolated {
             self.alone.1 = Some(key);
         }
-        let task = async move { attempt(&*handler, &work, alone, isolated).await };
-        self.running.insert(self.tasks.spawn(task).id(), (key, Stage::Attempt));
+        let task = async move { tried(&*handler, attempt(&*handler, &work, alone), isolated).await };
+        self.running.insert(self.tasks.spawn(task).id(), (key, stage));
     }
 
     fn ended(&mut self, ended: Result<(Id, End), JoinError>) {
@@ -243,6 +258,17 @@ impl<H: Handler> Engine<H> {
         let Some((key, stage)) = self.running.remove(&id) else { return };
         if self.alone.1 == Some(key) {
             self.alone.1 = None;
+        }
+        if self.needs.of(stage).ends_trial(key) {
+            // A refusal may be the client's own and says nothing about the brokers: the next record is tried.
+            self.looked_for(stage, end.is_ok());
+        }
+        if stage == Stage::Attempt {
+            let outcome = end.as_ref().err().map_or("OK", |failure| failure.class.as_str());
+            metrics::counter!("coupon_attempts_total", "outcome" => outcome).increment(1);
+        }
+        if end.is_ok() {
+            self.needs.of(stage).worked();
         }
         match (end, stage) {
             (Ok(()), _) => self.complete(key),
@@ -258,6 +284,7 @@ impl<H: Handler> Engine<H> {
 
     fn complete(&mut self, key: Key) {
         let Some(next) = self.lanes.complete(key) else { return };
+        crash::pass("store an offset", Moment::Before);
         let mut list = TopicPartitionList::new();
         let stored = list
             .add_partition_offset(&self.topic, key.partition, Offset::Offset(next))
@@ -266,15 +293,27 @@ impl<H: Handler> Engine<H> {
             // The partition is being taken away; the next owner repeats these records and finds them decided.
             tracing::debug!(%error, partition = key.partition, "an offset was not stored");
         }
+        crash::pass("store an offset", Moment::After);
     }
 }
 
-/// One attempt. A record that runs isolated and finds the dependency away, while a probe right after finds it there,
-/// is itself what is wrong: that is charged.
-async fn attempt<H: Handler>(handler: &H, work: &Work<H::Item>, alone: bool, isolated: bool) -> End {
+/// One attempt.
+async fn attempt<H: Handler>(handler: &H, work: &Work<H::Item>, alone: bool) -> End {
     let item = work.item.as_ref().map_err(Clone::clone)?;
-    match handler.attempt(work, item, alone).await {
-        Err(failure) if isolated && failure.class == Class::Unavailable && handler.probe().await.is_ok() => {
+    crash::pass("attempt", Moment::Before);
+    handler.attempt(work, item, alone).await
+}
+
+/// A record that has found the dependency away several times, each time after a probe had found it there, and finds
+/// it away once more while a probe right after finds it there, is itself what is wrong: that is charged.
+async fn tried<H: Handler>(handler: &H, doing: impl Future<Output = End>, suspected: bool) -> End {
+    match doing.await {
+        Err(failure)
+            if suspected
+                && failure.class == Class::Unavailable
+                && H::may_be_the_records_doing(&failure)
+                && handler.probe().await.is_ok() =>
+        {
             Err(Failure { class: Class::Unknown, ..failure })
         }
         end => end,
@@ -284,14 +323,4 @@ async fn attempt<H: Handler>(handler: &H, work: &Work<H::Item>, alone: bool, iso
 fn panicked(error: &JoinError) -> Failure {
     let class = if error.is_panic() { Class::Unknown } else { Class::Interrupted };
     Failure::new(class, "PANIC", &error.to_string())
-}
-
-/// 0.5 s, 1 s, 2 s, then 4 s, each with jitter.
-fn give_up_backoff() -> Backoff {
-    Backoff::new(Duration::from_millis(500), Duration::from_secs(4))
-}
-
-#[expect(clippy::cast_precision_loss, reason = "counts of records and partitions are far below 2^53")]
-fn count(number: usize) -> f64 {
-    number as f64
 }

@@ -1,8 +1,10 @@
-//! What Kafka's errors mean.
+//! What Kafka's errors mean for a record that was to be published.
 
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::KafkaError;
 
 use crate::failure::{Class, Classified};
+
+mod codes;
 
 /// A record that Kafka has not acknowledged. It may have arrived all the same.
 #[derive(Debug, thiserror::Error)]
@@ -16,17 +18,9 @@ pub enum PublishError {
 }
 
 impl Classified for PublishError {
-    /// Only what can never arrive is a verdict on the record; anything else is an outage of Kafka.
     fn class(&self) -> Class {
         match self {
-            Self::Kafka(error) => match error.rdkafka_error_code() {
-                Some(
-                    RDKafkaErrorCode::MessageSizeTooLarge
-                    | RDKafkaErrorCode::InvalidRecord
-                    | RDKafkaErrorCode::InvalidMessage,
-                ) => Class::Permanent,
-                _ => Class::Unavailable,
-            },
+            Self::Kafka(error) => error.rdkafka_error_code().map_or(Class::Unavailable, codes::class_of),
             Self::Closed => Class::Interrupted,
         }
     }
@@ -38,5 +32,22 @@ impl Classified for PublishError {
             }
             Self::Closed => "KAFKA_CLOSED".to_owned(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::error::RDKafkaErrorCode as Code;
+
+    use super::*;
+
+    #[test]
+    fn a_refused_record_is_a_verdict_and_a_broker_that_is_away_is_none() {
+        let of = |code| PublishError::from(KafkaError::MessageProduction(code)).class();
+        assert_eq!(of(Code::MessageSizeTooLarge), Class::Permanent);
+        assert_eq!(of(Code::MessageTimedOut), Class::Unavailable);
+        assert_eq!(of(Code::TopicAuthorizationFailed), Class::Unavailable);
+        assert_eq!(of(Code::PurgeQueue), Class::Interrupted);
+        assert_eq!(PublishError::Closed.class(), Class::Interrupted);
     }
 }

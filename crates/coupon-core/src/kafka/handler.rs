@@ -18,6 +18,10 @@ pub struct Work<I> {
 pub trait Handler: Send + Sync + 'static {
     /// What a record says.
     type Item: Send + Sync + 'static;
+    /// What [`Handler::attempt`] needs from outside, as the log and the gauge of its breaker name it.
+    const ATTEMPT_NEEDS: &'static str;
+    /// What [`Handler::give_up`] needs; may be the same.
+    const GIVE_UP_NEEDS: &'static str;
 
     /// Reads a record, once. A failure goes to [`Handler::give_up`] without an attempt.
     fn read(&self, record: &Record) -> Result<Self::Item, Failure>;
@@ -41,7 +45,10 @@ pub trait Handler: Send + Sync + 'static {
         history: History,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 
-    /// Whether the dependency of [`Handler::attempt`] is back.
+    /// Whether a failure that looks like an outage may be the doing of the record itself.
+    fn may_be_the_records_doing(failure: &Failure) -> bool;
+
+    /// Whether what [`Handler::attempt`] needs is back: a small write that was committed.
     fn probe(&self) -> impl Future<Output = Result<(), Failure>> + Send;
 }
 
@@ -52,4 +59,6 @@ pub struct History {
     pub attempts: u32,
     /// When the first of them failed.
     pub first_failed_at: chrono::DateTime<chrono::Utc>,
+    /// How often giving it up has failed for a reason that may lie in the record.
+    pub refusals: u32,
 }

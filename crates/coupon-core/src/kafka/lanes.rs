@@ -17,13 +17,19 @@ pub(super) struct Lanes<T> {
     lanes: BTreeMap<i32, Lane<T>>,
     generations: u64,
     outstanding: usize,
+    /// Bytes of the outstanding records.
+    bytes: usize,
     windows: ConsumerSettings,
 }
+
+/// Most bytes of all outstanding records together before every partition pauses. A thousand events have 0.3 MB; this
+/// is for those who write what is none.
+const WINDOW_BYTES: usize = 64 * 1024 * 1024;
 
 struct Lane<T> {
     generation: u64,
     watermark: Watermark,
-    entries: HashMap<i64, T>,
+    entries: HashMap<i64, (usize, T)>,
     paused: bool,
 }
 
@@ -36,10 +42,11 @@ pub(super) struct Changes {
 
 impl<T> Lanes<T> {
     pub(super) fn new(windows: ConsumerSettings) -> Self {
-        Self { lanes: BTreeMap::new(), generations: 0, outstanding: 0, windows }
+        Self { lanes: BTreeMap::new(), generations: 0, outstanding: 0, bytes: 0, windows }
     }
 
-    /// Begins a new generation of each partition. Newly assigned partitions are not paused.
+    /// Begins a new generation of each partition. The client keeps a pause beyond the assignment it was made in, so
+    /// what is assigned counts as paused until it has been resumed.
     pub(super) fn assign(&mut self, partitions: &[i32]) {
         for partition in partitions {
             self.revoke(&[*partition]);
@@ -48,7 +55,7 @@ impl<T> Lanes<T> {
                 generation: self.generations,
                 watermark: Watermark::default(),
                 entries: HashMap::new(),
-                paused: false,
+                paused: true,
             };
             self.lanes.insert(*partition, lane);
         }
@@ -59,18 +66,20 @@ impl<T> Lanes<T> {
         for partition in partitions {
             if let Some(lane) = self.lanes.remove(partition) {
                 self.outstanding -= lane.entries.len();
+                self.bytes -= lane.entries.values().map(|(bytes, _)| bytes).sum::<usize>();
             }
         }
     }
 
     /// Takes a delivered record in; `None` when it is not to be worked on: a repeat, or a partition of others.
-    pub(super) fn deliver(&mut self, partition: i32, offset: i64, entry: T) -> Option<Key> {
+    pub(super) fn deliver(&mut self, partition: i32, offset: i64, bytes: usize, entry: T) -> Option<Key> {
         let lane = self.lanes.get_mut(&partition)?;
         if !lane.watermark.deliver(offset) {
             return None;
         }
-        lane.entries.insert(offset, entry);
+        lane.entries.insert(offset, (bytes, entry));
         self.outstanding += 1;
+        self.bytes += bytes;
         Some(Key { partition, generation: lane.generation, offset })
     }
 
@@ -81,13 +90,15 @@ impl<T> Lanes<T> {
             .filter(|lane| lane.generation == key.generation)?
             .entries
             .get_mut(&key.offset)
+            .map(|(_, entry)| entry)
     }
 
     /// Everything about the record is durable. Gives the offset to store when the watermark moved.
     pub(super) fn complete(&mut self, key: Key) -> Option<i64> {
         let lane = self.lanes.get_mut(&key.partition).filter(|lane| lane.generation == key.generation)?;
-        lane.entries.remove(&key.offset)?;
+        let (bytes, _) = lane.entries.remove(&key.offset)?;
         self.outstanding -= 1;
+        self.bytes -= bytes;
         lane.watermark.complete(key.offset)
     }
 
@@ -98,9 +109,15 @@ impl<T> Lanes<T> {
         let total = self.windows.window_total;
         for (partition, lane) in &mut self.lanes {
             let window = self.windows.window_per_partition;
-            let (lane_bound, total_bound) =
-                if lane.paused { (window.div_ceil(2), total - total / 5) } else { (window, total) };
-            let pause = all_paused || lane.entries.len() >= lane_bound || self.outstanding >= total_bound;
+            let (lane_bound, total_bound, byte_bound) = if lane.paused {
+                (window.div_ceil(2), total - total / 5, WINDOW_BYTES / 2)
+            } else {
+                (window, total, WINDOW_BYTES)
+            };
+            let pause = all_paused
+                || lane.entries.len() >= lane_bound
+                || self.outstanding >= total_bound
+                || self.bytes >= byte_bound;
             if pause != lane.paused {
                 lane.paused = pause;
                 if pause { &mut changes.pause } else { &mut changes.resume }.push(*partition);
@@ -114,56 +131,37 @@ impl<T> Lanes<T> {
         self.outstanding
     }
 
+    /// What is kept of each of them.
+    pub(super) fn entries(&self) -> impl Iterator<Item = &T> {
+        self.lanes.values().flat_map(|lane| lane.entries.values().map(|(_, entry)| entry))
+    }
+
     /// Partitions assigned.
     pub(super) fn partitions(&self) -> usize {
         self.lanes.len()
     }
+
+    /// Partitions that deliver nothing now, for whatever reason.
+    pub(super) fn paused(&self) -> usize {
+        self.lanes.values().filter(|lane| lane.paused).count()
+    }
+
+    /// How full the fullest window is: that of a partition, or the one of all. 1 pauses.
+    #[expect(clippy::cast_precision_loss, reason = "numbers of records are far below 2^53")]
+    pub(super) fn fill(&self) -> f64 {
+        let fullest = self.lanes.values().map(|lane| lane.entries.len()).max().unwrap_or(0);
+        let share = |records: usize, window: usize| records as f64 / window as f64;
+        share(fullest, self.windows.window_per_partition)
+            .max(share(self.outstanding, self.windows.window_total))
+            .max(share(self.bytes, WINDOW_BYTES))
+    }
+
+    /// Offsets between what was delivered and what may be stored, of the partition where they are most.
+    #[expect(clippy::cast_precision_loss, reason = "offsets are far below 2^53")]
+    pub(super) fn watermark_lag(&self) -> f64 {
+        self.lanes.values().map(|lane| lane.watermark.lag()).max().unwrap_or(0) as f64
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn lanes(window_per_partition: usize, window_total: usize) -> Lanes<()> {
-        let mut lanes = Lanes::new(ConsumerSettings { window_per_partition, window_total });
-        lanes.assign(&[0, 1]);
-        lanes
-    }
-
-    #[test]
-    fn a_completion_of_an_earlier_assignment_moves_nothing() {
-        let mut lanes = lanes(10, 10);
-        let stale = lanes.deliver(0, 7, ()).unwrap();
-        lanes.revoke(&[0]);
-        assert_eq!(lanes.outstanding(), 0);
-        lanes.assign(&[0]);
-        let fresh = lanes.deliver(0, 7, ()).unwrap();
-        assert!(lanes.get_mut(stale).is_none());
-        assert_eq!(lanes.complete(stale), None);
-        assert_eq!(lanes.complete(fresh), Some(8));
-    }
-
-    #[test]
-    fn a_full_window_pauses_its_partition_and_half_a_window_resumes_it() {
-        let mut lanes = lanes(4, 100);
-        let keys: Vec<Key> = (0..4).filter_map(|offset| lanes.deliver(0, offset, ())).collect();
-        assert_eq!(lanes.changes(false), Changes { pause: vec![0], resume: vec![] });
-        lanes.complete(keys[3]);
-        lanes.complete(keys[2]);
-        assert_eq!(lanes.changes(false), Changes::default(), "at half, not before");
-        lanes.complete(keys[1]);
-        assert_eq!(lanes.changes(false), Changes { pause: vec![], resume: vec![0] });
-    }
-
-    #[test]
-    fn the_total_window_and_an_open_breaker_pause_every_partition() {
-        let mut lanes = lanes(10, 5);
-        let keys: Vec<Key> = (0..5).filter_map(|offset| lanes.deliver(0, offset, ())).collect();
-        assert_eq!(lanes.changes(false).pause, [0, 1]);
-        lanes.complete(keys[0]);
-        lanes.complete(keys[1]);
-        assert_eq!(lanes.changes(false).resume, [0, 1]);
-        assert_eq!(lanes.changes(true).pause, [0, 1]);
-        assert!(lanes.deliver(2, 0, ()).is_none(), "a partition of others is not worked on");
-    }
-}
+mod tests;

@@ -9,6 +9,7 @@ mod engine;
 mod error;
 mod handler;
 mod lanes;
+mod needs;
 mod producer;
 mod record;
 mod settings;

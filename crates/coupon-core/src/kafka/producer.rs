@@ -8,12 +8,16 @@ use std::{
 };
 
 use rdkafka::{
-    message::{Header as KafkaHeader, OwnedHeaders},
+    ClientConfig,
+    message::{Header as KafkaHeader, OwnedHeaders, ToBytes},
     producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer},
 };
 
 use super::{KafkaSettings, PublishError, Record};
-use crate::event::CouponIssued;
+use crate::{
+    crash::{self, Moment},
+    event::CouponIssued,
+};
 
 /// Publishes to one topic. Clones share the client.
 #[derive(Clone)]
@@ -23,12 +27,24 @@ pub struct Publisher {
 }
 
 /// The broker's acknowledgement to come: partition and offset.
-pub struct Delivery(DeliveryFuture);
+pub struct Delivery {
+    delivery: DeliveryFuture,
+    effect: &'static str,
+}
 
 impl Publisher {
-    /// Makes the client; it connects in the background.
+    /// Makes the client for events; it connects in the background.
     pub fn new(settings: &KafkaSettings, service: &str, topic: &str) -> Result<Self, PublishError> {
-        let producer: FutureProducer = settings.producer(service).create()?;
+        Self::make(&settings.producer(service), topic)
+    }
+
+    /// Makes the client for dead letters.
+    pub fn of_dead_letters(settings: &KafkaSettings, service: &str, topic: &str) -> Result<Self, PublishError> {
+        Self::make(&settings.dead_letter_producer(service), topic)
+    }
+
+    fn make(config: &ClientConfig, topic: &str) -> Result<Self, PublishError> {
+        let producer: FutureProducer = config.create()?;
         Ok(Self { producer: Arc::new(producer), topic: topic.into() })
     }
 
@@ -42,7 +58,7 @@ impl Publisher {
     pub fn publish(&self, event: &CouponIssued) -> Result<Delivery, PublishError> {
         let value = event.encode();
         let record = FutureRecord::to(&self.topic).key(event.member_id.as_str()).payload(&value);
-        self.producer.send_result(record).map(Delivery).map_err(|(error, _)| error.into())
+        self.send("publish an event", record)
     }
 
     /// Queues a record as it is: key, value, timestamp and headers, to whatever partition its key belongs.
@@ -55,7 +71,20 @@ impl Publisher {
         out.key = record.key.as_deref();
         out.payload = record.value.as_deref();
         out.timestamp = record.timestamp_ms;
-        self.producer.send_result(out).map(Delivery).map_err(|(error, _)| error.into())
+        self.send("publish a dead letter", out)
+    }
+
+    /// Queues a record; `effect` names what is done by it, see [`crash`].
+    fn send<K: ToBytes + ?Sized, P: ToBytes + ?Sized>(
+        &self,
+        effect: &'static str,
+        record: FutureRecord<'_, K, P>,
+    ) -> Result<Delivery, PublishError> {
+        crash::pass(effect, Moment::Before);
+        match self.producer.send_result(record) {
+            Ok(delivery) => Ok(Delivery { delivery, effect }),
+            Err((error, _)) => Err(error.into()),
+        }
     }
 
     /// Waits until everything queued is acknowledged, for at most `bound`. Dropping a producer throws away what is
@@ -76,8 +105,12 @@ impl Future for Delivery {
     type Output = Result<(i32, i64), PublishError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.0).poll(cx).map(|result| match result {
-            Ok(Ok(delivery)) => Ok((delivery.partition, delivery.offset)),
+        let effect = self.effect;
+        Pin::new(&mut self.delivery).poll(cx).map(|result| match result {
+            Ok(Ok(delivery)) => {
+                crash::pass(effect, Moment::After);
+                Ok((delivery.partition, delivery.offset))
+            }
             Ok(Err((error, _))) => Err(error.into()),
             Err(_) => Err(PublishError::Closed),
         })

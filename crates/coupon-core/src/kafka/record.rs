@@ -7,6 +7,11 @@ use rdkafka::{
     message::{BorrowedHeaders, BorrowedMessage, Headers},
 };
 
+use crate::runtime::panics;
+
+/// Headers with unreadable names after which a record's other headers are not looked at.
+const UNREADABLE_HEADERS: usize = 16;
+
 /// A consumed record, detached from the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
@@ -56,17 +61,40 @@ impl Record {
         }
     }
 
+    /// Bytes it takes up, about: each header counts for its bookkeeping too.
+    pub(super) fn bytes(&self) -> usize {
+        let length = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
+        let headers: usize = self.headers.iter().map(|header| header.name.len() + length(&header.value) + 64).sum();
+        length(&self.key) + length(&self.value) + headers
+    }
+
     /// The value of the last header of this name.
     pub fn header(&self, name: &str) -> Option<&[u8]> {
         self.headers.iter().rev().find(|header| header.name == name)?.value.as_deref()
     }
 }
 
-/// The client panics on a header whose name is not UTF-8, which anybody can send; such a header is left out.
+/// The client panics on a header whose name is not UTF-8, which anybody can send; such a header is left out, and after
+/// a few of them so is the rest: each panic costs time, and a record has room for a hundred thousand.
 fn read_headers(headers: &BorrowedHeaders) -> Vec<Header> {
-    let read = |index| {
-        let header = catch_unwind(AssertUnwindSafe(|| headers.try_get(index))).ok().flatten()?;
-        Some(Header { name: header.key.to_owned(), value: header.value.map(<[u8]>::to_vec) })
-    };
-    (0..headers.count()).filter_map(read).collect()
+    let (mut read, mut unreadable) = (Vec::with_capacity(headers.count().min(1000)), 0);
+    for index in 0..headers.count() {
+        let header = panics::unlogged(|| catch_unwind(AssertUnwindSafe(|| headers.try_get(index))));
+        match header {
+            Ok(Some(header)) => {
+                read.push(Header { name: header.key.to_owned(), value: header.value.map(<[u8]>::to_vec) });
+            }
+            Ok(None) => {}
+            Err(_) => unreadable += 1,
+        }
+        if unreadable == UNREADABLE_HEADERS {
+            tracing::warn!(
+                headers = headers.count(),
+                read = read.len(),
+                "a record has headers with unreadable names, the rest is left out"
+            );
+            break;
+        }
+    }
+    read
 }

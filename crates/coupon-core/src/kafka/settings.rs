@@ -45,6 +45,9 @@ impl KafkaSettings {
                 "host:port, or several with commas between",
             ));
         }
+        for (name, value) in self.properties.iter() {
+            check_property(name, value)?;
+        }
         Ok(())
     }
 
@@ -77,6 +80,14 @@ impl KafkaSettings {
             .set("message.timeout.ms", "120000")
             // The partitioner of the Java clients, so that other producers agree with us on partitions.
             .set("partitioner", "murmur2_random");
+        self.with_properties(config)
+    }
+
+    /// A producer of dead letters: it takes any record a broker gave, with the headers that are added, and tells early
+    /// that the brokers are away. A record that arrived all the same only comes twice.
+    pub(super) fn dead_letter_producer(&self, service: &str) -> ClientConfig {
+        let mut config = self.producer(service);
+        config.set("message.max.bytes", "104857600").set("message.timeout.ms", "15000");
         self.with_properties(config)
     }
 
@@ -135,6 +146,37 @@ impl ConsumerSettings {
     }
 }
 
+/// Properties by which the pipeline keeps its promises; no setting may break those.
+const FIXED: &[&str] = &[
+    "acks",
+    "request.required.acks",
+    "auto.offset.reset",
+    "bootstrap.servers",
+    "metadata.broker.list",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "enable.idempotence",
+    "group.id",
+    "group.protocol",
+    "partition.assignment.strategy",
+];
+
+/// The client's own words are not shown: they repeat the value, which may be a password.
+fn check_property(name: &str, value: &str) -> Result<(), SettingsError> {
+    let key = format!("kafka.properties.{name}");
+    if FIXED.contains(&name) {
+        return Err(SettingsError::invalid(key, "***", "left out: the pipeline sets it, and keeps its promises by it"));
+    }
+    match ClientConfig::new().set(name, value).create_native_config() {
+        Ok(_) => Ok(()),
+        Err(_) => Err(SettingsError::invalid(
+            key,
+            "***",
+            "a property and a value that this build of librdkafka takes (its CONFIGURATION.md lists them)",
+        )),
+    }
+}
+
 /// Tests the name of a topic against what brokers accept.
 pub fn check_topic(key: &str, topic: &str) -> Result<(), SettingsError> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
@@ -142,4 +184,27 @@ pub fn check_topic(key: &str, topic: &str) -> Result<(), SettingsError> {
         return Ok(());
     }
     Err(SettingsError::invalid(key, topic, "1 to 249 characters of A-Z a-z 0-9 . _ -"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(name: &str, value: &str) -> Result<(), String> {
+        let properties = serde_json::json!({ name: value });
+        let settings = KafkaSettings {
+            brokers: "localhost:9092".to_owned(),
+            properties: serde_json::from_value(properties).unwrap(),
+        };
+        settings.check().map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_property_that_is_none_or_breaks_a_promise_is_refused_without_its_value() {
+        assert_eq!(check("linger.ms", "5"), Ok(()));
+        for (name, value) in [("sasl.pasword", "hunter2"), ("linger.ms", "hunter2"), ("acks", "hunter2")] {
+            let error = check(name, value).unwrap_err();
+            assert!(error.contains(&format!("kafka.properties.{name}")) && !error.contains("hunter2"), "{error}");
+        }
+    }
 }

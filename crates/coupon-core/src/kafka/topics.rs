@@ -79,6 +79,14 @@ impl Broker {
             finding(format!("{topic} keeps records for less than 3 days"), "raise retention.ms, or set it to -1");
         }
         if let Some(source) = fed_by {
+            // A dead letter keeps the time of its event, and retention goes by that time: what is handed over late would
+            // be deleted at once.
+            if number("retention.ms").is_some_and(|ms| ms >= 0) {
+                finding(
+                    format!("{topic} deletes dead letters by the time of their events"),
+                    "set its retention.ms to -1; decided dead letters are kept in PostgreSQL",
+                );
+            }
             let fed = self.config(source).await?.get("max.message.bytes").and_then(|value| value.parse::<i64>().ok());
             if let (Some(fed), Some(own)) = (fed, number("max.message.bytes"))
                 && own < fed + HEADER_ROOM

@@ -35,6 +35,11 @@ impl Watermark {
         self.outstanding.first().copied().or_else(|| self.highest_delivered.map(|highest| highest + 1))
     }
 
+    /// Offsets from the watermark to the one after the highest delivered: what would be consumed again after a crash.
+    pub fn lag(&self) -> i64 {
+        self.highest_delivered.zip(self.watermark()).map_or(0, |(highest, watermark)| highest + 1 - watermark)
+    }
+
     /// Records delivered and not done.
     pub fn outstanding(&self) -> usize {
         self.outstanding.len()
@@ -53,9 +58,9 @@ mod tests {
         for offset in [5, 7, 9] {
             assert!(watermark.deliver(offset));
         }
-        assert_eq!(watermark.complete(7), None);
+        assert_eq!((watermark.complete(7), watermark.lag()), (None, 5));
         assert_eq!(watermark.complete(5), Some(9), "7 was done before and 9 is outstanding");
-        assert_eq!(watermark.complete(9), Some(10));
+        assert_eq!((watermark.complete(9), watermark.lag()), (Some(10), 0));
         assert_eq!(watermark.complete(9), None, "a completion that comes twice moves nothing");
         assert!(!watermark.deliver(9), "a delivery that comes twice is no new record");
     }

@@ -54,11 +54,19 @@ impl Database {
     ) -> Result<usize, RepoError> {
         self.detached("announce dead letters", move |pool| async move {
             let mut tx = pool.begin().await?;
+            // Causes that were announced within the quiet time are left out, so that one noisy cause does not keep the
+            // others from being heard.
             let silent: Vec<Silent> = sqlx::query_as(
                 "SELECT id, status, coupon_code, cause, failed_issue_id, original_event_id, error_message
-                 FROM dlq_events WHERE NOT alarm_sent ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED",
+                 FROM dlq_events letter
+                 WHERE NOT alarm_sent AND (status = 'COMPENSATED' OR NOT EXISTS (
+                     SELECT FROM alarm_causes
+                     WHERE alarm_key = concat_ws(' ', letter.status, coalesce(letter.coupon_code, '-'), letter.cause)
+                       AND announced_at > $2))
+                 ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED",
             )
             .bind(limit)
+            .bind(now - quiet)
             .fetch_all(&mut *tx)
             .await?;
             let mut told = Vec::new();

@@ -78,19 +78,17 @@ pub struct Actor {
 impl Database {
     /// The campaign of this code.
     pub async fn coupon(&self, code: &CouponCode) -> Result<Option<Coupon>, RepoError> {
-        sqlx::query_as("SELECT * FROM coupons WHERE coupon_code = $1")
-            .bind(code.as_str())
-            .fetch_optional(self.pool())
-            .await
-            .map_err(RepoError::doing("read a coupon"))
+        let pool = self.pool();
+        let question =
+            sqlx::query_as("SELECT * FROM coupons WHERE coupon_code = $1").bind(code.as_str()).fetch_optional(&pool);
+        self.bounded("read a coupon", question).await
     }
 
     /// All campaigns, newest first.
     pub async fn coupons(&self) -> Result<Vec<Coupon>, RepoError> {
-        sqlx::query_as("SELECT * FROM coupons ORDER BY coupon_id DESC")
-            .fetch_all(self.pool())
-            .await
-            .map_err(RepoError::doing("list coupons"))
+        let pool = self.pool();
+        let question = sqlx::query_as("SELECT * FROM coupons ORDER BY coupon_id DESC").fetch_all(&pool);
+        self.bounded("list coupons", question).await
     }
 
     /// Creates a campaign as DRAFT; `false` when the code is taken.
@@ -235,13 +233,21 @@ impl Database {
         .await
     }
 
+    /// The open campaigns with their epochs and the highest sequences seen in an event: a Redis behind them has lost data.
+    pub async fn high_sequences(&self) -> Result<Vec<(CouponCode, i64, i64)>, RepoError> {
+        let pool = self.pool();
+        let question =
+            sqlx::query_as("SELECT coupon_code, epoch, high_seq FROM coupons WHERE status = 'OPEN'").fetch_all(&pool);
+        let rows: Vec<(String, i64, i64)> = self.bounded("list high sequences", question).await?;
+        Ok(rows.into_iter().filter_map(|(code, epoch, seq)| Some((code.parse().ok()?, epoch, seq))).collect())
+    }
+
     /// The campaigns whose data in Redis is not to be trusted, with their epochs.
     pub async fn suspects(&self) -> Result<Vec<(CouponCode, i64)>, RepoError> {
-        let rows: Vec<(String, i64)> =
-            sqlx::query_as("SELECT coupon_code, epoch FROM coupons WHERE status = 'SUSPECT'")
-                .fetch_all(self.pool())
-                .await
-                .map_err(RepoError::doing("list suspect coupons"))?;
+        let pool = self.pool();
+        let question =
+            sqlx::query_as("SELECT coupon_code, epoch FROM coupons WHERE status = 'SUSPECT'").fetch_all(&pool);
+        let rows: Vec<(String, i64)> = self.bounded("list suspect coupons", question).await?;
         Ok(rows.into_iter().filter_map(|(code, epoch)| Some((code.parse().ok()?, epoch))).collect())
     }
 }

@@ -123,7 +123,8 @@ pub struct LetterRow {
 }
 
 impl Database {
-    /// Puts a letter down. A record that came before (the same place and time) is left as it was.
+    /// Puts a letter down. A record that came before (the same place and time) is left as it was, unless it was still
+    /// undecided.
     pub async fn put_down(&self, letter: Letter, verdict: Verdict<'_>) -> Result<(), RepoError> {
         let (status, alarm, now) = (verdict.status, verdict.alarm, verdict.now);
         let (event, failure, version) = (verdict.event.cloned(), verdict.failure.clone(), verdict.event_version);
@@ -150,7 +151,8 @@ impl Database {
         before: Option<i64>,
         limit: i64,
     ) -> Result<Vec<LetterRow>, RepoError> {
-        sqlx::query_as(
+        let pool = self.pool();
+        let question = sqlx::query_as(
             "SELECT * FROM dlq_events
              WHERE ($1::text IS NULL OR status = $1) AND ($2::bigint IS NULL OR id < $2)
              ORDER BY id DESC LIMIT $3",
@@ -158,18 +160,15 @@ impl Database {
         .bind(status.map(LetterStatus::as_str))
         .bind(before)
         .bind(limit)
-        .fetch_all(self.pool())
-        .await
-        .map_err(RepoError::doing("list dead letters"))
+        .fetch_all(&pool);
+        self.bounded("list dead letters", question).await
     }
 
     /// One dead letter.
     pub async fn letter(&self, id: i64) -> Result<Option<LetterRow>, RepoError> {
-        sqlx::query_as("SELECT * FROM dlq_events WHERE id = $1")
-            .bind(id)
-            .fetch_optional(self.pool())
-            .await
-            .map_err(RepoError::doing("read a dead letter"))
+        let pool = self.pool();
+        let question = sqlx::query_as("SELECT * FROM dlq_events WHERE id = $1").bind(id).fetch_optional(&pool);
+        self.bounded("read a dead letter", question).await
     }
 
     /// HELD letters whose events this build can read by now, oldest first, after `after`.
@@ -179,7 +178,8 @@ impl Database {
         after: i64,
         limit: i64,
     ) -> Result<Vec<LetterRow>, RepoError> {
-        sqlx::query_as(
+        let pool = self.pool();
+        let question = sqlx::query_as(
             "SELECT * FROM dlq_events
              WHERE status = 'HELD' AND error_code = 'NEWER_VERSION' AND event_version <= $1 AND id > $2
              ORDER BY id LIMIT $3",
@@ -187,9 +187,8 @@ impl Database {
         .bind(i64::try_from(supported).unwrap_or(i64::MAX))
         .bind(after)
         .bind(limit)
-        .fetch_all(self.pool())
-        .await
-        .map_err(RepoError::doing("list letters held for an upgrade"))
+        .fetch_all(&pool);
+        self.bounded("list letters held for an upgrade", question).await
     }
 
     /// Moves a letter on. `false` when it is not `from` any more.
@@ -224,7 +223,14 @@ pub(super) async fn insert(tx: &mut PgConnection, letter: &Letter, verdict: &Ver
               status, failed_issue_id, alarm_sent, created_at, updated_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24,
                  $25, $25)
-         ON CONFLICT (dlq_topic, dlq_partition, dlq_offset, dlq_timestamp_ms) DO NOTHING",
+         ON CONFLICT (dlq_topic, dlq_partition, dlq_offset, dlq_timestamp_ms) DO UPDATE
+         SET status = excluded.status, failed_issue_id = excluded.failed_issue_id, attempts = excluded.attempts,
+             error_class = excluded.error_class, error_code = excluded.error_code, cause = excluded.cause,
+             error_message = excluded.error_message, stack_trace = excluded.stack_trace,
+             alarm_sent = dlq_events.alarm_sent AND excluded.status IN ('HELD', 'PARKED') OR excluded.alarm_sent,
+             updated_at = excluded.updated_at
+         -- Consumed again before its offset was committed: what was undecided may be decided by now.
+         WHERE dlq_events.status IN ('HELD', 'PARKED') AND dlq_events.status <> excluded.status",
     )
     .bind(&letter.topic)
     .bind(letter.partition)

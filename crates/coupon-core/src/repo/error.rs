@@ -1,8 +1,19 @@
 //! What PostgreSQL's errors mean for the record they happened to.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 use crate::failure::{Class, Classified};
+
+mod sqlstate;
+
+/// The connection broke while an answer was waited for.
+const NO_ANSWER: &str = "PG_NO_ANSWER";
+
+/// Whether a failure that looks like an outage may come from the record itself: a statement that takes the connection
+/// or its server process down each time. A full disk, a refused login or a busy pool never does.
+pub fn may_be_the_records_doing(code: &str) -> bool {
+    code == NO_ANSWER || code.starts_with("08") || code.starts_with("57P0")
+}
 
 /// A database call that did not give what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +27,14 @@ pub enum RepoError {
         #[source]
         source: sqlx::Error,
     },
+    /// No answer in time; what was asked may still happen.
+    #[error("postgresql: {doing}: no answer within {} ms", within.as_millis())]
+    Silent {
+        /// What was being done.
+        doing: &'static str,
+        /// How long it was waited for.
+        within: Duration,
+    },
     /// The task that did the work panicked or was torn down with its runtime.
     #[error("postgresql: {doing}: the task did not finish")]
     Task {
@@ -25,32 +44,6 @@ pub enum RepoError {
         #[source]
         source: tokio::task::JoinError,
     },
-}
-
-/// How SQLSTATEs are judged: the first row whose beginning fits decides, whatever fits none is [`Class::Unknown`].
-/// Codes: PostgreSQL documentation, appendix A.
-pub const SQLSTATES: &[(&str, Class, &str)] = &[
-    ("08", Class::Unavailable, "connection exception"),
-    ("25006", Class::Unavailable, "read-only transaction: a standby, or a primary being demoted"),
-    ("25P03", Class::Contended, "idle in transaction for too long"),
-    ("22", Class::Permanent, "data the database can never take"),
-    ("23", Class::Permanent, "constraint violation"),
-    ("28", Class::Unavailable, "login refused: a rotated password is an outage, not a verdict on a record"),
-    ("3D", Class::Unavailable, "no such database: being restored"),
-    ("40001", Class::Contended, "serialization failure"),
-    ("40P01", Class::Contended, "deadlock"),
-    ("40", Class::Contended, "transaction rolled back"),
-    ("53", Class::Unavailable, "out of disk, memory or connections"),
-    ("55P03", Class::Contended, "lock timeout"),
-    ("57014", Class::Contended, "statement timeout while the database answers"),
-    ("57", Class::Unavailable, "shutting down, starting up, or a session killed by an administrator"),
-    ("58", Class::Unavailable, "error of the operating system below the database"),
-    ("CP001", Class::Contended, "the coupon's epoch moved on during the statement (our own code)"),
-];
-
-/// The class of an SQLSTATE.
-pub fn class_of(sqlstate: &str) -> Class {
-    SQLSTATES.iter().find(|(prefix, ..)| sqlstate.starts_with(prefix)).map_or(Class::Unknown, |(_, class, _)| *class)
 }
 
 impl RepoError {
@@ -65,14 +58,14 @@ impl RepoError {
             Self::Database { source, .. } => {
                 source.as_database_error().and_then(sqlx::error::DatabaseError::constraint) == Some(constraint)
             }
-            Self::Task { .. } => false,
+            Self::Silent { .. } | Self::Task { .. } => false,
         }
     }
 
     fn sqlstate(&self) -> Option<Cow<'_, str>> {
         match self {
             Self::Database { source, .. } => source.as_database_error()?.code(),
-            Self::Task { .. } => None,
+            Self::Silent { .. } | Self::Task { .. } => None,
         }
     }
 }
@@ -80,7 +73,7 @@ impl RepoError {
 impl Classified for RepoError {
     fn class(&self) -> Class {
         if let Some(sqlstate) = self.sqlstate() {
-            return class_of(&sqlstate);
+            return sqlstate::class_of(&sqlstate);
         }
         match self {
             // Without an SQLSTATE it was not the server that refused; all but these say that it was not reached.
@@ -96,7 +89,7 @@ impl Classified for RepoError {
                     | sqlx::Error::InvalidArgument(_),
                 ..
             } => Class::Unknown,
-            Self::Database { .. } => Class::Unavailable,
+            Self::Database { .. } | Self::Silent { .. } => Class::Unavailable,
             Self::Task { source, .. } if source.is_cancelled() => Class::Interrupted,
             Self::Task { .. } => Class::Unknown,
         }
@@ -105,7 +98,9 @@ impl Classified for RepoError {
     fn code(&self) -> String {
         match (self.sqlstate(), self) {
             (Some(code), _) => code.into_owned(),
-            (None, Self::Database { .. }) => "PG_NO_ANSWER".to_owned(),
+            (None, Self::Database { source: sqlx::Error::PoolTimedOut, .. }) => "PG_NO_CONNECTION".to_owned(),
+            (None, Self::Database { .. }) => NO_ANSWER.to_owned(),
+            (None, Self::Silent { .. }) => "PG_SILENT".to_owned(),
             (None, Self::Task { .. }) => "PG_TASK".to_owned(),
         }
     }
@@ -116,40 +111,7 @@ impl Classified for RepoError {
             Self::Database { source: sqlx::Error::Database(error), .. } => format!("{self}: {}", error.message()),
             Self::Database { source, .. } => format!("{self}: {source}"),
             Self::Task { source, .. } => format!("{self}: {source}"),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_row_of_the_table_decides_something() {
-        for (index, (prefix, class, why)) in SQLSTATES.iter().enumerate() {
-            assert!(!why.is_empty());
-            let shadowed = SQLSTATES[..index].iter().any(|(earlier, ..)| prefix.starts_with(earlier));
-            assert!(!shadowed, "{prefix} is never reached");
-            assert_eq!(class_of(&format!("{prefix:0<5}")), *class);
-        }
-    }
-
-    #[test]
-    fn outages_contention_and_verdicts_are_told_apart() {
-        for (sqlstate, class) in [
-            ("08006", Class::Unavailable),
-            ("53100", Class::Unavailable),
-            ("57P01", Class::Unavailable),
-            ("25006", Class::Unavailable),
-            ("40P01", Class::Contended),
-            ("57014", Class::Contended),
-            ("23514", Class::Permanent),
-            ("22021", Class::Permanent),
-            ("P0001", Class::Unknown),
-            ("42P01", Class::Unknown),
-            ("XX000", Class::Unknown),
-        ] {
-            assert_eq!(class_of(sqlstate), class, "{sqlstate}");
+            Self::Silent { .. } => self.to_string(),
         }
     }
 }

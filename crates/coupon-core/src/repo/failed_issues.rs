@@ -83,23 +83,22 @@ impl Database {
             WHERE ($1::text IS NULL OR f.status = $1) AND ($2::text IS NULL OR f.coupon_code = $2)
               AND ($3::bigint IS NULL OR f.id < $3)
             ORDER BY f.id DESC LIMIT $4";
-        sqlx::query_as(sqlx::AssertSqlSafe([SELECT, FILTER].concat()))
+        let pool = self.pool();
+        let question = sqlx::query_as(sqlx::AssertSqlSafe([SELECT, FILTER].concat()))
             .bind(status.map(FailedStatus::as_str))
             .bind(coupon_code)
             .bind(before)
             .bind(limit)
-            .fetch_all(self.pool())
-            .await
-            .map_err(RepoError::doing("list failed requests"))
+            .fetch_all(&pool);
+        self.bounded("list failed requests", question).await
     }
 
     /// One failed request.
     pub async fn failed_issue(&self, id: i64) -> Result<Option<FailedIssue>, RepoError> {
-        sqlx::query_as(sqlx::AssertSqlSafe([SELECT, " WHERE f.id = $1"].concat()))
-            .bind(id)
-            .fetch_optional(self.pool())
-            .await
-            .map_err(RepoError::doing("read a failed request"))
+        let pool = self.pool();
+        let question =
+            sqlx::query_as(sqlx::AssertSqlSafe([SELECT, " WHERE f.id = $1"].concat())).bind(id).fetch_optional(&pool);
+        self.bounded("read a failed request", question).await
     }
 
     /// PENDING to `to` (RESOLVED or IGNORED), with the audit in the same transaction.

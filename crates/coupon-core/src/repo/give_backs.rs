@@ -29,18 +29,20 @@ impl DueGiveBack {
 }
 
 impl Database {
-    /// The oldest give-backs that are due.
-    pub async fn due_give_backs(&self, limit: i64) -> Result<Vec<DueGiveBack>, RepoError> {
-        sqlx::query_as(
+    /// The oldest give-backs that are due, but for those of the coupons in `except`.
+    pub async fn due_give_backs(&self, limit: i64, except: &[CouponCode]) -> Result<Vec<DueGiveBack>, RepoError> {
+        let except: Vec<&str> = except.iter().map(CouponCode::as_str).collect();
+        let pool = self.pool();
+        let question = sqlx::query_as(
             "SELECT c.coupon_code, i.member_id, i.request_id, i.superseded_by
              FROM coupon_issues i JOIN coupons c USING (coupon_id)
-             WHERE i.decision = 'COMPENSATED' AND i.given_back_at IS NULL
+             WHERE i.decision = 'COMPENSATED' AND i.given_back_at IS NULL AND c.coupon_code <> ALL($2)
              ORDER BY i.decided_at LIMIT $1",
         )
         .bind(limit)
-        .fetch_all(self.pool())
-        .await
-        .map_err(RepoError::doing("list give-backs that are due"))
+        .bind(except)
+        .fetch_all(&pool);
+        self.bounded("list give-backs that are due", question).await
     }
 
     /// Notes that Redis has been put right. `false` when it was noted before.

@@ -8,7 +8,13 @@ use super::{
     Database, RepoError,
     dead_letters::{self, Letter, LetterStatus, Verdict},
 };
-use crate::{clock::from_unix_ms, event::CouponIssued, failure::Failure, ids::RequestId};
+use crate::{
+    budget::{Bucket, Budget},
+    clock::from_unix_ms,
+    event::CouponIssued,
+    failure::Failure,
+    ids::RequestId,
+};
 
 /// A request to be given up.
 #[derive(Clone, Debug)]
@@ -21,8 +27,8 @@ pub struct GiveUp {
     pub letter: Letter,
     /// What is to happen to the member's mark.
     pub remedy: Remedy,
-    /// How many may be given up.
-    pub budget: Budget,
+    /// How many may be given up; `None`: however many there are, because no deployment can be at fault.
+    pub budget: Option<Budget>,
     /// When.
     pub now: DateTime<Utc>,
 }
@@ -36,15 +42,6 @@ pub enum Remedy {
     GiveBackAndSuspect,
     /// The member holds a coupon by this other request: the mark goes to it, nothing is freed, nobody has to look.
     Supersede(RequestId),
-}
-
-/// Limit on give-ups for each coupon and cause: a token bucket.
-#[derive(Clone, Copy, Debug)]
-pub struct Budget {
-    /// How many at once.
-    pub burst: f64,
-    /// How many more each second.
-    pub per_second: f64,
 }
 
 /// What became of giving up.
@@ -74,15 +71,10 @@ SELECT coupon_id, $2, $3, 'COMPENSATED', $4, $5, $6, $7, $8 FROM coupons WHERE c
 ON CONFLICT (coupon_id, request_id) DO NOTHING
 RETURNING coupon_id";
 
-/// Takes one from the bucket, refilled for the time gone by; no row when less than one is in it.
-const SPEND: &str = "
-INSERT INTO give_up_budgets AS budget (coupon_id, cause, tokens, refilled_at)
-SELECT $1, $2, $3 - 1, $5 WHERE $3 >= 1
-ON CONFLICT (coupon_id, cause) DO UPDATE
-SET tokens = least($3, budget.tokens + $4 * greatest(0, extract(epoch FROM $5 - budget.refilled_at)::float8)) - 1,
-    refilled_at = greatest($5, budget.refilled_at)
-WHERE least($3, budget.tokens + $4 * greatest(0, extract(epoch FROM $5 - budget.refilled_at)::float8)) >= 1
-RETURNING true";
+/// The lock on the coupon's row lets one give-up of a coupon at its buckets at a time.
+const PUT_BUCKET: &str = "
+INSERT INTO give_up_budgets (coupon_id, cause, tokens, refilled_at) VALUES ($1, $2, $3, $4)
+ON CONFLICT (coupon_id, cause) DO UPDATE SET tokens = excluded.tokens, refilled_at = excluded.refilled_at";
 
 impl Database {
     /// Gives a request up, unless it has been decided, nothing may be given up now, or its coupon is unknown; what
@@ -101,6 +93,10 @@ impl Database {
             };
             let alarm = matches!(given_up, GivenUp::Held | GivenUp::Parked);
             let mut connection = pool.acquire().await?;
+            // That Redis sold too much is true whoever pays for it.
+            if give_up.remedy == Remedy::GiveBackAndSuspect && given_up == GivenUp::Held {
+                suspect(&mut connection, &give_up).await?;
+            }
             dead_letters::insert(&mut connection, &give_up.letter, &verdict(&give_up, kept_as, None, alarm)).await?;
             Ok(given_up)
         })
@@ -141,18 +137,22 @@ async fn decide(pool: &PgPool, give_up: &GiveUp) -> Result<GivenUp, sqlx::Error>
         return Ok(GivenUp::Held);
     }
     if give_up.remedy == Remedy::GiveBackAndSuspect {
-        sqlx::query("UPDATE coupons SET status = 'SUSPECT', updated_at = $3 WHERE coupon_id = $1 AND epoch = $2 AND status <> 'SUSPECT'")
-            .bind(coupon_id)
-            .bind(event.epoch)
-            .bind(give_up.now)
-            .execute(&mut *tx)
-            .await?;
+        suspect(&mut tx, give_up).await?;
     }
     let failed_issue_id = put_on_work_list(&mut tx, give_up).await?;
     let verdict = verdict(give_up, LetterStatus::Compensated, Some(failed_issue_id), superseded_by.is_none());
     dead_letters::insert(&mut tx, &give_up.letter, &verdict).await?;
     tx.commit().await?;
     Ok(GivenUp::Compensated { failed_issue_id })
+}
+
+async fn suspect(tx: &mut PgConnection, give_up: &GiveUp) -> Result<(), sqlx::Error> {
+    let suspect = sqlx::query(
+        "UPDATE coupons SET status = 'SUSPECT', updated_at = $3
+         WHERE coupon_code = $1 AND epoch = $2 AND status <> 'SUSPECT'",
+    );
+    let suspect = suspect.bind(give_up.event.coupon_code.as_str()).bind(give_up.event.epoch).bind(give_up.now);
+    suspect.execute(tx).await.map(drop)
 }
 
 async fn decision_before(tx: &mut PgConnection, coupon_id: i64, request_id: Uuid) -> Result<GivenUp, sqlx::Error> {
@@ -166,15 +166,20 @@ async fn decision_before(tx: &mut PgConnection, coupon_id: i64, request_id: Uuid
 }
 
 async fn spend(tx: &mut PgConnection, coupon_id: i64, give_up: &GiveUp) -> Result<bool, sqlx::Error> {
-    let spent: Option<bool> = sqlx::query_scalar(SPEND)
-        .bind(coupon_id)
-        .bind(give_up.failure.cause())
-        .bind(give_up.budget.burst)
-        .bind(give_up.budget.per_second)
-        .bind(give_up.now)
-        .fetch_optional(tx)
-        .await?;
-    Ok(spent.is_some())
+    let Some(budget) = give_up.budget else { return Ok(true) };
+    // Class and code, not the words: those may name the record, and then every record had a budget of its own.
+    let cause = format!("{} {}", give_up.failure.class, give_up.failure.code);
+    let bucket: Option<(f64, DateTime<Utc>)> =
+        sqlx::query_as("SELECT tokens, refilled_at FROM give_up_budgets WHERE coupon_id = $1 AND cause = $2")
+            .bind(coupon_id)
+            .bind(&cause)
+            .fetch_optional(&mut *tx)
+            .await?;
+    let bucket = bucket.map(|(tokens, refilled_at)| Bucket { tokens, refilled_at });
+    let Some(left) = budget.spend(bucket, give_up.now) else { return Ok(false) };
+    let put = sqlx::query(PUT_BUCKET).bind(coupon_id).bind(cause).bind(left.tokens).bind(left.refilled_at);
+    put.execute(tx).await?;
+    Ok(true)
 }
 
 /// PENDING; a superseded request needs nobody and is born RESOLVED.

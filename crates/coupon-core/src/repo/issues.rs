@@ -105,6 +105,20 @@ impl Database {
         Ok(events.iter().map(outcome).collect())
     }
 
+    /// Whether nobody holds the coupon's row, which every batch needs.
+    pub async fn is_coupon_unlocked(&self, code: CouponCode) -> Result<bool, RepoError> {
+        self.detached("look at the coupon's lock", |pool| async move {
+            let free: Option<i64> = sqlx::query_scalar(
+                "SELECT coupon_id FROM coupons WHERE coupon_code = $1 FOR NO KEY UPDATE SKIP LOCKED",
+            )
+            .bind(code.as_str())
+            .fetch_optional(&pool)
+            .await?;
+            Ok(free.is_some())
+        })
+        .await
+    }
+
     /// The decision on a request, if it is this member's and there is one.
     pub async fn decision(
         &self,
@@ -112,16 +126,16 @@ impl Database {
         request_id: RequestId,
         member: &MemberId,
     ) -> Result<Option<Decided>, RepoError> {
-        sqlx::query_as(
+        let pool = self.pool();
+        let question = sqlx::query_as(
             "SELECT decision, expires_at FROM coupon_issues JOIN coupons USING (coupon_id)
              WHERE coupon_code = $1 AND request_id = $2 AND member_id = $3",
         )
         .bind(code.as_str())
         .bind(request_id.as_uuid())
         .bind(member.as_str())
-        .fetch_optional(self.pool())
-        .await
-        .map_err(RepoError::doing("read a decision"))
+        .fetch_optional(&pool);
+        self.bounded("read a decision", question).await
     }
 
     /// Up to `limit` marks of ISSUED rows after `after` in the order of the request ids, for filling Redis.
@@ -131,7 +145,8 @@ impl Database {
         after: Option<RequestId>,
         limit: i64,
     ) -> Result<Vec<(MemberId, RequestId)>, RepoError> {
-        let rows: Vec<(String, Uuid)> = sqlx::query_as(
+        let pool = self.pool();
+        let question = sqlx::query_as(
             "SELECT member_id, request_id FROM coupon_issues JOIN coupons USING (coupon_id)
              WHERE coupon_code = $1 AND decision = 'ISSUED' AND ($2::uuid IS NULL OR request_id > $2)
              ORDER BY request_id LIMIT $3",
@@ -139,9 +154,8 @@ impl Database {
         .bind(code.as_str())
         .bind(after.map(RequestId::as_uuid))
         .bind(limit)
-        .fetch_all(self.pool())
-        .await
-        .map_err(RepoError::doing("read marks"))?;
+        .fetch_all(&pool);
+        let rows: Vec<(String, Uuid)> = self.bounded("read marks", question).await?;
         Ok(rows.into_iter().filter_map(|(member, id)| Some((member.parse().ok()?, id.into()))).collect())
     }
 }

@@ -14,5 +14,5 @@ pub mod issues;
 mod pool;
 pub mod schema;
 
-pub use error::RepoError;
+pub use error::{RepoError, may_be_the_records_doing};
 pub use pool::{Database, DatabaseSettings};

@@ -1,6 +1,10 @@
 //! The connections to PostgreSQL, and the rule that database work is never cancelled half-way.
 
-use std::{str::FromStr, time::Duration};
+use std::{
+    str::FromStr,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 use sqlx::{
@@ -8,8 +12,13 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
+use tokio::{sync::Semaphore, task::JoinError, time::timeout};
+
 use super::RepoError;
-use crate::runtime::{SecretUrl, SettingsError};
+use crate::{
+    crash,
+    runtime::{SecretUrl, SettingsError},
+};
 
 /// The `[database]` section.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -32,10 +41,25 @@ pub struct DatabaseSettings {
 /// written through it later reports success and is never committed. So every write runs through
 /// [`Database::detached`], in a task that goes on when its caller is gone, is bounded by the timeouts of the server,
 /// and a connection that comes back inside a transaction all the same is thrown away.
-#[derive(Clone, Debug)]
-pub struct Database {
-    pool: PgPool,
+///
+/// A server that vanished without a word keeps its connections waiting for ever, and sqlx sets no keep-alive. So
+/// nobody waits longer than a bound for an answer; then the pool is replaced, and what hangs in the old one is left.
+#[derive(Clone)]
+pub struct Database(Arc<Inner>);
+
+struct Inner {
+    options: (PgPoolOptions, PgConnectOptions),
+    pool: RwLock<PgPool>,
+    /// Writes at a time: one connection fewer than there are, so that a probe finds one however much is to be written.
+    writes: Semaphore,
+    /// Longest wait for an answer.
+    bound: Duration,
 }
+
+/// How long an answer may take beyond the waits that the server or the pool bounds.
+const GRACE: Duration = Duration::from_secs(3);
+/// How long the connections may take to say good-bye.
+const GOOD_BYE: Duration = Duration::from_secs(2);
 
 impl DatabaseSettings {
     /// Tests what the types cannot: the form of the URL and the bounds of the numbers.
@@ -74,12 +98,19 @@ impl Database {
                 // A process that is stopped inside a transaction must not hold a campaign's row for ever.
                 ("idle_in_transaction_session_timeout", timeout(settings.statement_timeout_ms)),
             ]);
-        let pool = PgPoolOptions::new()
+        let (acquire, statement) = (settings.acquire_timeout_ms, settings.statement_timeout_ms);
+        let pool_options = PgPoolOptions::new()
             .max_connections(settings.max_connections)
-            .acquire_timeout(Duration::from_millis(settings.acquire_timeout_ms))
-            .after_release(|connection, _| Box::pin(is_outside_a_transaction(connection)))
-            .connect_lazy_with(options);
-        Ok(Self { pool })
+            .acquire_timeout(Duration::from_millis(acquire))
+            .after_release(|connection, _| Box::pin(is_outside_a_transaction(connection)));
+        let pool = pool_options.clone().connect_lazy_with(options.clone());
+        let writes = usize::try_from(settings.max_connections.saturating_sub(1).max(1)).unwrap_or(usize::MAX);
+        Ok(Self(Arc::new(Inner {
+            options: (pool_options, options),
+            pool: RwLock::new(pool),
+            writes: Semaphore::new(writes),
+            bound: Duration::from_millis(acquire.saturating_add(statement)) + GRACE,
+        })))
     }
 
     /// Runs database work to its end, whatever becomes of the caller.
@@ -92,40 +123,98 @@ impl Database {
         T: Send + 'static,
         F: Future<Output = Result<T, sqlx::Error>> + Send + 'static,
     {
-        match tokio::spawn(work(self.pool.clone())).await {
-            Ok(result) => result.map_err(RepoError::doing(doing)),
-            Err(source) => Err(RepoError::Task { doing, source }),
+        let (this, pool) = (self.clone(), self.pool());
+        let work = crash::around(doing, work(pool.clone()));
+        // The turn is kept as long as the work is waited for, also when the caller is gone.
+        let turn = async move {
+            let _turn = this.0.writes.acquire().await;
+            this.waited_for(doing, pool, tokio::spawn(work)).await
+        };
+        flatten(doing, tokio::spawn(turn).await.map_err(|source| RepoError::Task { doing, source })?)
+    }
+
+    /// Asks without changing anything: a read that is cancelled leaves nothing behind.
+    pub(super) async fn bounded<T>(
+        &self,
+        doing: &'static str,
+        question: impl Future<Output = Result<T, sqlx::Error>>,
+    ) -> Result<T, RepoError> {
+        let pool = self.pool();
+        match self.waited_for(doing, pool, async { Ok::<_, JoinError>(question.await) }).await {
+            Ok(answer) => flatten(doing, Ok(answer)),
+            Err(error) => Err(error),
         }
     }
 
-    /// The pool, for reads: a read that is cancelled leaves nothing behind.
-    pub(super) fn pool(&self) -> &PgPool {
-        &self.pool
+    /// The pool of now.
+    pub(super) fn pool(&self) -> PgPool {
+        self.0.pool.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether a write commits now. An outage is over when this succeeds, not when a port answers.
     pub async fn probe(&self) -> Result<(), RepoError> {
-        self.detached("commit a probe", |pool| async move {
-            sqlx::query(
-                "INSERT INTO write_probe (probed_at) VALUES (now())
-                 ON CONFLICT (only_row) DO UPDATE SET probed_at = excluded.probed_at",
-            )
-            .execute(&pool)
-            .await
-            .map(drop)
-        })
-        .await
+        let (doing, pool) = ("commit a probe", self.pool());
+        let work = {
+            let pool = pool.clone();
+            async move {
+                let probe = sqlx::query(
+                    "INSERT INTO write_probe (probed_at) VALUES (now())
+                     ON CONFLICT (only_row) DO UPDATE SET probed_at = excluded.probed_at",
+                );
+                probe.execute(&pool).await.map(drop)
+            }
+        };
+        flatten(doing, self.waited_for(doing, pool, tokio::spawn(crash::around(doing, work))).await)
     }
 
     /// Whether PostgreSQL answers.
     pub async fn ping(&self) -> Result<(), RepoError> {
-        sqlx::query("SELECT 1").execute(&self.pool).await.map(drop).map_err(RepoError::doing("ping"))
+        let pool = self.pool();
+        self.bounded("ping", sqlx::query("SELECT 1").execute(&pool)).await.map(drop)
     }
 
-    /// Closes the connections, after the statements that are running.
+    /// Closes the connections, after the statements that are running; those that take long are left.
     pub async fn close(&self) {
-        self.pool.close().await;
+        if timeout(GOOD_BYE, self.pool().close()).await.is_err() {
+            tracing::warn!("postgresql does not let its connections go; they are left");
+        }
     }
+
+    /// Waits for work that goes on whatever happens here. Without an answer within the bound the connections of its
+    /// pool are not to be trusted any more.
+    async fn waited_for<T, E>(
+        &self,
+        doing: &'static str,
+        pool: PgPool,
+        work: impl Future<Output = Result<Result<T, sqlx::Error>, E>>,
+    ) -> Result<Result<T, sqlx::Error>, RepoError>
+    where
+        JoinError: From<E>,
+    {
+        match timeout(self.0.bound, work).await {
+            Ok(Ok(result)) => Ok(result),
+            Ok(Err(error)) => Err(RepoError::Task { doing, source: error.into() }),
+            Err(_) => {
+                self.replace(&pool);
+                Err(RepoError::Silent { doing, within: self.0.bound })
+            }
+        }
+    }
+
+    /// Once for each pool, however many were waiting for it.
+    fn replace(&self, silent: &PgPool) {
+        let mut pool = self.0.pool.write().unwrap_or_else(PoisonError::into_inner);
+        // Two handles of one pool share their options.
+        if std::ptr::eq(std::ptr::from_ref(pool.options()), std::ptr::from_ref(silent.options())) {
+            tracing::warn!("postgresql is silent; its connections are left and new ones made");
+            let (options, connect) = self.0.options.clone();
+            *pool = options.connect_lazy_with(connect);
+        }
+    }
+}
+
+fn flatten<T>(doing: &'static str, answer: Result<Result<T, sqlx::Error>, RepoError>) -> Result<T, RepoError> {
+    answer?.map_err(RepoError::doing(doing))
 }
 
 /// Outside a transaction block a statement is its own transaction, so the two times are one; inside a block the

@@ -43,7 +43,7 @@ pub fn newest() -> i64 {
 impl Database {
     /// Applies what is missing. Safe to run at once from several places: an advisory lock lets one at it.
     pub async fn migrate(&self) -> Result<(), MigrateError> {
-        let pool = self.pool().clone();
+        let pool = self.pool();
         match tokio::spawn(async move { MIGRATOR.run(&pool).await }).await {
             Ok(result) => Ok(result?),
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
@@ -52,26 +52,20 @@ impl Database {
 
     /// Compares the database's schema with this build.
     pub async fn schema(&self) -> Result<Schema, RepoError> {
-        let doing = RepoError::doing("read the schema version");
         let needed = newest();
-        let migrated: bool = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL")
-            .fetch_one(self.pool())
-            .await
-            .map_err(&doing)?;
+        let pool = self.pool();
+        let question = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL").fetch_one(&pool);
+        let migrated: bool = self.bounded("read the schema version", question).await?;
         if !migrated {
             return Ok(Schema::TooOld { version: None, needed });
         }
-        let version: Option<i64> = sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations WHERE success")
-            .fetch_one(self.pool())
-            .await
-            .map_err(&doing)?;
+        let question = sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations WHERE success").fetch_one(&pool);
+        let version: Option<i64> = self.bounded("read the schema version", question).await?;
         let Some(version) = version.filter(|version| *version >= needed) else {
             return Ok(Schema::TooOld { version, needed });
         };
-        let oldest_binary: i64 = sqlx::query_scalar("SELECT oldest_binary FROM schema_compatibility")
-            .fetch_one(self.pool())
-            .await
-            .map_err(&doing)?;
+        let question = sqlx::query_scalar("SELECT oldest_binary FROM schema_compatibility").fetch_one(&pool);
+        let oldest_binary: i64 = self.bounded("read the schema version", question).await?;
         if oldest_binary > needed {
             return Ok(Schema::TooNew { built_with: needed, oldest_binary });
         }

@@ -22,6 +22,7 @@ mod boot;
 pub mod doctor;
 mod health;
 pub mod http;
+pub mod panics;
 mod settings;
 mod shutdown;
 pub mod telemetry;

@@ -19,7 +19,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::text::{EscapingWriter, chain};
-use super::{LogFormat, LogSettings};
+use super::{LogFormat, LogSettings, panics};
 
 /// Turns logging on for the process, and logs a panic as an error line instead of raw text.
 ///
@@ -64,6 +64,9 @@ where
 }
 
 fn log_panic(panic: &PanicHookInfo<'_>, json: bool) {
+    if panics::are_unlogged() {
+        return;
+    }
     let message = panic.payload_as_str().unwrap_or("a panic without text");
     let location = panic.location().map(ToString::to_string).unwrap_or_default();
     let thread = std::thread::current().name().unwrap_or("unnamed").to_owned();

@@ -3,13 +3,17 @@
 use std::{sync::Arc, time::Duration};
 
 use redis::{
-    Client, Cmd, FromRedisValue, Pipeline, ScriptInvocation, Value,
+    Client, Cmd, FromRedisValue, IntoConnectionInfo, Pipeline, ScriptInvocation, Value,
     aio::{ConnectionManager, ConnectionManagerConfig},
+    io::tcp::TcpSettings,
 };
 use serde::{Deserialize, Serialize};
 
 use super::{Seen, StockError};
-use crate::runtime::{SecretUrl, SettingsError};
+use crate::{
+    crash,
+    runtime::{SecretUrl, SettingsError},
+};
 
 /// A script of `lua/`, compiled into the binary and known to Redis by its hash.
 macro_rules! script {
@@ -36,7 +40,8 @@ pub struct RedisSettings {
 pub struct Stock {
     connection: ConnectionManager,
     bound: Duration,
-    pub(super) seen: Arc<Seen>,
+    /// The highest sequences this process has seen.
+    pub seen: Arc<Seen>,
 }
 
 /// Something about the Redis server that an operator should know.
@@ -79,7 +84,11 @@ impl Stock {
             .set_number_of_retries(1)
             .set_min_delay(Duration::from_millis(50))
             .set_max_delay(Duration::from_millis(200));
-        let client = Client::open(settings.url.expose())?;
+        // A server that vanished without a word must not hold the connection for the quarter of an hour that the
+        // kernel goes on sending.
+        let tcp = TcpSettings::default().set_nodelay(true).set_user_timeout(response + connect);
+        let info = settings.url.expose().into_connection_info()?.set_tcp_settings(tcp);
+        let client = Client::open(info)?;
         let connection = ConnectionManager::new_lazy_with_config(client, config)?;
         Ok(Self { connection, bound: response + connect, seen: Arc::default() })
     }
@@ -109,22 +118,32 @@ impl Stock {
         Ok(findings)
     }
 
-    pub(super) async fn invoke(&self, call: &ScriptInvocation<'_>) -> Result<Value, StockError> {
+    /// Invokes a script; `effect` names what it does, see [`crash`].
+    pub(super) async fn invoke(&self, effect: &'static str, call: &ScriptInvocation<'_>) -> Result<Value, StockError> {
         let mut connection = self.connection.clone();
-        self.bounded(call.invoke_async(&mut connection)).await
+        crash::around(effect, self.bounded(call.invoke_async(&mut connection))).await
     }
 
     /// Invokes a script that a repeat does not harm: without an answer it asks once more. Both tries share the bound,
     /// so that somebody who waits for the answer does not wait twice as long.
-    pub(super) async fn invoke_repeatable(&self, call: &ScriptInvocation<'_>) -> Result<Value, StockError> {
+    pub(super) async fn invoke_repeatable(
+        &self,
+        effect: &'static str,
+        call: &ScriptInvocation<'_>,
+    ) -> Result<Value, StockError> {
         let mut connection = self.connection.clone();
-        self.bounded(async {
+        let ask = async {
             match call.invoke_async(&mut connection).await.map_err(StockError::from) {
                 Err(StockError::NoAnswer(_)) => Ok(call.invoke_async(&mut connection).await?),
                 other => other,
             }
-        })
-        .await
+        };
+        crash::around(effect, self.bounded(ask)).await
+    }
+
+    /// Runs a command that changes something; `effect` names what it does, see [`crash`].
+    pub(super) async fn change(&self, effect: &'static str, command: &Cmd) -> Result<(), StockError> {
+        crash::around(effect, self.query::<i64>(command)).await.map(|_| ())
     }
 
     pub(super) async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StockError> {

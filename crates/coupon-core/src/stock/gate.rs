@@ -93,7 +93,7 @@ impl Stock {
         call.key(keys::issued(code)).key(keys::outbox(code));
         call.arg(fill.epoch).arg(fill.total).arg(fill.total_version);
         call.arg(fill.opens_at_ms).arg(fill.closes_at_ms.unwrap_or(0)).arg(fill.seq);
-        let mut reply = Reply::read(self.invoke(&call).await?)?;
+        let mut reply = Reply::read(self.invoke("begin a fill", &call).await?)?;
         let outcome = match reply.word() {
             "FILLING" => FillOutcome::Filling,
             "FILLED" => FillOutcome::Filled,
@@ -102,7 +102,7 @@ impl Stock {
             _ => return Err(reply.unexpected()),
         };
         // Before the gate opens: a reservation whose coupon no relay knows would be a promise nobody keeps.
-        self.query::<i64>(redis::cmd("SADD").arg(keys::COUPONS).arg(code.as_str())).await?;
+        self.change("make a coupon known", redis::cmd("SADD").arg(keys::COUPONS).arg(code.as_str())).await?;
         Ok(outcome)
     }
 
@@ -116,7 +116,7 @@ impl Stock {
         for (member, request_id) in marks {
             command.arg(member.as_str()).arg(request_id.to_string());
         }
-        self.query::<i64>(&command).await.map(|_| ())
+        self.change("copy marks", &command).await
     }
 
     /// Opens the gate; a newer total is taken over with it.
@@ -150,7 +150,7 @@ impl Stock {
     ) -> Result<GateOutcome, StockError> {
         let mut call = GATE.key(keys::meta(code));
         call.arg(status).arg(epoch).arg(total).arg(version);
-        let mut reply = Reply::read(self.invoke(&call).await?)?;
+        let mut reply = Reply::read(self.invoke("set the gate", &call).await?)?;
         match reply.word() {
             "DONE" => Ok(GateOutcome::Done),
             "MISSING" => Ok(GateOutcome::Missing),
@@ -164,7 +164,7 @@ impl Stock {
     pub async fn set_total(&self, code: &CouponCode, total: i64, version: i64) -> Result<SetTotal, StockError> {
         let mut call = SET_TOTAL.key(keys::meta(code));
         call.key(keys::issued(code)).arg(total).arg(version);
-        let mut reply = Reply::read(self.invoke(&call).await?)?;
+        let mut reply = Reply::read(self.invoke("set the total in redis", &call).await?)?;
         match reply.word() {
             "SET" => Ok(SetTotal::Set),
             "MISSING" => Ok(SetTotal::Missing),

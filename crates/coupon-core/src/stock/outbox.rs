@@ -75,7 +75,7 @@ impl Stock {
         let mut call = RELAY.key(keys::meta(code));
         call.key(keys::outbox(code)).key(keys::relay_lease(code));
         call.arg(owner).arg(millis(lease)).arg(millis(min_age)).arg(limit);
-        let mut reply = Reply::read(self.invoke(&call).await?)?;
+        let mut reply = Reply::read(self.invoke("lease an outbox", &call).await?)?;
         match reply.word() {
             "EMPTY" => Ok(Relay::Empty),
             "OTHERS" => Ok(Relay::Others),
@@ -100,7 +100,7 @@ impl Stock {
         for entry in entries {
             command.arg(entry.encode());
         }
-        self.query::<i64>(&command).await.map(|_| ())
+        self.change("delete promises", &command).await
     }
 
     /// Whether the entry is still in the outbox.

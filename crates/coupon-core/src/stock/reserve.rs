@@ -63,9 +63,9 @@ impl Seen {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(code).copied().unwrap_or_default()
     }
 
-    /// Notes what a reply of Redis said. Only replies about coupons that exist come here, so this does not grow
-    /// with the inventions of callers.
-    fn note(&self, code: &CouponCode, epoch: i64, seq: i64) {
+    /// Notes what a reply of Redis or an event said. Only coupons that exist come here, so this does not grow with the
+    /// inventions of callers.
+    pub fn note(&self, code: &CouponCode, epoch: i64, seq: i64) {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match seen.get_mut(code) {
             Some(highest) => *highest = (*highest).max((epoch, seq)),
@@ -90,7 +90,7 @@ impl Stock {
         let mut call = RESERVE.key(keys::meta(code));
         call.key(keys::issued(code)).key(keys::outbox(code));
         call.arg(request_id.to_string()).arg(member.as_str()).arg(epoch).arg(seq).arg(outbox_cap);
-        let reply = self.invoke_repeatable(&call).await?;
+        let reply = self.invoke_repeatable("reserve", &call).await?;
         let reservation = read(Reply::read(reply)?, code, member)?;
         if let Reservation::Reserved(reserved) | Reservation::Already(reserved) = &reservation {
             self.seen.note(code, reserved.event.epoch, reserved.event.seq);

@@ -1,13 +1,14 @@
 //! The decision ledger on a real PostgreSQL: one word on each request, whoever speaks first.
 
 use coupon_core::{
+    budget::Budget,
     event::CouponIssued,
     failure::{Class, Failure},
     ids::{CouponCode, RequestId},
     repo::{
         Database,
         dead_letters::Letter,
-        give_ups::{Budget, GiveUp, GivenUp, Remedy},
+        give_ups::{GiveUp, GivenUp, Remedy},
         issues::{Decision, Outcome},
     },
 };
@@ -250,7 +251,7 @@ fn give_up(event: &CouponIssued, offset: i64, budget: Budget) -> GiveUp {
         failure,
         letter,
         remedy: Remedy::GiveBack,
-        budget,
+        budget: Some(budget),
         now: chrono::DateTime::UNIX_EPOCH + chrono::TimeDelta::days(20_000),
     }
 }

@@ -2,36 +2,34 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Engine, Entry, Handler, Key, give_up_backoff};
+use super::{Engine, Entry, GivingUp, Handler, Key, Look, Stage};
 use crate::{
     failure::{Class, Failure},
     kafka::Record,
+    retry::Backoff,
 };
 
 impl<H: Handler> Engine<H> {
     pub(super) fn attempt_failed(&mut self, key: Key, failure: Failure) {
         let (max, policy, now) = (self.policy.schedule.max_attempts(), self.policy, self.clock.now());
         let Some(entry) = self.lanes.get_mut(key) else { return };
-        metrics::counter!("coupon_attempts_failed_total", "class" => failure.class.as_str()).increment(1);
         if failure.class == Class::Unavailable {
-            entry.strikes += 1;
-            self.held.push(key);
-            return self.trip(&failure);
+            entry.strikes += u32::from(H::may_be_the_records_doing(&failure));
+            self.needs.of(Stage::Attempt).wait(key);
+            return self.trip(Stage::Attempt, &failure);
         }
         if failure.class == Class::Interrupted {
             self.timers.insert(key, Duration::from_secs(1));
             return;
         }
-        entry.attempts += 1;
+        // Where giving up is a verdict, contention is none: it waits on at the last step and charges nothing.
+        let contended = failure.class == Class::Contended && !policy.contended_is_final;
+        entry.attempts += u32::from(!contended);
         entry.guilty = failure.class == Class::Unknown;
         entry.first_failed_at.get_or_insert(now);
         let waits = match failure.class {
             Class::Permanent | Class::Malformed => None,
-            // Where giving up is a verdict, contention waits on at the last step of the schedule.
-            Class::Contended if !policy.contended_is_final => {
-                entry.attempts = entry.attempts.min(max - 1);
-                policy.schedule.wait_after(entry.attempts)
-            }
+            Class::Contended if contended => policy.schedule.wait_after(max - 1),
             _ => policy.schedule.wait_after(entry.attempts),
         };
         let (attempt, request_id) = (entry.attempts, entry.work.request_id.clone());
@@ -46,7 +44,7 @@ impl<H: Handler> Engine<H> {
                 self.timers.insert(key, wait);
             }
             None => {
-                entry.giving_up = Some((failure, give_up_backoff()));
+                entry.giving_up = Some(GivingUp::because(failure));
                 self.start(key);
             }
         }
@@ -54,44 +52,79 @@ impl<H: Handler> Engine<H> {
 
     /// The record stays outstanding and is given up again later; no verdict has been reached and none is lost.
     pub(super) fn give_up_failed(&mut self, key: Key, failure: &Failure) {
-        let Some(Entry { giving_up: Some((_, backoff)), work, .. }) = self.lanes.get_mut(key) else { return };
-        let wait = backoff.next_wait();
+        let Some(Entry { giving_up: Some(giving_up), work, strikes, .. }) = self.lanes.get_mut(key) else { return };
+        metrics::counter!("coupon_give_ups_failed_total", "class" => failure.class.as_str()).increment(1);
+        if failure.class == Class::Unavailable {
+            *strikes += u32::from(H::may_be_the_records_doing(failure));
+            self.needs.of(Stage::GiveUp).wait(key);
+            return self.trip(Stage::GiveUp, failure);
+        }
+        // Contention, and what only this process did, say nothing about the record.
+        giving_up.refusals += u32::from(matches!(failure.class, Class::Unknown | Class::Permanent));
+        let wait = giving_up.backoff.next_wait();
         tracing::warn!(
             request_id = work.request_id, class = %failure.class, code = failure.code,
             wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX), "could not be given up yet: {failure}"
         );
-        metrics::counter!("coupon_give_ups_failed_total", "class" => failure.class.as_str()).increment(1);
         self.timers.insert(key, wait);
     }
 
-    fn trip(&mut self, failure: &Failure) {
-        if let Some(wait) = self.breaker.trip() {
-            tracing::warn!(class = %failure.class, code = failure.code, "dependency unavailable, consuming pauses: {failure}");
-            metrics::gauge!("coupon_breaker_open").set(1);
-            self.probe_after(wait);
+    fn trip(&mut self, stage: Stage, failure: &Failure) {
+        let need = self.needs.of(stage);
+        if let Some(wait) = need.trip() {
+            let dependency = need.name;
+            tracing::warn!(dependency, class = %failure.class, code = failure.code, "dependency unavailable, {dependency} is waited for: {failure}");
+            metrics::gauge!("coupon_breaker_open", "dependency" => dependency).set(1);
+            self.look_after(stage, wait);
         }
     }
 
-    fn probe_after(&self, wait: Duration) {
-        let (handler, sender) = (Arc::clone(&self.handler), self.probes.0.clone());
+    fn look_after(&self, stage: Stage, wait: Duration) {
+        let (handler, sender) = (Arc::clone(&self.handler), self.looks.0.clone());
+        let can_be_probed = self.needs.can_be_probed(stage);
         tokio::spawn(async move {
             tokio::time::sleep(wait).await;
+            let answer = if can_be_probed { Some(handler.probe().await.is_ok()) } else { None };
             // The engine is gone only at shutdown.
-            let _ = sender.send(handler.probe().await.is_ok());
+            let _ = sender.send((stage, answer));
         });
     }
 
-    pub(super) fn probed(&mut self, succeeded: bool) {
-        match self.breaker.probed(succeeded) {
-            Some(wait) => self.probe_after(wait),
-            None => {
-                let held = std::mem::take(&mut self.held);
-                tracing::info!(records = held.len(), "dependency available again, consuming resumes");
-                metrics::gauge!("coupon_breaker_open").set(0);
-                for key in held {
+    /// A probe has answered, or it is time to try with one of the records that wait.
+    pub(super) fn look(&mut self, (stage, answer): Look) {
+        match answer {
+            Some(is_back) => self.looked_for(stage, is_back),
+            None => match self.needs.of(stage).next_trial() {
+                Some(key) => self.start(key),
+                // Nobody waits any more; the next one will tell.
+                None => self.looked_for(stage, true),
+            },
+        }
+    }
+
+    pub(super) fn looked_for(&mut self, stage: Stage, is_back: bool) {
+        let need = self.needs.of(stage);
+        let dependency = need.name;
+        match need.looked_for(is_back) {
+            Err(wait) => self.look_after(stage, wait),
+            Ok(waiting) => {
+                tracing::info!(
+                    dependency,
+                    records = waiting.len(),
+                    "dependency available again, work goes on: {dependency}"
+                );
+                metrics::gauge!("coupon_breaker_open", "dependency" => dependency).set(0);
+                for key in waiting {
                     self.start(key);
                 }
             }
         }
+    }
+}
+
+impl GivingUp {
+    /// Tried again after 0.5 s, 1 s, 2 s, then 4 s, each with jitter.
+    pub(super) fn because(failure: Failure) -> Self {
+        Self { failure, backoff: Backoff::new(Duration::from_millis(500), Duration::from_secs(4)), refusals: 0 }
     }
 }

@@ -26,13 +26,9 @@ impl Database {
     ) -> Result<HashMap<(Uuid, String), Outcome>, RepoError> {
         let ids: Vec<Uuid> = events.iter().map(|event| event.request_id.as_uuid()).collect();
         let members: Vec<&str> = events.iter().map(|event| event.member_id.as_str()).collect();
-        let rows: Vec<Found> = sqlx::query_as(LOOK_UP)
-            .bind(code.as_str())
-            .bind(&ids)
-            .bind(&members)
-            .fetch_all(self.pool())
-            .await
-            .map_err(RepoError::doing("look up decisions"))?;
+        let pool = self.pool();
+        let question = sqlx::query_as(LOOK_UP).bind(code.as_str()).bind(&ids).bind(&members).fetch_all(&pool);
+        let rows: Vec<Found> = self.bounded("look up decisions", question).await?;
         Ok(rows.into_iter().map(|row| ((row.request_id, row.member_id.clone()), row.outcome(epoch, cap_hit))).collect())
     }
 }

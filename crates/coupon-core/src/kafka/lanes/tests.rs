@@ -1,0 +1,170 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn lanes(window_per_partition: usize, window_total: usize) -> Lanes<()> {
+    let mut lanes = Lanes::new(ConsumerSettings { window_per_partition, window_total });
+    lanes.assign(&[0, 1]);
+    assert_eq!(lanes.changes(false).resume, [0, 1], "whatever the client remembers of earlier pauses");
+    lanes
+}
+
+#[test]
+fn a_completion_of_an_earlier_assignment_moves_nothing() {
+    let mut lanes = lanes(10, 10);
+    let stale = lanes.deliver(0, 7, 1, ()).unwrap();
+    lanes.revoke(&[0]);
+    assert_eq!(lanes.outstanding(), 0);
+    lanes.assign(&[0]);
+    let fresh = lanes.deliver(0, 7, 1, ()).unwrap();
+    assert!(lanes.get_mut(stale).is_none());
+    assert_eq!(lanes.complete(stale), None);
+    assert_eq!(lanes.complete(fresh), Some(8));
+}
+
+#[test]
+fn a_full_window_pauses_its_partition_and_half_a_window_resumes_it() {
+    let mut lanes = lanes(4, 100);
+    let keys: Vec<Key> = (0..4).filter_map(|offset| lanes.deliver(0, offset, 1, ())).collect();
+    assert_eq!(lanes.changes(false), Changes { pause: vec![0], resume: vec![] });
+    lanes.complete(keys[3]);
+    lanes.complete(keys[2]);
+    assert_eq!(lanes.changes(false), Changes::default(), "at half, not before");
+    lanes.complete(keys[1]);
+    assert_eq!(lanes.changes(false), Changes { pause: vec![], resume: vec![0] });
+}
+
+#[test]
+fn the_total_window_and_an_open_breaker_pause_every_partition() {
+    let mut lanes = lanes(10, 5);
+    let keys: Vec<Key> = (0..5).filter_map(|offset| lanes.deliver(0, offset, 1, ())).collect();
+    assert_eq!(lanes.changes(false).pause, [0, 1]);
+    lanes.complete(keys[0]);
+    lanes.complete(keys[1]);
+    assert_eq!(lanes.changes(false).resume, [0, 1]);
+    assert_eq!(lanes.changes(true).pause, [0, 1]);
+    assert!(lanes.deliver(2, 0, 1, ()).is_none(), "a partition of others is not worked on");
+}
+
+#[test]
+fn large_records_fill_a_window_of_bytes() {
+    let mut lanes = lanes(1000, 1000);
+    let mut keys: Vec<Key> = (0..3).filter_map(|offset| lanes.deliver(0, offset, WINDOW_BYTES / 3, ())).collect();
+    assert_eq!(lanes.changes(false), Changes::default());
+    keys.extend(lanes.deliver(1, 0, WINDOW_BYTES, ()));
+    assert_eq!(lanes.changes(false).pause, [0, 1]);
+    for key in keys {
+        lanes.complete(key);
+    }
+    assert_eq!(lanes.changes(false).resume, [0, 1]);
+    lanes.deliver(0, 3, WINDOW_BYTES, ());
+    lanes.revoke(&[0]);
+    assert_eq!(lanes.fill().partial_cmp(&0.0), Some(std::cmp::Ordering::Equal), "what is revoked weighs nothing");
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Assign(i32),
+    Revoke(i32),
+    Deliver(i32),
+    /// Any record that was ever delivered, in any assignment of its partition, done ones included.
+    Complete(proptest::sample::Index),
+    Pause(bool),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        1 => (0..3i32).prop_map(Step::Assign),
+        1 => (0..3i32).prop_map(Step::Revoke),
+        8 => (0..3i32).prop_map(Step::Deliver),
+        6 => any::<proptest::sample::Index>().prop_map(Step::Complete),
+        1 => any::<bool>().prop_map(Step::Pause),
+    ];
+    proptest::collection::vec(step, 1..300)
+}
+
+/// What a partition should look like: a set says it more plainly than a watermark does.
+#[derive(Default)]
+struct Model {
+    generation: usize,
+    next: i64,
+    outstanding: BTreeSet<i64>,
+    stored: i64,
+}
+
+proptest! {
+    /// Whatever comes in whatever order: a stale completion does nothing, what is stored never passes an outstanding
+    /// record and never goes back within an assignment, and a window that is full has its partition paused.
+    #[test]
+    fn no_interleaving_stores_too_much_or_lets_a_window_overflow(steps in steps()) {
+        let (window, total) = (5, 9);
+        let mut lanes: Lanes<()> = Lanes::new(ConsumerSettings { window_per_partition: window, window_total: total });
+        let mut model: BTreeMap<i32, Model> = BTreeMap::new();
+        let mut generations = 0;
+        // The committed offset of each partition, where the next owner goes on.
+        let mut committed: BTreeMap<i32, i64> = BTreeMap::new();
+        let mut delivered: Vec<(Key, usize)> = Vec::new();
+        let mut paused: BTreeSet<i32> = BTreeSet::new();
+        for step in steps {
+            let mut all_paused = false;
+            match step {
+                Step::Assign(partition) => {
+                    lanes.assign(&[partition]);
+                    generations += 1;
+                    let next = committed.get(&partition).copied().unwrap_or(0);
+                    model.insert(partition, Model { generation: generations, next, stored: next, ..Model::default() });
+                    paused.insert(partition);
+                }
+                Step::Revoke(partition) => {
+                    lanes.revoke(&[partition]);
+                    model.remove(&partition);
+                    paused.remove(&partition);
+                }
+                Step::Deliver(partition) if !paused.contains(&partition) => {
+                    let Some(of) = model.get_mut(&partition) else {
+                        prop_assert_eq!(lanes.deliver(partition, 0, 1, ()), None);
+                        continue;
+                    };
+                    let key = lanes.deliver(partition, of.next, 1, ()).unwrap();
+                    prop_assert_eq!(lanes.deliver(partition, of.next, 1, ()), None, "it comes twice");
+                    of.outstanding.insert(of.next);
+                    of.next += 1;
+                    delivered.push((key, of.generation));
+                }
+                Step::Complete(index) if !delivered.is_empty() => {
+                    let (key, generation) = *index.get(&delivered);
+                    let stored = lanes.complete(key);
+                    let Some(of) = model.get_mut(&key.partition).filter(|of| of.generation == generation) else {
+                        prop_assert_eq!(stored, None, "its assignment has ended");
+                        continue;
+                    };
+                    let was_outstanding = of.outstanding.remove(&key.offset);
+                    let watermark = of.outstanding.first().copied().unwrap_or(of.next);
+                    prop_assert_eq!(stored, (was_outstanding && watermark > of.stored).then_some(watermark));
+                    of.stored = of.stored.max(stored.unwrap_or(0));
+                    committed.insert(key.partition, of.stored);
+                }
+                Step::Deliver(_) | Step::Complete(_) => {}
+                Step::Pause(all) => all_paused = all,
+            }
+            let changes = lanes.changes(all_paused);
+            paused.extend(changes.pause);
+            for partition in changes.resume {
+                paused.remove(&partition);
+            }
+            let outstanding: usize = model.values().map(|of| of.outstanding.len()).sum();
+            prop_assert_eq!(lanes.outstanding(), outstanding);
+            prop_assert_eq!(lanes.entries().count(), outstanding);
+            prop_assert_eq!(lanes.paused(), paused.len());
+            for (partition, of) in &model {
+                let is_full = of.outstanding.len() >= window || outstanding >= total;
+                prop_assert!(!(is_full || all_paused) || paused.contains(partition));
+                prop_assert!(of.outstanding.len() <= window && outstanding <= total);
+                let is_idle = of.outstanding.len() <= window / 2 && outstanding <= total / 2 && !all_paused;
+                prop_assert!(!is_idle || !paused.contains(partition), "it is never resumed");
+            }
+        }
+    }
+}
