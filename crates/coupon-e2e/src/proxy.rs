@@ -1,12 +1,21 @@
-//! A TCP proxy before PostgreSQL or Redis, so that one world can lose its server while the others keep theirs.
-//! (Kafka tells its clients where it listens, so a proxy before it would be walked around.)
+//! A TCP proxy before a server, so that one world can lose it while the others keep theirs.
+//!
+//! Kafka tells its clients where to go on, so a proxy before it needs a broker that names the proxy
+//! ([`PrivateServers`](crate::servers::private::PrivateServers)).
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use anyhow::Result;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::watch,
     task::JoinHandle,
 };
@@ -29,11 +38,20 @@ pub enum Way {
     Delayed(Duration),
 }
 
+/// The way, and from which connection on it can be gone: earlier ones carry nothing any more, whatever the way is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct State {
+    way: Way,
+    first_living: u64,
+}
+
 /// A way to a server that can be cut, stalled, delayed and restored. It ends when this value is dropped.
 #[derive(Debug)]
 pub struct Proxy {
     url: String,
-    way: watch::Sender<Way>,
+    address: SocketAddr,
+    state: watch::Sender<State>,
+    connections: Arc<AtomicU64>,
     listening: watch::Receiver<bool>,
     listener: JoinHandle<()>,
 }
@@ -44,15 +62,28 @@ impl Proxy {
         let server = address_of(url).await?;
         let first = TcpListener::bind("127.0.0.1:0").await?;
         let address = first.local_addr()?;
-        let (way, ways) = watch::channel(Way::Open);
+        let (state, states) = watch::channel(State { way: Way::Open, first_living: 0 });
         let (told, listening) = watch::channel(true);
-        let listener = tokio::spawn(listen(first, address, server, ways, told));
-        Ok(Self { url: with_address(url, address)?, way, listening, listener })
+        let connections = Arc::default();
+        let listener = tokio::spawn(listen(first, address, server, states, told, Arc::clone(&connections)));
+        Ok(Self { url: with_address(url, address)?, address, state, connections, listening, listener })
     }
 
     /// The URL by which the server is reached through this proxy.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The server has vanished without a word and is back: the connections there are carry nothing any more and are
+    /// never closed; new ones pass.
+    pub fn abandon_connections(&self) {
+        let next = self.connections.load(Ordering::SeqCst);
+        self.state.send_modify(|state| state.first_living = next);
     }
 
     /// Closes all connections and refuses new ones.
@@ -76,7 +107,7 @@ impl Proxy {
     }
 
     async fn turn(&self, way: Way) -> Result<()> {
-        self.way.send_replace(way);
+        self.state.send_modify(|state| state.way = way);
         let wanted = way != Way::Cut;
         eventually("the proxy has turned", Duration::from_secs(5), async || *self.listening.borrow() == wanted).await
     }
@@ -88,21 +119,24 @@ impl Drop for Proxy {
     }
 }
 
-/// Accepts while the way is not cut, and gives the port up while it is.
+/// Accepts while the way is not cut. While it is, the port stays taken and nobody listens there.
 async fn listen(
     first: TcpListener,
     address: SocketAddr,
     server: SocketAddr,
-    mut ways: watch::Receiver<Way>,
+    mut states: watch::Receiver<State>,
     told: watch::Sender<bool>,
+    connections: Arc<AtomicU64>,
 ) {
-    let mut listener = Some(first);
+    let (mut listener, mut held) = (Some(first), None);
     loop {
-        let cut = *ways.borrow_and_update() == Way::Cut;
-        if cut {
+        let cut = states.borrow_and_update().way == Way::Cut;
+        if cut && listener.is_some() {
             listener = None;
-        } else if listener.is_none() {
-            listener = TcpListener::bind(address).await.ok();
+            held = hold(address).ok();
+        } else if !cut && listener.is_none() {
+            let socket = held.take().map_or_else(|| hold(address), Ok);
+            listener = socket.and_then(|socket| socket.listen(1024)).ok();
         }
         told.send_replace(listener.is_some());
         let accepted = async {
@@ -118,15 +152,24 @@ async fn listen(
         };
         tokio::select! {
             client = accepted => if let Some((client, _)) = client {
-                tokio::spawn(carry(client, server, ways.clone()));
+                let number = connections.fetch_add(1, Ordering::SeqCst);
+                tokio::spawn(carry(client, server, states.clone(), number));
             },
-            changed = ways.changed() => if changed.is_err() { return },
+            changed = states.changed() => if changed.is_err() { return },
         }
     }
 }
 
+/// A socket that has the address and does not listen.
+fn hold(address: SocketAddr) -> std::io::Result<TcpSocket> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    Ok(socket)
+}
+
 /// Carries bytes both ways until one side ends, the way is cut or the proxy is gone.
-async fn carry(client: TcpStream, server: SocketAddr, ways: watch::Receiver<Way>) {
+async fn carry(client: TcpStream, server: SocketAddr, states: watch::Receiver<State>, number: u64) {
     let Ok(server) = TcpStream::connect(server).await else {
         return;
     };
@@ -134,25 +177,33 @@ async fn carry(client: TcpStream, server: SocketAddr, ways: watch::Receiver<Way>
     server.set_nodelay(true).ok();
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
-    let mut gate = ways.clone();
+    let mut gate = states.clone();
     tokio::select! {
-        () = pump(from_client, to_server, ways.clone()) => {},
-        () = pump(from_server, to_client, ways) => {},
-        _ = gate.wait_for(|way| *way == Way::Cut) => {},
+        biased;
+        _ = gate.wait_for(|state| state.way == Way::Cut && state.first_living <= number) => {},
+        () = pump(from_client, to_server, states.clone(), number) => {},
+        () = pump(from_server, to_client, states, number) => {},
     }
 }
 
-async fn pump(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, mut ways: watch::Receiver<Way>) {
+async fn pump(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    mut states: watch::Receiver<State>,
+    number: u64,
+) {
+    let passes = |state: &State| state.way != Way::Stalled && state.first_living <= number;
     let mut chunk = vec![0; 64 * 1024];
-    while let Ok(length @ 1..) = from.read(&mut chunk).await {
-        // The answer is looked at after the read: a chunk that arrives while the way is stalled waits here.
-        let Ok(way) = ways.wait_for(|way| *way != Way::Stalled).await.map(|way| *way) else {
+    loop {
+        let length = from.read(&mut chunk).await.unwrap_or(0);
+        // The answer is looked at after the read: a chunk, or an end, that comes while nothing passes waits here.
+        let Ok(way) = states.wait_for(passes).await.map(|state| state.way) else {
             return;
         };
         if let Way::Delayed(by) = way {
             pause(by).await;
         }
-        if to.write_all(&chunk[..length]).await.is_err() {
+        if length == 0 || to.write_all(&chunk[..length]).await.is_err() {
             return;
         }
     }

@@ -4,36 +4,63 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-/// How long to wait between two looks.
+/// How long to wait between two looks: 25 ms at first, then longer and longer. Many a look makes a client of Kafka.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(25);
+const BETWEEN_LATE_LOOKS: Duration = Duration::from_millis(200);
 
 /// Looks again and again until the condition is met, and hands over what it found.
 ///
 /// An error of the probe counts as "not yet" and is shown if the deadline passes.
 pub async fn eventually<M: Met>(what: &str, within: Duration, mut probe: impl AsyncFnMut() -> M) -> Result<M::Value> {
-    let started = Instant::now();
+    let (started, mut wait) = (Instant::now(), BETWEEN_LOOKS);
     loop {
         let why_not = match probe().await.met() {
             Ok(value) => return Ok(value),
             Err(why_not) => why_not,
         };
         if started.elapsed() >= within {
-            bail!("not within {} ms: {what}{why_not}", within.as_millis());
+            bail!("not within {} ms: {what}{}", within.as_millis(), why_not.text());
         }
-        pause(BETWEEN_LOOKS).await;
+        pause(wait).await;
+        wait = (wait * 5 / 4).min(BETWEEN_LATE_LOOKS);
     }
 }
 
 /// Looks again and again and fails as soon as the condition is not met, until the time is over.
+///
+/// A look that fails says nothing, as in [`eventually`]; but one has to succeed.
 pub async fn stays<M: Met>(what: &str, throughout: Duration, mut probe: impl AsyncFnMut() -> M) -> Result<()> {
-    let started = Instant::now();
-    while started.elapsed() < throughout {
-        if let Err(why_not) = probe().await.met() {
-            bail!("no longer after {} ms: {what}{why_not}", started.elapsed().as_millis());
+    let (started, mut unseen) = (Instant::now(), Some(WhyNot::No));
+    while started.elapsed() < throughout || unseen.is_some() {
+        match probe().await.met() {
+            Ok(_) => unseen = None,
+            Err(WhyNot::No) => bail!("no longer after {} ms: {what}", started.elapsed().as_millis()),
+            Err(why_not) if unseen.is_some() && started.elapsed() >= throughout + throughout => {
+                bail!("{what} could not be looked at{}", why_not.text());
+            }
+            Err(_) => {}
         }
-        pause(BETWEEN_LOOKS).await;
+        pause(BETWEEN_LATE_LOOKS).await;
     }
     Ok(())
+}
+
+/// Why a condition is not met.
+#[derive(Debug)]
+pub enum WhyNot {
+    /// It was looked at, and it is not.
+    No,
+    /// It could not be looked at.
+    Unknown(String),
+}
+
+impl WhyNot {
+    fn text(&self) -> &str {
+        match self {
+            Self::No => "",
+            Self::Unknown(error) => error,
+        }
+    }
 }
 
 /// Blocking sibling of [`eventually`], for clean-up where no runtime is left.
@@ -61,33 +88,33 @@ pub trait Met {
     /// What is handed over once the condition is met.
     type Value;
 
-    /// The value, or why the condition is not met (a text to append to a sentence, perhaps empty).
-    fn met(self) -> Result<Self::Value, String>;
+    /// The value, or why the condition is not met.
+    fn met(self) -> Result<Self::Value, WhyNot>;
 }
 
 impl Met for bool {
     type Value = ();
 
-    fn met(self) -> Result<(), String> {
-        if self { Ok(()) } else { Err(String::new()) }
+    fn met(self) -> Result<(), WhyNot> {
+        if self { Ok(()) } else { Err(WhyNot::No) }
     }
 }
 
 impl<T> Met for Option<T> {
     type Value = T;
 
-    fn met(self) -> Result<T, String> {
-        self.ok_or_else(String::new)
+    fn met(self) -> Result<T, WhyNot> {
+        self.ok_or(WhyNot::No)
     }
 }
 
 impl<M: Met> Met for Result<M> {
     type Value = M::Value;
 
-    fn met(self) -> Result<M::Value, String> {
+    fn met(self) -> Result<M::Value, WhyNot> {
         match self {
             Ok(met) => met.met(),
-            Err(error) => Err(format!(" ({error:#})")),
+            Err(error) => Err(WhyNot::Unknown(format!(" ({error:#})"))),
         }
     }
 }
@@ -122,5 +149,15 @@ mod tests {
         let held = stays("young", SHORT * 10, async || started.elapsed() < SHORT).await;
         assert!(held.is_err());
         assert!(stays("true", SHORT, async || true).await.is_ok());
+        let mut looks = 0;
+        let shaky = stays("true", SHORT, async || -> Result<bool> {
+            looks += 1;
+            if looks == 1 {
+                bail!("no answer");
+            }
+            Ok(true)
+        });
+        assert!(shaky.await.is_ok(), "one look that fails says nothing");
+        assert!(stays("true", SHORT, async || -> Result<bool> { bail!("no answer") }).await.is_err(), "none succeeds");
     }
 }

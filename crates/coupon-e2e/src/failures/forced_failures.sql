@@ -14,8 +14,10 @@ CREATE TABLE forced_failures.rules (
     fails_for_ms bigint,
     -- Fails the first so many executions; null means any number of them.
     fails_times  bigint,
-    -- SQLSTATE of the error.
-    error_code   text   NOT NULL
+    -- SQLSTATE of the error; null means that the connection is taken down instead.
+    error_code   text,
+    -- Bytes of the error's words; null means a short sentence.
+    error_bytes  integer
 );
 
 -- Raises for a row that a rule forbids. How often and when a rule has struck is kept in sequences, because they
@@ -49,7 +51,13 @@ BEGIN
     IF nth > rule.fails_times THEN
         RETURN NEW;
     END IF;
-    RAISE EXCEPTION 'forced failure: this coupon cannot be written' USING ERRCODE = rule.error_code;
+    IF rule.error_code IS NULL THEN
+        PERFORM pg_terminate_backend(pg_backend_pid());
+        -- The end comes at the next chance.
+        PERFORM pg_sleep(5);
+    END IF;
+    RAISE EXCEPTION '%', rpad('forced failure: this coupon cannot be written', coalesce(rule.error_bytes, 45), '!')
+        USING ERRCODE = rule.error_code;
 END
 $$;
 
@@ -58,14 +66,14 @@ CREATE TRIGGER forced_failures BEFORE INSERT ON public.coupon_issues
 
 -- Adds a rule and the sequences in which its executions are remembered.
 CREATE FUNCTION forced_failures.add(
-    coupon_code text, member_id text, fails_for_ms bigint, fails_times bigint, error_code text
+    coupon_code text, member_id text, fails_for_ms bigint, fails_times bigint, error_code text, error_bytes integer
 )
 RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
     added bigint;
 BEGIN
-    INSERT INTO forced_failures.rules (coupon_code, member_id, fails_for_ms, fails_times, error_code)
-    VALUES (add.coupon_code, add.member_id, add.fails_for_ms, add.fails_times, add.error_code)
+    INSERT INTO forced_failures.rules (coupon_code, member_id, fails_for_ms, fails_times, error_code, error_bytes)
+    VALUES (add.coupon_code, add.member_id, add.fails_for_ms, add.fails_times, add.error_code, add.error_bytes)
     RETURNING rule_id INTO added;
     EXECUTE format('CREATE SEQUENCE forced_failures.executions_%s', added);
     FOR nth IN 1..12 LOOP

@@ -22,14 +22,26 @@ pub enum FailMode {
     Permanently,
     /// Every time, with this SQLSTATE.
     With(&'static str),
+    /// Every time, with an error of this many bytes.
+    Wordy(i32),
+    /// Every time, by taking the connection down.
+    Disconnects,
 }
 
 impl FailMode {
-    fn sqlstate(self) -> &'static str {
+    fn sqlstate(self) -> Option<&'static str> {
         match self {
-            Self::Always | Self::For(_) | Self::Times(_) => "P0001",
-            Self::Permanently => "23514",
-            Self::With(sqlstate) => sqlstate,
+            Self::Always | Self::For(_) | Self::Times(_) | Self::Wordy(_) => Some("P0001"),
+            Self::Permanently => Some("23514"),
+            Self::With(sqlstate) => Some(sqlstate),
+            Self::Disconnects => None,
+        }
+    }
+
+    fn error_bytes(self) -> Option<i32> {
+        match self {
+            Self::Wordy(bytes) => Some(bytes),
+            _ => None,
         }
     }
 
@@ -59,12 +71,13 @@ impl Rule {
     /// Makes the writing of a campaign's coupons fail: those of one member, or all.
     pub async fn add(db: &PgPool, coupon: &str, member: Option<&str>, mode: FailMode) -> Result<Self> {
         install(db).await.context("the trigger for forced failures")?;
-        let id = sqlx::query_scalar("SELECT forced_failures.add($1, $2, $3, $4, $5)")
+        let id = sqlx::query_scalar("SELECT forced_failures.add($1, $2, $3, $4, $5, $6)")
             .bind(coupon)
             .bind(member)
             .bind(mode.fails_for_ms())
             .bind(mode.fails_times())
             .bind(mode.sqlstate())
+            .bind(mode.error_bytes())
             .fetch_one(db)
             .await?;
         Ok(Self { db: db.clone(), id })
@@ -79,6 +92,26 @@ impl Rule {
     /// Ends the failure.
     pub async fn lift(&self) -> Result<()> {
         sqlx::query("DELETE FROM forced_failures.rules WHERE rule_id = $1").bind(self.id).execute(&self.db).await?;
+        Ok(())
+    }
+}
+
+/// A disk without room for anything: every write to the tables of the pipeline fails with 53100, the probe's too.
+#[derive(Debug)]
+pub struct FullDisk {
+    db: PgPool,
+}
+
+impl FullDisk {
+    /// Fills it.
+    pub async fn of(db: &PgPool) -> Result<Self> {
+        sqlx::raw_sql(include_str!("full_disk.sql")).execute(db).await?;
+        Ok(Self { db: db.clone() })
+    }
+
+    /// Makes room again.
+    pub async fn make_room(self) -> Result<()> {
+        sqlx::raw_sql("DROP SCHEMA full_disk CASCADE").execute(&self.db).await?;
         Ok(())
     }
 }

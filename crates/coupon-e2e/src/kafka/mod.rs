@@ -17,8 +17,8 @@ use rdkafka::{
 
 use self::record::{NewRecord, Record};
 
-/// What a dead letter topic needs beyond the defaults: room for a record of 1 MiB and the headers around it.
-pub const DLQ_SETTINGS: &[(&str, &str)] = &[("max.message.bytes", "2097152")];
+/// What a dead letter topic needs beyond the defaults: room for a record of 1 MiB and the headers around it, for ever.
+pub const DLQ_SETTINGS: &[(&str, &str)] = &[("max.message.bytes", "2097152"), ("retention.ms", "-1")];
 
 /// Longest time a request to the broker may take.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(15);

@@ -62,6 +62,13 @@ impl<'w> Launch<'w> {
         self.env("DATABASE_URL", url)
     }
 
+    /// Reaches Kafka through this proxy only; the broker must name it, see
+    /// [`PrivateServers`](crate::servers::private::PrivateServers).
+    pub fn kafka_through(self, proxy: &Proxy) -> Self {
+        let address = proxy.address();
+        self.env("KAFKA_BROKERS", address)
+    }
+
     /// Does not wait for readiness: for services that must refuse to start or that start into an outage.
     pub fn without_waiting(mut self) -> Self {
         self.await_ready = false;

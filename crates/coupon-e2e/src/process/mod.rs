@@ -53,6 +53,19 @@ impl Process {
         Ok(client.get(format!("{}/metrics", self.admin_url)).send().await?.text().await?)
     }
 
+    /// The sum of all samples of a metric, or of those whose labels contain this text; none if there is no sample.
+    pub async fn metric(&self, name: &str, label: &str) -> Result<Option<f64>> {
+        let page = self.metrics().await?;
+        let samples = page.lines().filter_map(|line| {
+            let (series, value) = line.rsplit_once(' ')?;
+            let labels = series.strip_prefix(name)?;
+            let is_of_it = labels.is_empty() || labels.starts_with('{');
+            if is_of_it && labels.contains(label) { value.parse::<f64>().ok() } else { None }
+        });
+        let samples: Vec<f64> = samples.collect();
+        Ok((!samples.is_empty()).then(|| samples.iter().sum()))
+    }
+
     /// All log lines so far.
     pub fn log(&self) -> Vec<LogLine> {
         self.logs.lines()

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use sqlx::{PgPool, postgres::PgPoolOptions};
 use tempfile::TempDir;
 
@@ -54,31 +54,59 @@ pub struct World {
     servers: Servers,
 }
 
+/// How a world is made.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Where.
+    pub servers: Servers,
+    /// Partitions of the main topic.
+    pub partitions: i32,
+    /// Partitions of the dead letter topic.
+    pub dlq_partitions: i32,
+}
+
+impl Setup {
+    /// On these servers, with a few partitions each.
+    pub fn on(servers: &Servers) -> Self {
+        Self { servers: servers.clone(), partitions: 4, dlq_partitions: 2 }
+    }
+}
+
 impl World {
     /// Makes a world on the servers that the environment names.
     pub async fn new() -> Result<Self> {
-        let servers = Servers::from_env()?;
-        let claim = Claim::take(&servers).await?;
-        // What is made before a failure is removed: the sweep finds nothing of a claim whose process lives.
-        Self::furnish(claim.clone(), servers.clone())
-            .await
-            .inspect_err(|_| clean::everything_of_blocking(&claim, &servers))
+        Self::with(Setup::on(&Servers::from_env()?)).await
     }
 
-    async fn furnish(claim: Claim, servers: Servers) -> Result<Self> {
+    /// The same with one partition to each topic, so that every record stands in one line.
+    pub async fn in_line() -> Result<Self> {
+        Self::with(Setup { partitions: 1, dlq_partitions: 1, ..Setup::on(&Servers::from_env()?) }).await
+    }
+
+    /// Makes a world to measure.
+    pub async fn with(setup: Setup) -> Result<Self> {
+        let claim = Claim::take(&setup.servers).await?;
+        // What is made before a failure is removed: the sweep finds nothing of a claim whose process lives.
+        let servers = setup.servers.clone();
+        Self::furnish(claim.clone(), setup).await.inspect_err(|_| clean::everything_of_blocking(&claim, &servers))
+    }
+
+    async fn furnish(claim: Claim, setup: Setup) -> Result<Self> {
+        let Setup { servers, partitions, dlq_partitions } = setup;
         let files = tempfile::tempdir()?;
         let signer = Signer::new_of_world();
         std::fs::write(files.path().join("hmac.secret"), signer.secret())?;
         let redis_url = servers.redis(claim.redis_index)?;
         let stock = Stock::connect(&redis_url).await?;
-        stock.flush().await?;
+        // It may be somebody's Redis, and this somebody's data.
+        ensure!(stock.keys().await? == 0, "the logical database of {redis_url} is not empty");
         database::create(&claim, &servers).await?;
         let database_url = servers.database(&claim.database())?;
         let db = PgPoolOptions::new().max_connections(4).connect(&database_url).await?;
         let topic = Topic::new(&servers.kafka_brokers, &format!("{}.coupon-issued", claim.prefix()));
         let dlq = Topic::new(&servers.kafka_brokers, &format!("{}.coupon-issued.DLQ", claim.prefix()));
-        topic.create(4, &[]).await?;
-        dlq.create(2, kafka::DLQ_SETTINGS).await?;
+        topic.create(partitions, &[]).await?;
+        dlq.create(dlq_partitions, kafka::DLQ_SETTINGS).await?;
         let answers = AnswerLog::default();
         Ok(Self { db, stock, topic, dlq, signer, answers, database_url, redis_url, files, claim, servers })
     }
@@ -182,6 +210,8 @@ impl World {
         let mut settings = match binary {
             "issuer-api" => vec![
                 ("kafka.topic", text(self.topic.name())),
+                // A busy machine is no outage.
+                ("redis.response_timeout_ms", text("5000")),
                 ("auth.issuer", text(self.signer.issuer())),
                 ("auth.audience", text(self.signer.audience())),
                 ("auth.algorithms", text("HS256")),

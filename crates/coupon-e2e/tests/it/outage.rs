@@ -39,7 +39,9 @@ async fn o1_postgresql_gone_for_a_minute_no_dead_letter_no_compensation_no_attem
     issue.wait_for_log("the breaker opens", SOON, closed).await?;
     pause(Duration::from_mins(1)).await;
     way.restore().await?;
-    issued_rows(&world, "OUTAGE", 21, RESUMED).await?;
+    let back = |line: &LogLine| line.message().starts_with("dependency available again");
+    issue.wait_for_log("work goes on", RESUMED, back).await?;
+    issued_rows(&world, "OUTAGE", 21, SOON).await?;
     assert_eq!(dead_letters(&world, 0, SOON).await?.len(), 0);
     assert!(!issue.log_contains("attempt failed"), "no attempt was charged");
     let revoked = issue.log().iter().filter(|line| line.message().starts_with("partitions revoked")).count();
@@ -69,12 +71,13 @@ async fn r4_redis_gone_after_the_decision_the_sweeper_finishes_and_the_dlq_is_no
     })
     .await?;
     assert_eq!(world.stock.of("SWEPT").await?.left(), Some(0), "nothing is given back yet");
+    let waits = |line: &LogLine| line.message().starts_with("units cannot be given back now");
+    dlq.wait_for_log("the sweeper waits", SOON, waits).await?;
     way.restore().await?;
     eventually("both units are back", RESUMED, async || -> Result<bool> {
         Ok(world.stock.of("SWEPT").await?.left() == Some(2))
     })
     .await?;
-    assert!(dlq.log_contains("units cannot be given back now"));
     world.quiet(SOON, &[]).await?;
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! The shared servers, as the environment names them.
 
+pub mod private;
+
 use std::{env, net::SocketAddr};
 
 use anyhow::{Context, Result, anyhow};

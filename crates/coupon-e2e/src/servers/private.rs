@@ -1,0 +1,194 @@
+//! Servers of one test alone, for faults that would strike the others: started, stopped and killed by the same scripts
+//! that start the shared ones.
+
+use std::{
+    collections::HashSet,
+    net::TcpListener,
+    path::PathBuf,
+    process::{Output, Stdio},
+    sync::{LazyLock, Mutex, PoisonError},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use tokio::process::Command;
+
+use super::Servers;
+use crate::{process::signal, proxy::Proxy};
+
+/// Ports of one set of servers, see scripts/lib/ports.sh.
+const PORTS: u16 = 20;
+/// Where those begin that scripts/stack never chooses by itself, and the ephemeral ones.
+const RANGE: std::ops::Range<u16> = 29_100..32_600;
+
+static TAKEN: LazyLock<Mutex<HashSet<u16>>> = LazyLock::new(Mutex::default);
+
+/// A server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Server {
+    /// PostgreSQL.
+    Postgres,
+    /// Redis.
+    Redis,
+    /// Kafka.
+    Kafka,
+}
+
+/// Servers of one test. They are stopped and their data is deleted when this is dropped.
+#[derive(Debug)]
+pub struct PrivateServers {
+    folder: PathBuf,
+    base: u16,
+    which: Vec<Server>,
+    way: Proxy,
+    servers: Servers,
+}
+
+impl Server {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Postgres => "postgres",
+            Self::Redis => "redis",
+            Self::Kafka => "kafka",
+        }
+    }
+
+    fn variable(self) -> &'static str {
+        match self {
+            Self::Postgres => "DATABASE_URL",
+            Self::Redis => "REDIS_URL",
+            Self::Kafka => "KAFKA_BROKERS",
+        }
+    }
+}
+
+impl PrivateServers {
+    /// Starts these; for all others the shared ones serve.
+    pub async fn start(which: &[Server]) -> Result<Self> {
+        let base = free_base()?;
+        let folder = root().join(".local/private").join(format!("{}-{base}", std::process::id()));
+        std::fs::create_dir_all(&folder)?;
+        let way = Proxy::before(&format!("kafka://127.0.0.1:{}", base + 8)).await?;
+        let servers = Servers::from_env()?;
+        let mut private = Self { folder, base, which: which.to_vec(), way, servers };
+        let names: Vec<&str> = which.iter().map(|server| server.name()).collect();
+        private.stack(&[&["up"], names.as_slice()].concat()).await?;
+        let env = private.stack(&["env"]).await?;
+        for server in which {
+            let url = assignment(&env, server.variable()).context("scripts/stack env names its servers")?;
+            match server {
+                Server::Postgres => private.servers.database_url = url,
+                Server::Redis => private.servers.redis_url = url,
+                Server::Kafka => private.servers.kafka_brokers = url,
+            }
+        }
+        Ok(private)
+    }
+
+    /// Their addresses.
+    pub fn servers(&self) -> &Servers {
+        &self.servers
+    }
+
+    /// The way to Kafka that can be cut, stalled and delayed; for those who are started with its address.
+    pub fn way_to_kafka(&self) -> &Proxy {
+        &self.way
+    }
+
+    /// Stops a server as an operator would.
+    pub async fn stop(&self, server: Server) -> Result<()> {
+        self.stack(&["down", server.name()]).await.map(drop)
+    }
+
+    /// Starts a server again that was stopped or killed.
+    pub async fn start_again(&self, server: Server) -> Result<()> {
+        self.stack(&["up", server.name()]).await.map(drop)
+    }
+
+    /// Kills a server at once (SIGKILL).
+    pub fn kill(&self, server: Server) -> Result<()> {
+        signal::send("KILL", self.pid(server)?)
+    }
+
+    fn pid(&self, server: Server) -> Result<u32> {
+        let file = self.folder.join("run").join(format!("{}.pid", server.name()));
+        let text = std::fs::read_to_string(&file).with_context(|| format!("{} does not run", server.name()))?;
+        Ok(text.split_whitespace().next().context("a pid")?.parse()?)
+    }
+
+    async fn stack(&self, words: &[&str]) -> Result<String> {
+        let output = Command::from(self.command(words)).output().await?;
+        read(words, &output)
+    }
+
+    fn command(&self, words: &[&str]) -> std::process::Command {
+        let mut command = std::process::Command::new(root().join("scripts/stack"));
+        command.args(words).stdin(Stdio::null());
+        command.env("STACK_LOCAL", &self.folder).env("STACK_PORT_BASE", self.base.to_string());
+        command.env("STACK_KAFKA_WAY", self.way.address().port().to_string());
+        // Topics are made by each world.
+        command.env("STACK_TOPIC", "").env("STACK_DLQ_TOPIC", "");
+        for server in &self.which {
+            command.env_remove(server.variable());
+        }
+        command
+    }
+}
+
+impl Drop for PrivateServers {
+    fn drop(&mut self) {
+        // The data goes with them, so nobody has to wait for a soft end.
+        for server in &self.which {
+            if *server != Server::Postgres {
+                self.kill(*server).ok();
+            }
+        }
+        if let Err(error) =
+            self.command(&["down"]).output().map_err(Into::into).and_then(|output| read(&["down"], &output))
+        {
+            eprintln!("private servers in {} may still run: {error:#}", self.folder.display());
+        }
+        std::fs::remove_dir_all(&self.folder).ok();
+        TAKEN.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.base);
+    }
+}
+
+fn read(words: &[&str], output: &Output) -> Result<String> {
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    ensure!(output.status.success(), "scripts/stack {}: {}\n{out}{err}", words.join(" "), output.status);
+    Ok(out.into_owned())
+}
+
+/// The value of an assignment `export NAME='value'`.
+fn assignment(env: &str, name: &str) -> Option<String> {
+    let line = env.lines().find_map(|line| line.strip_prefix(&format!("export {name}='")))?;
+    Some(line.strip_suffix('\'')?.to_owned())
+}
+
+fn free_base() -> Result<u16> {
+    let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let first = rand::random_range(0..(RANGE.end - RANGE.start) / PORTS);
+    for step in 0..(RANGE.end - RANGE.start) / PORTS {
+        let slot = (first + step) % ((RANGE.end - RANGE.start) / PORTS);
+        let base = RANGE.start + slot * PORTS;
+        let is_free = (base..base + 9).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok());
+        if is_free && taken.insert(base) {
+            return Ok(base);
+        }
+    }
+    bail!("no nine free ports in a row between {} and {}", RANGE.start, RANGE.end)
+}
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quoted_assignment_is_read() {
+        assert_eq!(assignment("export A='1'\nexport URL='x://y'\n", "URL").as_deref(), Some("x://y"));
+        assert_eq!(assignment("export A='1'\n", "URL"), None);
+    }
+}
