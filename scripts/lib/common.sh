@@ -5,7 +5,11 @@
 
 # The physical path: /proc/PID/cwd, by which a process is recognised, never shows a symbolic link.
 ROOT=$(cd -P "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
-LOCAL=${STACK_LOCAL:-$ROOT/.local}   # everything the stack writes; ignored by git
+LOCAL=$ROOT/.local        # everything the stack writes; ignored by git
+if [[ -n ${STACK_LOCAL:-} ]]; then
+  mkdir -p "$STACK_LOCAL"
+  LOCAL=$(cd -P "$STACK_LOCAL" && pwd -P)
+fi
 RUN=$LOCAL/run            # pid files
 LOG=$LOCAL/log            # one log per process, the previous one beside it as NAME.log.1
 AUTH=$LOCAL/auth          # generated secrets, mode 0600

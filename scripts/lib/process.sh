@@ -39,6 +39,12 @@ start_process() {
   ) </dev/null >"$log" 2>&1 9>&- &
   pid=$!
   printf '%s %s\n' "$pid" "$(born "$pid")" >"$RUN/$name.pid"
+  # The child enters its folder by itself; before that it would not be taken for running.
+  local tries
+  for ((tries = 0; tries < 200; tries++)); do
+    [[ -n $(born "$pid") && $(readlink "/proc/$pid/cwd") != "$(dir_of "$name")" ]] || break
+    sleep 0.01
+  done
 }
 
 # Sends bytes to a local port and prints the first $3 bytes of the answer.

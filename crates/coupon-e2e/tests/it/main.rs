@@ -2,15 +2,20 @@
 //! harness and of the oracle themselves. `make test` starts what they need.
 
 mod accept;
+mod accept_outage;
 mod bad_input;
 mod dead_letter;
 mod demo;
 mod hang_up;
 mod harness;
+mod headers;
 mod oracle;
 mod outage;
+mod outage_database;
+mod outage_group;
 mod planted;
 mod repair;
+mod retry;
 mod security;
 mod work_list;
 mod write;

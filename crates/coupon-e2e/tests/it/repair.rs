@@ -169,3 +169,43 @@ async fn r6_what_was_in_fact_issued_is_not_compensated_and_resolves_itself() -> 
     world.quiet(SOON, &[Kind::DeadLetterUnlabelled]).await?;
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r7_a_late_duplicate_of_a_compensated_request_leaves_the_members_new_one_alone() -> Result<()> {
+    let world = World::new().await?;
+    world.open_campaign("LATE", 1).await?;
+    let rule = world.fail_member("LATE", "unlucky", FailMode::Permanently).await?;
+    let services = Services::start(&world).await?;
+    let older = accepted(&world, &services.api, "LATE", "unlucky").await?.request_id.context("a request id")?;
+    eventually("the unit is back", SOON, async || -> Result<bool> {
+        Ok(world.stock.of("LATE").await?.left() == Some(1))
+    })
+    .await?;
+    rule.lift().await?;
+    let newer = accepted(&world, &services.api, "LATE", "unlucky").await?.request_id.context("a request id")?;
+    assert_ne!(older, newer);
+    issued_rows(&world, "LATE", 1, SOON).await?;
+    let is_older =
+        |record: &&coupon_e2e::kafka::record::Record| record.event().is_some_and(|event| event.request_id == older);
+    let event = world.topic.read().await?.iter().find(is_older).context("the older event")?.again();
+    let given_back: chrono::DateTime<chrono::Utc> = chrono::Utc::now();
+    world.topic.write_all(&vec![event.clone(); 3]).await?;
+    let letter = dead_letters(&world, 1, SOON).await?.pop().context("the dead letter")?;
+    world.dlq.write(&letter.again()).await?;
+    eventually("the give-back has run again", SOON * 2, async || -> Result<bool> {
+        let again: Option<bool> =
+            sqlx::query_scalar("SELECT given_back_at > $2 FROM coupon_issues WHERE request_id = $1")
+                .bind(older)
+                .bind(given_back)
+                .fetch_one(&world.db)
+                .await?;
+        Ok(again == Some(true))
+    })
+    .await?;
+    assert_eq!(decision(&world, older).await?.as_deref(), Some("COMPENSATED"));
+    assert_eq!(decision(&world, newer).await?.as_deref(), Some("ISSUED"));
+    assert_eq!(world.stock.of("LATE").await?.mark_of("unlucky"), Some(newer));
+    let verdict = world.quiet(SOON, &[]).await?;
+    assert_eq!((verdict.issued, verdict.compensated, verdict.stock), (1, 1, 0));
+    Ok(())
+}

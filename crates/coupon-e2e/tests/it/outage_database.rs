@@ -1,0 +1,169 @@
+//! O7, O8, O9, and a server that vanishes: what looks like the record's fault and is none, and the other way round.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use coupon_e2e::{
+    failures::{FailMode, FullDisk},
+    process::logs::LogLine,
+    proxy::Proxy,
+    wait::{eventually, pause, stays},
+    world::World,
+};
+use sqlx::{Connection, Executor, PgConnection};
+
+use crate::{
+    AFTER_ALL_ATTEMPTS, SOON, Services, issued_rows,
+    write::{accepted, dead_letters},
+};
+
+fn unavailable(line: &LogLine) -> bool {
+    line.message().starts_with("dependency unavailable")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn o1_a_postgresql_that_vanishes_without_a_word_is_found_again_and_nobody_is_charged() -> Result<()> {
+    let world = World::new().await?;
+    world.open_campaign("VANISHED", 100).await?;
+    let way = Proxy::before(&world.database_url).await?;
+    let launch = world.start_issue_consumer().database_through(&way);
+    let launch = launch.set("database.statement_timeout_ms", 1000).set("database.acquire_timeout_ms", 1000);
+    let (api, consumer) = tokio::try_join!(world.start_api().into_future(), launch.into_future())?;
+    accepted(&world, &api, "VANISHED", "before").await?;
+    issued_rows(&world, "VANISHED", 1, SOON).await?;
+    // A new server is there under the same address; nobody tells the connections to the old one.
+    way.abandon_connections();
+    for member in 0..10 {
+        accepted(&world, &api, "VANISHED", &format!("after-{member}")).await?;
+    }
+    consumer.wait_for_log("the silence is noticed", SOON, unavailable).await?;
+    issued_rows(&world, "VANISHED", 11, SOON).await?;
+    assert!(!consumer.log_contains("attempt failed"), "an attempt was charged");
+    way.abandon_connections();
+    way.stall().await?;
+    accepted(&world, &api, "VANISHED", "last").await?;
+    pause(Duration::from_secs(1)).await;
+    let status = consumer.terminate(Duration::from_secs(20)).await.context("a silent server keeps it from stopping")?;
+    assert!(status.success(), "{status}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn o7_a_full_disk_is_an_outage_and_no_verdict() -> Result<()> {
+    let world = World::new().await?;
+    world.open_campaign("FULL", 100).await?;
+    let services = Services::start(&world).await?;
+    let lucky = accepted(&world, &services.api, "FULL", "before").await?;
+    issued_rows(&world, "FULL", 1, SOON).await?;
+    let disk = FullDisk::of(&world.db).await?;
+    for member in 0..20 {
+        accepted(&world, &services.api, "FULL", &format!("during-{member}")).await?;
+    }
+    // The dead letter topic is consumed meanwhile too.
+    let event = world
+        .topic
+        .read()
+        .await?
+        .into_iter()
+        .find(|record| record.event().is_some_and(|event| Some(event.request_id) != lucky.request_id));
+    world.dlq.write(&event.context("an event of the outage")?.again()).await?;
+    for consumer in [&services.issue_consumer, &services.dlq_consumer] {
+        let line = consumer.wait_for_log("the breaker opens", SOON, unavailable).await?;
+        assert_eq!(line.text_of("code").as_deref(), Some("53100"));
+    }
+    stays("nothing is charged and nothing decided", Duration::from_secs(15), async || -> Result<bool> {
+        let decided: i64 = sqlx::query_scalar("SELECT count(*) FROM coupon_issues").fetch_one(&world.db).await?;
+        let charged = [&services.issue_consumer, &services.dlq_consumer].map(|one| one.log_contains("attempt failed"));
+        Ok(decided == 1 && charged == [false, false] && world.dlq.read().await?.len() == 1)
+    })
+    .await?;
+    disk.make_room().await?;
+    issued_rows(&world, "FULL", 21, SOON).await?;
+    let verdict = world.quiet(SOON, &[coupon_e2e::oracle::Kind::DeadLetterUnlabelled]).await?;
+    ensure!((verdict.issued, verdict.compensated) == (21, 0), "{verdict}");
+    Ok(())
+}
+
+/// A full disk that the small write of the probe does not notice: the probe goes on succeeding.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn o7_a_disk_that_is_full_for_coupons_only_is_no_verdict_either() -> Result<()> {
+    let world = World::new().await?;
+    world.open_campaign("FULL", 100).await?;
+    let rule = world.fail_campaign("FULL", FailMode::With("53100")).await?;
+    let services = Services::start(&world).await?;
+    for member in 0..10 {
+        accepted(&world, &services.api, "FULL", &format!("during-{member}")).await?;
+    }
+    services.issue_consumer.wait_for_log("the breaker opens", SOON, unavailable).await?;
+    stays("nothing is charged", Duration::from_secs(20), async || -> Result<bool> {
+        Ok(!services.issue_consumer.log_contains("attempt failed") && world.dlq.read().await?.is_empty())
+    })
+    .await?;
+    let opened = services.issue_consumer.log().iter().filter(|line| unavailable(line)).count();
+    ensure!(opened <= 15, "the breaker flaps: opened {opened} times in 20 s");
+    rule.lift().await?;
+    issued_rows(&world, "FULL", 10, SOON).await?;
+    world.quiet(SOON, &[]).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn o8_a_coupon_row_locked_for_a_minute_compensates_nobody_and_other_coupons_flow() -> Result<()> {
+    let world = World::new().await?;
+    for code in ["LOCKED", "FREE"] {
+        world.open_campaign(code, 100).await?;
+    }
+    let services = Services::start(&world).await?;
+    let mut somebody = PgConnection::connect(&world.database_url).await?;
+    somebody.execute("BEGIN").await?;
+    somebody.execute("SELECT FROM coupons WHERE coupon_code = 'LOCKED' FOR UPDATE").await?;
+    for member in 0..10 {
+        accepted(&world, &services.api, "LOCKED", &format!("member-{member}")).await?;
+        accepted(&world, &services.api, "FREE", &format!("member-{member}")).await?;
+    }
+    issued_rows(&world, "FREE", 10, SOON).await?;
+    // Four attempts, each up to the lock's time-out, and the waits between them; then they wait in the other topic.
+    dead_letters(&world, 10, Duration::from_secs(50)).await?;
+    accepted(&world, &services.api, "FREE", "late").await?;
+    issued_rows(&world, "FREE", 11, SOON).await?;
+    pause(Duration::from_secs(20)).await;
+    let decided: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM coupon_issues JOIN coupons USING (coupon_id) WHERE coupon_code = 'LOCKED'",
+    )
+    .fetch_one(&world.db)
+    .await?;
+    assert_eq!(decided, 0);
+    somebody.execute("ROLLBACK").await?;
+    issued_rows(&world, "LOCKED", 10, SOON).await?;
+    let verdict = world.quiet(SOON, &[]).await?;
+    ensure!((verdict.issued, verdict.compensated) == (21, 0), "{verdict}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn o9_a_record_that_breaks_the_connection_each_time_is_isolated_and_dead_lettered() -> Result<()> {
+    let world = World::in_line().await?;
+    world.open_campaign("BREAKS", 100).await?;
+    world.fail_member("BREAKS", "breaker", FailMode::Disconnects).await?;
+    let api = world.start_api().await?;
+    accepted(&world, &api, "BREAKS", "breaker").await?;
+    for member in 0..10 {
+        accepted(&world, &api, "BREAKS", &format!("healthy-{member}")).await?;
+    }
+    let (issue, dlq) =
+        tokio::try_join!(world.start_issue_consumer().into_future(), world.start_dlq_consumer().into_future())?;
+    issued_rows(&world, "BREAKS", 10, SOON).await?;
+    let letters = dead_letters(&world, 1, AFTER_ALL_ATTEMPTS).await?;
+    assert_eq!(letters[0].header("x-coupon-attempts"), Some("4"));
+    let verdict = eventually("it is decided", AFTER_ALL_ATTEMPTS, async || -> Result<bool> {
+        Ok(world.verdict().await?.compensated == 1)
+    });
+    verdict.await?;
+    let opened = || [&issue, &dlq].map(|one| one.log().iter().filter(|line| unavailable(line)).count());
+    let before = opened();
+    stays("no breaker opens any more", Duration::from_secs(5), async || opened() == before).await?;
+    ensure!(before.iter().all(|times| *times <= 4), "opened {before:?} times");
+    let verdict = world.quiet(SOON, &[]).await?;
+    ensure!((verdict.issued, verdict.compensated) == (10, 1), "{verdict}");
+    Ok(())
+}
