@@ -194,7 +194,7 @@ impl Inner {
     async fn may_lie_in_one(&self, code: &CouponCode, failure: &Failure) -> bool {
         match failure.class {
             Class::Unknown | Class::Permanent => true,
-            Class::Contended => self.database.is_coupon_unlocked(code.clone()).await.unwrap_or(false),
+            Class::Contended => self.database.is_coupon_unlocked(code).await.unwrap_or(false),
             Class::Unavailable | Class::Malformed | Class::Interrupted => false,
         }
     }

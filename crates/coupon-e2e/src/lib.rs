@@ -2,6 +2,7 @@
 
 pub mod answers;
 pub mod campaign;
+pub mod chance;
 pub mod demo;
 pub mod failures;
 pub mod kafka;

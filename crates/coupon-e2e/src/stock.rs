@@ -97,6 +97,15 @@ impl Stock {
         }
     }
 
+    /// Writes the marks of many members, as their reservations would have.
+    pub async fn set_marks(&self, code: &str, marks: &[(String, Uuid)]) -> Result<()> {
+        for some in marks.chunks(1000) {
+            let some: Vec<(&str, String)> = some.iter().map(|(member, id)| (member.as_str(), id.to_string())).collect();
+            let _: () = self.redis().hset_multiple(key(code, "issued"), &some).await?;
+        }
+        Ok(())
+    }
+
     /// Writes an entry of the outbox.
     pub async fn set_outbox(&self, code: &str, entry: &str) -> Result<()> {
         Ok(self.redis().zadd(key(code, "outbox"), entry, 1).await?)

@@ -106,17 +106,14 @@ impl Database {
     }
 
     /// Whether nobody holds the coupon's row, which every batch needs.
-    pub async fn is_coupon_unlocked(&self, code: CouponCode) -> Result<bool, RepoError> {
-        self.detached("look at the coupon's lock", |pool| async move {
-            let free: Option<i64> = sqlx::query_scalar(
-                "SELECT coupon_id FROM coupons WHERE coupon_code = $1 FOR NO KEY UPDATE SKIP LOCKED",
-            )
-            .bind(code.as_str())
-            .fetch_optional(&pool)
-            .await?;
-            Ok(free.is_some())
-        })
-        .await
+    pub async fn is_coupon_unlocked(&self, code: &CouponCode) -> Result<bool, RepoError> {
+        let pool = self.pool();
+        let question = sqlx::query_scalar::<_, i64>(
+            "SELECT coupon_id FROM coupons WHERE coupon_code = $1 FOR NO KEY UPDATE SKIP LOCKED",
+        )
+        .bind(code.as_str())
+        .fetch_optional(&pool);
+        Ok(self.bounded("look at a coupon's lock", question).await?.is_some())
     }
 
     /// The decision on a request, if it is this member's and there is one.

@@ -76,6 +76,22 @@ impl Topic {
         Ok(places)
     }
 
+    /// Writes many records, as fast as the broker takes them, and waits for it. In each partition they keep their order.
+    pub async fn write_many(&self, records: &[NewRecord]) -> Result<()> {
+        let producer: FutureProducer =
+            self.client().set("linger.ms", "5").set("enable.idempotence", "true").create()?;
+        for some in records.chunks(10_000) {
+            let mut queued = Vec::with_capacity(some.len());
+            for record in some {
+                queued.push(producer.send_result(record.prepare(&self.name)).map_err(|(error, _)| error)?);
+            }
+            for delivery in queued {
+                delivery.await?.map_err(|(error, _)| error)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Committed offset of a consumer group for each partition that has one.
     pub async fn committed(&self, group: &str) -> Result<BTreeMap<i32, i64>> {
         let (topic, group) = (self.clone(), group.to_owned());

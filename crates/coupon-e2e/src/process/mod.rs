@@ -87,6 +87,11 @@ impl Process {
         found.with_context(|| self.last_lines())
     }
 
+    /// Whether it has not ended yet.
+    pub fn is_running(&self) -> bool {
+        self.ended().is_none()
+    }
+
     /// Sends SIGTERM and waits for the end.
     pub async fn terminate(&self, within: Duration) -> Result<ExitStatus> {
         signal::send("TERM", self.pid)?;

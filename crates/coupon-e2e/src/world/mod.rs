@@ -128,6 +128,11 @@ impl World {
 
     /// Runs a one-shot command with the world's settings, such as `run("issuer-api", &["coupon", "list"])`.
     pub async fn run(&self, binary: &str, arguments: &[&str]) -> Result<Output> {
+        self.run_with(binary, arguments, &[]).await
+    }
+
+    /// The same with further environment variables.
+    pub async fn run_with(&self, binary: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Result<Output> {
         let sets = self
             .settings_of(binary)
             .into_iter()
@@ -136,6 +141,7 @@ impl World {
         let all: Vec<&str> = sets.iter().map(String::as_str).chain(arguments.iter().copied()).collect();
         let command = Command::new(binary, &all)?;
         let command = self.environment().into_iter().fold(command, |command, (name, value)| command.env(name, value));
+        let command = variables.iter().fold(command, |command, (name, value)| command.env(name, value));
         command.run().await
     }
 

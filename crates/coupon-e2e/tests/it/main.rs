@@ -9,6 +9,7 @@ mod demo;
 mod hang_up;
 mod harness;
 mod headers;
+mod long;
 mod oracle;
 mod outage;
 mod outage_database;

@@ -1,0 +1,6 @@
+//! What takes minutes: `make test-long` runs these, `make test` leaves them out.
+
+mod killed;
+mod many;
+mod points;
+mod sweep;

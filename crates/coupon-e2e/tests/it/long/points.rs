@@ -1,0 +1,103 @@
+//! The crash points: all that the sources name, and where each is swept.
+
+use std::{collections::BTreeSet, path::Path};
+
+use anyhow::{Context, Result};
+
+/// Effects of `issuer-api serve`, with the pass at which the process ends.
+pub const OF_API: &[(&str, u32)] =
+    &[("reserve", 3), ("publish an event", 3), ("delete promises", 1), ("lease an outbox", 2)];
+
+/// Effects of `issue-consumer run`.
+pub const OF_ISSUE_CONSUMER: &[(&str, u32)] = &[
+    ("attempt", 3),
+    ("issue a batch", 1),
+    ("publish a dead letter", 1),
+    ("store an offset", 2),
+    ("ask for a give-back again", 1),
+];
+
+/// Effects of `dlq-consumer run`.
+pub const OF_DLQ_CONSUMER: &[(&str, u32)] = &[
+    ("issue a batch", 1),
+    ("give up a request", 1),
+    ("give a unit back", 1),
+    ("note a give-back", 1),
+    ("put a dead letter down", 1),
+    ("announce dead letters", 2),
+    ("store an offset", 1),
+];
+
+/// Effects of commands.
+pub const OF_COMMANDS: &[&str] = &[
+    "create a coupon",
+    "begin to open a coupon",
+    "begin a fill",
+    "make a coupon known",
+    "copy marks",
+    "change a coupon's status",
+    "set the gate",
+    "claim a version of the total",
+    "set the total in redis",
+    "settle the total",
+    "settle a failed request",
+];
+
+/// Effects that need a situation of their own.
+pub const OF_SITUATIONS: &[&str] = &["commit a probe", "issue what fits", "move a dead letter on", "set the gate"];
+
+/// Names as they stand in the sources, behind any of these.
+const MARKS: [&str; 7] = [
+    "detached(\"",
+    "crash::pass(\"",
+    "invoke(\"",
+    "invoke_repeatable(\"",
+    "change(\"",
+    "self.send(\"",
+    "let (doing, pool) = (\"",
+];
+
+#[test]
+fn every_point_of_the_sources_is_swept() -> Result<()> {
+    let mut named = BTreeSet::new();
+    collect(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../coupon-core/src"), &mut named)?;
+    let listed = [OF_API, OF_ISSUE_CONSUMER, OF_DLQ_CONSUMER].into_iter().flatten().map(|(effect, _)| *effect);
+    let swept: BTreeSet<String> =
+        listed.chain(OF_COMMANDS.iter().copied()).chain(OF_SITUATIONS.iter().copied()).map(str::to_owned).collect();
+    assert_eq!(named, swept);
+    Ok(())
+}
+
+fn collect(folder: &Path, named: &mut BTreeSet<String>) -> Result<()> {
+    for entry in std::fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+        let path = entry?.path();
+        if path.is_dir() {
+            collect(&path, named)?;
+            continue;
+        }
+        let text = std::fs::read_to_string(&path)?;
+        // Call and name may stand on two lines.
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ").replace("( \"", "(\"");
+        let found = MARKS.iter().flat_map(|mark| text.split(mark).skip(1)).filter_map(|rest| rest.split('"').next());
+        named.extend(found.map(str::to_owned));
+    }
+    Ok(())
+}
+
+/// A release build has none of it, not even the words.
+#[test]
+fn release_builds_have_no_crash_points() -> Result<()> {
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target");
+    for binary in ["issuer-api", "issue-consumer", "dlq-consumer"] {
+        let has = |profile: &str| -> Result<bool> {
+            let file = target.join(profile).join(binary);
+            let bytes =
+                std::fs::read(&file).with_context(|| format!("{} (make test-long builds it)", file.display()))?;
+            let word = b"COUPON_CRASH_AT";
+            Ok(bytes.windows(word.len()).any(|some| some == word))
+        };
+        assert!(has("debug")?, "the debug build of {binary} cannot be told to crash, so this test shows nothing");
+        assert!(!has("release")?, "{binary}");
+    }
+    Ok(())
+}
