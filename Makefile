@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 # The goals share target/ and .local/, so `make -j` must not run two of them at once.
 .NOTPARALLEL:
-.PHONY: help demo up down status logs test check check-fmt check-clippy check-doc check-scripts fmt clean-data
+.PHONY: help demo up down status logs test test-long mutants check check-fmt check-clippy check-doc check-scripts fmt clean-data
 
 ARGS ?=
 
@@ -37,6 +37,12 @@ logs: ## the end of every log; FOLLOW=1 keeps following, NAME=kafka shows one
 test: ## run all tests on real servers, then stop these again
 	scripts/test $(ARGS)
 
+test-long: ## run the tests that take minutes: the crash sweep, kills and restarts at full size
+	scripts/test --long $(ARGS)
+
+mutants: ## make plausible mistakes one at a time, and show which test finds each; takes an hour
+	scripts/mutants $(ARGS)
+
 check: check-fmt check-clippy check-doc check-scripts ## format, lints and documentation, warnings denied
 
 check-fmt:
@@ -50,7 +56,7 @@ check-doc:
 
 check-scripts:
 	@if command -v shellcheck >/dev/null; then \
-	  shellcheck -x scripts/stack scripts/test .ci/run scripts/lib/*.sh; \
+	  shellcheck -x scripts/stack scripts/test scripts/mutants .ci/run scripts/lib/*.sh; \
 	else \
 	  echo 'shellcheck is not installed: the scripts are not checked'; \
 	fi
