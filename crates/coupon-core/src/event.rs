@@ -192,7 +192,57 @@ mod tests {
         assert!(matches!(decode(&vec![b' '; 1 << 20]), Err(DecodeError::Oversized(_))));
     }
 
+    /// Any JSON, some of it deep, some of it with numbers that fit nothing.
+    fn any_json() -> impl Strategy<Value = String> {
+        let leaf = prop_oneof![
+            Just("null".to_owned()),
+            any::<bool>().prop_map(|value| value.to_string()),
+            any::<i64>().prop_map(|value| value.to_string()),
+            any::<u64>().prop_map(|value| value.to_string()),
+            "-?[1-9][0-9]{0,400}(\\.[0-9]{1,5})?([eE][+-]?[0-9]{1,4})?",
+            ".{0,20}".prop_map(|text| serde_json::to_string(&text).unwrap()),
+            (0usize..300).prop_map(|depth| "[".repeat(depth) + &"]".repeat(depth)),
+        ];
+        leaf.prop_recursive(3, 20, 4, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..4).prop_map(|items| format!("[{}]", items.join(","))),
+                proptest::collection::vec(("[a-z]{1,8}", inner), 0..4).prop_map(|fields| {
+                    let fields: Vec<String> =
+                        fields.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+                    format!("{{{}}}", fields.join(","))
+                }),
+            ]
+        })
+    }
+
     proptest! {
+        /// Whatever a foreign producer puts into the fields, twice or not at all: an event that is believed has all of
+        /// them in range, and is the same when it is written and read again.
+        #[test]
+        fn what_is_believed_of_a_foreign_event_is_in_range(
+            changes in proptest::collection::vec((0usize..9, any_json()), 0..4),
+            left_out in proptest::option::of(0usize..7),
+        ) {
+            let good = serde_json::to_value(event()).unwrap();
+            let names = ["version", "request_id", "coupon_code", "member_id", "reserved_at", "epoch", "seq", "extra", "seq "];
+            let kept = names[..7].iter().enumerate().filter(|(index, _)| Some(*index) != left_out);
+            let mut fields: Vec<String> = kept.map(|(_, name)| format!("\"{name}\":{}", good[*name])).collect();
+            for (index, value) in changes {
+                let name = names[index];
+                match fields.iter_mut().find(|field| field.starts_with(&format!("\"{name}\":"))) {
+                    Some(field) if value.len() % 3 > 0 => *field = format!("\"{name}\":{value}"),
+                    // Otherwise it is there twice.
+                    _ => fields.push(format!("\"{name}\":{value}")),
+                }
+            }
+            let bytes = format!("{{{}}}", fields.join(",")).into_bytes();
+            if let Ok(event) = decode(&bytes) {
+                prop_assert!(event.version == 1 && event.epoch >= 1 && event.seq >= 1 && event.reserved_at >= 1);
+                prop_assert!(event.seq <= MAX_COUNT && event.epoch <= MAX_COUNT && event.reserved_at <= MAX_RESERVED_AT_MS);
+                prop_assert_eq!(decode(&event.encode()).unwrap(), event);
+            }
+        }
+
         #[test]
         fn no_bytes_make_the_decoder_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             let _ = decode(&bytes);

@@ -10,6 +10,7 @@ pub mod member;
 pub mod oracle;
 pub mod process;
 pub mod proxy;
+mod report;
 pub mod servers;
 pub mod stock;
 pub mod wait;

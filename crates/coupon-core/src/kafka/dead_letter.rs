@@ -134,6 +134,8 @@ pub fn read_origin(record: &Record) -> Origin {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::failure::Class;
 
@@ -203,5 +205,32 @@ mod tests {
         let after = letter(&failure, "2026-11-23T00:00:00Z").of(&record(forged));
         assert!(size(&after.headers) <= MAX_HEADER_BYTES);
         assert_eq!(read_origin(&after).partition, Some(3), "an origin that is not whole is replaced whole");
+    }
+
+    fn any_header() -> impl Strategy<Value = Header> {
+        let ours = FIRST.iter().chain(&["x-coupon-replay-count", "x-coupon-attempts", "__dlq.errors.message"]);
+        let ours: Vec<String> = ours.map(|name| (*name).to_owned()).collect();
+        let name = prop_oneof![proptest::sample::select(ours), "\\PC{0,20}"];
+        let value = proptest::option::of(proptest::collection::vec(any::<u8>(), 0..2000));
+        (name, value).prop_map(|(name, value)| Header { name, value })
+    }
+
+    proptest! {
+        /// Whatever headers anybody writes: reading them does not fail, ours stay within their limit, those of others
+        /// stay as they are, and a second failure adds nothing.
+        #[test]
+        fn no_headers_make_a_dead_letter_grow_or_lose_what_others_wrote(headers in proptest::collection::vec(any_header(), 0..40)) {
+            let failure = Failure::new(Class::Unknown, "X", &"long ".repeat(5000));
+            let record = record(headers);
+            let _ = read_origin(&record);
+            let once = letter(&failure, "2026-11-23T00:00:00Z").of(&record);
+            let is_ours = |header: &&Header| ["__dlq.", "kafka_dlt-", "x-coupon-"].iter().any(|prefix| header.name.starts_with(prefix));
+            let others = |record: &Record| record.headers.iter().filter(|header| !is_ours(header)).cloned().collect::<Vec<_>>();
+            prop_assert_eq!(others(&once), others(&record));
+            prop_assert_eq!((&once.key, &once.value, once.timestamp_ms), (&record.key, &record.value, record.timestamp_ms));
+            let twice = letter(&failure, "2026-11-23T00:00:00Z").of(&once);
+            prop_assert_eq!(size(&twice.headers), size(&once.headers));
+            prop_assert_eq!(read_origin(&twice), read_origin(&once));
+        }
     }
 }

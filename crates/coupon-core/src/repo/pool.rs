@@ -233,6 +233,32 @@ mod tests {
 
     use super::*;
 
+    fn settings() -> DatabaseSettings {
+        let url = std::env::var("DATABASE_URL").expect("DATABASE_URL is set by `make test`");
+        DatabaseSettings {
+            url: SecretUrl::new(url),
+            max_connections: 1,
+            acquire_timeout_ms: 5000,
+            statement_timeout_ms: 5000,
+            lock_timeout_ms: 5000,
+        }
+    }
+
+    async fn backend(database: &Database) -> i32 {
+        sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&database.pool()).await.unwrap()
+    }
+
+    /// What is written on such a connection would report success and never be committed.
+    #[tokio::test]
+    async fn a_connection_that_comes_back_inside_a_transaction_is_thrown_away() {
+        let database = Database::new(&settings(), "coupon-core tests").unwrap();
+        let first = backend(&database).await;
+        assert_eq!(backend(&database).await, first, "there is one connection, and it is kept");
+        database.pool().acquire().await.unwrap().execute("BEGIN").await.unwrap();
+        assert_ne!(backend(&database).await, first);
+        database.close().await;
+    }
+
     /// Every release asks; an answer that is always no would make a new connection for every statement.
     #[tokio::test]
     async fn a_connection_inside_a_transaction_is_told_from_one_outside() {

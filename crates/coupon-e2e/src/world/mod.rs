@@ -7,7 +7,7 @@ mod owner;
 
 use std::{
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
@@ -19,12 +19,13 @@ use crate::{
     answers::AnswerLog,
     kafka::{self, Topic},
     member::{Member, token::Signer},
-    oracle::{Kind, Sources, Verdict, verdict},
+    oracle::{Evidence, Kind, Sources, Verdict, verdict},
     process::{
         Process,
         command::{Command, Output},
         launch::Launch,
     },
+    report,
     servers::Servers,
     stock::Stock,
     wait::eventually,
@@ -154,18 +155,25 @@ impl World {
     /// What the oracle says once every promise holds, but for what a test has broken itself. Fails with what does
     /// not hold, if it never does.
     pub async fn quiet(&self, within: Duration, expected: &[Kind]) -> Result<Verdict> {
-        eventually("every promise holds", within, async || -> Result<Option<Verdict>> {
-            let verdict = self.verdict().await?;
+        let started = Instant::now();
+        let rest = eventually("every promise holds", within, async || -> Result<_> {
+            let evidence = self.evidence().await?;
+            let verdict = verdict(&evidence);
             verdict.must_hold_except(expected)?;
-            Ok(Some(verdict))
-        })
-        .await
+            Ok(Some((evidence, verdict)))
+        });
+        let (evidence, verdict) = rest.await?;
+        report::append(&evidence, &verdict, started.elapsed());
+        Ok(verdict)
     }
 
     /// What the oracle says about everything in this world as it is now.
     pub async fn verdict(&self) -> Result<Verdict> {
-        let evidence = self.sources().collect(None).await.context("the oracle could not read everything")?;
-        Ok(verdict(&evidence))
+        Ok(verdict(&self.evidence().await?))
+    }
+
+    async fn evidence(&self) -> Result<Evidence> {
+        self.sources().collect(None).await.context("the oracle could not read everything")
     }
 
     /// Where the oracle of this world looks.

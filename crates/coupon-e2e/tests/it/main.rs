@@ -4,12 +4,14 @@
 mod accept;
 mod accept_outage;
 mod bad_input;
+mod campaigns;
 mod dead_letter;
 mod demo;
 mod hang_up;
 mod harness;
 mod headers;
 mod long;
+mod metrics;
 mod oracle;
 mod outage;
 mod outage_database;

@@ -27,19 +27,31 @@ async fn o1_a_postgresql_that_vanishes_without_a_word_is_found_again_and_nobody_
     world.open_campaign("VANISHED", 100).await?;
     let way = Proxy::before(&world.database_url).await?;
     let launch = world.start_issue_consumer().database_through(&way);
-    let launch = launch.set("database.statement_timeout_ms", 1000).set("database.acquire_timeout_ms", 1000);
+    let launch = launch.set("database.statement_timeout_ms", 4000).set("database.lock_timeout_ms", 4000);
+    let launch = launch.set("database.acquire_timeout_ms", 1000);
     let (api, consumer) = tokio::try_join!(world.start_api().into_future(), launch.into_future())?;
     accepted(&world, &api, "VANISHED", "before").await?;
     issued_rows(&world, "VANISHED", 1, SOON).await?;
-    // A new server is there under the same address; nobody tells the connections to the old one.
+    // A statement is under way, and its answer never comes: a new server is there under the same address, and nobody
+    // tells the connections to the old one.
+    let mut somebody = PgConnection::connect(&world.database_url).await?;
+    somebody.execute("BEGIN").await?;
+    somebody.execute("SELECT FROM coupons FOR UPDATE").await?;
+    accepted(&world, &api, "VANISHED", "in-flight").await?;
+    eventually("the statement is under way", SOON, async || -> Result<bool> {
+        let waiting = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')";
+        Ok(sqlx::query_scalar(waiting).fetch_one(&world.db).await?)
+    })
+    .await?;
     way.abandon_connections();
+    somebody.execute("ROLLBACK").await?;
     for member in 0..10 {
         accepted(&world, &api, "VANISHED", &format!("after-{member}")).await?;
     }
     consumer.wait_for_log("the silence is noticed", SOON, unavailable).await?;
-    issued_rows(&world, "VANISHED", 11, SOON).await?;
+    issued_rows(&world, "VANISHED", 12, SOON).await?;
     assert!(!consumer.log_contains("attempt failed"), "an attempt was charged");
-    way.abandon_connections();
+    world.quiet(SOON, &[]).await?;
     way.stall().await?;
     accepted(&world, &api, "VANISHED", "last").await?;
     pause(Duration::from_secs(1)).await;

@@ -111,6 +111,11 @@ async fn w9_what_cannot_be_decoded_is_dead_lettered_at_once_and_the_next_record_
         NewRecord::of("undecodable", "{\"version\":1"),
         NewRecord::of("unknown version", newer.to_json(2).to_string()),
         NewRecord { key: Some(b"null value".to_vec()), ..NewRecord::default() },
+        NewRecord::of("wrong types", r#"{"version":"1","request_id":7,"coupon_code":[],"member_id":{},"seq":true}"#),
+        NewRecord::of("huge numbers", r#"{"version":1e400,"seq":123456789012345678901234567890}"#),
+        NewRecord::of("deep nesting", "[".repeat(60_000)),
+        NewRecord::of("duplicate keys", r#"{"version":1,"version":1}"#),
+        NewRecord { key: Some(vec![0xff, 0xfe]), value: Some(vec![0xc3, 0x28]), ..NewRecord::default() },
         // The largest value that fits into a record of the main topic with its key and its overhead.
         NewRecord::of("1 MiB", vec![b'x'; 1024 * 1024 - 200]),
     ];
