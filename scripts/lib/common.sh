@@ -16,7 +16,7 @@ AUTH=$LOCAL/auth          # generated secrets, mode 0600
 
 SERVERS=(postgres redis kafka)
 SERVICES=(issuer-api issue-consumer dlq-consumer)
-START_SECONDS=30          # how long a process may take until it answers
+START_SECONDS=${STACK_START_SECONDS:-30}   # how long a process may take until it answers
 STOP_SECONDS=15           # how long it may take to stop before it is killed
 
 BIN_DIR=${STACK_BIN_DIR:-$ROOT/target/release}

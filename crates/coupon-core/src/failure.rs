@@ -57,12 +57,15 @@ pub struct Failure {
     pub message: String,
     /// The errors below it, outermost first, one a line, at most [`MAX_TEXT_BYTES`] together.
     pub chain: String,
+    /// Known to have happened to this record by itself, whatever others would have met: it is not put together with
+    /// others again.
+    pub by_itself: bool,
 }
 
 impl Failure {
     /// A failure of our own making, with no other error below it.
     pub fn new(class: Class, code: &str, message: &str) -> Self {
-        Self { class, code: code.to_owned(), message: cut(message), chain: String::new() }
+        Self { class, code: code.to_owned(), message: cut(message), chain: String::new(), by_itself: false }
     }
 
     /// What alarms are counted by: class, code and message, without what differs from record to record.
@@ -101,7 +104,13 @@ impl<E: Classified> From<&E> for Failure {
             chain.push(cause.to_string());
             below = cause.source();
         }
-        Self { class: error.class(), code: error.code(), message: cut(&error.summary()), chain: cut(&chain.join("\n")) }
+        Self {
+            class: error.class(),
+            code: error.code(),
+            message: cut(&error.summary()),
+            chain: cut(&chain.join("\n")),
+            by_itself: false,
+        }
     }
 }
 

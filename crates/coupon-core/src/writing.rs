@@ -175,16 +175,16 @@ impl Inner {
                         let _ = waiting.reply.send(Ok(outcome));
                     }
                 }
-                Err(failure) if batch.len() > 1 && self.may_lie_in_one(code, &failure).await => {
+                Err(failure) if self.may_lie_in_one(code, &failure).await => {
+                    if batch.len() == 1 {
+                        answer(batch, &Failure { by_itself: true, ..failure });
+                        continue;
+                    }
                     let mut first = batch;
                     let second = first.split_off(first.len() / 2);
                     pending.extend([second, first]);
                 }
-                Err(failure) => {
-                    for waiting in batch {
-                        let _ = waiting.reply.send(Err(failure.clone()));
-                    }
-                }
+                Err(failure) => answer(batch, &failure),
             }
         }
     }
@@ -206,6 +206,13 @@ impl Inner {
     fn lanes(&self) -> MutexGuard<'_, HashMap<Lane, Vec<Waiting>>> {
         // Nothing panics while the lock is held, and a map of waiting events would be whole all the same.
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Tells everybody of a batch the same.
+fn answer(batch: Vec<Waiting>, failure: &Failure) {
+    for waiting in batch {
+        let _ = waiting.reply.send(Err(failure.clone()));
     }
 }
 

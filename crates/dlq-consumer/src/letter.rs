@@ -33,7 +33,7 @@ pub fn arrival(record: &Record) -> Failure {
     let class = text("x-coupon-disposition").parse().unwrap_or(Class::Unknown);
     let code = cut(&text("x-coupon-error-code"));
     let message = cut(&text("__dlq.errors.message"));
-    Failure { class, code, message, chain: cut(&text("kafka_dlt-exception-stacktrace")) }
+    Failure { class, code, message, chain: cut(&text("kafka_dlt-exception-stacktrace")), by_itself: false }
 }
 
 #[cfg(test)]

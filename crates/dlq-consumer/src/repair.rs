@@ -122,7 +122,10 @@ fn is_undecidable(failure: &Failure) -> bool {
 /// Whether the database has refused a decision for good: at once by a constraint, after a few times by anything else
 /// that is neither an outage nor contention.
 fn is_refused(class: Class, history: History) -> bool {
-    class == Class::Permanent || class == Class::Unknown && history.refusals + 1 >= REFUSALS
+    // Also what looks like an outage each time, when the engine has found out that it is none.
+    class == Class::Permanent
+        || class == Class::Unknown && history.refusals + 1 >= REFUSALS
+        || history.refusals >= REFUSALS
 }
 
 impl Repair {

@@ -156,6 +156,10 @@ impl Relay {
                 }
             }
             let rest: Vec<CouponIssued> = fresh.collect();
+            if is_proven && rest.is_empty() && is_full {
+                // A whole batch is on its way already: what is behind it has its turn in a later pass.
+                return look(oldest > self.min_age + self.lease);
+            }
             if !self.publish(&rest).await {
                 return look(true);
             }

@@ -1,4 +1,4 @@
-//! A Redis that lost data: said aloud once, and noted in PostgreSQL in the background.
+//! A Redis that lost data: said aloud once a minute, and noted in PostgreSQL in the background.
 
 use std::{
     collections::HashMap,

@@ -40,12 +40,10 @@ use crate::{
 mod closing;
 mod failing;
 mod measuring;
+mod starting;
 
 /// How often the gauges are set.
 const MEASURED_EVERY: Duration = Duration::from_secs(1);
-/// Times a record may find the dependency away, each time after a probe had found it there, before it runs alone.
-const STRIKES: u32 = 3;
-
 /// How a stage treats failures.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
@@ -180,6 +178,7 @@ impl<H: Handler> Engine<H> {
                 self.lanes.revoke(&partitions);
                 self.needs.retain(|key| self.lanes.get_mut(key).is_some());
                 self.alone.0.retain(|key| self.lanes.get_mut(*key).is_some());
+                self.start_next_alone();
             }
         }
     }
@@ -221,35 +220,6 @@ impl<H: Handler> Engine<H> {
         }
     }
 
-    /// Starts the next stage of a record, unless it has to wait for what the stage needs or for its turn alone.
-    fn start(&mut self, key: Key) {
-        let Some(entry) = self.lanes.get_mut(key) else { return };
-        let stage = if entry.giving_up.is_some() { Stage::GiveUp } else { Stage::Attempt };
-        let need = self.needs.of(stage);
-        if !need.admits(key) {
-            return need.wait(key);
-        }
-        let (work, handler) = (Arc::clone(&entry.work), Arc::clone(&self.handler));
-        if let Some(GivingUp { failure, refusals, .. }) = entry.giving_up.clone() {
-            let first_failed_at = entry.first_failed_at.unwrap_or_else(|| self.clock.now());
-            let history = History { attempts: entry.attempts, first_failed_at, refusals };
-            let suspected = entry.strikes >= STRIKES && self.needs.can_be_probed(stage);
-            let task = async move { tried(&*handler, handler.give_up(&work, &failure, history), suspected).await };
-            self.running.insert(self.tasks.spawn(task).id(), (key, stage));
-            return;
-        }
-        let (isolated, alone) = (entry.strikes >= STRIKES, entry.strikes >= STRIKES || entry.guilty);
-        if isolated && self.alone.1.is_some_and(|other| other != key) {
-            self.alone.0.push_back(key);
-            return;
-        }
-        if isolated {
-            self.alone.1 = Some(key);
-        }
-        let task = async move { tried(&*handler, attempt(&*handler, &work, alone), isolated).await };
-        self.running.insert(self.tasks.spawn(task).id(), (key, stage));
-    }
-
     fn ended(&mut self, ended: Result<(Id, End), JoinError>) {
         let (id, end) = match ended {
             Ok((id, end)) => (id, end),
@@ -275,11 +245,7 @@ impl<H: Handler> Engine<H> {
             (Err(failure), Stage::Attempt) => self.attempt_failed(key, failure),
             (Err(failure), Stage::GiveUp) => self.give_up_failed(key, &failure),
         }
-        if self.alone.1.is_none()
-            && let Some(next) = self.alone.0.pop_front()
-        {
-            self.start(next);
-        }
+        self.start_next_alone();
     }
 
     fn complete(&mut self, key: Key) {
@@ -294,29 +260,6 @@ impl<H: Handler> Engine<H> {
             tracing::debug!(%error, partition = key.partition, "an offset was not stored");
         }
         crash::pass("store an offset", Moment::After);
-    }
-}
-
-/// One attempt.
-async fn attempt<H: Handler>(handler: &H, work: &Work<H::Item>, alone: bool) -> End {
-    let item = work.item.as_ref().map_err(Clone::clone)?;
-    crash::pass("attempt", Moment::Before);
-    handler.attempt(work, item, alone).await
-}
-
-/// A record that has found the dependency away several times, each time after a probe had found it there, and finds
-/// it away once more while a probe right after finds it there, is itself what is wrong: that is charged.
-async fn tried<H: Handler>(handler: &H, doing: impl Future<Output = End>, suspected: bool) -> End {
-    match doing.await {
-        Err(failure)
-            if suspected
-                && failure.class == Class::Unavailable
-                && H::may_be_the_records_doing(&failure)
-                && handler.probe().await.is_ok() =>
-        {
-            Err(Failure { class: Class::Unknown, ..failure })
-        }
-        end => end,
     }
 }
 

@@ -109,6 +109,8 @@ impl Need {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn key(offset: i64) -> Key {
@@ -155,6 +157,45 @@ mod tests {
         needs.retain(|key| key.offset == 2);
         for stage in [Stage::Attempt, Stage::GiveUp] {
             assert_eq!(needs.of(stage).looked_for(true).map(Vec::from), Ok(vec![key(2)]));
+        }
+    }
+
+    proptest! {
+        /// Whatever fails, is looked for and is revoked in whatever order: a record that waits is let go exactly once,
+        /// and nobody waits while the dependency is there.
+        #[test]
+        fn every_record_that_waits_is_let_go_once(steps in proptest::collection::vec((0usize..4, 0i64..20), 1..200)) {
+            let mut need = Need::new("kafka");
+            let (mut waiting, mut looks) = (std::collections::BTreeSet::new(), 0);
+            for (step, offset) in steps {
+                match step {
+                    0 => looks += u32::from(need.trip().is_some()),
+                    1 if !need.admits(key(offset)) && waiting.insert(offset) => need.wait(key(offset)),
+                    2 | 3 if looks > 0 => {
+                        let trial = need.next_trial();
+                        if let Some(trial) = trial {
+                            prop_assert!(waiting.contains(&trial.offset) && need.admits(trial));
+                            prop_assert!(need.ends_trial(trial) && !need.ends_trial(trial));
+                            if step == 2 {
+                                need.wait(trial);
+                            } else {
+                                waiting.remove(&trial.offset);
+                            }
+                        }
+                        match need.looked_for(step == 3) {
+                            Ok(let_go) => {
+                                looks -= 1;
+                                let let_go: std::collections::BTreeSet<i64> = let_go.iter().map(|key| key.offset).collect();
+                                prop_assert_eq!(let_go, std::mem::take(&mut waiting));
+                            }
+                            Err(_) => prop_assert_eq!(step, 2),
+                        }
+                    }
+                    _ => {}
+                }
+                prop_assert!(looks <= 1);
+                prop_assert!(waiting.is_empty() || looks == 1, "somebody waits and nobody looks");
+            }
         }
     }
 }

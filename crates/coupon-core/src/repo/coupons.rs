@@ -93,7 +93,7 @@ impl Database {
 
     /// Creates a campaign as DRAFT; `false` when the code is taken.
     pub async fn create_coupon(&self, new: NewCoupon, actor: Actor) -> Result<bool, RepoError> {
-        self.detached("create a coupon", |pool| async move {
+        self.detached("create a coupon", move |pool| async move {
             let mut tx = pool.begin().await?;
             let created = sqlx::query(
                 "INSERT INTO coupons (coupon_code, total_quantity, opens_at, closes_at, valid_days, created_at, updated_at)
@@ -122,7 +122,7 @@ impl Database {
 
     /// DRAFT to OPENING with a new epoch, under the row lock. `None` when it is not a DRAFT (any more).
     pub async fn begin_opening(&self, code: CouponCode, actor: Actor) -> Result<Option<Coupon>, RepoError> {
-        self.detached("begin to open a coupon", |pool| async move {
+        self.detached("begin to open a coupon", move |pool| async move {
             let mut tx = pool.begin().await?;
             let coupon: Option<Coupon> = sqlx::query_as(
                 "UPDATE coupons SET status = 'OPENING', epoch = epoch + 1, updated_at = $2

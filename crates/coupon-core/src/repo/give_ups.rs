@@ -11,6 +11,7 @@ use super::{
 use crate::{
     budget::{Bucket, Budget},
     clock::from_unix_ms,
+    crash::{self, Moment},
     event::CouponIssued,
     failure::Failure,
     ids::RequestId,
@@ -82,7 +83,7 @@ impl Database {
     ///
     /// An error means that nothing was decided and nothing kept.
     pub async fn give_up(&self, give_up: GiveUp) -> Result<GivenUp, RepoError> {
-        self.detached("give up a request", |pool| async move {
+        self.detached("give up a request", move |pool| async move {
             let given_up = decide(&pool, &give_up).await?;
             let kept_as = match given_up {
                 GivenUp::Compensated { .. } => return Ok(given_up),
@@ -92,12 +93,14 @@ impl Database {
                 GivenUp::Parked => LetterStatus::Parked,
             };
             let alarm = matches!(given_up, GivenUp::Held | GivenUp::Parked);
+            crash::pass("keep what is undecided", Moment::Before);
             let mut connection = pool.acquire().await?;
             // That Redis sold too much is true whoever pays for it.
             if give_up.remedy == Remedy::GiveBackAndSuspect && given_up == GivenUp::Held {
                 suspect(&mut connection, &give_up).await?;
             }
             dead_letters::insert(&mut connection, &give_up.letter, &verdict(&give_up, kept_as, None, alarm)).await?;
+            crash::pass("keep what is undecided", Moment::After);
             Ok(given_up)
         })
         .await

@@ -91,10 +91,11 @@ impl Database {
         events: &[CouponIssued],
     ) -> Result<Vec<Outcome>, RepoError> {
         let batch = Columns::of(code, epoch, events);
-        let inserted = self.detached("issue a batch", |pool| insert(pool, batch.clone())).await;
+        let copy = batch.clone();
+        let inserted = self.detached("issue a batch", move |pool| insert(pool, copy)).await;
         let (inserted, cap_hit) = match inserted {
             Err(error) if error.violates("coupons_issued_within_total") => {
-                self.detached("issue what fits", |pool| insert_what_fits(pool, batch.clone())).await?;
+                self.detached("issue what fits", move |pool| insert_what_fits(pool, batch)).await?;
                 (HashSet::new(), true)
             }
             other => (other?, false),

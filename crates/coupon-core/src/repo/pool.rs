@@ -43,7 +43,7 @@ pub struct DatabaseSettings {
 /// and a connection that comes back inside a transaction all the same is thrown away.
 ///
 /// A server that vanished without a word keeps its connections waiting for ever, and sqlx sets no keep-alive. So
-/// nobody waits longer than a bound for an answer; then the pool is replaced, and what hangs in the old one is left.
+/// no question waits longer than a bound for its answer; then the pool is replaced, and what hangs in the old one is left.
 #[derive(Clone)]
 pub struct Database(Arc<Inner>);
 
@@ -117,17 +117,19 @@ impl Database {
     pub(super) async fn detached<T, F>(
         &self,
         doing: &'static str,
-        work: impl FnOnce(PgPool) -> F,
+        work: impl FnOnce(PgPool) -> F + Send + 'static,
     ) -> Result<T, RepoError>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, sqlx::Error>> + Send + 'static,
     {
-        let (this, pool) = (self.clone(), self.pool());
-        let work = crash::around(doing, work(pool.clone()));
-        // The turn is kept as long as the work is waited for, also when the caller is gone.
+        let this = self.clone();
+        // The turn is kept as long as the work is waited for, also when the caller is gone. The pool is that of the
+        // moment the turn comes: the one before may have gone silent meanwhile.
         let turn = async move {
             let _turn = this.0.writes.acquire().await;
+            let pool = this.pool();
+            let work = crash::around(doing, work(pool.clone()));
             this.waited_for(doing, pool, tokio::spawn(work)).await
         };
         flatten(doing, tokio::spawn(turn).await.map_err(|source| RepoError::Task { doing, source })?)

@@ -174,6 +174,12 @@ impl Stock {
         }
     }
 
+    /// Whether Redis holds anything of this coupon.
+    pub async fn has_data(&self, code: &CouponCode) -> Result<bool, StockError> {
+        let keys = [keys::meta(code), keys::issued(code), keys::outbox(code)];
+        Ok(self.query::<i64>(redis::cmd("EXISTS").arg(&keys)).await? > 0)
+    }
+
     /// The coupon as Redis sees it; `None` when it has no data of it.
     pub async fn view(&self, code: &CouponCode) -> Result<Option<View>, StockError> {
         let mut pipeline = redis::pipe();

@@ -125,6 +125,8 @@ impl PrivateServers {
         command.args(words).stdin(Stdio::null());
         command.env("STACK_LOCAL", &self.folder).env("STACK_PORT_BASE", self.base.to_string());
         command.env("STACK_KAFKA_WAY", self.way.address().port().to_string());
+        // Other tests keep the machine busy.
+        command.env("STACK_START_SECONDS", "90");
         // Topics are made by each world.
         command.env("STACK_TOPIC", "").env("STACK_DLQ_TOPIC", "");
         for server in &self.which {

@@ -112,6 +112,13 @@ impl World {
         Ok(Self { db, stock, topic, dlq, signer, answers, database_url, redis_url, files, claim, servers })
     }
 
+    /// The same world with new connections of its own, after a server was gone.
+    pub async fn reconnected(mut self) -> Result<Self> {
+        self.stock = Stock::connect(&self.redis_url).await?;
+        self.db = PgPoolOptions::new().max_connections(4).connect(&self.database_url).await?;
+        Ok(self)
+    }
+
     /// An `issuer-api serve`.
     pub fn start_api(&self) -> Launch<'_> {
         Launch::new(self, "issuer-api", "serve")

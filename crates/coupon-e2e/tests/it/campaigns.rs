@@ -14,6 +14,9 @@ async fn a3_a_rush_on_a_campaign_that_nobody_has_opened_yet_is_told_so() -> Resu
     let world = World::new().await?;
     world.create_campaign("DRAFT", 10, &[]).await?;
     let api = world.start_api().await?;
+    // The first connection to PostgreSQL takes its time.
+    let first = world.member(&api, "first")?;
+    eventually("it is told", SOON, async || first.ask("DRAFT").await.is_refused_as(409, "NOT_OPEN")).await?;
     let mut asking = JoinSet::new();
     for number in 0..200 {
         let member = world.member(&api, &format!("member-{number}"))?;
@@ -66,9 +69,12 @@ async fn a4_a_campaign_made_anew_does_not_take_over_what_redis_holds_of_its_fore
     // PostgreSQL was made anew, Redis was not.
     sqlx::query("DELETE FROM coupons").execute(&world.db).await?;
     world.create_campaign("SPRING", 5, &[]).await?;
-    let refused = world.coupon(&["open", "SPRING"]).await?;
-    assert_eq!(refused.code, Some(1), "{refused:?}");
-    assert!(refused.stderr.contains("an earlier campaign of this name"), "{refused:?}");
+    // However often somebody tries.
+    for _ in 0..2 {
+        let refused = world.coupon(&["open", "SPRING"]).await?;
+        assert_eq!(refused.code, Some(1), "{refused:?}");
+        assert!(refused.stderr.contains("an earlier campaign of this name"), "{refused:?}");
+    }
     Ok(())
 }
 

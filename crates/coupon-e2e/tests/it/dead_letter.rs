@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use crate::{
     SOON, Services, issued_rows,
-    write::{accepted, dead_letters},
+    write::{accepted, dead_letters, unreadable},
 };
 
 /// Rows of `dlq_events` with this status.
@@ -122,15 +122,12 @@ async fn d7_what_cannot_be_decoded_in_the_dlq_is_parked_writes_no_record_and_the
         tokio::try_join!(world.start_api().into_future(), world.start_dlq_consumer().into_future())?;
     accepted(&world, &api, "FLOWS", "behind-the-bad-ones").await?;
     let event = world.topic.read().await?.pop().context("the event")?;
-    let bad = [
-        NewRecord::of("k", vec![0xff, 0xfe]),
-        NewRecord { key: Some(b"tombstone".to_vec()), ..NewRecord::default() },
-        NewRecord::of("k", "{}"),
-    ];
+    let bad: Vec<NewRecord> = [NewRecord::of("k", vec![0xff, 0xfe])].into_iter().chain(unreadable()).collect();
+    let count = i64::try_from(bad.len())?;
     let all: Vec<NewRecord> = bad.into_iter().chain([event.again()]).map(|record| record.in_partition(1)).collect();
     world.dlq.write_all(&all).await?;
     issued_rows(&world, "FLOWS", 1, SOON).await?;
-    rows_come(&world, "PARKED", 3).await?;
+    rows_come(&world, "PARKED", count).await?;
     let payload: Option<Vec<u8>> =
         sqlx::query_scalar("SELECT payload FROM dlq_events WHERE status = 'PARKED' ORDER BY dlq_offset LIMIT 1")
             .fetch_one(&world.db)
@@ -138,10 +135,10 @@ async fn d7_what_cannot_be_decoded_in_the_dlq_is_parked_writes_no_record_and_the
     assert_eq!(payload, Some(vec![0xff, 0xfe]));
     dlq_consumer.wait_for_log("an alarm", SOON, critical).await?;
     eventually("the offset is committed", SOON, async || -> Result<bool> {
-        Ok(world.dlq.committed(&world.group_of("dlq-consumer")).await?.get(&1) == Some(&4))
+        Ok(world.dlq.committed(&world.group_of("dlq-consumer")).await?.get(&1) == Some(&(count + 1)))
     })
     .await?;
-    assert_eq!(world.dlq.read().await?.len(), 4, "no new record");
+    assert_eq!(i64::try_from(world.dlq.read().await?.len())?, count + 1, "no new record");
     Ok(())
 }
 
@@ -169,22 +166,22 @@ async fn d7_what_an_event_only_claims_is_parked_and_revokes_nothing() -> Result<
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn d8_when_every_record_of_a_coupon_fails_the_budget_is_compensated_and_the_rest_held() -> Result<()> {
     let world = World::new().await?;
-    world.open_campaign("BROKEN", 12).await?;
+    world.open_campaign("BROKEN", 112).await?;
     world.fail_campaign("BROKEN", FailMode::Permanently).await?;
     let (api, _consumer, dlq_consumer) = tokio::try_join!(
         world.start_api().into_future(),
         world.start_issue_consumer().into_future(),
-        world.start_dlq_consumer().set("give_up.burst", 5).set("give_up.per_second", 0.001).into_future()
+        world.start_dlq_consumer().set("give_up.per_second", 0.001).into_future()
     )?;
-    for number in 0..12 {
+    for number in 0..112 {
         accepted(&world, &api, "BROKEN", &format!("member-{number}")).await?;
     }
-    rows_come(&world, "COMPENSATED", 5).await?;
-    rows_come(&world, "HELD", 7).await?;
+    rows_come(&world, "COMPENSATED", 100).await?;
+    rows_come(&world, "HELD", 12).await?;
     let pending: i64 = sqlx::query_scalar("SELECT count(*) FROM failed_coupon_issues WHERE status = 'PENDING'")
         .fetch_one(&world.db)
         .await?;
-    assert_eq!(pending, 5);
+    assert_eq!(pending, 100);
     let held = |line: &LogLine| critical(line) && line.message().contains("held");
     dlq_consumer.wait_for_log("an alarm for the held ones", SOON, held).await?;
     stays("one alarm for the held ones", Duration::from_secs(3), async || {
@@ -192,7 +189,7 @@ async fn d8_when_every_record_of_a_coupon_fails_the_budget_is_compensated_and_th
     })
     .await?;
     let verdict = world.quiet(SOON, &[]).await?;
-    assert_eq!((verdict.accepted, verdict.compensated, verdict.held, verdict.stock), (12, 5, 7, 5));
+    assert_eq!((verdict.accepted, verdict.compensated, verdict.held, verdict.stock), (112, 100, 12, 100));
     Ok(())
 }
 

@@ -20,6 +20,7 @@ mod planted;
 mod repair;
 mod retry;
 mod security;
+mod servers;
 mod work_list;
 mod write;
 

@@ -1,6 +1,6 @@
 //! O7, O8, O9, and a server that vanishes: what looks like the record's fault and is none, and the other way round.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use coupon_e2e::{
@@ -129,6 +129,7 @@ async fn o8_a_coupon_row_locked_for_a_minute_compensates_nobody_and_other_coupon
     let mut somebody = PgConnection::connect(&world.database_url).await?;
     somebody.execute("BEGIN").await?;
     somebody.execute("SELECT FROM coupons WHERE coupon_code = 'LOCKED' FOR UPDATE").await?;
+    let locked = Instant::now();
     for member in 0..10 {
         accepted(&world, &services.api, "LOCKED", &format!("member-{member}")).await?;
         accepted(&world, &services.api, "FREE", &format!("member-{member}")).await?;
@@ -138,7 +139,7 @@ async fn o8_a_coupon_row_locked_for_a_minute_compensates_nobody_and_other_coupon
     dead_letters(&world, 10, Duration::from_secs(50)).await?;
     accepted(&world, &services.api, "FREE", "late").await?;
     issued_rows(&world, "FREE", 11, SOON).await?;
-    pause(Duration::from_secs(20)).await;
+    pause(Duration::from_mins(1).saturating_sub(locked.elapsed())).await;
     let decided: i64 = sqlx::query_scalar(
         "SELECT count(*) FROM coupon_issues JOIN coupons USING (coupon_id) WHERE coupon_code = 'LOCKED'",
     )
@@ -149,6 +150,36 @@ async fn o8_a_coupon_row_locked_for_a_minute_compensates_nobody_and_other_coupon
     issued_rows(&world, "LOCKED", 10, SOON).await?;
     let verdict = world.quiet(SOON, &[]).await?;
     ensure!((verdict.issued, verdict.compensated) == (21, 0), "{verdict}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn o8_a_single_decision_that_somebody_holds_costs_the_rest_of_its_batch_no_attempt() -> Result<()> {
+    let world = World::in_line().await?;
+    world.open_campaign("HELD-UP", 100).await?;
+    let api = world.start_api().await?;
+    let held = accepted(&world, &api, "HELD-UP", "held-up").await?.request_id.context("a request id")?;
+    for member in 0..20 {
+        accepted(&world, &api, "HELD-UP", &format!("member-{member}")).await?;
+    }
+    let mut somebody = PgConnection::connect(&world.database_url).await?;
+    somebody.execute("BEGIN").await?;
+    sqlx::query(
+        "INSERT INTO coupon_issues (coupon_id, request_id, member_id, decision, epoch, seq, reserved_at)
+         SELECT coupon_id, $1, 'held-up', 'COMPENSATED', 1, 1, now() FROM coupons",
+    )
+    .bind(held)
+    .execute(&mut somebody)
+    .await?;
+    let launch = world.start_issue_consumer();
+    let consumer = launch.set("database.lock_timeout_ms", 500).await?;
+    issued_rows(&world, "HELD-UP", 20, SOON).await?;
+    somebody.execute("ROLLBACK").await?;
+    issued_rows(&world, "HELD-UP", 21, SOON).await?;
+    let charged: Vec<LogLine> =
+        consumer.log().into_iter().filter(|line| line.message().starts_with("attempt failed")).collect();
+    assert!(!charged.is_empty() && charged.iter().all(|line| line.is_about(held)), "{charged:?}");
+    world.quiet(SOON, &[]).await?;
     Ok(())
 }
 
@@ -177,5 +208,40 @@ async fn o9_a_record_that_breaks_the_connection_each_time_is_isolated_and_dead_l
     ensure!(before.iter().all(|times| *times <= 4), "opened {before:?} times");
     let verdict = world.quiet(SOON, &[]).await?;
     ensure!((verdict.issued, verdict.compensated) == (10, 1), "{verdict}");
+    Ok(())
+}
+
+/// Not even the decision against it can be written: it is parked for somebody to look at, and holds up nobody.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn o9_a_decision_that_breaks_the_connection_each_time_is_parked() -> Result<()> {
+    let world = World::in_line().await?;
+    world.open_campaign("BREAKS", 100).await?;
+    sqlx::raw_sql(
+        "CREATE FUNCTION break_connection() RETURNS trigger LANGUAGE plpgsql AS $$
+         BEGIN
+             PERFORM pg_terminate_backend(pg_backend_pid());
+             PERFORM pg_sleep(5);
+             RETURN NEW;
+         END $$;
+         CREATE TRIGGER break_connection BEFORE INSERT ON coupon_issues
+             FOR EACH ROW WHEN (NEW.member_id = 'breaker') EXECUTE FUNCTION break_connection();",
+    )
+    .execute(&world.db)
+    .await?;
+    let services = Services::start(&world).await?;
+    let id = accepted(&world, &services.api, "BREAKS", "breaker").await?.request_id;
+    let parked = async || -> Result<bool> {
+        let parked: Option<uuid::Uuid> =
+            sqlx::query_scalar("SELECT original_event_id FROM dlq_events WHERE status = 'PARKED'")
+                .fetch_optional(&world.db)
+                .await?;
+        Ok(parked.is_some() && parked == id)
+    };
+    eventually("it is parked", AFTER_ALL_ATTEMPTS * 3, parked).await?;
+    accepted(&world, &services.api, "BREAKS", "healthy").await?;
+    issued_rows(&world, "BREAKS", 1, SOON).await?;
+    let alarm = |line: &LogLine| line.message().starts_with("[CRITICAL]") && line.message().contains("parked");
+    services.dlq_consumer.wait_for_log("somebody is told", SOON, alarm).await?;
+    world.quiet(SOON, &[]).await?;
     Ok(())
 }

@@ -102,14 +102,10 @@ async fn w3_a_permanent_failure_has_one_attempt_and_is_dead_lettered_at_once() -
     Ok(())
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn w9_what_cannot_be_decoded_is_dead_lettered_at_once_and_the_next_record_flows() -> Result<()> {
-    let world = World::new().await?;
-    world.open_campaign("GOOD", 10).await?;
-    let newer = Event::of("GOOD", "from-the-future", 1);
-    let bad = [
+/// What no build of any version can read, from whoever may write to a topic.
+pub(crate) fn unreadable() -> Vec<NewRecord> {
+    vec![
         NewRecord::of("undecodable", "{\"version\":1"),
-        NewRecord::of("unknown version", newer.to_json(2).to_string()),
         NewRecord { key: Some(b"null value".to_vec()), ..NewRecord::default() },
         NewRecord::of("wrong types", r#"{"version":"1","request_id":7,"coupon_code":[],"member_id":{},"seq":true}"#),
         NewRecord::of("huge numbers", r#"{"version":1e400,"seq":123456789012345678901234567890}"#),
@@ -118,7 +114,15 @@ async fn w9_what_cannot_be_decoded_is_dead_lettered_at_once_and_the_next_record_
         NewRecord { key: Some(vec![0xff, 0xfe]), value: Some(vec![0xc3, 0x28]), ..NewRecord::default() },
         // The largest value that fits into a record of the main topic with its key and its overhead.
         NewRecord::of("1 MiB", vec![b'x'; 1024 * 1024 - 200]),
-    ];
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn w9_what_cannot_be_decoded_is_dead_lettered_at_once_and_the_next_record_flows() -> Result<()> {
+    let world = World::new().await?;
+    world.open_campaign("GOOD", 10).await?;
+    let newer = NewRecord::of("unknown version", Event::of("GOOD", "from-the-future", 1).to_json(2).to_string());
+    let bad: Vec<NewRecord> = unreadable().into_iter().chain([newer]).collect();
     let everywhere: Vec<NewRecord> =
         (0..4).flat_map(|partition| bad.iter().map(move |record| record.clone().in_partition(partition))).collect();
     world.topic.write_all(&everywhere).await?;

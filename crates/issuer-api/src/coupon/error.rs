@@ -19,7 +19,7 @@ pub enum CommandError {
     #[error("{0} is SUSPECT: Redis has lost data of it, and it stays closed until it is rebuilt")]
     Suspect(CouponCode),
     /// Opened before, and Redis has no data of it any more, or of another epoch.
-    #[error("{code} was opened before and {what}; it stays closed until it is rebuilt from PostgreSQL")]
+    #[error("{code} cannot be opened: {what}; it stays closed until it is rebuilt from PostgreSQL")]
     NeedsRebuild {
         /// The campaign.
         code: CouponCode,

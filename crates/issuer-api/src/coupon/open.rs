@@ -16,20 +16,21 @@ impl Desk {
     /// where it broke off; data that was there once and is gone is never replaced by a fresh start.
     pub(super) async fn open(&self, code: &CouponCode) -> Result<Coupon, CommandError> {
         let mut coupon = self.coupon(code).await?;
-        let mut is_first = false;
         if coupon.status == CouponStatus::Draft {
+            // Never opened, so this can only be of a campaign that PostgreSQL has forgotten. After this look, what is
+            // found of the row's epoch is our own.
+            if self.stock.has_data(code).await? {
+                return Err(needs_rebuild(code, "Redis holds data of an earlier campaign of this name"));
+            }
             // Under the row's lock: of two commands one raises the epoch, the other finds it OPENING.
             coupon = match self.database.begin_opening(code.clone(), self.actor()).await? {
-                Some(coupon) => {
-                    is_first = true;
-                    coupon
-                }
+                Some(coupon) => coupon,
                 None => self.coupon(code).await?,
             };
         }
         let coupon = match coupon.status {
             CouponStatus::Opening => {
-                self.fill(&coupon, is_first).await?;
+                self.fill(&coupon).await?;
                 self.set_open(&coupon).await?
             }
             CouponStatus::Open | CouponStatus::Closed => {
@@ -62,9 +63,8 @@ impl Desk {
         Err(CommandError::Changed(code.clone()))
     }
 
-    /// Lays down the data of the row's epoch and copies the marks. Data that is there before the first filling was
-    /// left by another campaign of this name, which PostgreSQL has forgotten.
-    async fn fill(&self, coupon: &Coupon, is_first: bool) -> Result<(), CommandError> {
+    /// Lays down the data of the row's epoch and copies the marks.
+    async fn fill(&self, coupon: &Coupon) -> Result<(), CommandError> {
         let code = &coupon.coupon_code;
         let fill = Fill {
             epoch: coupon.epoch,
@@ -76,9 +76,6 @@ impl Desk {
         };
         match self.stock.begin_fill(code, &fill).await? {
             FillOutcome::Filling => {}
-            FillOutcome::Filled if is_first => {
-                return Err(needs_rebuild(code, "Redis holds data of an earlier campaign of this name"));
-            }
             FillOutcome::Filled => return Ok(()),
             FillOutcome::Leftover => return Err(needs_rebuild(code, "Redis holds only a part of its data")),
             FillOutcome::OtherEpoch(epoch) => return Err(other_epoch(coupon, epoch)),
@@ -112,7 +109,7 @@ impl Desk {
                 format!("Redis went back in time: it is at {}, and {} was seen in an event", view.seq, coupon.high_seq),
             )),
             // An opening broke off between the row and the gate. The filling is repeated, however far it had got.
-            Some(view) if view.status == FILLING => self.fill(coupon, false).await,
+            Some(view) if view.status == FILLING => self.fill(coupon).await,
             Some(_) => Ok(()),
         }
     }

@@ -14,7 +14,7 @@ impl<H: Handler> Engine<H> {
         let (max, policy, now) = (self.policy.schedule.max_attempts(), self.policy, self.clock.now());
         let Some(entry) = self.lanes.get_mut(key) else { return };
         if failure.class == Class::Unavailable {
-            entry.strikes += u32::from(H::may_be_the_records_doing(&failure));
+            entry.strikes += 1;
             self.needs.of(Stage::Attempt).wait(key);
             return self.trip(Stage::Attempt, &failure);
         }
@@ -25,7 +25,7 @@ impl<H: Handler> Engine<H> {
         // Where giving up is a verdict, contention is none: it waits on at the last step and charges nothing.
         let contended = failure.class == Class::Contended && !policy.contended_is_final;
         entry.attempts += u32::from(!contended);
-        entry.guilty = failure.class == Class::Unknown;
+        entry.guilty = failure.class == Class::Unknown || failure.by_itself;
         entry.first_failed_at.get_or_insert(now);
         let waits = match failure.class {
             Class::Permanent | Class::Malformed => None,
@@ -55,7 +55,7 @@ impl<H: Handler> Engine<H> {
         let Some(Entry { giving_up: Some(giving_up), work, strikes, .. }) = self.lanes.get_mut(key) else { return };
         metrics::counter!("coupon_give_ups_failed_total", "class" => failure.class.as_str()).increment(1);
         if failure.class == Class::Unavailable {
-            *strikes += u32::from(H::may_be_the_records_doing(failure));
+            *strikes += 1;
             self.needs.of(Stage::GiveUp).wait(key);
             return self.trip(Stage::GiveUp, failure);
         }
@@ -117,6 +117,7 @@ impl<H: Handler> Engine<H> {
                 for key in waiting {
                     self.start(key);
                 }
+                self.start_next_alone();
             }
         }
     }

@@ -4,3 +4,5 @@ mod killed;
 mod many;
 mod points;
 mod sweep;
+mod sweep_commands;
+mod sweep_situations;

@@ -21,6 +21,7 @@ pub const OF_ISSUE_CONSUMER: &[(&str, u32)] = &[
 pub const OF_DLQ_CONSUMER: &[(&str, u32)] = &[
     ("issue a batch", 1),
     ("give up a request", 1),
+    ("ask for a give-back again", 1),
     ("give a unit back", 1),
     ("note a give-back", 1),
     ("put a dead letter down", 1),
@@ -44,7 +45,8 @@ pub const OF_COMMANDS: &[&str] = &[
 ];
 
 /// Effects that need a situation of their own.
-pub const OF_SITUATIONS: &[&str] = &["commit a probe", "issue what fits", "move a dead letter on", "set the gate"];
+pub const OF_SITUATIONS: &[&str] =
+    &["commit a probe", "issue what fits", "keep what is undecided", "move a dead letter on", "set the gate"];
 
 /// Names as they stand in the sources, behind any of these.
 const MARKS: [&str; 7] = [

@@ -1,0 +1,112 @@
+//! The crash sweep of the commands: each may be cut off anywhere and is then repeated.
+
+use anyhow::{Context, Result, ensure};
+use coupon_e2e::world::World;
+
+use super::{points::OF_COMMANDS, sweep::ABORTED};
+use crate::{SOON, issued_rows};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commands_may_end_at_each_of_their_points_and_are_repeated() -> Result<()> {
+    for effect in OF_COMMANDS {
+        for moment in ["before", "after"] {
+            let point = format!("{effect}:{moment}");
+            command(effect, &point).await.with_context(|| point.clone())?;
+            println!("swept {point}");
+        }
+    }
+    Ok(())
+}
+
+async fn command(effect: &str, point: &str) -> Result<()> {
+    let world = World::new().await?;
+    let create: &[&str] = &["coupon", "create", "SWEPT", "--total", "5"];
+    let open: &[&str] = &["coupon", "open", "SWEPT"];
+    let close: &[&str] = &["coupon", "close", "SWEPT"];
+    let total: &[&str] = &["coupon", "set-total", "SWEPT", "7"];
+    let crash = [("COUPON_CRASH_AT", point)];
+    match effect {
+        "create a coupon" => {
+            interrupted(&world, "issuer-api", create, &crash).await?;
+            // Done before the crash, or now.
+            let again = world.run("issuer-api", create).await?;
+            ensure!(again.code == Some(0) || again.stderr.contains("already"), "{again:?}");
+            world.run("issuer-api", open).await?.succeeded()?;
+        }
+        "claim a version of the total" | "set the total in redis" | "settle the total" => {
+            world.open_campaign("SWEPT", 5).await?;
+            repeated(&world, total, &crash).await?;
+            assert_eq!(world.stock.of("SWEPT").await?.number("total"), Some(7));
+        }
+        "copy marks" => {
+            issued_and_lost(&world).await?;
+            repeated(&world, open, &crash).await?;
+        }
+        "settle a failed request" => return settle(&world, &crash).await,
+        _ => {
+            world.run("issuer-api", create).await?.succeeded()?;
+            repeated(&world, open, &crash).await?;
+            if ["change a coupon's status", "set the gate"].contains(&effect) {
+                repeated(&world, close, &crash).await?;
+                assert_eq!(world.stock.of("SWEPT").await?.meta["status"], "CLOSED");
+                world.run("issuer-api", open).await?.succeeded()?;
+            }
+        }
+    }
+    assert_eq!(world.stock.of("SWEPT").await?.meta["status"], "OPEN");
+    let (api, _issue) = tokio::try_join!(world.start_api().into_future(), world.start_issue_consumer().into_future())?;
+    ensure!(world.member(&api, "somebody")?.ask("SWEPT").await.is_held());
+    let rows = i64::from(effect == "copy marks") * 2 + 1;
+    issued_rows(&world, "SWEPT", rows, SOON).await?;
+    world.quiet(SOON, &[]).await?;
+    Ok(())
+}
+
+async fn interrupted(world: &World, binary: &str, words: &[&str], crash: &[(&str, &str)]) -> Result<()> {
+    let output = world.run_with(binary, words, crash).await?;
+    ensure!(output.status.contains(ABORTED), "it never came to the point: {output:?}");
+    Ok(())
+}
+
+async fn repeated(world: &World, words: &[&str], crash: &[(&str, &str)]) -> Result<()> {
+    interrupted(world, "issuer-api", words, crash).await?;
+    world.run("issuer-api", words).await?.succeeded().map(drop)
+}
+
+/// Two coupons are issued; then Redis loses everything, and somebody prepares the row for another filling, as a rebuild
+/// does.
+async fn issued_and_lost(world: &World) -> Result<()> {
+    world.open_campaign("SWEPT", 5).await?;
+    {
+        let (api, _issue) =
+            tokio::try_join!(world.start_api().into_future(), world.start_issue_consumer().into_future())?;
+        for member in ["one", "two"] {
+            ensure!(world.member(&api, member)?.ask("SWEPT").await.is_held());
+        }
+        issued_rows(world, "SWEPT", 2, SOON).await?;
+    }
+    world.stock.flush().await?;
+    sqlx::query("UPDATE coupons SET status = 'OPENING', epoch = epoch + 1").execute(&world.db).await?;
+    Ok(())
+}
+
+/// An operator's word on a failed request, cut off and repeated: one change, one entry in the audit.
+async fn settle(world: &World, crash: &[(&str, &str)]) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO failed_coupon_issues (coupon_code, member_id, request_id, status, error_class, error_code, reason)
+         VALUES ('SWEPT', 'somebody', gen_random_uuid(), 'PENDING', 'UNKNOWN', 'P0001', 'planted')",
+    )
+    .execute(&world.db)
+    .await?;
+    let words: &[&str] = &["resolve", "1", "--reason", "by hand", "--by", "sweep"];
+    interrupted(world, "dlq-consumer", words, crash).await?;
+    let again = world.run("dlq-consumer", words).await?;
+    ensure!(again.code == Some(0) || again.stderr.contains("RESOLVED"), "{again:?}");
+    let (status, audited): (String, i64) = sqlx::query_as(
+        "SELECT status, (SELECT count(*) FROM operator_audit WHERE verb = 'resolve') FROM failed_coupon_issues",
+    )
+    .fetch_one(&world.db)
+    .await?;
+    assert_eq!((status.as_str(), audited), ("RESOLVED", 1));
+    Ok(())
+}
