@@ -1,6 +1,6 @@
 # shellcheck shell=bash disable=SC2034
 # What every part of the local stack shares: where things lie, what they are called, which servers
-# are the caller's own. Sourced first, by scripts/stack and scripts/test; sourcing it
+# are the caller's own. Sourced first, by scripts/stack; sourcing it
 # changes nothing. Most of its variables are used in the other files only, hence the directive above.
 
 # The physical path: /proc/PID/cwd, by which a process is recognised, never shows a symbolic link.

@@ -15,7 +15,7 @@ use crate::{
 #[derive(Debug, Parser)]
 #[command(name = "dlq-consumer", version, arg_required_else_help = true)]
 #[command(
-    after_help = "Settings are explained in config.default.toml; `dlq-consumer config` prints the effective ones.\n\
+    after_help = "Settings are explained in crates/dlq-consumer/config.default.toml; `dlq-consumer config` prints the effective ones.\n\
                         Exit codes: 0 done, 1 failed, 2 wrong setting or usage."
 )]
 pub struct Cli {

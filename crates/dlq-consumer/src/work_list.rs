@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, bail};
 use chrono::Utc;
 use clap::{Args, ValueEnum};
 use coupon_core::{
@@ -50,9 +50,9 @@ pub struct ListArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  dlq-consumer show 17\n  dlq-consumer show 4 --dead-letter --output json")]
 pub struct ShowArgs {
-    /// Number on the work list.
+    /// Number on the work list; with --dead-letter, of a dead letter.
     id: i64,
-    /// The number is that of a dead letter.
+    /// Show a dead letter, as `list --dead-letters` numbers them.
     #[arg(long)]
     dead_letter: bool,
     /// How to print.
@@ -62,14 +62,16 @@ pub struct ShowArgs {
 
 /// What to settle, and why.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  dlq-consumer resolve 17 --reason \"issued by hand, ticket 4711\"")]
+#[command(
+    after_help = "Examples:\n  dlq-consumer resolve 17 --reason \"issued by hand, ticket 4711\"\n  dlq-consumer ignore 18 --reason \"a test account\" --by alice"
+)]
 pub struct SettleArgs {
     /// Number on the work list.
     id: i64,
-    /// Why, for whoever looks later.
-    #[arg(long)]
+    /// Why, for whoever looks later: 1 to 2000 bytes.
+    #[arg(long, value_parser = reason)]
     reason: String,
-    /// Who decides this; the login name when not given.
+    /// Who decides this; $USER when not given.
     #[arg(long, env = "USER", hide_env_values = true)]
     by: Option<String>,
 }
@@ -87,12 +89,18 @@ pub enum Output {
 pub async fn list(config: &Config, args: ListArgs) -> anyhow::Result<ExitCode> {
     let database = open(config)?;
     let shown = if args.dead_letters {
-        let status = args.status.as_deref().map(str::parse::<LetterStatus>).transpose()?;
+        let status = match args.status.as_deref().map(str::parse::<LetterStatus>).transpose() {
+            Ok(status) => status,
+            Err(unknown) => return Ok(usage(unknown)),
+        };
         let letters = database.letters(status, args.before, args.limit).await?;
         print::letters(&letters, args.output)?;
         letters.len()
     } else {
-        let status = args.status.as_deref().map(str::parse::<FailedStatus>).transpose()?;
+        let status = match args.status.as_deref().map(str::parse::<FailedStatus>).transpose() {
+            Ok(status) => status,
+            Err(unknown) => return Ok(usage(format_args!("{unknown}; dead letters are listed with --dead-letters"))),
+        };
         let failed = database.failed_issues(status, args.coupon.as_deref(), args.before, args.limit).await?;
         print::failed_issues(&failed, args.output)?;
         failed.len()
@@ -131,10 +139,9 @@ pub async fn ignore(config: &Config, args: SettleArgs) -> anyhow::Result<ExitCod
 
 async fn settle(config: &Config, args: SettleArgs, to: FailedStatus) -> anyhow::Result<ExitCode> {
     let SettleArgs { id, reason, by } = args;
-    let reason = reason.trim().to_owned();
-    ensure!(!reason.is_empty(), "--reason is empty: say why, for whoever looks later");
-    ensure!(reason.len() <= 2000, "--reason has {} bytes, at most 2000 are kept", reason.len());
-    let name = by.filter(|name| !name.is_empty()).context("nobody to name in the audit: say who with --by")?;
+    let Some(name) = by.filter(|name| !name.is_empty()) else {
+        return Ok(usage("nobody to name in the audit: say who with --by"));
+    };
     match open(config)?.settle(id, to, Actor { name, now: Utc::now() }, reason).await? {
         Settled::Done => {
             eprintln!("{id} is {to}");
@@ -142,6 +149,21 @@ async fn settle(config: &Config, args: SettleArgs, to: FailedStatus) -> anyhow::
         }
         Settled::Absent => bail!("there is no entry {id} on the work list"),
         Settled::Not(status) => bail!("entry {id} is {status}, only a PENDING one can become {to}"),
+    }
+}
+
+/// Wrong usage that only shows when the words are put together: exit code 2, as for all other wrong usage.
+fn usage(what: impl std::fmt::Display) -> ExitCode {
+    eprintln!("error: {what}");
+    ExitCode::from(2)
+}
+
+fn reason(text: &str) -> Result<String, String> {
+    let reason = text.trim();
+    match reason.len() {
+        0 => Err("it is empty: say why, for whoever looks later".to_owned()),
+        1..=2000 => Ok(reason.to_owned()),
+        bytes => Err(format!("it has {bytes} bytes, at most 2000 are kept")),
     }
 }
 

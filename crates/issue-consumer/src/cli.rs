@@ -14,7 +14,7 @@ use crate::{config::Config, doctor, run};
 #[derive(Debug, Parser)]
 #[command(name = "issue-consumer", version, arg_required_else_help = true)]
 #[command(
-    after_help = "Settings are explained in config.default.toml; `issue-consumer config` prints the effective ones.\n\
+    after_help = "Settings are explained in crates/issue-consumer/config.default.toml; `issue-consumer config` prints the effective ones.\n\
                         Exit codes: 0 done, 1 failed, 2 wrong setting or usage."
 )]
 pub struct Cli {

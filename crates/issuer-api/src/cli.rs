@@ -7,7 +7,11 @@ use crate::coupon::CouponArgs;
 
 /// Accepts requests for coupons, and administers campaigns
 #[derive(Debug, Parser)]
-#[command(name = crate::SERVICE, version, about)]
+#[command(name = crate::SERVICE, version, about = "Accepts requests for coupons, and administers campaigns")]
+#[command(
+    after_help = "Settings are explained in crates/issuer-api/config.default.toml; `issuer-api config` prints the effective ones.\n\
+                        Exit codes: 0 done, 1 failed, 2 wrong setting or usage."
+)]
 pub struct Cli {
     /// Where the settings come from.
     #[command(flatten)]
@@ -22,7 +26,7 @@ pub struct Cli {
 pub enum Command {
     /// Answer members until stopped
     Serve,
-    /// Create, show, open and close campaigns
+    /// Create, show, list, open and close campaigns, and set their totals
     Coupon(CouponArgs),
     /// Print the effective settings, secrets as ***
     Config,

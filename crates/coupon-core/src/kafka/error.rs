@@ -10,7 +10,7 @@ mod codes;
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
     /// The client or the broker said so.
-    #[error("kafka has not acknowledged the record")]
+    #[error("kafka has not acknowledged the request")]
     Kafka(#[from] KafkaError),
     /// The client was shut down with the record still in its queue.
     #[error("the producer was closed before kafka acknowledged the record")]

@@ -10,7 +10,7 @@ use crate::runtime::{Properties, SettingsError};
 pub struct KafkaSettings {
     /// Addresses to begin with: `host:port,host:port`.
     pub brokers: String,
-    /// Any librdkafka property, such as the security ones; they win over what is set here.
+    /// Any librdkafka property but the fixed ones; they win over what is set here.
     pub properties: Properties,
 }
 

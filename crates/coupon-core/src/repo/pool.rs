@@ -38,8 +38,8 @@ pub struct DatabaseSettings {
 /// PostgreSQL, shared by everything in the process.
 ///
 /// sqlx 0.9 can leave a pooled connection inside a transaction when the future that began it is dropped; what is
-/// written through it later reports success and is never committed. So every write runs through
-/// [`Database::detached`], in a task that goes on when its caller is gone, is bounded by the timeouts of the server,
+/// written through it later reports success and is never committed. So every write runs
+/// in a task that goes on when its caller is gone, is bounded by the timeouts of the server,
 /// and a connection that comes back inside a transaction all the same is thrown away.
 ///
 /// A server that vanished without a word keeps its connections waiting for ever, and sqlx sets no keep-alive. So

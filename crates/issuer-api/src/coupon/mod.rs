@@ -37,7 +37,7 @@ pub struct CouponArgs {
     /// How the result is printed; remarks go to standard error
     #[arg(long, global = true, value_enum, default_value_t)]
     pub output: Output,
-    /// Who asks for it, for the audit [default: $USER]
+    /// Who changes something, for the audit [default: $USER]
     #[arg(long, global = true, value_name = "NAME")]
     pub by: Option<String>,
     /// Which one.
@@ -56,7 +56,7 @@ pub enum CouponCommand {
     List,
     /// Let members ask; repeating it finishes an opening that broke off
     Open(CodeArg),
-    /// Accept nothing more
+    /// Accept nothing more, until it is opened again
     Close(CodeArg),
     /// Set how many coupons there are in all; nobody who holds one loses it
     SetTotal(TotalArgs),
@@ -74,13 +74,13 @@ pub struct CodeArg {
 pub struct CreateArgs {
     /// Public name of the campaign: 1 to 50 of A-Z a-z 0-9 _ -
     pub code: CouponCode,
-    /// Coupons in all
+    /// Coupons in all, at most 1,000,000,000
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(0..=MOST))]
     pub total: i64,
     /// First moment requests are accepted, RFC 3339 [default: now]
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub opens_at: Option<DateTime<Utc>>,
-    /// First moment they are no longer, RFC 3339 [default: when it is closed]
+    /// First moment no request is accepted any more, RFC 3339 [default: when it is closed by hand]
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub closes_at: Option<DateTime<Utc>>,
     /// Days a coupon is valid, from its reservation
