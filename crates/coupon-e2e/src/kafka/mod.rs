@@ -1,6 +1,7 @@
 //! Kafka as a test sees it: topics that come and go, records of any bytes, the whole of a topic, committed offsets.
 
 pub mod admin;
+pub mod raw;
 mod reader;
 pub mod record;
 

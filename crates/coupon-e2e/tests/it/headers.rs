@@ -3,7 +3,10 @@
 use anyhow::{Context, Result, ensure};
 use coupon_e2e::{
     failures::FailMode,
-    kafka::record::{Header, NewRecord, Record},
+    kafka::{
+        raw::RawHeader,
+        record::{Header, NewRecord, Record},
+    },
     world::World,
 };
 
@@ -117,5 +120,35 @@ async fn d6_a_megabyte_of_error_message_is_cut_and_published() -> Result<()> {
     let reason: i32 =
         sqlx::query_scalar("SELECT length(reason) FROM failed_coupon_issues").fetch_one(&world.db).await?;
     assert!((1000..=16 * 1024).contains(&reason), "{reason}");
+    Ok(())
+}
+
+/// Header names are bytes to Kafka, and the client library takes them for text.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn d5_header_names_that_are_no_text_are_left_out_and_the_record_is_worked_on() -> Result<()> {
+    let world = World::in_line().await?;
+    world.open_campaign("BYTES", 10).await?;
+    world.fail_member("BYTES", "few", FailMode::Permanently).await?;
+    let api = world.start_api().await?;
+    for member in ["few", "many"] {
+        accepted(&world, &api, "BYTES", member).await?;
+    }
+    let originals = world.topic.read().await?;
+    let (no_text, good): (RawHeader<'_>, RawHeader<'_>) = ((b"\xff\xfe\x00", b"1"), (b"trace", b"2"));
+    for (record, bad) in originals.iter().zip([3, 50_000]) {
+        let mut headers = vec![no_text; bad];
+        headers.push(good);
+        let bytes = |bytes: &Option<Vec<u8>>| bytes.clone().unwrap_or_default();
+        world.topic.write_raw(&bytes(&record.key), &bytes(&record.value), &headers).await?;
+    }
+    world.topic.write(&NewRecord::of("after", "no event")).await?;
+    let consumer = world.start_issue_consumer().await?;
+    issued_rows(&world, "BYTES", 1, SOON).await?;
+    // The one that fails, its copy, and what is behind all of them.
+    let letters = dead_letters(&world, 3, SOON).await?;
+    let copy = letters.iter().find(|letter| letter.header("__dlq.errors.offset") == Some("2"));
+    assert_eq!(copy.context("the copy with few of them")?.header("trace"), Some("2"));
+    let panics = consumer.log().iter().filter(|line| line.message().contains("panic")).count();
+    assert_eq!(panics, 0, "each is logged");
     Ok(())
 }

@@ -13,15 +13,8 @@ use coupon_e2e::{
 
 use crate::{
     AFTER_ALL_ATTEMPTS, SOON, issued_rows,
-    write::{accepted, dead_letters},
+    write::{accepted, ask_in_order, dead_letters},
 };
-
-async fn ask(world: &World, api: &Process, code: &str, members: std::ops::Range<usize>) -> Result<()> {
-    for number in members {
-        accepted(world, api, code, &format!("member-{number}")).await?;
-    }
-    Ok(())
-}
 
 async fn breaker_opens(consumer: &Process) -> Result<LogLine> {
     let opens = |line: &LogLine| line.message().starts_with("dependency unavailable");
@@ -46,7 +39,7 @@ async fn o2_an_outage_longer_than_the_poll_interval_causes_no_rebalance() -> Res
         launch.set("kafka.properties.max.poll.interval.ms", 7000).into_future()
     )?;
     way.cut().await?;
-    ask(&world, &api, "LONG", 0..10).await?;
+    ask_in_order(&world, &api, "LONG", 0..10).await?;
     breaker_opens(&consumer).await?;
     assert_eq!(consumer.metric("coupon_breaker_open", "postgresql").await?, Some(1.0));
     pause(Duration::from_secs(20)).await;
@@ -70,7 +63,7 @@ async fn o3_a_paused_member_that_dies_leaves_its_partitions_to_one_that_consumes
     )?;
     is_assigned(&paused, 4.0).await?;
     way.cut().await?;
-    ask(&world, &api, "HEIRS", 0..20).await?;
+    ask_in_order(&world, &api, "HEIRS", 0..20).await?;
     breaker_opens(&paused).await?;
     let heir = world.start_issue_consumer().await?;
     is_assigned(&heir, 2.0).await?;
@@ -96,7 +89,7 @@ async fn o3_partitions_that_went_while_paused_and_come_back_are_consumed() -> Re
     )?;
     is_assigned(&first, 4.0).await?;
     way.cut().await?;
-    ask(&world, &api, "BACK", 0..20).await?;
+    ask_in_order(&world, &api, "BACK", 0..20).await?;
     breaker_opens(&first).await?;
     eventually("all are paused", SOON, async || -> Result<bool> {
         Ok(first.metric("coupon_consumer_paused_partitions", "").await? == Some(4.0))
@@ -108,7 +101,7 @@ async fn o3_partitions_that_went_while_paused_and_come_back_are_consumed() -> Re
     issued_rows(&world, "BACK", 20, SOON).await?;
     ensure!(second.terminate(SOON * 2).await?.success());
     is_assigned(&first, 4.0).await?;
-    ask(&world, &api, "BACK", 20..40).await?;
+    ask_in_order(&world, &api, "BACK", 20..40).await?;
     issued_rows(&world, "BACK", 40, SOON).await?;
     world.quiet(SOON, &[]).await?;
     Ok(())

@@ -13,16 +13,8 @@ use coupon_e2e::{
 
 use crate::{
     AFTER_ALL_ATTEMPTS, SOON, issued_rows,
-    write::{accepted, dead_letters},
+    write::{accepted, ask_in_order, dead_letters},
 };
-
-/// Lets so many members ask, one after the other, so that their records stand in this order.
-async fn ask_in_order(world: &World, api: &Process, code: &str, members: std::ops::Range<usize>) -> Result<()> {
-    for number in members {
-        accepted(world, api, code, &format!("{code}-{number}")).await?;
-    }
-    Ok(())
-}
 
 /// The committed offset of the only partition, 0 if there is none.
 async fn committed(world: &World) -> Result<i64> {
@@ -59,7 +51,7 @@ async fn w5_failures_of_different_records_never_add_up() -> Result<()> {
     world.open_campaign("MANY", 12).await?;
     // Each fails at its first two attempts, after 0 and 1 s; the third comes after 3 s.
     for number in 0..12 {
-        world.fail_member("MANY", &format!("MANY-{number}"), FailMode::For(Duration::from_millis(2900))).await?;
+        world.fail_member("MANY", &format!("member-{number}"), FailMode::For(Duration::from_millis(2900))).await?;
     }
     let (api, consumer) =
         tokio::try_join!(world.start_api().into_future(), world.start_issue_consumer().into_future())?;

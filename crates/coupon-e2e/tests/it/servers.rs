@@ -5,20 +5,15 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use coupon_e2e::{
     answers::State,
-    process::Process,
     servers::private::{PrivateServers, Server},
     wait::{eventually, pause},
     world::{Setup, World},
 };
 
-use crate::{SOON, issued_rows, write::accepted};
-
-async fn ask(world: &World, api: &Process, code: &str, members: std::ops::Range<usize>) -> Result<()> {
-    for number in members {
-        accepted(world, api, code, &format!("member-{number}")).await?;
-    }
-    Ok(())
-}
+use crate::{
+    SOON, issued_rows,
+    write::{accepted, ask_in_order},
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn o1_servers_that_are_really_stopped_and_killed_come_back_and_nothing_is_lost() -> Result<()> {
@@ -31,11 +26,11 @@ async fn o1_servers_that_are_really_stopped_and_killed_come_back_and_nothing_is_
         world.start_issue_consumer().into_future(),
         world.start_dlq_consumer().into_future()
     )?;
-    ask(&world, &api, "STOPPED", 0..10).await?;
+    ask_in_order(&world, &api, "STOPPED", 0..10).await?;
     issued_rows(&world, "STOPPED", 10, SOON).await?;
 
     private.stop(Server::Postgres).await?;
-    ask(&world, &api, "STOPPED", 10..20).await?;
+    ask_in_order(&world, &api, "STOPPED", 10..20).await?;
     eventually("the breaker opens", SOON, async || -> Result<bool> {
         Ok(issue.metric("coupon_breaker_open", "postgresql").await? == Some(1.0))
     })
@@ -69,7 +64,7 @@ async fn a7_a_kafka_that_is_slow_silent_or_cut_off_delays_and_loses_nothing() ->
         world.start_issue_consumer().kafka_through(way).into_future()
     )?;
     way.delay(Duration::from_millis(50)).await?;
-    ask(&world, &api, "WAY", 0..3).await?;
+    ask_in_order(&world, &api, "WAY", 0..3).await?;
     issued_rows(&world, "WAY", 3, SOON * 2).await?;
 
     way.stall().await?;
@@ -82,7 +77,7 @@ async fn a7_a_kafka_that_is_slow_silent_or_cut_off_delays_and_loses_nothing() ->
     issued_rows(&world, "WAY", 6, SOON * 3).await?;
 
     way.cut().await?;
-    ask(&world, &api, "WAY", 6..9).await?;
+    ask_in_order(&world, &api, "WAY", 6..9).await?;
     pause(Duration::from_secs(10)).await;
     way.restore().await?;
     issued_rows(&world, "WAY", 9, SOON * 3).await?;
@@ -101,22 +96,22 @@ async fn o3_a_process_that_is_frozen_until_its_partitions_are_gone_wakes_up_harm
         world.start_issue_consumer().into_future(),
         world.start_issue_consumer().into_future()
     )?;
-    ask(&world, &api, "FROZEN", 0..40).await?;
+    ask_in_order(&world, &api, "FROZEN", 0..40).await?;
     frozen.stop()?;
-    ask(&world, &api, "FROZEN", 40..80).await?;
+    ask_in_order(&world, &api, "FROZEN", 40..80).await?;
     eventually("the other has all partitions", SOON * 2, async || -> Result<bool> {
         Ok(other.metric("coupon_consumer_partitions", "").await? == Some(4.0))
     })
     .await?;
     issued_rows(&world, "FROZEN", 80, SOON).await?;
     frozen.cont()?;
-    ask(&world, &api, "FROZEN", 80..120).await?;
+    ask_in_order(&world, &api, "FROZEN", 80..120).await?;
     issued_rows(&world, "FROZEN", 120, SOON).await?;
     eventually("both have partitions again", SOON * 2, async || -> Result<bool> {
         Ok(frozen.metric("coupon_consumer_partitions", "").await? == Some(2.0))
     })
     .await?;
-    ask(&world, &api, "FROZEN", 120..140).await?;
+    ask_in_order(&world, &api, "FROZEN", 120..140).await?;
     issued_rows(&world, "FROZEN", 140, SOON).await?;
     let verdict = world.quiet(SOON, &[]).await?;
     ensure!((verdict.issued, verdict.compensated) == (140, 0), "{verdict}");

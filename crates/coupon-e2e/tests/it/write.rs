@@ -102,6 +102,19 @@ async fn w3_a_permanent_failure_has_one_attempt_and_is_dead_lettered_at_once() -
     Ok(())
 }
 
+/// Lets members of these numbers ask, one after the other, so that their records stand in this order.
+pub(crate) async fn ask_in_order(
+    world: &World,
+    api: &coupon_e2e::process::Process,
+    code: &str,
+    numbers: std::ops::Range<usize>,
+) -> Result<()> {
+    for number in numbers {
+        accepted(world, api, code, &format!("member-{number}")).await?;
+    }
+    Ok(())
+}
+
 /// What no build of any version can read, from whoever may write to a topic.
 pub(crate) fn unreadable() -> Vec<NewRecord> {
     vec![
