@@ -18,7 +18,10 @@ use crate::SOON;
 
 /// Time to converge after a crash: a session time-out, a lease, back-offs.
 pub(super) const CONVERGED: Duration = Duration::from_mins(1);
+/// Members who ask one after the other, and who ask the victim.
 const MEMBERS: usize = 12;
+/// Members who ask another process meanwhile, all the time.
+const LOAD: usize = 60;
 pub(super) const ABORTED: &str = "signal: 6";
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -89,11 +92,11 @@ async fn sweep(victim: Victim, effects: &[(&str, u32)]) -> Result<()> {
     Ok(())
 }
 
-/// Members ask, two of them for coupons that cannot be written; a record that nobody can read; a duplicate of a
+/// Members ask, while many others do, two of them for coupons that cannot be written; a record that nobody can read; a duplicate of a
 /// compensated request; a dead letter that can be written after all. Somewhere in this the victim ends.
 async fn flow(victim: Victim, point: &str) -> Result<()> {
     let world = World::new().await?;
-    world.open_campaign("SWEPT", MEMBERS as u64).await?;
+    world.open_campaign("SWEPT", (MEMBERS + LOAD) as u64).await?;
     let mut rules = Vec::new();
     for unlucky in ["member-0", "member-1"] {
         rules.push(world.fail_member("SWEPT", unlucky, FailMode::Permanently).await?);
@@ -103,10 +106,21 @@ async fn flow(victim: Victim, point: &str) -> Result<()> {
     let (api, issue, dlq) =
         tokio::try_join!(run.start(Victim::Api), run.start(Victim::IssueConsumer), run.start(Victim::DlqConsumer))?;
     let mut processes = [api, issue, dlq];
-    for number in 0..MEMBERS {
-        ask(&world, &mut processes[0], &run, number).await?;
-    }
-    redrive(&world, &rules, &processes[victim as usize]).await?;
+    let other = world.start_api().await?;
+    let load = async {
+        for number in 0..LOAD {
+            let member = world.member(&other, &format!("load-{number}"))?;
+            eventually("the load goes on", SOON, async || member.ask("SWEPT").await.is_held()).await?;
+        }
+        Ok(())
+    };
+    let one_by_one = async {
+        for number in 0..MEMBERS {
+            ask(&world, &mut processes[0], &run, number).await?;
+        }
+        redrive(&world, &rules, &processes[victim as usize]).await
+    };
+    tokio::try_join!(load, one_by_one)?;
     let ended = &processes[victim as usize];
     if victim != Victim::Api || !is_restarted(ended) {
         aborted(ended).await?;
@@ -117,7 +131,7 @@ async fn flow(victim: Victim, point: &str) -> Result<()> {
     }
     let expected = [Kind::DeadLetterUnlabelled];
     let verdict = world.quiet(CONVERGED, &expected).await?;
-    ensure!(verdict.compensated <= 4 && verdict.issued + 2 >= MEMBERS, "{verdict}");
+    ensure!(verdict.compensated <= 4 && verdict.issued + 2 >= MEMBERS + LOAD, "{verdict}");
     Ok(())
 }
 
