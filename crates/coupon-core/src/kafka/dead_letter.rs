@@ -12,9 +12,6 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use super::{Header, Record};
 use crate::failure::Failure;
 
-/// Limit on all headers of ours together, in bytes.
-#[cfg(test)]
-const MAX_HEADER_BYTES: usize = 16 * 1024;
 /// Limit on the message and on the chain of errors, so that with everything else the headers of ours stay below 16 KiB
 /// together: the message goes out twice, the chain once.
 const MAX_TEXT_BYTES: usize = 4 * 1024;
@@ -115,11 +112,6 @@ fn beginning(text: &str) -> &str {
     &text[..text.floor_char_boundary(MAX_TEXT_BYTES)]
 }
 
-#[cfg(test)]
-fn size(headers: &[Header]) -> usize {
-    headers.iter().map(|header| header.name.len() + header.value.as_ref().map_or(0, Vec::len)).sum()
-}
-
 /// Reads the first origin. Whatever is missing or broken is `None`; nothing here can fail.
 pub fn read_origin(record: &Record) -> Origin {
     let text = |name| record.header(name).and_then(|value| std::str::from_utf8(value).ok());
@@ -138,6 +130,13 @@ mod tests {
 
     use super::*;
     use crate::failure::Class;
+
+    /// Limit on all headers of ours together, in bytes (DESIGN §5).
+    const MAX_HEADER_BYTES: usize = 16 * 1024;
+
+    fn size(headers: &[Header]) -> usize {
+        headers.iter().map(|header| header.name.len() + header.value.as_ref().map_or(0, Vec::len)).sum()
+    }
 
     fn record(headers: Vec<Header>) -> Record {
         Record {
@@ -216,8 +215,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever headers anybody writes: reading them does not fail, ours stay within their limit, those of others
-        /// stay as they are, and a second failure adds nothing.
+        /// Whatever headers anybody writes: reading them does not fail, those of others stay as they are, and a second
+        /// failure adds nothing.
         #[test]
         fn no_headers_make_a_dead_letter_grow_or_lose_what_others_wrote(headers in proptest::collection::vec(any_header(), 0..40)) {
             let failure = Failure::new(Class::Unknown, "X", &"long ".repeat(5000));

@@ -12,7 +12,7 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
-use tokio::{sync::Semaphore, task::JoinError, time::timeout};
+use tokio::{sync::Semaphore, time::timeout};
 
 use super::RepoError;
 use crate::{
@@ -128,11 +128,21 @@ impl Database {
         // moment the turn comes: the one before may have gone silent meanwhile.
         let turn = async move {
             let _turn = this.0.writes.acquire().await;
-            let pool = this.pool();
-            let work = crash::around(doing, work(pool.clone()));
-            this.waited_for(doing, pool, tokio::spawn(work)).await
+            this.at_once(doing, work).await
         };
-        flatten(doing, tokio::spawn(turn).await.map_err(|source| RepoError::Task { doing, source })?)
+        tokio::spawn(turn).await.map_err(|source| RepoError::Task { doing, source })?
+    }
+
+    /// The same without waiting for a turn.
+    async fn at_once<T, F>(&self, doing: &'static str, work: impl FnOnce(PgPool) -> F) -> Result<T, RepoError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, sqlx::Error>> + Send + 'static,
+    {
+        let pool = self.pool();
+        let task = tokio::spawn(crash::around(doing, work(pool.clone())));
+        let ended = self.waited_for(doing, &pool, task).await?;
+        ended.map_err(|source| RepoError::Task { doing, source })?.map_err(RepoError::doing(doing))
     }
 
     /// Asks without changing anything: a read that is cancelled leaves nothing behind.
@@ -141,11 +151,7 @@ impl Database {
         doing: &'static str,
         question: impl Future<Output = Result<T, sqlx::Error>>,
     ) -> Result<T, RepoError> {
-        let pool = self.pool();
-        match self.waited_for(doing, pool, async { Ok::<_, JoinError>(question.await) }).await {
-            Ok(answer) => flatten(doing, Ok(answer)),
-            Err(error) => Err(error),
-        }
+        self.waited_for(doing, &self.pool(), question).await?.map_err(RepoError::doing(doing))
     }
 
     /// The pool of now.
@@ -155,18 +161,16 @@ impl Database {
 
     /// Whether a write commits now. An outage is over when this succeeds, not when a port answers.
     pub async fn probe(&self) -> Result<(), RepoError> {
-        let (doing, pool) = ("commit a probe", self.pool());
-        let work = {
-            let pool = pool.clone();
-            async move {
-                let probe = sqlx::query(
-                    "INSERT INTO write_probe (probed_at) VALUES (now())
-                     ON CONFLICT (only_row) DO UPDATE SET probed_at = excluded.probed_at",
-                );
-                probe.execute(&pool).await.map(drop)
-            }
-        };
-        flatten(doing, self.waited_for(doing, pool, tokio::spawn(crash::around(doing, work))).await)
+        self.at_once("commit a probe", |pool| async move {
+            sqlx::query(
+                "INSERT INTO write_probe (probed_at) VALUES (now())
+                 ON CONFLICT (only_row) DO UPDATE SET probed_at = excluded.probed_at",
+            )
+            .execute(&pool)
+            .await
+            .map(drop)
+        })
+        .await
     }
 
     /// Whether PostgreSQL answers.
@@ -182,25 +186,17 @@ impl Database {
         }
     }
 
-    /// Waits for work that goes on whatever happens here. Without an answer within the bound the connections of its
-    /// pool are not to be trusted any more.
-    async fn waited_for<T, E>(
+    /// Waits for an answer. Without one within the bound the connections of its pool are not to be trusted any more.
+    async fn waited_for<T>(
         &self,
         doing: &'static str,
-        pool: PgPool,
-        work: impl Future<Output = Result<Result<T, sqlx::Error>, E>>,
-    ) -> Result<Result<T, sqlx::Error>, RepoError>
-    where
-        JoinError: From<E>,
-    {
-        match timeout(self.0.bound, work).await {
-            Ok(Ok(result)) => Ok(result),
-            Ok(Err(error)) => Err(RepoError::Task { doing, source: error.into() }),
-            Err(_) => {
-                self.replace(&pool);
-                Err(RepoError::Silent { doing, within: self.0.bound })
-            }
-        }
+        pool: &PgPool,
+        answer: impl Future<Output = T>,
+    ) -> Result<T, RepoError> {
+        timeout(self.0.bound, answer).await.map_err(|_| {
+            self.replace(pool);
+            RepoError::Silent { doing, within: self.0.bound }
+        })
     }
 
     /// Once for each pool, however many were waiting for it.
@@ -213,10 +209,6 @@ impl Database {
             *pool = options.connect_lazy_with(connect);
         }
     }
-}
-
-fn flatten<T>(doing: &'static str, answer: Result<Result<T, sqlx::Error>, RepoError>) -> Result<T, RepoError> {
-    answer?.map_err(RepoError::doing(doing))
 }
 
 /// Outside a transaction block a statement is its own transaction, so the two times are one; inside a block the
@@ -235,10 +227,13 @@ mod tests {
 
     use super::*;
 
+    fn url() -> String {
+        std::env::var("DATABASE_URL").expect("DATABASE_URL is set by `make test`")
+    }
+
     fn settings() -> DatabaseSettings {
-        let url = std::env::var("DATABASE_URL").expect("DATABASE_URL is set by `make test`");
         DatabaseSettings {
-            url: SecretUrl::new(url),
+            url: SecretUrl::new(url()),
             max_connections: 1,
             acquire_timeout_ms: 5000,
             statement_timeout_ms: 5000,
@@ -264,8 +259,7 @@ mod tests {
     /// Every release asks; an answer that is always no would make a new connection for every statement.
     #[tokio::test]
     async fn a_connection_inside_a_transaction_is_told_from_one_outside() {
-        let url = std::env::var("DATABASE_URL").expect("DATABASE_URL is set by `make test`");
-        let mut connection = PgConnection::connect(&url).await.unwrap();
+        let mut connection = PgConnection::connect(&url()).await.unwrap();
         sqlx::query("SELECT 1").execute(&mut connection).await.unwrap();
         assert!(is_outside_a_transaction(&mut connection).await.unwrap());
         connection.execute("BEGIN").await.unwrap();

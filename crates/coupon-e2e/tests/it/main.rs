@@ -27,13 +27,22 @@ mod write;
 use std::time::Duration;
 
 use anyhow::Result;
-use coupon_e2e::{process::Process, wait::eventually, world::World};
+use coupon_e2e::{
+    process::{Process, logs::LogLine},
+    wait::eventually,
+    world::World,
+};
 
 /// Longest time until something happens that nothing delays.
 const SOON: Duration = Duration::from_secs(15);
 
 /// Longest time until something happens after all attempts: 1 + 2 + 4 s and 1 + 2 s, on a busy machine.
 const AFTER_ALL_ATTEMPTS: Duration = Duration::from_secs(40);
+
+/// The line by which a service says that something it needs is away.
+fn unavailable(line: &LogLine) -> bool {
+    line.message().starts_with("dependency unavailable")
+}
 
 /// The three services.
 struct Services {

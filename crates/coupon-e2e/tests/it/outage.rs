@@ -12,7 +12,7 @@ use coupon_e2e::{
 };
 
 use crate::{
-    AFTER_ALL_ATTEMPTS, SOON, issued_rows,
+    AFTER_ALL_ATTEMPTS, SOON, issued_rows, unavailable,
     write::{accepted, dead_letters},
 };
 
@@ -35,8 +35,7 @@ async fn o1_postgresql_gone_for_a_minute_no_dead_letter_no_compensation_no_attem
     for member in 0..20 {
         accepted(&world, &api, "OUTAGE", &format!("during-{member}")).await?;
     }
-    let closed = |line: &LogLine| line.message().starts_with("dependency unavailable");
-    issue.wait_for_log("the breaker opens", SOON, closed).await?;
+    issue.wait_for_log("the breaker opens", SOON, unavailable).await?;
     pause(Duration::from_mins(1)).await;
     way.restore().await?;
     let back = |line: &LogLine| line.message().starts_with("dependency available again");

@@ -13,13 +13,9 @@ use coupon_e2e::{
 use sqlx::{Connection, Executor, PgConnection};
 
 use crate::{
-    AFTER_ALL_ATTEMPTS, SOON, Services, issued_rows,
+    AFTER_ALL_ATTEMPTS, SOON, Services, issued_rows, unavailable,
     write::{accepted, dead_letters},
 };
-
-fn unavailable(line: &LogLine) -> bool {
-    line.message().starts_with("dependency unavailable")
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn o1_a_postgresql_that_vanishes_without_a_word_is_found_again_and_nobody_is_charged() -> Result<()> {

@@ -12,13 +12,12 @@ use coupon_e2e::{
 };
 
 use crate::{
-    AFTER_ALL_ATTEMPTS, SOON, issued_rows,
+    AFTER_ALL_ATTEMPTS, SOON, issued_rows, unavailable,
     write::{accepted, ask_in_order, dead_letters},
 };
 
 async fn breaker_opens(consumer: &Process) -> Result<LogLine> {
-    let opens = |line: &LogLine| line.message().starts_with("dependency unavailable");
-    consumer.wait_for_log("the breaker opens", SOON, opens).await
+    consumer.wait_for_log("the breaker opens", SOON, unavailable).await
 }
 
 async fn is_assigned(consumer: &Process, partitions: f64) -> Result<()> {

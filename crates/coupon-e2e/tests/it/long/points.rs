@@ -49,15 +49,8 @@ pub const OF_SITUATIONS: &[&str] =
     &["commit a probe", "issue what fits", "keep what is undecided", "move a dead letter on", "set the gate"];
 
 /// Names as they stand in the sources, behind any of these.
-const MARKS: [&str; 7] = [
-    "detached(\"",
-    "crash::pass(\"",
-    "invoke(\"",
-    "invoke_repeatable(\"",
-    "change(\"",
-    "self.send(\"",
-    "let (doing, pool) = (\"",
-];
+const MARKS: [&str; 7] =
+    ["detached(\"", "crash::pass(\"", "invoke(\"", "invoke_repeatable(\"", "change(\"", "self.send(\"", "at_once(\""];
 
 #[test]
 fn every_point_of_the_sources_is_swept() -> Result<()> {

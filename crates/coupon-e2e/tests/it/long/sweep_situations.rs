@@ -5,14 +5,14 @@ use coupon_e2e::{
     failures::FailMode,
     kafka::record::{Event, NewRecord},
     oracle::Kind,
-    process::{Process, logs::LogLine},
+    process::Process,
     proxy::Proxy,
     wait::eventually,
     world::World,
 };
 
 use super::sweep::{CONVERGED, Run, Victim, aborted};
-use crate::{SOON, issued_rows};
+use crate::{SOON, issued_rows, unavailable};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn consumers_may_end_while_they_probe_a_database_that_was_away() -> Result<()> {
@@ -29,8 +29,7 @@ async fn consumers_may_end_while_they_probe_a_database_that_was_away() -> Result
             ensure!(world.member(&api, "somebody")?.ask("PROBED").await.is_held());
             let event = world.topic.read().await?.pop().context("the event")?;
             world.dlq.write(&event.again()).await?;
-            let away = |line: &LogLine| line.message().starts_with("dependency unavailable");
-            process.wait_for_log("the breaker opens", SOON, away).await?;
+            process.wait_for_log("the breaker opens", SOON, unavailable).await?;
             way.restore().await?;
             aborted(&process).await?;
             let (_issue, _dlq) =
