@@ -4,7 +4,7 @@ use coupon_core::{
     budget::Budget,
     kafka::{ConsumerSettings, GroupSettings, KafkaSettings, check_topic},
     repo::DatabaseSettings,
-    runtime::{AdminSettings, LogSettings, Properties, Settings, SettingsError, ShutdownSettings},
+    runtime::{AdminSettings, LogSettings, Properties, Secret, Settings, SettingsError, ShutdownSettings},
     stock::RedisSettings,
     writing::WriterSettings,
 };
@@ -29,6 +29,12 @@ pub struct Config {
     pub give_up: GiveUpSettings,
     /// `[sweeper]`
     pub sweeper: SweeperSettings,
+    /// `[alarms]`
+    pub alarms: AlarmSettings,
+    /// `[reconcile]`
+    pub reconcile: ReconcileSettings,
+    /// `[retention]`
+    pub retention: RetentionSettings,
     /// `[log]`
     pub log: LogSettings,
     /// `[shutdown]`
@@ -44,6 +50,10 @@ pub struct Kafka {
     pub dlq_topic: String,
     /// Consumer group.
     pub group_id: String,
+    /// Where issue-consumer's events come from.
+    pub topic: String,
+    /// issue-consumer's group.
+    pub issue_group_id: String,
     /// How long the group waits for a member that is gone, in ms.
     pub session_timeout_ms: u64,
     /// Any librdkafka property.
@@ -78,6 +88,45 @@ pub struct SweeperSettings {
     pub interval_ms: u64,
 }
 
+/// `[alarms]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AlarmSettings {
+    /// Slack incoming webhook; empty: none.
+    pub slack_webhook_url: Secret,
+    /// File with it; empty: none.
+    pub slack_webhook_url_file: String,
+    /// Generic JSON webhook; empty: none.
+    pub webhook_url: Secret,
+    /// File with it; empty: none.
+    pub webhook_url_file: String,
+    /// Between two alarms of one cause, and between two tries, in ms.
+    pub digest_ms: u64,
+    /// How long the first channel may be down before the second takes over, in ms.
+    pub takeover_after_ms: u64,
+    /// How long a channel may take to answer, in ms.
+    pub timeout_ms: u64,
+    /// Whether members are hidden.
+    pub mask_members: bool,
+}
+
+/// `[reconcile]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ReconcileSettings {
+    /// How often it runs by itself, in ms; 0: never.
+    pub every_ms: u64,
+    /// Whether it then repairs.
+    pub apply: bool,
+    /// How long it waits for what is under way, in ms.
+    pub wait_ms: u64,
+}
+
+/// `[retention]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RetentionSettings {
+    /// How long settled entries are kept, in days.
+    pub days: u32,
+}
+
 impl GiveUpSettings {
     /// The budget as the database keeps it.
     pub fn budget(&self) -> Budget {
@@ -97,6 +146,10 @@ impl Settings for Config {
         self.kafka.client().check()?;
         self.kafka.group().check()?;
         check_topic("kafka.dlq_topic", &self.kafka.dlq_topic)?;
+        check_topic("kafka.topic", &self.kafka.topic)?;
+        if self.kafka.issue_group_id.is_empty() {
+            return Err(SettingsError::invalid("kafka.issue_group_id", "", "a name"));
+        }
         self.consumer.check()?;
         self.writer.check()?;
         for (key, value) in [("give_up.burst", self.give_up.burst), ("give_up.per_second", self.give_up.per_second)] {
@@ -106,6 +159,23 @@ impl Settings for Config {
         }
         if !(10..=60_000).contains(&self.sweeper.interval_ms) {
             return Err(SettingsError::invalid("sweeper.interval_ms", self.sweeper.interval_ms, "10 to 60000 ms"));
+        }
+        for (key, value, least) in [
+            ("alarms.digest_ms", self.alarms.digest_ms, 100),
+            ("alarms.takeover_after_ms", self.alarms.takeover_after_ms, 0),
+            ("alarms.timeout_ms", self.alarms.timeout_ms, 100),
+            ("reconcile.wait_ms", self.reconcile.wait_ms, 0),
+        ] {
+            if !(least..=86_400_000).contains(&value) {
+                return Err(SettingsError::invalid(key, value, format!("{least} to 86400000 ms")));
+            }
+        }
+        if self.reconcile.every_ms != 0 && !(1_000..=86_400_000).contains(&self.reconcile.every_ms) {
+            let allowed = "0 for never, or 1000 to 86400000 ms";
+            return Err(SettingsError::invalid("reconcile.every_ms", self.reconcile.every_ms, allowed));
+        }
+        if !(1..=3650).contains(&self.retention.days) {
+            return Err(SettingsError::invalid("retention.days", self.retention.days, "1 to 3650 days"));
         }
         self.log.check("log")?;
         self.shutdown.check("shutdown")

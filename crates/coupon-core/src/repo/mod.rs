@@ -7,6 +7,7 @@ pub mod alarms;
 pub mod coupons;
 pub mod dead_letters;
 mod error;
+pub mod filter;
 pub mod failed_issues;
 pub mod give_backs;
 pub mod give_ups;

@@ -241,7 +241,11 @@ impl World {
             "issue-consumer" => {
                 vec![("kafka.topic", text(self.topic.name())), ("kafka.dlq_topic", text(self.dlq.name()))]
             }
-            _ => vec![("kafka.dlq_topic", text(self.dlq.name()))],
+            _ => vec![
+                ("kafka.dlq_topic", text(self.dlq.name())),
+                ("kafka.topic", text(self.topic.name())),
+                ("kafka.issue_group_id", self.group_of("issue-consumer")),
+            ],
         };
         if binary != "issuer-api" {
             settings.push(("kafka.group_id", self.group_of(binary)));
