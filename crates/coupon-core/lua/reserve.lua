@@ -3,6 +3,7 @@
 --
 -- KEYS  1 meta   2 issued   3 outbox
 -- ARGV  1 request id   2 member id   3 epoch and 4 seq this caller has seen (0 0 = none yet)   5 cap of the outbox
+--       6 1: also when the campaign is closed or its time is over (a replay by an operator); 0: not then
 -- Reply {'RESERVED', request id, epoch, seq, reserved_at ms, pending}   this request holds the coupon
 --       {'ALREADY',  request id, epoch, seq, reserved_at ms, pending}   an earlier request of this member holds it
 --                    pending 1: still in the outbox, 0: Kafka has acknowledged it (reserved_at is then 0)
@@ -33,13 +34,14 @@ local waiting = redis.call('ZCARD', KEYS[3])
 if status == 'SUSPECT' or status == 'FILLING' then
     return {status}
 end
-if status ~= 'OPEN' then
+local after_close = ARGV[6] == '1'
+if status ~= 'OPEN' and not after_close then
     return {'CLOSED'}
 end
 if now < opens_at then
     return {'NOT_OPEN', opens_at - now}
 end
-if closes_at > 0 and now >= closes_at then
+if closes_at > 0 and now >= closes_at and not after_close then
     return {'CLOSED'}
 end
 -- Sequences are compared within an epoch only: a rebuild may begin its epoch below a sequence that was never

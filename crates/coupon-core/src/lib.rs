@@ -6,6 +6,7 @@ pub mod crash;
 pub mod diagnosis;
 pub mod event;
 pub mod failure;
+pub mod filling;
 pub mod ids;
 pub mod kafka;
 pub mod repo;

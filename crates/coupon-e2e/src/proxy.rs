@@ -43,6 +43,7 @@ pub enum Way {
 struct State {
     way: Way,
     first_living: u64,
+    server: SocketAddr,
 }
 
 /// A way to a server that can be cut, stalled, delayed and restored. It ends when this value is dropped.
@@ -62,10 +63,10 @@ impl Proxy {
         let server = address_of(url).await?;
         let first = TcpListener::bind("127.0.0.1:0").await?;
         let address = first.local_addr()?;
-        let (state, states) = watch::channel(State { way: Way::Open, first_living: 0 });
+        let (state, states) = watch::channel(State { way: Way::Open, first_living: 0, server });
         let (told, listening) = watch::channel(true);
         let connections = Arc::default();
-        let listener = tokio::spawn(listen(first, address, server, states, told, Arc::clone(&connections)));
+        let listener = tokio::spawn(listen(first, address, states, told, Arc::clone(&connections)));
         Ok(Self { url: with_address(url, address)?, address, state, connections, listening, listener })
     }
 
@@ -84,6 +85,13 @@ impl Proxy {
     pub fn abandon_connections(&self) {
         let next = self.connections.load(Ordering::SeqCst);
         self.state.send_modify(|state| state.first_living = next);
+    }
+
+    /// Another server has taken over: connections from now on lead there. Those there are stay where they are.
+    pub async fn lead_to(&self, url: &str) -> Result<()> {
+        let server = address_of(url).await?;
+        self.state.send_modify(|state| state.server = server);
+        Ok(())
     }
 
     /// Closes all connections and refuses new ones.
@@ -123,7 +131,6 @@ impl Drop for Proxy {
 async fn listen(
     first: TcpListener,
     address: SocketAddr,
-    server: SocketAddr,
     mut states: watch::Receiver<State>,
     told: watch::Sender<bool>,
     connections: Arc<AtomicU64>,
@@ -153,6 +160,7 @@ async fn listen(
         tokio::select! {
             client = accepted => if let Some((client, _)) = client {
                 let number = connections.fetch_add(1, Ordering::SeqCst);
+                let server = states.borrow().server;
                 tokio::spawn(carry(client, server, states.clone(), number));
             },
             changed = states.changed() => if changed.is_err() { return },

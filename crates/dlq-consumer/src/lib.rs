@@ -3,10 +3,12 @@
 mod announce;
 pub mod cli;
 pub mod config;
+pub mod desk;
 mod doctor;
 mod letter;
 mod repair;
 mod run;
 mod sweep;
+mod tend;
 pub mod upgrade;
 mod work_list;

@@ -140,7 +140,7 @@ impl Repair {
         let letter = letter(&work.record, attempts);
         // A rebuild replaced the data they were reserved in; no deployment can be at fault.
         let budget = (failure.code != codes::OLD_EPOCH).then_some(self.budget);
-        let give_up = GiveUp { event: event.clone(), failure, letter, remedy, budget, now: self.clock.now() };
+        let give_up = GiveUp { event: event.clone(), failure, letter, remedy, budget, now: self.clock.now(), by: None };
         let given_up = self.database.give_up(give_up).await?;
         metrics::counter!("coupon_give_ups_total", "outcome" => outcome_word(given_up)).increment(1);
         match given_up {

@@ -15,7 +15,15 @@ use coupon_core::{
 };
 use tokio::{sync::Notify, task::JoinSet, time::timeout};
 
-use crate::{announce::Announcer, config::Config, repair::Repair, sweep::Sweeper, upgrade::Upgrade};
+use crate::{
+    announce::Announcer,
+    config::Config,
+    desk::{Desk, reconcile::Options},
+    repair::Repair,
+    sweep::Sweeper,
+    tend,
+    upgrade::Upgrade,
+};
 
 const NAME: &str = "dlq-consumer";
 
@@ -58,6 +66,8 @@ async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
     let upgrade =
         Upgrade { database: database.clone(), writer: writer.clone(), clock: clock.clone(), supported: VERSION };
     helpers.spawn(upgrade.run(helpers_stop.clone()));
+    let desk = Desk::beside(config, database.clone(), stock.clone(), NAME, NAME)?;
+    tend(&desk, config, &mut helpers, &helpers_stop);
 
     let repair = Repair {
         writer,
@@ -82,6 +92,17 @@ async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
     }
     database.close().await;
     Ok(fits?)
+}
+
+/// Starts what the service does for operators on its own.
+fn tend(desk: &Desk, config: &Config, helpers: &mut JoinSet<()>, stop: &Shutdown) {
+    helpers.spawn(tend::settle_replays(desk.clone(), stop.clone()));
+    let settings = &config.reconcile;
+    if settings.every_ms > 0 {
+        let options = Options { apply: settings.apply, wait: Duration::from_millis(settings.wait_ms) };
+        let every = Duration::from_millis(settings.every_ms);
+        helpers.spawn(tend::reconcile(desk.clone(), options, every, stop.clone()));
+    }
 }
 
 /// Waits for Redis beside the engine; one that would lose reservations ends the process.

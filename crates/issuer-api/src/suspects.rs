@@ -73,9 +73,12 @@ impl Suspects {
         let Ok(view) = self.stock.view(code).await else { return };
         let Some(view) = view else {
             if self.may_be_said(code, None) {
-                tracing::error!(coupon = %code, "[CRITICAL] redis has lost the data of {code}; it accepts nothing until it is rebuilt");
+                tracing::error!(
+                    coupon = %code,
+                    "[CRITICAL] redis has lost the data of {code}; it accepts nothing until `dlq-consumer rebuild {code}`"
+                );
             }
-            return;
+            return self.note_loss(code).await;
         };
         if view.status != CouponStatus::Suspect.as_str() {
             return;
@@ -85,9 +88,24 @@ impl Suspects {
             tracing::error!(
                 coupon = %code,
                 epoch,
-                "[CRITICAL] redis has gone back in time for {code}; it accepts nothing until it is rebuilt"
+                "[CRITICAL] redis has gone back in time for {code}; it accepts nothing until `dlq-consumer rebuild {code}`"
             );
         }
+        self.note_suspicion(code, epoch).await;
+    }
+
+    /// Redis has nothing of an open campaign: of whatever epoch the row is, that data is gone.
+    async fn note_loss(&self, code: &CouponCode) {
+        match self.database.coupon(code).await {
+            Ok(Some(coupon)) if coupon.status == CouponStatus::Open => self.note_suspicion(code, coupon.epoch).await,
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(coupon = %code, error = %chain(&error), "the loss is not noted in postgresql yet")
+            }
+        }
+    }
+
+    async fn note_suspicion(&self, code: &CouponCode, epoch: i64) {
         if self.is_noted(code, epoch) {
             return;
         }

@@ -15,6 +15,9 @@ pub enum PublishError {
     /// The client was shut down with the record still in its queue.
     #[error("the producer was closed before kafka acknowledged the record")]
     Closed,
+    /// There is no such topic.
+    #[error("kafka has no topic {0}: create it, or correct the setting that names it")]
+    NoTopic(String),
 }
 
 impl Classified for PublishError {
@@ -22,6 +25,7 @@ impl Classified for PublishError {
         match self {
             Self::Kafka(error) => error.rdkafka_error_code().map_or(Class::Unavailable, codes::class_of),
             Self::Closed => Class::Interrupted,
+            Self::NoTopic(_) => Class::Unavailable,
         }
     }
 
@@ -31,6 +35,7 @@ impl Classified for PublishError {
                 error.rdkafka_error_code().map_or("KAFKA".to_owned(), |code| format!("KAFKA_{code:?}"))
             }
             Self::Closed => "KAFKA_CLOSED".to_owned(),
+            Self::NoTopic(_) => "KAFKA_NO_TOPIC".to_owned(),
         }
     }
 }

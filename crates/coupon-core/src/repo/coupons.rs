@@ -49,6 +49,8 @@ pub struct Coupon {
     pub high_seq: i64,
     /// When it was created.
     pub created_at: DateTime<Utc>,
+    /// When it was ended for good; `None` while it is not.
+    pub archived_at: Option<DateTime<Utc>>,
 }
 
 /// What a campaign is created with.

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::{
     Database, RepoError,
+    coupons::{Actor, append_audit},
     dead_letters::{self, Letter, LetterStatus, Verdict},
 };
 use crate::{
@@ -32,6 +33,8 @@ pub struct GiveUp {
     pub budget: Option<Budget>,
     /// When.
     pub now: DateTime<Utc>,
+    /// Who decides it and why, if it is an operator: for the audit.
+    pub by: Option<(String, String)>,
 }
 
 /// What giving up means for the coupon's data in Redis.
@@ -145,6 +148,12 @@ async fn decide(pool: &PgPool, give_up: &GiveUp) -> Result<GivenUp, sqlx::Error>
     let failed_issue_id = put_on_work_list(&mut tx, give_up).await?;
     let verdict = verdict(give_up, LetterStatus::Compensated, Some(failed_issue_id), superseded_by.is_none());
     dead_letters::insert(&mut tx, &give_up.letter, &verdict).await?;
+    if let Some((name, reason)) = &give_up.by {
+        let actor = Actor { name: name.clone(), now: give_up.now };
+        let subject = format!("failed_coupon_issues/{failed_issue_id}");
+        let change = serde_json::json!({ "to": "COMPENSATED", "request_id": event.request_id });
+        append_audit(&mut tx, &actor, "compensate", &subject, change, reason).await?;
+    }
     tx.commit().await?;
     Ok(GivenUp::Compensated { failed_issue_id })
 }

@@ -58,6 +58,8 @@ struct Inner {
 
 /// How long an answer may take beyond the waits that the server or the pool bounds.
 const GRACE: Duration = Duration::from_secs(3);
+/// How long a question about a whole campaign may take.
+const PATIENCE: Duration = Duration::from_mins(10);
 /// How long the connections may take to say good-bye.
 const GOOD_BYE: Duration = Duration::from_secs(2);
 
@@ -154,9 +156,26 @@ impl Database {
         self.waited_for(doing, &self.pool(), question).await?.map_err(RepoError::doing(doing))
     }
 
+    /// The same for a question that may rightly take long; a server that vanished is noticed late.
+    pub(super) async fn patient<T>(
+        &self,
+        doing: &'static str,
+        question: impl Future<Output = Result<T, sqlx::Error>>,
+    ) -> Result<T, RepoError> {
+        match timeout(PATIENCE, question).await {
+            Ok(answer) => answer.map_err(RepoError::doing(doing)),
+            Err(_) => Err(RepoError::Silent { doing, within: PATIENCE }),
+        }
+    }
+
     /// The pool of now.
     pub(super) fn pool(&self) -> PgPool {
         self.0.pool.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How a connection outside the pool is made.
+    pub(super) fn connect_options(&self) -> PgConnectOptions {
+        self.0.options.1.clone()
     }
 
     /// Whether a write commits now. An outage is over when this succeeds, not when a port answers.

@@ -24,6 +24,8 @@ pub struct Fill {
     pub closes_at_ms: Option<i64>,
     /// Sequence to go on from.
     pub seq: i64,
+    /// Whether data of an older epoch, or without meta, is replaced: a rebuild.
+    pub replace: bool,
 }
 
 /// Whether the marks may now be copied.
@@ -37,6 +39,8 @@ pub enum FillOutcome {
     Leftover,
     /// Data of this other epoch is there.
     OtherEpoch(i64),
+    /// The data to be replaced still holds so many promises to publish.
+    Promises(i64),
 }
 
 /// What became of a change of the gate.
@@ -76,6 +80,8 @@ pub struct View {
     pub seq: i64,
     /// Coupons in all.
     pub total: i64,
+    /// Version of the total.
+    pub total_version: i64,
     /// Marks in the issued map.
     pub issued: i64,
     /// Promises that Kafka has not acknowledged.
@@ -93,17 +99,24 @@ impl Stock {
         call.key(keys::issued(code)).key(keys::outbox(code));
         call.arg(fill.epoch).arg(fill.total).arg(fill.total_version);
         call.arg(fill.opens_at_ms).arg(fill.closes_at_ms.unwrap_or(0)).arg(fill.seq);
+        call.arg(i32::from(fill.replace));
         let mut reply = Reply::read(self.invoke("begin a fill", &call).await?)?;
         let outcome = match reply.word() {
             "FILLING" => FillOutcome::Filling,
             "FILLED" => FillOutcome::Filled,
             "LEFTOVER" => return Ok(FillOutcome::Leftover),
             "OTHER" => return Ok(FillOutcome::OtherEpoch(reply.next()?)),
+            "PROMISES" => return Ok(FillOutcome::Promises(reply.next()?)),
             _ => return Err(reply.unexpected()),
         };
         // Before the gate opens: a reservation whose coupon no relay knows would be a promise nobody keeps.
-        self.change("make a coupon known", redis::cmd("SADD").arg(keys::COUPONS).arg(code.as_str())).await?;
+        self.make_known(code).await?;
         Ok(outcome)
+    }
+
+    /// Makes the coupon known to the relays; may be repeated.
+    pub async fn make_known(&self, code: &CouponCode) -> Result<(), StockError> {
+        self.change("make a coupon known", redis::cmd("SADD").arg(keys::COUPONS).arg(code.as_str())).await
     }
 
     /// Copies marks of ISSUED rows; only between [`Stock::begin_fill`] and the opening of the gate.
@@ -192,6 +205,7 @@ impl Stock {
                 epoch: number("epoch")?,
                 seq: number("seq")?,
                 total: number("total")?,
+                total_version: number("total_version")?,
                 issued,
                 outbox,
                 opens_at_ms: number("opens_at")?,

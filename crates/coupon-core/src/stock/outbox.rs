@@ -45,7 +45,7 @@ impl OutboxEntry {
         Self { request_id: event.request_id, epoch: event.epoch, member_id: event.member_id.clone() }
     }
 
-    fn encode(&self) -> String {
+    pub(super) fn encode(&self) -> String {
         format!("{}|{}|{}", self.request_id, self.epoch, self.member_id.as_str())
     }
 

@@ -86,10 +86,35 @@ impl Stock {
         request_id: RequestId,
         outbox_cap: u64,
     ) -> Result<Reservation, StockError> {
+        self.ask(code, member, request_id, outbox_cap, false).await
+    }
+
+    /// The same for a replay by an operator; with `after_close` also when the campaign is closed or its time is over.
+    /// Never more than the total, and only where the data is to be trusted.
+    pub async fn reserve_again(
+        &self,
+        code: &CouponCode,
+        member: &MemberId,
+        request_id: RequestId,
+        outbox_cap: u64,
+        after_close: bool,
+    ) -> Result<Reservation, StockError> {
+        self.ask(code, member, request_id, outbox_cap, after_close).await
+    }
+
+    async fn ask(
+        &self,
+        code: &CouponCode,
+        member: &MemberId,
+        request_id: RequestId,
+        outbox_cap: u64,
+        after_close: bool,
+    ) -> Result<Reservation, StockError> {
         let (epoch, seq) = self.seen.of(code);
         let mut call = RESERVE.key(keys::meta(code));
         call.key(keys::issued(code)).key(keys::outbox(code));
         call.arg(request_id.to_string()).arg(member.as_str()).arg(epoch).arg(seq).arg(outbox_cap);
+        call.arg(i32::from(after_close));
         let reply = self.invoke_repeatable("reserve", &call).await?;
         let reservation = read(Reply::read(reply)?, code, member)?;
         if let Reservation::Reserved(reserved) | Reservation::Already(reserved) = &reservation {

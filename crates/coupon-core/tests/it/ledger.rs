@@ -257,5 +257,6 @@ fn give_up(event: &CouponIssued, offset: i64, budget: Budget) -> GiveUp {
         remedy: Remedy::GiveBack,
         budget: Some(budget),
         now: chrono::DateTime::UNIX_EPOCH + chrono::TimeDelta::days(20_000),
+        by: None,
     }
 }

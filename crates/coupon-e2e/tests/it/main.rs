@@ -17,6 +17,8 @@ mod outage;
 mod outage_database;
 mod outage_group;
 mod planted;
+mod reconcile;
+mod reconcile_planted;
 mod repair;
 mod retry;
 mod security;

@@ -14,7 +14,7 @@ const FROM: &[CouponStatus] = &[CouponStatus::Open, CouponStatus::Closed];
 impl Desk {
     /// Closes the gate. A SUSPECT campaign accepts nothing anyway and stays SUSPECT.
     pub(super) async fn close(&self, code: &CouponCode) -> Result<Coupon, CommandError> {
-        let coupon = self.coupon(code).await?;
+        let coupon = self.living(code).await?;
         match coupon.status {
             CouponStatus::Draft => return Err(CommandError::NeverOpened(code.clone())),
             CouponStatus::Opening => return Err(CommandError::Opening(code.clone())),

@@ -16,16 +16,19 @@ pub enum CommandError {
     #[error("there is a coupon {0} already, and it is left as it is")]
     Taken(CouponCode),
     /// SUSPECT.
-    #[error("{0} is SUSPECT: Redis has lost data of it, and it stays closed until it is rebuilt")]
+    #[error("{0} is SUSPECT: Redis has lost data of it, and it stays closed until `dlq-consumer rebuild {0}`")]
     Suspect(CouponCode),
     /// Opened before, and Redis has no data of it any more, or of another epoch.
-    #[error("{code} cannot be opened: {what}; it stays closed until it is rebuilt from PostgreSQL")]
+    #[error("{code} cannot be opened: {what}; it stays closed until `dlq-consumer rebuild {code}`")]
     NeedsRebuild {
         /// The campaign.
         code: CouponCode,
         /// What is in Redis.
         what: String,
     },
+    /// Ended for good.
+    #[error("{0} was ended for good; nothing about it can be changed any more")]
+    Archived(CouponCode),
     /// Never opened.
     #[error("{0} was never opened, there is nothing to close")]
     NeverOpened(CouponCode),

@@ -145,6 +145,15 @@ impl Desk {
         self.database.coupon(code).await?.ok_or_else(|| CommandError::Unknown(code.clone()))
     }
 
+    /// The row of a campaign that can still change.
+    async fn living(&self, code: &CouponCode) -> Result<Coupon, CommandError> {
+        let coupon = self.coupon(code).await?;
+        if coupon.archived_at.is_some() {
+            return Err(CommandError::Archived(code.clone()));
+        }
+        Ok(coupon)
+    }
+
     /// Who does it, now.
     fn actor(&self) -> Actor {
         Actor { name: self.by.clone(), now: SystemClock.now() }

@@ -1,21 +1,19 @@
 //! `coupon open`: PostgreSQL is asked first and told first, so that Redis is never ahead of it.
 
 use coupon_core::{
+    filling::{self, FillError},
     ids::CouponCode,
     repo::coupons::{Coupon, CouponStatus},
-    stock::{Fill, FillOutcome, GateOutcome},
+    stock::GateOutcome,
 };
 
 use super::{CommandError, Desk, say};
-
-/// Marks copied at a time.
-const PAGE: i64 = 1_000;
 
 impl Desk {
     /// Fills Redis if that was never finished, and opens the gate. Repeating it after a crash at any point goes on
     /// where it broke off; data that was there once and is gone is never replaced by a fresh start.
     pub(super) async fn open(&self, code: &CouponCode) -> Result<Coupon, CommandError> {
-        let mut coupon = self.coupon(code).await?;
+        let mut coupon = self.living(code).await?;
         if coupon.status == CouponStatus::Draft {
             // Never opened, so this can only be of a campaign that PostgreSQL has forgotten. After this look, what is
             // found of the row's epoch is our own.
@@ -66,27 +64,11 @@ impl Desk {
     /// Lays down the data of the row's epoch and copies the marks.
     async fn fill(&self, coupon: &Coupon) -> Result<(), CommandError> {
         let code = &coupon.coupon_code;
-        let fill = Fill {
-            epoch: coupon.epoch,
-            total: coupon.total_quantity,
-            total_version: coupon.total_version,
-            opens_at_ms: coupon.opens_at.timestamp_millis(),
-            closes_at_ms: coupon.closes_at.map(|at| at.timestamp_millis()),
-            seq: coupon.high_seq,
-        };
-        match self.stock.begin_fill(code, &fill).await? {
-            FillOutcome::Filling => {}
-            FillOutcome::Filled => return Ok(()),
-            FillOutcome::Leftover => return Err(needs_rebuild(code, "Redis holds only a part of its data")),
-            FillOutcome::OtherEpoch(epoch) => return Err(other_epoch(coupon, epoch)),
-        }
-        let mut after = None;
-        loop {
-            let marks = self.database.marks(code, after, PAGE).await?;
-            let Some((_, last)) = marks.last() else { return Ok(()) };
-            after = Some(*last);
-            self.stock.copy_marks(code, &marks).await?;
-        }
+        filling::fill(&self.database, &self.stock, coupon, false, |_| {}).await.map_err(|error| match error {
+            FillError::Repo(error) => error.into(),
+            FillError::Stock(error) => error.into(),
+            refused => needs_rebuild(code, refused.to_string()),
+        })
     }
 
     async fn set_open(&self, coupon: &Coupon) -> Result<Coupon, CommandError> {

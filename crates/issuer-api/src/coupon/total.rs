@@ -7,6 +7,7 @@ use super::{CommandError, Desk, say};
 impl Desk {
     /// Raises PostgreSQL first and lowers it last, so that its total is never below the one in Redis.
     pub(super) async fn set_total(&self, code: &CouponCode, total: i64) -> Result<Coupon, CommandError> {
+        self.living(code).await?;
         let claimed = self.database.claim_total(code.clone(), total, self.actor()).await?;
         let version = claimed.ok_or_else(|| CommandError::Unknown(code.clone()))?.total_version;
         match self.stock.set_total(code, total, version).await? {

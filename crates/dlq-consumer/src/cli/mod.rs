@@ -5,6 +5,14 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use coupon_core::runtime::{SettingsArgs, load, print_effective, process_environment};
 
+mod bar;
+mod confirm;
+mod filter;
+mod operator;
+mod print;
+mod reconcile;
+mod replay;
+
 use crate::{
     config::Config,
     doctor, run,
@@ -37,6 +45,16 @@ enum Command {
     Resolve(SettleArgs),
     /// Move an entry of the work list from PENDING to IGNORED: it was looked at, and there is nothing to do.
     Ignore(SettleArgs),
+    /// Replay requests that were given up, or dead letters that are held or parked; see and steer replays
+    Replay(Box<replay::ReplayArgs>),
+    /// Decide held dead letters against their members: the unit goes back
+    Compensate(Box<replay::CompensateArgs>),
+    /// Compare Redis and PostgreSQL, request by request; with --apply put right what differs
+    Reconcile(reconcile::ReconcileArgs),
+    /// Fill a campaign's data in Redis anew from PostgreSQL, with its gate closed
+    Rebuild(reconcile::RebuildArgs),
+    /// End a campaign
+    Campaign(reconcile::CampaignArgs),
     /// Print the effective settings as TOML, secrets as ***.
     Config,
     /// Check every dependency, and say what is wrong and how to put it right.
@@ -52,6 +70,11 @@ pub async fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Show(args) => work_list::show(&config, args).await,
         Command::Resolve(args) => work_list::resolve(&config, args).await,
         Command::Ignore(args) => work_list::ignore(&config, args).await,
+        Command::Replay(args) => replay::replay(&config, *args).await,
+        Command::Compensate(args) => replay::compensate(&config, *args).await,
+        Command::Reconcile(args) => reconcile::reconcile(&config, args).await,
+        Command::Rebuild(args) => reconcile::rebuild(&config, args).await,
+        Command::Campaign(args) => reconcile::campaign(&config, args).await,
         Command::Config => {
             print!("{}", print_effective(&config));
             Ok(ExitCode::SUCCESS)

@@ -1,0 +1,18 @@
+#!lua
+-- Removes all data of a coupon that was ended for good.
+--
+-- KEYS  1 meta   2 issued   3 outbox   4 lease of the relay
+-- Reply {'FORGOTTEN'}       nothing of it is left (also when nothing was there)
+--       {'PROMISES', n}     events still have to be published; nothing was changed
+--       {'OPEN', status}    its gate is not closed; nothing was changed
+-- After FORGOTTEN: none of the keys exist. UNLINK frees a map of any size in the background.
+local waiting = redis.call('ZCARD', KEYS[3])
+if waiting > 0 then
+    return {'PROMISES', waiting}
+end
+local status = redis.call('HGET', KEYS[1], 'status')
+if status and status ~= 'CLOSED' and status ~= 'SUSPECT' then
+    return {'OPEN', status}
+end
+redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[3], KEYS[4])
+return {'FORGOTTEN'}

@@ -1,0 +1,21 @@
+#!lua
+-- Puts the mark of an ISSUED row back where the member has none.
+--
+-- KEYS  1 meta   2 issued
+-- ARGV  1 request id   2 member id   3 epoch the caller means
+-- Reply {'RESTORED'}   the mark is there, from now or before
+--       {'TAKEN'}      the member's mark names another request; nothing was changed
+--       {'MOVED'}      the data is of another epoch; nothing was changed
+-- After RESTORED: issued[member] = request id. The unit is no longer free, even if that makes more marks than units:
+-- PostgreSQL has issued it.
+if not tonumber(ARGV[3]) then
+    return redis.error_reply('ERR restore: ARGV 3 is a number')
+end
+if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[3] then
+    return {'MOVED'}
+end
+redis.call('HSETNX', KEYS[2], ARGV[2], ARGV[1])
+if redis.call('HGET', KEYS[2], ARGV[2]) ~= ARGV[1] then
+    return {'TAKEN'}
+end
+return {'RESTORED'}

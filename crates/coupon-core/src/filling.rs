@@ -1,0 +1,93 @@
+//! Filling a coupon's data in Redis from PostgreSQL: the one routine behind the first opening and every rebuild.
+
+use crate::{
+    failure::{Class, Classified},
+    ids::CouponCode,
+    repo::{Database, RepoError, coupons::Coupon},
+    stock::{Fill, FillOutcome, Stock, StockError},
+};
+
+/// Marks copied at a time: about a millisecond of Redis.
+const PAGE: i64 = 1_000;
+
+/// Why a coupon could not be filled.
+#[derive(Debug, thiserror::Error)]
+pub enum FillError {
+    /// Marks or promises without meta: this is no fresh coupon.
+    #[error("redis holds only a part of the data of {0}")]
+    Leftover(CouponCode),
+    /// Data of another epoch.
+    #[error("redis holds data of epoch {found}, postgresql is at epoch {wanted}")]
+    OtherEpoch {
+        /// In Redis.
+        found: i64,
+        /// In PostgreSQL.
+        wanted: i64,
+    },
+    /// What is to be replaced has promises in it.
+    #[error("{0} reservations still wait in the outbox to be published")]
+    Promises(i64),
+    /// PostgreSQL.
+    #[error(transparent)]
+    Repo(#[from] RepoError),
+    /// Redis.
+    #[error(transparent)]
+    Stock(#[from] StockError),
+}
+
+impl Classified for FillError {
+    fn class(&self) -> Class {
+        match self {
+            Self::Repo(error) => error.class(),
+            Self::Stock(error) => error.class(),
+            Self::Leftover(_) | Self::OtherEpoch { .. } | Self::Promises(_) => Class::Unknown,
+        }
+    }
+
+    fn code(&self) -> String {
+        match self {
+            Self::Repo(error) => error.code(),
+            Self::Stock(error) => error.code(),
+            Self::Leftover(_) | Self::OtherEpoch { .. } | Self::Promises(_) => "FILL".to_owned(),
+        }
+    }
+}
+
+/// Lays down the data of the row's epoch with the gate closed and copies the marks of all ISSUED rows; tells `copied`
+/// how many are there after each page. With `replace` older data is replaced, otherwise it is refused.
+///
+/// May be repeated after a crash at any point. Does nothing when this epoch was filled and opened before.
+pub async fn fill(
+    database: &Database,
+    stock: &Stock,
+    coupon: &Coupon,
+    replace: bool,
+    mut copied: impl FnMut(u64),
+) -> Result<(), FillError> {
+    let code = &coupon.coupon_code;
+    let fill = Fill {
+        epoch: coupon.epoch,
+        total: coupon.total_quantity,
+        total_version: coupon.total_version,
+        opens_at_ms: coupon.opens_at.timestamp_millis(),
+        closes_at_ms: coupon.closes_at.map(|at| at.timestamp_millis()),
+        seq: coupon.high_seq,
+        replace,
+    };
+    match stock.begin_fill(code, &fill).await? {
+        FillOutcome::Filling => {}
+        FillOutcome::Filled => return Ok(()),
+        FillOutcome::Leftover => return Err(FillError::Leftover(code.clone())),
+        FillOutcome::OtherEpoch(found) => return Err(FillError::OtherEpoch { found, wanted: coupon.epoch }),
+        FillOutcome::Promises(waiting) => return Err(FillError::Promises(waiting)),
+    }
+    let (mut after, mut total) = (None, 0);
+    loop {
+        let marks = database.marks(code, after, PAGE).await?;
+        let Some((_, last)) = marks.last() else { return Ok(()) };
+        after = Some(*last);
+        stock.copy_marks(code, &marks).await?;
+        total += marks.len() as u64;
+        copied(total);
+    }
+}

@@ -1,0 +1,206 @@
+//! Rebuilding a campaign's data in Redis, and ending a campaign for good: the changes of its row on the way.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+
+use super::{
+    Database, RepoError,
+    coupons::{Actor, Coupon, CouponStatus, audit},
+};
+use crate::{ids::CouponCode, words::words};
+
+words! {
+    /// How far a rebuild has come.
+    pub enum RebuildStep as "step of a rebuild" {
+        /// The gate is closed; what is under way is waited for.
+        Draining = "DRAINING",
+        /// The epoch is new; marks are copied.
+        Filling = "FILLING",
+        /// Over.
+        Done = "DONE",
+    }
+}
+
+/// A rebuild under way.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct Rebuild {
+    /// Number.
+    pub id: i64,
+    /// How far it has come.
+    #[sqlx(try_from = "String")]
+    pub step: RebuildStep,
+    /// Status the campaign gets at the end.
+    #[sqlx(try_from = "String")]
+    pub reopen_as: CouponStatus,
+    /// Who began it.
+    pub started_by: String,
+    /// When.
+    pub started_at: DateTime<Utc>,
+}
+
+/// Requests of a campaign on which there is no decision yet, or whose decision has not been carried out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, sqlx::FromRow)]
+pub struct Unfinished {
+    /// HELD dead letters.
+    pub held: i64,
+    /// PARKED dead letters whose event can be read.
+    pub parked: i64,
+    /// PENDING rows of the work list.
+    pub pending: i64,
+    /// Units that are to be given back and are not yet.
+    pub give_backs: i64,
+    /// Replays without an end.
+    pub replays: i64,
+}
+
+impl Database {
+    /// Begins a rebuild, or finds the one that was begun before: the campaign is SUSPECT from here on. `None` when the
+    /// campaign cannot be rebuilt (never opened, or ended for good).
+    pub async fn begin_rebuild(&self, code: CouponCode, actor: Actor) -> Result<Option<Rebuild>, RepoError> {
+        self.detached("begin a rebuild", move |pool| async move {
+            let mut tx = pool.begin().await?;
+            let Some(before) = locked(&mut tx, &code).await? else { return Ok(None) };
+            if before.archived_at.is_some() || before.epoch == 0 {
+                return Ok(None);
+            }
+            if let Some(found) = under_way(&mut tx, &code).await? {
+                return Ok(Some(found));
+            }
+            let reopen_as =
+                if before.status == CouponStatus::Closed { CouponStatus::Closed } else { CouponStatus::Open };
+            let rebuild = sqlx::query_as(
+                "INSERT INTO rebuilds (coupon_code, step, reopen_as, started_by, started_at)
+                 VALUES ($1, 'DRAINING', $2, $3, $4) RETURNING id, step, reopen_as, started_by, started_at",
+            )
+            .bind(code.as_str())
+            .bind(reopen_as.as_str())
+            .bind(&actor.name)
+            .bind(actor.now)
+            .fetch_one(&mut *tx)
+            .await?;
+            sqlx::query("UPDATE coupons SET status = 'SUSPECT', updated_at = $2 WHERE coupon_code = $1")
+                .bind(code.as_str())
+                .bind(actor.now)
+                .execute(&mut *tx)
+                .await?;
+            let change = serde_json::json!({ "from": before.status, "to": "SUSPECT", "then": reopen_as });
+            audit(&mut tx, &actor, "rebuild.begin", &code, change).await?;
+            tx.commit().await?;
+            Ok(Some(rebuild))
+        })
+        .await
+    }
+
+    /// The rebuild of this campaign that has not ended.
+    pub async fn rebuild_under_way(&self, code: &CouponCode) -> Result<Option<Rebuild>, RepoError> {
+        let pool = self.pool();
+        let question = async { under_way(&mut *pool.acquire().await?, code).await };
+        self.bounded("look for a rebuild", question).await
+    }
+
+    /// Moves the epoch on, above every epoch that either side has seen: whatever was reserved before can no longer be
+    /// issued. Gives the row as it is then, OPENING.
+    pub async fn begin_filling(
+        &self,
+        code: CouponCode,
+        rebuild: i64,
+        redis_epoch: i64,
+        actor: Actor,
+    ) -> Result<Option<Coupon>, RepoError> {
+        self.detached("move the epoch on", move |pool| async move {
+            let mut tx = pool.begin().await?;
+            let Some(before) = locked(&mut tx, &code).await? else { return Ok(None) };
+            let moved = sqlx::query("UPDATE rebuilds SET step = 'FILLING' WHERE id = $1 AND step = 'DRAINING'");
+            if moved.bind(rebuild).execute(&mut *tx).await?.rows_affected() != 1 {
+                return Ok(None);
+            }
+            let coupon: Coupon = sqlx::query_as(
+                "UPDATE coupons SET status = 'OPENING', epoch = greatest(epoch, $2) + 1, updated_at = $3
+                 WHERE coupon_code = $1 RETURNING *",
+            )
+            .bind(code.as_str())
+            .bind(redis_epoch)
+            .bind(actor.now)
+            .fetch_one(&mut *tx)
+            .await?;
+            let change = serde_json::json!({ "from": { "epoch": before.epoch }, "to": { "epoch": coupon.epoch } });
+            audit(&mut tx, &actor, "rebuild.epoch", &code, change).await?;
+            tx.commit().await?;
+            Ok(Some(coupon))
+        })
+        .await
+    }
+
+    /// Notes that a rebuild is over.
+    pub async fn finish_rebuild(&self, rebuild: i64, now: DateTime<Utc>) -> Result<(), RepoError> {
+        self.detached("finish a rebuild", move |pool| async move {
+            sqlx::query("UPDATE rebuilds SET step = 'DONE', finished_at = $2 WHERE id = $1 AND step <> 'DONE'")
+                .bind(rebuild)
+                .bind(now)
+                .execute(&pool)
+                .await
+                .map(drop)
+        })
+        .await
+    }
+
+    /// Ends a CLOSED campaign for good. The epoch moves on, so that nothing that was reserved before can be issued any
+    /// more. `false` when it is not CLOSED in this epoch, or was ended before.
+    pub async fn archive(&self, code: CouponCode, epoch: i64, actor: Actor, reason: String) -> Result<bool, RepoError> {
+        self.detached("archive a campaign", move |pool| async move {
+            let mut tx = pool.begin().await?;
+            let archived = sqlx::query(
+                "UPDATE coupons SET archived_at = $3, epoch = epoch + 1, updated_at = $3
+                 WHERE coupon_code = $1 AND epoch = $2 AND status = 'CLOSED' AND archived_at IS NULL",
+            )
+            .bind(code.as_str())
+            .bind(epoch)
+            .bind(actor.now)
+            .execute(&mut *tx)
+            .await?;
+            if archived.rows_affected() == 1 {
+                let change = serde_json::json!({ "from": { "epoch": epoch }, "to": { "archived_at": actor.now } });
+                let subject = format!("coupons/{code}");
+                super::coupons::append_audit(&mut tx, &actor, "campaign.archive", &subject, change, &reason).await?;
+            }
+            tx.commit().await?;
+            Ok(archived.rows_affected() == 1)
+        })
+        .await
+    }
+
+    /// What a campaign still has to do before nothing is left of it.
+    pub async fn unfinished(&self, code: &CouponCode) -> Result<Unfinished, RepoError> {
+        let pool = self.pool();
+        let question = sqlx::query_as(
+            "SELECT
+                 (SELECT count(*) FROM dlq_events WHERE coupon_code = $1 AND status = 'HELD') AS held,
+                 (SELECT count(*) FROM dlq_events WHERE coupon_code = $1 AND status = 'PARKED'
+                     AND original_event_id IS NOT NULL AND error_code <> 'OTHER_MEMBER') AS parked,
+                 (SELECT count(*) FROM failed_coupon_issues WHERE coupon_code = $1 AND status = 'PENDING') AS pending,
+                 (SELECT count(*) FROM coupon_issues JOIN coupons USING (coupon_id)
+                     WHERE coupon_code = $1 AND decision = 'COMPENSATED' AND given_back_at IS NULL) AS give_backs,
+                 (SELECT count(*) FROM replays WHERE coupon_code = $1
+                     AND (outcome IS NULL OR outcome IN ('RESERVED', 'HOLDS_ONE'))) AS replays",
+        )
+        .bind(code.as_str())
+        .fetch_one(&pool);
+        self.bounded("count what is unfinished", question).await
+    }
+}
+
+async fn locked(tx: &mut PgConnection, code: &CouponCode) -> Result<Option<Coupon>, sqlx::Error> {
+    sqlx::query_as("SELECT * FROM coupons WHERE coupon_code = $1 FOR NO KEY UPDATE")
+        .bind(code.as_str())
+        .fetch_optional(tx)
+        .await
+}
+
+async fn under_way(connection: &mut PgConnection, code: &CouponCode) -> Result<Option<Rebuild>, sqlx::Error> {
+    sqlx::query_as(
+        "SELECT id, step, reopen_as, started_by, started_at FROM rebuilds WHERE coupon_code = $1 AND step <> 'DONE'",
+    )
+    .bind(code.as_str())
+    .fetch_optional(connection)
+    .await
+}

@@ -1,0 +1,208 @@
+//! What PostgreSQL has to say when Redis is compared with it, the counter beside the rows, and the history of it all.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::{Database, RepoError, issues::Decision};
+use crate::ids::{CouponCode, RequestId};
+
+/// A decision, as a comparison needs it.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct Word {
+    /// The request.
+    #[sqlx(try_from = "Uuid")]
+    pub request_id: RequestId,
+    /// Whose it was.
+    pub member_id: String,
+    /// The word.
+    #[sqlx(try_from = "String")]
+    pub decision: Decision,
+    /// Whether Redis has been put right, for a compensated one.
+    pub given_back_at: Option<DateTime<Utc>>,
+}
+
+/// The counter of a campaign, and what it should be, at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct Count {
+    /// `coupons.issued_quantity`.
+    pub counter: i64,
+    /// ISSUED rows.
+    pub rows: i64,
+    /// `coupons.total_quantity`.
+    pub total: i64,
+}
+
+/// A reconciliation, for the history.
+#[derive(Clone, Debug, sqlx::FromRow, serde::Serialize)]
+pub struct ReconciliationRow {
+    /// Number.
+    pub id: i64,
+    /// Campaign.
+    pub coupon_code: String,
+    /// Who had it run.
+    pub started_by: String,
+    /// When it began.
+    pub started_at: DateTime<Utc>,
+    /// When it ended.
+    pub finished_at: DateTime<Utc>,
+    /// Whether it was to repair.
+    pub applied: bool,
+    /// Marks seen.
+    pub marks: i64,
+    /// ISSUED rows seen.
+    pub issued_rows: i64,
+    /// Requests that could not be judged.
+    pub in_flight: i64,
+    /// Drift by kind: found, repaired, examples.
+    pub drift: serde_json::Value,
+}
+
+impl Database {
+    /// The decisions on these requests, where there are any.
+    pub async fn words(&self, code: &CouponCode, ids: &[Uuid]) -> Result<HashMap<Uuid, Word>, RepoError> {
+        if ids.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let pool = self.pool();
+        let question = sqlx::query_as(
+            "SELECT request_id, member_id, decision, given_back_at
+             FROM coupon_issues
+             WHERE coupon_id = (SELECT coupon_id FROM coupons WHERE coupon_code = $1) AND request_id = ANY($2)",
+        )
+        .bind(code.as_str())
+        .bind(ids)
+        .fetch_all(&pool);
+        let words: Vec<Word> = self.bounded("look up decisions", question).await?;
+        Ok(words.into_iter().map(|word| (word.request_id.as_uuid(), word)).collect())
+    }
+
+    /// Which of these members hold a coupon, and by which request.
+    pub async fn holders(
+        &self,
+        code: &CouponCode,
+        members: &[String],
+    ) -> Result<HashMap<String, RequestId>, RepoError> {
+        if members.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let pool = self.pool();
+        let question = sqlx::query_as(
+            "SELECT member_id, request_id FROM coupon_issues
+             WHERE coupon_id = (SELECT coupon_id FROM coupons WHERE coupon_code = $1) AND member_id = ANY($2)
+               AND decision = 'ISSUED'",
+        )
+        .bind(code.as_str())
+        .bind(members)
+        .fetch_all(&pool);
+        let rows: Vec<(String, Uuid)> = self.bounded("look up holders", question).await?;
+        Ok(rows.into_iter().map(|(member, id)| (member, id.into())).collect())
+    }
+
+    /// Which of these requests wait undecided for an operator.
+    pub async fn set_aside(&self, ids: &[Uuid]) -> Result<Vec<Uuid>, RepoError> {
+        let pool = self.pool();
+        let question = sqlx::query_scalar(
+            "SELECT DISTINCT original_event_id FROM dlq_events
+             WHERE original_event_id = ANY($1) AND status IN ('HELD', 'PARKED')",
+        )
+        .bind(ids)
+        .fetch_all(&pool);
+        self.bounded("look up what is held", question).await
+    }
+
+    /// Counter and rows of a campaign, both of one moment. Reads every row of an index: a second for some millions.
+    pub async fn count(&self, code: &CouponCode) -> Result<Option<Count>, RepoError> {
+        let pool = self.pool();
+        let question = async {
+            let mut tx = pool.begin().await?;
+            // Only reads, and a campaign may be large; the bound around it still holds.
+            sqlx::query("SET LOCAL statement_timeout = 0").execute(&mut *tx).await?;
+            sqlx::query_as(
+                "SELECT issued_quantity AS counter, total_quantity AS total,
+                        (SELECT count(*) FROM coupon_issues i
+                         WHERE i.coupon_id = c.coupon_id AND i.decision = 'ISSUED') AS rows
+                 FROM coupons c WHERE coupon_code = $1",
+            )
+            .bind(code.as_str())
+            .fetch_optional(&mut *tx)
+            .await
+        };
+        self.patient("count the rows of a campaign", question).await
+    }
+
+    /// Counts the rows anew with the counter locked, and sets it: nothing is issued meanwhile. `false` when there are
+    /// more rows than coupons in all, which no counter can mend.
+    pub async fn mend_counter(&self, code: CouponCode) -> Result<bool, RepoError> {
+        self.detached("mend a counter", move |pool| async move {
+            let mut tx = pool.begin().await?;
+            let locked: Option<(i64, i64)> = sqlx::query_as(
+                "SELECT coupon_id, total_quantity FROM coupons WHERE coupon_code = $1 FOR NO KEY UPDATE",
+            )
+            .bind(code.as_str())
+            .fetch_optional(&mut *tx)
+            .await?;
+            let Some((coupon_id, total)) = locked else { return Ok(false) };
+            let rows: i64 =
+                sqlx::query_scalar("SELECT count(*) FROM coupon_issues WHERE coupon_id = $1 AND decision = 'ISSUED'")
+                    .bind(coupon_id)
+                    .fetch_one(&mut *tx)
+                    .await?;
+            if rows > total {
+                return Ok(false);
+            }
+            sqlx::query("UPDATE coupons SET issued_quantity = $2 WHERE coupon_id = $1")
+                .bind(coupon_id)
+                .bind(rows)
+                .execute(&mut *tx)
+                .await?;
+            tx.commit().await?;
+            Ok(true)
+        })
+        .await
+    }
+
+    /// Puts a reconciliation into the history; gives its number.
+    pub async fn record_reconciliation(&self, row: ReconciliationRow) -> Result<i64, RepoError> {
+        self.detached("record a reconciliation", move |pool| async move {
+            sqlx::query_scalar(
+                "INSERT INTO reconciliations
+                     (coupon_code, started_by, started_at, finished_at, applied, marks, issued_rows, in_flight, drift)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING id",
+            )
+            .bind(row.coupon_code)
+            .bind(row.started_by)
+            .bind(row.started_at)
+            .bind(row.finished_at)
+            .bind(row.applied)
+            .bind(row.marks)
+            .bind(row.issued_rows)
+            .bind(row.in_flight)
+            .bind(row.drift)
+            .fetch_one(&pool)
+            .await
+        })
+        .await
+    }
+
+    /// The history, newest first: of one campaign or of all.
+    pub async fn reconciliations(
+        &self,
+        code: Option<&CouponCode>,
+        before: Option<i64>,
+        limit: i64,
+    ) -> Result<Vec<ReconciliationRow>, RepoError> {
+        let pool = self.pool();
+        let question = sqlx::query_as(
+            "SELECT * FROM reconciliations
+             WHERE ($1::text IS NULL OR coupon_code = $1) AND ($2::bigint IS NULL OR id < $2)
+             ORDER BY id DESC LIMIT $3",
+        )
+        .bind(code.map(CouponCode::as_str))
+        .bind(before)
+        .bind(limit)
+        .fetch_all(&pool);
+        self.bounded("list reconciliations", question).await
+    }
+}

@@ -1,0 +1,302 @@
+//! Replays of compensated requests: the link between a row of the work list and the new request that is to replace it.
+//!
+//! The link is committed before Redis is asked, and what became of it afterwards; so a process may end anywhere, and
+//! the same request id is asked for again.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use sqlx::{Arguments, PgConnection};
+use uuid::Uuid;
+
+use super::{
+    Database, RepoError,
+    filter::{Filter, OF_FAILED},
+};
+use crate::{
+    ids::{CouponCode, MemberId, RequestId},
+    words::words,
+};
+
+mod settle;
+
+words! {
+    /// Why a row of the work list cannot be replayed now.
+    pub enum Refusal as "reason against a replay" {
+        /// It is RESOLVED or IGNORED.
+        NotPending = "NOT_PENDING",
+        /// PostgreSQL knows no such coupon.
+        CouponUnknown = "COUPON_UNKNOWN",
+        /// The campaign was ended for good.
+        Archived = "ARCHIVED",
+        /// The campaign is being opened or rebuilt.
+        NotReady = "NOT_READY",
+        /// The campaign is closed or its time is over, and that was to count.
+        CampaignOver = "CAMPAIGN_OVER",
+        /// The member has a coupon by another request.
+        MemberHoldsOne = "MEMBER_HOLDS_ONE",
+        /// Its unit has not gone back yet.
+        NotGivenBack = "NOT_GIVEN_BACK",
+        /// A replay of it is under way.
+        UnderWay = "UNDER_WAY",
+        /// It has been replayed three times.
+        TooOften = "TOO_OFTEN",
+    }
+}
+
+words! {
+    /// What became of a replay.
+    pub enum ReplayOutcome as "outcome of a replay" {
+        /// It holds a unit and goes the way of every request.
+        Reserved = "RESERVED",
+        /// The member holds a unit by another request.
+        HoldsOne = "HOLDS_ONE",
+        /// Every coupon is held by somebody.
+        SoldOut = "SOLD_OUT",
+        /// The campaign is closed or its time is over.
+        Closed = "CLOSED",
+        /// The gate is closed for a rebuild, or the outbox is full.
+        NotReady = "NOT_READY",
+        /// The coupon is issued.
+        Issued = "ISSUED",
+        /// It was given up like the one before.
+        Compensated = "COMPENSATED",
+    }
+}
+
+/// How many rows a filter means, and how many of them can be replayed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Plan {
+    /// Rows that can be.
+    pub eligible: i64,
+    /// Rows that cannot, by reason.
+    pub refused: BTreeMap<String, i64>,
+    /// Highest number among them all; 0: there is none.
+    pub up_to: i64,
+}
+
+/// A replay to be asked for.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct Link {
+    /// The new request.
+    #[sqlx(try_from = "Uuid")]
+    pub request_id: RequestId,
+    /// The row it replays.
+    pub failed_issue_id: i64,
+    /// The campaign.
+    #[sqlx(try_from = "String")]
+    pub coupon_code: CouponCode,
+    /// Whose request it is.
+    #[sqlx(try_from = "String")]
+    pub member_id: MemberId,
+    /// Whether the campaign's window counts for nothing.
+    pub after_close: bool,
+}
+
+/// What became of one row of a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Linked {
+    /// The link is committed: ask Redis.
+    Link(Link),
+    /// It cannot be replayed.
+    Refused(Refusal),
+    /// The job does not run any more.
+    Stopped,
+}
+
+/// What stands against a replay of the row `f`; $10: the window counts for nothing, $11: now. The order is that of
+/// what an operator can do least about.
+const VERDICT: &str = "
+    CASE WHEN f.status <> 'PENDING' THEN 'NOT_PENDING'
+         WHEN c.coupon_id IS NULL THEN 'COUPON_UNKNOWN'
+         WHEN c.archived_at IS NOT NULL THEN 'ARCHIVED'
+         WHEN EXISTS (SELECT FROM coupon_issues h WHERE h.coupon_id = c.coupon_id AND h.member_id = f.member_id
+                      AND h.decision = 'ISSUED') THEN 'MEMBER_HOLDS_ONE'
+         WHEN EXISTS (SELECT FROM replays r WHERE r.failed_issue_id = f.id AND r.outcome IN ('RESERVED', 'HOLDS_ONE'))
+             THEN 'UNDER_WAY'
+         WHEN f.replay_count >= 3 AND NOT EXISTS
+             (SELECT FROM replays r WHERE r.failed_issue_id = f.id AND r.outcome IS NULL) THEN 'TOO_OFTEN'
+         WHEN c.status NOT IN ('OPEN', 'CLOSED') THEN 'NOT_READY'
+         WHEN NOT $10 AND (c.status = 'CLOSED' OR c.closes_at <= $11) THEN 'CAMPAIGN_OVER'
+         WHEN i.given_back_at IS NULL THEN 'NOT_GIVEN_BACK'
+    END AS refusal
+    FROM failed_coupon_issues f
+    LEFT JOIN coupons c ON c.coupon_code = f.coupon_code
+    LEFT JOIN coupon_issues i ON i.coupon_id = c.coupon_id AND i.request_id = f.request_id";
+
+impl Database {
+    /// Counts what a filter means. Changes nothing.
+    pub async fn plan_replay(&self, filter: &Filter, after_close: bool, now: DateTime<Utc>) -> Result<Plan, RepoError> {
+        let pool = self.pool();
+        let sql = format!(
+            "SELECT refusal, count(*), max(id) FROM (SELECT f.id, {VERDICT} WHERE {OF_FAILED}) AS judged GROUP BY refusal"
+        );
+        let question = async {
+            let mut arguments = filter.arguments()?;
+            arguments.add(after_close).map_err(sqlx::Error::Encode)?;
+            arguments.add(now).map_err(sqlx::Error::Encode)?;
+            sqlx::query_as_with(sqlx::AssertSqlSafe(sql), arguments).fetch_all(&pool).await
+        };
+        let rows: Vec<(Option<String>, i64, i64)> = self.patient("plan a replay", question).await?;
+        let mut plan = Plan::default();
+        for (refusal, count, highest) in rows {
+            plan.up_to = plan.up_to.max(highest);
+            match refusal {
+                None => plan.eligible = count,
+                Some(reason) => {
+                    plan.refused.insert(reason, count);
+                }
+            }
+        }
+        Ok(plan)
+    }
+
+    /// The numbers of the next rows of a filter after `after`, lowest first.
+    pub async fn rows_to_replay(&self, filter: &Filter, after: i64, limit: i64) -> Result<Vec<i64>, RepoError> {
+        let pool = self.pool();
+        let sql =
+            format!("SELECT f.id FROM failed_coupon_issues f WHERE {OF_FAILED} AND f.id > $10 ORDER BY f.id LIMIT $11");
+        let question = async {
+            let mut arguments = filter.arguments()?;
+            arguments.add(after).map_err(sqlx::Error::Encode)?;
+            arguments.add(limit).map_err(sqlx::Error::Encode)?;
+            sqlx::query_scalar_with(sqlx::AssertSqlSafe(sql), arguments).fetch_all(&pool).await
+        };
+        self.bounded("list what to replay", question).await
+    }
+
+    /// Links a row to `request_id`, or to the id it was linked to before without an answer; notes in the same
+    /// transaction that the job has come this far.
+    pub async fn link_replay(
+        &self,
+        job_id: i64,
+        row: i64,
+        request_id: RequestId,
+        after_close: bool,
+        now: DateTime<Utc>,
+    ) -> Result<Linked, RepoError> {
+        self.detached("link a replay", move |pool| async move {
+            let mut tx = pool.begin().await?;
+            let refusal = judge(&mut tx, row, after_close, now).await?;
+            let word = refusal.map(Refusal::as_str);
+            if !advance(&mut tx, job_id, row, word, now).await? {
+                return Ok(Linked::Stopped);
+            }
+            if let Some(refusal) = refusal {
+                tx.commit().await?;
+                return Ok(Linked::Refused(refusal));
+            }
+            let link = link(&mut tx, (job_id, row), request_id, after_close, now).await?;
+            tx.commit().await?;
+            Ok(Linked::Link(link))
+        })
+        .await
+    }
+
+    /// The links of a job that Redis has not answered.
+    pub async fn unanswered(&self, job_id: i64) -> Result<Vec<Link>, RepoError> {
+        let pool = self.pool();
+        let question = sqlx::query_as(
+            "SELECT request_id, failed_issue_id, coupon_code, member_id, after_close FROM replays
+             WHERE job_id = $1 AND outcome IS NULL ORDER BY failed_issue_id",
+        )
+        .bind(job_id)
+        .fetch_all(&pool);
+        self.bounded("list unanswered replays", question).await
+    }
+
+    /// The replays of a row, oldest first: request id, outcome, when it was linked.
+    pub async fn replays_of(&self, row: i64) -> Result<Vec<(Uuid, Option<String>, DateTime<Utc>)>, RepoError> {
+        let pool = self.pool();
+        let question = sqlx::query_as(
+            "SELECT request_id, outcome, created_at FROM replays WHERE failed_issue_id = $1 ORDER BY created_at",
+        )
+        .bind(row)
+        .fetch_all(&pool);
+        self.bounded("list the replays of a row", question).await
+    }
+}
+
+/// What stands against a replay of this row; it is locked from here on.
+async fn judge(
+    tx: &mut PgConnection,
+    row: i64,
+    after_close: bool,
+    now: DateTime<Utc>,
+) -> Result<Option<Refusal>, sqlx::Error> {
+    let mut arguments = Filter { ids: vec![row], ..Filter::default() }.arguments()?;
+    arguments.add(after_close).map_err(sqlx::Error::Encode)?;
+    arguments.add(now).map_err(sqlx::Error::Encode)?;
+    // First the lock, then the verdict: what somebody else commits between the two must be seen.
+    sqlx::query("SELECT id FROM failed_coupon_issues WHERE id = $1 FOR UPDATE").bind(row).execute(&mut *tx).await?;
+    let sql = format!("SELECT {VERDICT} WHERE {OF_FAILED}");
+    let word: Option<Option<String>> =
+        sqlx::query_scalar_with(sqlx::AssertSqlSafe(sql), arguments).fetch_optional(&mut *tx).await?;
+    match word {
+        // Deleted meanwhile.
+        None => Ok(Some(Refusal::NotPending)),
+        Some(None) => Ok(None),
+        Some(Some(word)) => word.parse().map(Some).map_err(|error| sqlx::Error::Decode(Box::new(error))),
+    }
+}
+
+/// Notes that a job has come to this row; `false` when it does not run any more.
+pub(super) async fn advance(
+    tx: &mut PgConnection,
+    job_id: i64,
+    row: i64,
+    refused: Option<&str>,
+    now: DateTime<Utc>,
+) -> Result<bool, sqlx::Error> {
+    let advanced = sqlx::query(
+        "UPDATE replay_jobs
+         SET cursor_id = greatest(cursor_id, $2), updated_at = $4, begun = begun + 1,
+             refused = CASE WHEN $3::text IS NULL THEN refused
+                            ELSE jsonb_set(refused, ARRAY[$3], to_jsonb(coalesce((refused ->> $3)::bigint, 0) + 1)) END
+         WHERE job_id = $1 AND status = 'RUNNING'",
+    )
+    .bind(job_id)
+    .bind(row)
+    .bind(refused)
+    .bind(now)
+    .execute(tx)
+    .await?;
+    Ok(advanced.rows_affected() == 1)
+}
+
+async fn link(
+    tx: &mut PgConnection,
+    (job_id, row): (i64, i64),
+    request_id: RequestId,
+    after_close: bool,
+    now: DateTime<Utc>,
+) -> Result<Link, sqlx::Error> {
+    const FIELDS: &str = "request_id, failed_issue_id, coupon_code, member_id, after_close";
+    // Linked before without an answer: the same id is asked for again, so that one of the two cannot become a second
+    // coupon.
+    let before = sqlx::query_as(sqlx::AssertSqlSafe(format!(
+        "UPDATE replays SET job_id = $2, after_close = $3, updated_at = $4
+         WHERE failed_issue_id = $1 AND outcome IS NULL RETURNING {FIELDS}"
+    )));
+    let before: Option<Link> =
+        before.bind(row).bind(job_id).bind(after_close).bind(now).fetch_optional(&mut *tx).await?;
+    if let Some(link) = before {
+        return Ok(link);
+    }
+    sqlx::query("UPDATE failed_coupon_issues SET replay_count = replay_count + 1 WHERE id = $1")
+        .bind(row)
+        .execute(&mut *tx)
+        .await?;
+    sqlx::query_as(sqlx::AssertSqlSafe(format!(
+        "INSERT INTO replays (request_id, failed_issue_id, coupon_code, member_id, job_id, after_close, created_at, updated_at)
+         SELECT $1, id, coupon_code, member_id, $3, $4, $5, $5 FROM failed_coupon_issues WHERE id = $2
+         RETURNING {FIELDS}"
+    )))
+    .bind(request_id.as_uuid())
+    .bind(row)
+    .bind(job_id)
+    .bind(after_close)
+    .bind(now)
+    .fetch_one(tx)
+    .await
+}

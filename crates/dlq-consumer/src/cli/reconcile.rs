@@ -1,0 +1,234 @@
+//! `reconcile`, `rebuild`, `campaign archive`.
+
+use std::{process::ExitCode, time::Duration};
+
+use clap::{Args, Subcommand};
+use coupon_core::ids::CouponCode;
+use serde::Serialize;
+
+use super::{bar::Bar, confirm::confirm, operator::OperatorArgs, print::Output};
+use crate::{
+    config::Config,
+    desk::{
+        Desk,
+        archive::Archived,
+        rebuild::{self, Progress},
+        reconcile::{Options, Reconciled, Report},
+    },
+};
+
+mod table;
+
+/// What to reconcile.
+#[derive(Debug, Args)]
+#[command(before_help = "Examples:\n  dlq-consumer reconcile SPRING\n  dlq-consumer reconcile --apply --output json")]
+pub struct ReconcileArgs {
+    /// Campaigns; all when none is given
+    codes: Vec<CouponCode>,
+    /// Put right what differs; without it nothing is changed
+    #[arg(long)]
+    apply: bool,
+    /// How long to wait for the consumers, in seconds [default: reconcile.wait_ms]
+    #[arg(long, value_name = "SECONDS")]
+    wait: Option<u64>,
+    /// Show the last reconciliations instead
+    #[arg(long, conflicts_with_all = ["apply", "wait"])]
+    history: bool,
+    /// How to print
+    #[arg(long, value_enum, default_value_t = Output::Table)]
+    output: Output,
+    #[command(flatten)]
+    operator: OperatorArgs,
+}
+
+/// What to rebuild.
+#[derive(Debug, Args)]
+#[command(
+    before_help = "Examples:\n  dlq-consumer rebuild SPRING\n  dlq-consumer rebuild SPRING --wait 600 --yes --by alice"
+)]
+pub struct RebuildArgs {
+    /// The campaign; nobody gets a coupon of it meanwhile
+    code: CouponCode,
+    /// How long to wait for the outbox, and then for the consumers, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    wait: u64,
+    /// Go on although requests are held or parked undecided: they can only be compensated afterwards
+    #[arg(long)]
+    leave_undecided: bool,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+    #[command(flatten)]
+    operator: OperatorArgs,
+}
+
+/// What to do with a campaign.
+#[derive(Debug, Args)]
+#[command(
+    before_help = "Examples:\n  dlq-consumer campaign archive SPRING --reason \"over since May\"\n  dlq-consumer campaign archive SPRING --reason \"over\" --yes --by alice"
+)]
+pub struct CampaignArgs {
+    #[command(subcommand)]
+    command: CampaignCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum CampaignCommand {
+    /// End a closed campaign for good: its data in Redis goes, its rows are kept
+    #[command(
+        before_help = "Examples:\n  dlq-consumer campaign archive SPRING --reason \"over since May\"\n  dlq-consumer campaign archive SPRING --reason \"over\" --yes --by alice"
+    )]
+    Archive(ArchiveArgs),
+}
+
+/// What to end.
+#[derive(Debug, Args)]
+struct ArchiveArgs {
+    /// The campaign
+    code: CouponCode,
+    /// Why, for whoever looks later
+    #[arg(long, value_parser = super::operator::reason)]
+    reason: String,
+    /// How long to wait for the consumers, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    wait: u64,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+    #[command(flatten)]
+    operator: OperatorArgs,
+}
+
+/// A campaign that was not compared, and why.
+#[derive(Debug, Serialize)]
+struct Skipped {
+    coupon: CouponCode,
+    skipped: &'static str,
+}
+
+/// Exit code when drift was found and is still there.
+const DRIFT_LEFT: u8 = 3;
+
+/// `reconcile`.
+pub async fn reconcile(config: &Config, args: ReconcileArgs) -> anyhow::Result<ExitCode> {
+    let desk = super::operator::desk(config, args.operator.name())?;
+    if args.history {
+        let rows = desk.database.reconciliations(args.codes.first(), None, 50).await?;
+        table::history(&rows, args.output)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let wait = args.wait.map_or(Duration::from_millis(config.reconcile.wait_ms), Duration::from_secs);
+    let codes = if args.codes.is_empty() { all(&desk).await? } else { args.codes };
+    let (mut reports, mut skipped, mut failed) = (Vec::new(), Vec::new(), false);
+    for code in codes {
+        let bar = Bar::of_two("marks", "rows");
+        let options = Options { apply: args.apply, wait };
+        let reconciled = desk.reconcile(&code, options, &|marks, rows| bar.both(marks, rows)).await?;
+        bar.end();
+        match reconciled {
+            Reconciled::Report(report) => reports.push(report),
+            Reconciled::Skipped(why) => skipped.push(Skipped { coupon: code, skipped: why }),
+            Reconciled::Unknown => {
+                failed = true;
+                eprintln!("error: there is no coupon {code}; `issuer-api coupon list` shows them all");
+            }
+            Reconciled::Busy => {
+                failed = true;
+                eprintln!("error: somebody else is at the data of {code} now; ask again when that has ended");
+            }
+        }
+    }
+    table::reports(&reports, args.output)?;
+    for Skipped { coupon, skipped } in &skipped {
+        eprintln!("{coupon} was not compared: {skipped}");
+    }
+    for report in &reports {
+        say(report, args.apply);
+    }
+    let left: u64 = reports.iter().map(Report::left).sum();
+    let unjudged = reports.iter().any(|report| report.waiting_for.is_some());
+    Ok(match (left, failed || unjudged) {
+        (0, false) => ExitCode::SUCCESS,
+        (0, true) => ExitCode::FAILURE,
+        _ => ExitCode::from(DRIFT_LEFT),
+    })
+}
+
+/// Every campaign that either side knows.
+async fn all(desk: &Desk) -> anyhow::Result<Vec<CouponCode>> {
+    let rows = desk.database.coupons().await?;
+    let mut codes: Vec<CouponCode> = rows
+        .into_iter()
+        .filter(|coupon| coupon.epoch > 0 && coupon.archived_at.is_none())
+        .map(|coupon| coupon.coupon_code)
+        .collect();
+    for code in desk.stock.coupons().await? {
+        if !codes.contains(&code) && desk.database.coupon(&code).await?.is_none() {
+            codes.push(code);
+        }
+    }
+    Ok(codes)
+}
+
+fn say(report: &Report, applied: bool) {
+    let code = &report.coupon;
+    if let Some(waiting_for) = &report.waiting_for {
+        eprintln!("{code}: {} requests could not be judged: {waiting_for}", report.in_flight);
+    }
+    if report.is_clean() {
+        eprintln!("{code}: redis and postgresql agree");
+    } else if report.left() == 0 {
+        eprintln!("{code}: everything that differed was put right");
+    } else if applied {
+        eprintln!("{code}: {} differences are left", report.left());
+    } else {
+        eprintln!("{code}: {} differences; nothing was changed", report.left());
+    }
+}
+
+/// `rebuild`.
+pub async fn rebuild(config: &Config, args: RebuildArgs) -> anyhow::Result<ExitCode> {
+    let RebuildArgs { code, wait, leave_undecided, yes, operator } = args;
+    let what = format!("rebuild {code}: its gate is closed until its data in Redis is as PostgreSQL has it");
+    if let Err(code) = confirm(&what, code.as_str(), yes) {
+        return Ok(code);
+    }
+    let desk = super::operator::desk(config, operator.name())?;
+    let options = rebuild::Options { wait: Duration::from_secs(wait), leave_undecided };
+    let bar = Bar::of_one("marks");
+    let coupon = desk.rebuild(&code, options, &|progress| tell(&bar, &progress)).await;
+    bar.end();
+    let coupon = coupon?;
+    eprintln!(
+        "{code} is rebuilt and {}: epoch {}, {} coupons issued",
+        coupon.status, coupon.epoch, coupon.issued_quantity
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+fn tell(bar: &Bar, progress: &Progress) {
+    match progress {
+        Progress::Resumed(step) => bar.say(&format!("going on with the rebuild that ended while {step}")),
+        Progress::GateClosed => bar.say("the gate is closed"),
+        Progress::Outbox(0) => bar.say("the outbox is empty"),
+        Progress::Outbox(waiting) => bar.wait_for(&format!("{waiting} reservations wait to be published")),
+        Progress::Consumers => bar.say("waiting for the consumers"),
+        Progress::Epoch(epoch) => bar.say(&format!("epoch {epoch} begins")),
+        Progress::Copied(copied, all) => bar.of(*copied, *all),
+    }
+}
+
+/// `campaign …`.
+pub async fn campaign(config: &Config, args: CampaignArgs) -> anyhow::Result<ExitCode> {
+    let CampaignCommand::Archive(ArchiveArgs { code, reason, wait, yes, operator }) = args.command;
+    let what = format!("archive {code}: it ends for good, and its data in Redis is deleted");
+    if let Err(code) = confirm(&what, code.as_str(), yes) {
+        return Ok(code);
+    }
+    let desk = super::operator::desk(config, operator.name())?;
+    match desk.archive(&code, Duration::from_secs(wait), &reason).await? {
+        Archived::Now => eprintln!("{code} has ended for good"),
+        Archived::Before => eprintln!("{code} had ended for good before"),
+    }
+    Ok(ExitCode::SUCCESS)
+}

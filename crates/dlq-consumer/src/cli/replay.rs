@@ -1,0 +1,298 @@
+//! `replay …` and `compensate`.
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use coupon_core::repo::{
+    dead_letters::LetterStatus,
+    failed_issues::FailedStatus,
+    filter::Filter,
+    replay_jobs::{Job, JobKind, JobStatus},
+    replays::Plan,
+};
+
+use super::{
+    bar::Bar,
+    confirm::confirm,
+    filter::FilterArgs,
+    operator::{OperatorArgs, desk, reason},
+    print::{self, Output},
+};
+use crate::{
+    config::Config,
+    desk::{Desk, replay::Request},
+};
+
+/// What to replay.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+#[command(
+    before_help = "Examples:\n  dlq-consumer replay --coupon SPRING --dry-run\n  dlq-consumer replay --coupon SPRING --reason \"disk was full, ticket 4711\" --yes"
+)]
+pub struct ReplayArgs {
+    #[command(subcommand)]
+    command: Option<JobCommand>,
+    #[command(flatten)]
+    new: NewArgs,
+}
+
+/// A new replay.
+#[derive(Debug, Args)]
+struct NewArgs {
+    /// Numbers; all that the filter means when none is given
+    ids: Vec<i64>,
+    /// Replay dead letters that are held or parked, with their own request ids, instead of requests that were given up
+    #[arg(long)]
+    dead_letters: bool,
+    #[command(flatten)]
+    filter: FilterArgs,
+    /// Only tell how many could be replayed, and why others could not
+    #[arg(long)]
+    dry_run: bool,
+    /// Most replays begun in a second
+    #[arg(long, value_name = "N", default_value_t = 50.0, value_parser = rate)]
+    per_second: f64,
+    /// Also when the campaign is closed or its time is over
+    #[arg(long)]
+    after_close: bool,
+    /// Why, for whoever looks later; needed unless --dry-run
+    #[arg(long, value_parser = reason, required_unless_present = "dry_run")]
+    reason: Option<String>,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+    /// How to print
+    #[arg(long, value_enum, default_value_t = Output::Table)]
+    output: Output,
+    #[command(flatten)]
+    operator: OperatorArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum JobCommand {
+    /// Show replays, newest first, or one
+    #[command(before_help = "Examples:\n  dlq-consumer replay status\n  dlq-consumer replay status 3 --output json")]
+    Status {
+        /// Which one
+        job: Option<i64>,
+        /// How to print
+        #[arg(long, value_enum, default_value_t = Output::Table)]
+        output: Output,
+    },
+    /// Pause a replay, wherever it runs; it stops before the next row
+    #[command(
+        before_help = "Examples:\n  dlq-consumer replay pause 3 --reason \"looking\"\n  dlq-consumer replay pause 3 --by alice"
+    )]
+    Pause(JobArgs),
+    /// Go on with a replay that was paused, stopped or killed, in this terminal
+    #[command(
+        before_help = "Examples:\n  dlq-consumer replay resume 3\n  dlq-consumer replay resume 3 --reason \"mended\" --by alice"
+    )]
+    Resume(JobArgs),
+    /// End a replay for good; what it has begun goes on
+    #[command(
+        before_help = "Examples:\n  dlq-consumer replay cancel 3 --reason \"wrong coupon\"\n  dlq-consumer replay cancel 3 --by alice"
+    )]
+    Cancel(JobArgs),
+}
+
+/// A replay, and who moves it why.
+#[derive(Debug, Args)]
+struct JobArgs {
+    /// Its number
+    job: i64,
+    /// Why
+    #[arg(long, value_parser = reason, default_value = "by hand")]
+    reason: String,
+    #[command(flatten)]
+    operator: OperatorArgs,
+}
+
+/// What to compensate.
+#[derive(Debug, Args)]
+#[command(
+    before_help = "Examples:\n  dlq-consumer compensate 4 --reason \"the member was paid\"\n  dlq-consumer compensate --coupon SPRING --up-to 120 --reason \"campaign called off\" --yes"
+)]
+pub struct CompensateArgs {
+    /// Numbers of held dead letters; all that the filter means when none is given
+    ids: Vec<i64>,
+    #[command(flatten)]
+    filter: FilterArgs,
+    /// Why, for whoever looks later
+    #[arg(long, value_parser = reason)]
+    reason: String,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+    #[command(flatten)]
+    operator: OperatorArgs,
+}
+
+/// `replay …`.
+pub async fn replay(config: &Config, args: ReplayArgs) -> anyhow::Result<ExitCode> {
+    match args.command {
+        None => begin(config, args.new).await,
+        Some(JobCommand::Status { job, output }) => {
+            let desk = desk(config, "unknown")?;
+            let jobs = match job {
+                Some(job) => vec![desk.job(job).await?],
+                None => desk.database.replay_jobs(None, 50).await?,
+            };
+            print_jobs(&jobs, output)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(JobCommand::Pause(JobArgs { job, reason, operator })) => {
+            desk(config, operator.name())?.pause_replay(job, reason).await?;
+            eprintln!("replay {job} is paused; `dlq-consumer replay resume {job}` goes on with it");
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(JobCommand::Cancel(JobArgs { job, reason, operator })) => {
+            desk(config, operator.name())?.cancel_replay(job, reason).await?;
+            eprintln!("replay {job} is cancelled");
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(JobCommand::Resume(JobArgs { job, reason, operator })) => {
+            let desk = desk(config, operator.name())?;
+            desk.resume_replay(job, reason).await?;
+            work(&desk, job, Output::Table).await
+        }
+    }
+}
+
+async fn begin(config: &Config, args: NewArgs) -> anyhow::Result<ExitCode> {
+    let kind = if args.dead_letters { JobKind::Letters } else { JobKind::Requests };
+    let coupon = args.filter.coupon.clone();
+    let mut filter = args.filter.filter(args.ids);
+    // Named rows are judged one by one, so that the answer says what is wrong with them.
+    if filter.ids.is_empty() && kind == JobKind::Requests {
+        filter = filter.of_status(FailedStatus::Pending);
+    }
+    let request = Request {
+        kind,
+        filter,
+        after_close: args.after_close,
+        per_second: args.per_second,
+        reason: args.reason.unwrap_or_default(),
+    };
+    let desk = desk(config, args.operator.name())?;
+    let plan = desk.plan_replay(&request).await?;
+    let refused: Vec<String> = plan.refused.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
+    let refused = if refused.is_empty() { "none".to_owned() } else { refused.join(", ") };
+    eprintln!("{} can be replayed, refused: {refused}", plan.eligible);
+    if args.dry_run {
+        print_plan(&plan, args.output)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if plan.eligible == 0 {
+        eprintln!("there is nothing to replay");
+        return Ok(if plan.refused.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
+    let name = coupon.map_or_else(|| "all".to_owned(), |code| code.to_string());
+    let what = format!("replay {} rows up to number {}", plan.eligible, plan.up_to);
+    if let Err(code) = confirm(&what, &name, args.yes) {
+        return Ok(code);
+    }
+    let job = desk.create_replay(request, &plan).await?;
+    eprintln!("this is replay {job}; `dlq-consumer replay pause {job}` stops it from anywhere");
+    work(&desk, job, args.output).await
+}
+
+/// Works on a job and says how it ended; exit code 1 when it did not come to its end.
+async fn work(desk: &Desk, job: i64, output: Output) -> anyhow::Result<ExitCode> {
+    let bar = Bar::of_one("replays");
+    let tell = |job: &Job| {
+        let (done, all) = (job.begun, job.eligible + refused_before(job));
+        bar.of(u64::try_from(done).unwrap_or(0), u64::try_from(all).unwrap_or(0));
+    };
+    let ended = desk.work_replay(job, &tell).await;
+    bar.end();
+    let job = ended?;
+    print_jobs(std::slice::from_ref(&job), output)?;
+    let note = if job.note.is_empty() { String::new() } else { format!(": {}", job.note) };
+    eprintln!("replay {} is {}{note}", job.job_id, job.status);
+    Ok(if job.status == JobStatus::Done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Rows that were looked at and could not be replayed.
+fn refused_before(job: &Job) -> i64 {
+    (job.begun - job.succeeded - job.failed - job.under_way).max(0)
+}
+
+fn print_plan(plan: &Plan, output: Output) -> anyhow::Result<()> {
+    if output == Output::Json {
+        return print::json(plan);
+    }
+    let mut rows = vec![vec!["eligible".to_owned(), plan.eligible.to_string()]];
+    rows.extend(plan.refused.iter().map(|(reason, count)| vec![reason.clone(), count.to_string()]));
+    print::rows(&["what", "rows"], &rows, output)
+}
+
+fn print_jobs(jobs: &[Job], output: Output) -> anyhow::Result<()> {
+    if output == Output::Json {
+        return print::json(jobs);
+    }
+    let columns =
+        ["replay", "kind", "status", "eligible", "begun", "issued", "failed", "under way", "refused", "by", "note"];
+    let rows: Vec<Vec<String>> = jobs
+        .iter()
+        .map(|job| {
+            vec![
+                job.job_id.to_string(),
+                job.kind.to_string(),
+                job.status.to_string(),
+                job.eligible.to_string(),
+                job.begun.to_string(),
+                job.succeeded.to_string(),
+                job.failed.to_string(),
+                job.under_way.to_string(),
+                job.refused.to_string(),
+                job.created_by.clone(),
+                job.note.clone(),
+            ]
+        })
+        .collect();
+    print::rows(&columns, &rows, output)
+}
+
+/// `compensate`.
+pub async fn compensate(config: &Config, args: CompensateArgs) -> anyhow::Result<ExitCode> {
+    let coupon = args.filter.coupon.clone();
+    let filter = Filter { ..args.filter.filter(args.ids) }.of_letter_status(LetterStatus::Held);
+    let desk = desk(config, args.operator.name())?;
+    let request = Request {
+        kind: JobKind::Letters,
+        filter: filter.clone(),
+        after_close: true,
+        per_second: 1.0,
+        reason: String::new(),
+    };
+    let plan = desk.plan_replay(&request).await?;
+    if plan.eligible == 0 {
+        eprintln!("no held dead letter is meant; `dlq-consumer list --dead-letters --status HELD` shows them");
+        return Ok(ExitCode::FAILURE);
+    }
+    let name = coupon.map_or_else(|| "all".to_owned(), |code| code.to_string());
+    let what = format!("compensate {} held requests: their members lose what they were promised", plan.eligible);
+    if let Err(code) = confirm(&what, &name, args.yes) {
+        return Ok(code);
+    }
+    let filter = Filter { up_to: Some(plan.up_to), ..filter };
+    let bar = Bar::of_one("requests");
+    let all = u64::try_from(plan.eligible).unwrap_or(0);
+    let told = |sum: &crate::desk::replay::Compensated| bar.of(sum.compensated + sum.decided_before + sum.left, all);
+    let sum = desk.compensate(&filter, &args.reason, &told).await;
+    bar.end();
+    let sum = sum?;
+    eprintln!(
+        "{} compensated, {} had been decided before, {} left as they are",
+        sum.compensated, sum.decided_before, sum.left
+    );
+    Ok(if sum.left == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if (0.01..=10_000.0).contains(&rate) => Ok(rate),
+        _ => Err("a number from 0.01 to 10000".to_owned()),
+    }
+}

@@ -1,0 +1,205 @@
+//! Reconciliation: compares the marks in Redis with the ISSUED rows in PostgreSQL, request id by request id, in both
+//! directions, and puts right what differs.
+//!
+//! It guesses no time. What looks wrong on the way is looked at again after the consumers have passed everything that
+//! Kafka had acknowledged: what is undecided then is not under way any more, it is lost. Maps and tables are read in
+//! pages, and only what looks wrong is kept, so memory does not grow with the campaign.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use coupon_core::{
+    ids::CouponCode,
+    repo::{
+        coupons::{Coupon, CouponStatus},
+        reconciliations::ReconciliationRow,
+    },
+};
+use serde::Serialize;
+
+use super::{Desk, DeskError, barrier::Passed};
+
+mod drift;
+mod judge;
+mod scan;
+mod whole;
+
+pub use drift::Drift;
+
+/// Examples kept of each kind of drift.
+const EXAMPLES: usize = 5;
+
+/// How to reconcile.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Whether to put right what differs; otherwise nothing is changed.
+    pub apply: bool,
+    /// How long to wait for the consumers.
+    pub wait: Duration,
+}
+
+/// Drift of one kind.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Found {
+    /// How often.
+    pub found: u64,
+    /// How many of these were put right.
+    pub repaired: u64,
+    /// The first few: request ids, or what else names them.
+    pub examples: Vec<String>,
+}
+
+/// What a reconciliation of one campaign found.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// The campaign.
+    pub coupon: CouponCode,
+    /// Marks seen.
+    pub marks: u64,
+    /// ISSUED rows seen.
+    pub issued_rows: u64,
+    /// Requests that were under way to the end and could not be judged.
+    pub in_flight: u64,
+    /// What differs.
+    pub drift: BTreeMap<Drift, Found>,
+    /// Why some could not be judged.
+    pub waiting_for: Option<String>,
+}
+
+/// What became of the attempt.
+#[derive(Clone, Debug)]
+pub enum Reconciled {
+    /// Compared.
+    Report(Report),
+    /// Somebody else is at this campaign's data: another reconciliation, or a rebuild.
+    Busy,
+    /// There is nothing to compare yet, or any more; why.
+    Skipped(&'static str),
+    /// PostgreSQL knows no such campaign, and neither does Redis.
+    Unknown,
+}
+
+impl Report {
+    fn new(coupon: &CouponCode) -> Self {
+        Self {
+            coupon: coupon.clone(),
+            marks: 0,
+            issued_rows: 0,
+            in_flight: 0,
+            drift: BTreeMap::new(),
+            waiting_for: None,
+        }
+    }
+
+    /// Notes one more difference; `repaired` when it has been put right.
+    fn note(&mut self, drift: Drift, example: impl std::fmt::Display, repaired: bool) {
+        let found = self.drift.entry(drift).or_default();
+        found.found += 1;
+        found.repaired += u64::from(repaired);
+        if found.examples.len() < EXAMPLES {
+            found.examples.push(example.to_string());
+        }
+    }
+
+    /// Differences that were not put right.
+    pub fn left(&self) -> u64 {
+        self.drift.values().map(|found| found.found - found.repaired).sum()
+    }
+
+    /// Whether the two agree, as far as could be judged.
+    pub fn is_clean(&self) -> bool {
+        self.drift.is_empty()
+    }
+
+    fn blocked(&mut self, passed: &Passed) {
+        self.waiting_for = Some(passed.to_string());
+    }
+}
+
+impl Desk {
+    /// Reconciles one campaign and puts the result into the history. `told` hears how many marks and rows were seen.
+    pub async fn reconcile(
+        &self,
+        code: &CouponCode,
+        options: Options,
+        told: &(dyn Fn(u64, u64) + Sync),
+    ) -> Result<Reconciled, DeskError> {
+        let Some(lock) = self.database.try_lock(&Self::data_lock(code)).await? else { return Ok(Reconciled::Busy) };
+        let reconciled = self.reconcile_locked(code, options, told).await;
+        lock.release().await;
+        reconciled
+    }
+
+    /// The same for somebody who has the lock of the campaign's data.
+    pub(crate) async fn reconcile_locked(
+        &self,
+        code: &CouponCode,
+        options: Options,
+        told: &(dyn Fn(u64, u64) + Sync),
+    ) -> Result<Reconciled, DeskError> {
+        let started_at = self.clock.now();
+        let mut report = Report::new(code);
+        match self.database.coupon(code).await? {
+            None if !self.stock.has_data(code).await? => return Ok(Reconciled::Unknown),
+            None => report.note(Drift::UnknownCoupon, code, false),
+            Some(coupon) => {
+                if let Some(why) = self.cannot_compare(&coupon).await? {
+                    return Ok(Reconciled::Skipped(why));
+                }
+                self.compare(&coupon, options, told, &mut report).await?;
+            }
+        }
+        self.record(&report, options, started_at).await?;
+        Ok(Reconciled::Report(report))
+    }
+
+    async fn cannot_compare(&self, coupon: &Coupon) -> Result<Option<&'static str>, DeskError> {
+        Ok(if coupon.archived_at.is_some() {
+            Some("it was ended for good")
+        } else if coupon.epoch == 0 {
+            Some("it was never opened")
+        } else if coupon.status == CouponStatus::Opening {
+            Some("it is being filled")
+        } else if self.database.rebuild_under_way(&coupon.coupon_code).await?.is_some() {
+            Some("a rebuild of it is under way: finish it with `dlq-consumer rebuild`")
+        } else {
+            None
+        })
+    }
+
+    async fn compare(
+        &self,
+        coupon: &Coupon,
+        options: Options,
+        told: &(dyn Fn(u64, u64) + Sync),
+        report: &mut Report,
+    ) -> Result<(), DeskError> {
+        if !self.compare_whole(coupon, options, report).await? {
+            return Ok(());
+        }
+        self.scan_marks(coupon, options, told, report).await?;
+        self.scan_rows(coupon, options, told, report).await
+    }
+
+    async fn record(
+        &self,
+        report: &Report,
+        options: Options,
+        started_at: chrono::DateTime<chrono::Utc>,
+    ) -> Result<(), DeskError> {
+        let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        let row = ReconciliationRow {
+            id: 0,
+            coupon_code: report.coupon.as_str().to_owned(),
+            started_by: self.by.clone(),
+            started_at,
+            finished_at: self.clock.now(),
+            applied: options.apply,
+            marks: count(report.marks),
+            issued_rows: count(report.issued_rows),
+            in_flight: count(report.in_flight),
+            drift: serde_json::to_value(&report.drift).unwrap_or_default(),
+        };
+        self.database.record_reconciliation(row).await?;
+        Ok(())
+    }
+}

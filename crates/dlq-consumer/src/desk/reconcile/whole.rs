@@ -1,0 +1,121 @@
+//! What can be compared without looking at a single member: the data's presence and age, the gate, the total, the counter.
+
+use coupon_core::{
+    repo::coupons::{Coupon, CouponStatus},
+    stock::{GateOutcome, SetTotal, View},
+};
+
+use super::{Desk, DeskError, Drift, Options, Report};
+
+impl Desk {
+    /// Compares the two as wholes. `false` when Redis's data is not worth looking at any further.
+    pub(super) async fn compare_whole(
+        &self,
+        coupon: &Coupon,
+        options: Options,
+        report: &mut Report,
+    ) -> Result<bool, DeskError> {
+        self.compare_counter(coupon, options, report).await?;
+        // The row was read before the view, so a healthy Redis can only be ahead of it.
+        let view = match self.stock.view(&coupon.coupon_code).await? {
+            None => Err("redis has no data of it".to_owned()),
+            Some(view) if view.epoch != coupon.epoch => {
+                Err(format!("redis holds epoch {}, postgresql is at {}", view.epoch, coupon.epoch))
+            }
+            Some(view) if view.seq < coupon.high_seq => {
+                Err(format!("redis is at {}, {} was seen in an event", view.seq, coupon.high_seq))
+            }
+            Some(view) if view.status == CouponStatus::Suspect.as_str() => Err("redis says SUSPECT".to_owned()),
+            Some(view) => Ok(view),
+        };
+        match view {
+            Ok(view) => {
+                self.compare_gate(coupon, &view, options, report).await?;
+                self.compare_totals(coupon, &view, options, report).await?;
+                Ok(true)
+            }
+            Err(what) => {
+                if options.apply {
+                    self.close_gate(coupon).await?;
+                }
+                // The gate is closed then; the data is still lost.
+                report.note(Drift::DataLost, what, false);
+                Ok(false)
+            }
+        }
+    }
+
+    /// Nothing is sold from data that is not to be trusted: first the row, which is what alarms, then the gate.
+    async fn close_gate(&self, coupon: &Coupon) -> Result<(), DeskError> {
+        let code = &coupon.coupon_code;
+        let from = &[CouponStatus::Open];
+        let changed =
+            self.database.set_coupon_status(code.clone(), coupon.epoch, from, CouponStatus::Suspect, self.actor());
+        changed.await?;
+        if let GateOutcome::OtherEpoch(epoch) = self.stock.suspect(code, coupon.epoch).await? {
+            self.stock.suspect(code, epoch).await?;
+        }
+        Ok(())
+    }
+
+    async fn compare_gate(
+        &self,
+        coupon: &Coupon,
+        view: &View,
+        options: Options,
+        report: &mut Report,
+    ) -> Result<(), DeskError> {
+        if view.status != CouponStatus::Open.as_str() || coupon.status == CouponStatus::Open {
+            return Ok(());
+        }
+        let code = &coupon.coupon_code;
+        let mut repaired = false;
+        if options.apply {
+            let outcome = match coupon.status {
+                CouponStatus::Suspect => self.stock.suspect(code, coupon.epoch).await?,
+                _ => self.stock.close(code, coupon.epoch).await?,
+            };
+            repaired = outcome == GateOutcome::Done;
+        }
+        report.note(Drift::GateDiffers, format!("redis {}, postgresql {}", view.status, coupon.status), repaired);
+        Ok(())
+    }
+
+    async fn compare_totals(
+        &self,
+        coupon: &Coupon,
+        view: &View,
+        options: Options,
+        report: &mut Report,
+    ) -> Result<(), DeskError> {
+        if view.total == coupon.total_quantity {
+            return Ok(());
+        }
+        // Somebody may be changing it at this moment: looked at once more, row and view.
+        let code = &coupon.coupon_code;
+        let (Some(coupon), Some(view)) = (self.database.coupon(code).await?, self.stock.view(code).await?) else {
+            return Ok(());
+        };
+        if view.total == coupon.total_quantity {
+            return Ok(());
+        }
+        let (total, version) = (coupon.total_quantity, coupon.total_version);
+        let repaired = options.apply && self.stock.set_total(code, total, version).await? == SetTotal::Set;
+        report.note(Drift::TotalsDiffer, format!("redis {}, postgresql {total}", view.total), repaired);
+        Ok(())
+    }
+
+    async fn compare_counter(&self, coupon: &Coupon, options: Options, report: &mut Report) -> Result<(), DeskError> {
+        let code = &coupon.coupon_code;
+        let Some(count) = self.database.count(code).await? else { return Ok(()) };
+        let example = format!("counter {}, rows {}, total {}", count.counter, count.rows, count.total);
+        if count.rows > count.total {
+            report.note(Drift::Oversold, &example, false);
+        }
+        if count.counter != count.rows {
+            let repaired = options.apply && self.database.mend_counter(code.clone()).await?;
+            report.note(Drift::WrongCounter, example, repaired);
+        }
+        Ok(())
+    }
+}

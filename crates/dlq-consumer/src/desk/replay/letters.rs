@@ -1,0 +1,150 @@
+//! Held and parked letters: written down as they are, with their own request id. Whoever was decided meanwhile keeps the
+//! decision; what cannot be written stays where it is.
+
+use coupon_core::{
+    event::{CouponIssued, DecodeError, VERSION},
+    failure::{Class, Failure},
+    repo::{
+        dead_letters::LetterStatus,
+        give_ups::{GiveUp, GivenUp, Remedy},
+        held_letters::UndecidedLetter,
+        issues::Outcome,
+        replay_jobs::Job,
+    },
+    writing::{codes, judge},
+};
+use tokio::time::{Interval, sleep};
+
+use super::{Begun, Desk, DeskError, Step, patience};
+
+impl Desk {
+    /// Begins and ends the next `size` letters.
+    pub(super) async fn begin_letters(
+        &self,
+        job: &Job,
+        size: usize,
+        pace: &mut Interval,
+        told: &(dyn Fn(&Job) + Sync),
+    ) -> Result<Step, DeskError> {
+        let mut step = Step::default();
+        let size = i64::try_from(size).unwrap_or(i64::MAX);
+        let letters = self.database.undecided_letters(&job.filter, job.cursor_id, size).await?;
+        let mut shown = job.clone();
+        for letter in letters {
+            pace.tick().await;
+            let begun = self.replay_letter(job, letter).await?;
+            step.note(&begun);
+            if begun == Begun::Stopped {
+                break;
+            }
+            shown.begun += 1;
+            told(&shown);
+        }
+        Ok(step)
+    }
+
+    async fn replay_letter(&self, job: &Job, letter: UndecidedLetter) -> Result<Begun, DeskError> {
+        let event = match CouponIssued::decode(letter.letter.payload.as_deref(), VERSION) {
+            Ok(event) => event,
+            Err(error) => {
+                let newer = matches!(error, DecodeError::Newer(_));
+                return self.refuse(job, &letter, if newer { "NEWER_VERSION" } else { "UNREADABLE" }, false).await;
+            }
+        };
+        let mut backoff = patience();
+        let written = loop {
+            match self.writer.write(&event, true).await {
+                Err(failure) if matches!(failure.class, Class::Unavailable | Class::Interrupted) => {
+                    if !self.runs(job).await? {
+                        return Ok(Begun::Stopped);
+                    }
+                    sleep(backoff.next_wait()).await;
+                }
+                other => break other,
+            }
+        };
+        match written {
+            Ok(outcome @ (Outcome::IssuedNow | Outcome::IssuedBefore)) => {
+                self.settle(job, &letter, LetterStatus::Recovered, outcome.as_str()).await
+            }
+            Ok(outcome @ Outcome::CompensatedBefore) => {
+                self.database.ask_give_back_again(event.coupon_code.clone(), event.request_id).await?;
+                self.settle(job, &letter, LetterStatus::Duplicate, outcome.as_str()).await
+            }
+            Ok(outcome @ (Outcome::MemberHoldsOne(_) | Outcome::OldEpoch)) => {
+                self.decide_against(job, letter, &event, outcome).await
+            }
+            Ok(outcome) => self.refuse(job, &letter, outcome.as_str(), true).await,
+            Err(failure) => self.refuse(job, &letter, &format!("{} {}", failure.class, failure.code), true).await,
+        }
+    }
+
+    /// The member has a coupon by another request, or a rebuild has sold the unit again: it can only be compensated.
+    async fn decide_against(
+        &self,
+        job: &Job,
+        letter: UndecidedLetter,
+        event: &CouponIssued,
+        outcome: Outcome,
+    ) -> Result<Begun, DeskError> {
+        let (remedy, reason) = match outcome {
+            Outcome::MemberHoldsOne(holder) => (Remedy::Supersede(holder), codes::MEMBER_HOLDS_ONE),
+            _ => (Remedy::GiveBack, codes::OLD_EPOCH),
+        };
+        let failure = judge(outcome).err().unwrap_or_else(|| letter.failure.clone());
+        let id = letter.id;
+        self.compensate_letter(letter, event, failure, remedy, format!("replay {}", job.job_id)).await?;
+        let runs = self.database.note_refused_letter(job.job_id, id, reason.to_owned(), self.clock.now()).await?;
+        Ok(if runs { Begun::Failed } else { Begun::Stopped })
+    }
+
+    /// Decides a letter COMPENSATED, in the operator's name.
+    pub(super) async fn compensate_letter(
+        &self,
+        letter: UndecidedLetter,
+        event: &CouponIssued,
+        failure: Failure,
+        remedy: Remedy,
+        reason: String,
+    ) -> Result<GivenUp, DeskError> {
+        let give_up = GiveUp {
+            event: event.clone(),
+            failure,
+            letter: letter.letter,
+            remedy,
+            budget: None,
+            now: self.clock.now(),
+            by: Some((self.by.clone(), reason)),
+        };
+        Ok(self.database.give_up(give_up).await?)
+    }
+
+    async fn settle(
+        &self,
+        job: &Job,
+        letter: &UndecidedLetter,
+        to: LetterStatus,
+        word: &str,
+    ) -> Result<Begun, DeskError> {
+        let reason = format!("replay {}: {word}", job.job_id);
+        let settled = self.database.settle_letter(job.job_id, letter.id, to, self.actor(), reason).await?;
+        Ok(if settled { Begun::Succeeded } else { Begun::Stopped })
+    }
+
+    /// Leaves a letter where it is. With `is_verdict` it speaks against going on with the others.
+    async fn refuse(
+        &self,
+        job: &Job,
+        letter: &UndecidedLetter,
+        reason: &str,
+        is_verdict: bool,
+    ) -> Result<Begun, DeskError> {
+        let now = self.clock.now();
+        let runs = self.database.note_refused_letter(job.job_id, letter.id, reason.to_owned(), now).await?;
+        Ok(match (runs, is_verdict) {
+            (false, _) => Begun::Stopped,
+            (true, true) => Begun::Failed,
+            (true, false) => Begun::Ineligible,
+        })
+    }
+}

@@ -1,0 +1,275 @@
+//! Replaying by the many: compensated requests through the reservation script with a new, linked request id; held and
+//! parked letters as they are. A job in PostgreSQL says how far it has come, so any process can go on with it.
+//!
+//! It begins with one, waits what becomes of it, then 10, 100 and so on, and stops when most of a step fail.
+
+use std::time::Duration;
+
+use coupon_core::{
+    event::VERSION,
+    repo::{
+        filter::Filter,
+        locks::Lock,
+        replay_jobs::{Job, JobKind, JobStatus, NewJob},
+        replays::Plan,
+    },
+    retry::Backoff,
+};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep};
+
+use super::{Desk, DeskError, server_errors};
+
+mod compensate;
+mod letters;
+mod requests;
+
+pub use compensate::Compensated;
+
+/// Sizes of the steps: 1, 10, 100, 1000, 1000, …
+const RAMP: [usize; 4] = [1, 10, 100, 1000];
+/// How long the end of a step is waited for: all attempts of both consumers, the relay, and some air.
+const STEP_WITHIN: Duration = Duration::from_secs(60);
+/// Between two looks at what became of a step.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// What is to be replayed.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Requests of the work list, or letters.
+    pub kind: JobKind,
+    /// Which.
+    pub filter: Filter,
+    /// Whether the campaign's window counts for nothing.
+    pub after_close: bool,
+    /// Most begun in a second.
+    pub per_second: f64,
+    /// Why, for the audit.
+    pub reason: String,
+}
+
+/// What becomes of one row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Begun {
+    /// It is on its way; its request may tell what became of it.
+    UnderWay,
+    /// It is decided.
+    Succeeded,
+    /// It was refused, or failed again.
+    Failed,
+    /// It could not be begun for a reason that was known before: no verdict on the others.
+    Ineligible,
+    /// The job does not run any more.
+    Stopped,
+}
+
+/// Why a job was not made, or not gone on with.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// No such job.
+    #[error("there is no replay {0}; `dlq-consumer replay status` shows them all")]
+    Unknown(i64),
+    /// It stands where it cannot be moved from.
+    #[error("replay {job} is {status}, and cannot be {wish}")]
+    Not {
+        /// The job.
+        job: i64,
+        /// Where it stands.
+        status: JobStatus,
+        /// What was wished.
+        wish: &'static str,
+    },
+    /// Another process has it.
+    #[error("another process is at replay {0} now; `dlq-consumer replay pause {0}` stops it there")]
+    Busy(i64),
+    /// A server.
+    #[error(transparent)]
+    Desk(#[from] DeskError),
+}
+
+server_errors!(ReplayError);
+
+impl Desk {
+    /// What a request would do, without doing it.
+    pub async fn plan_replay(&self, request: &Request) -> Result<Plan, DeskError> {
+        Ok(match request.kind {
+            JobKind::Requests => {
+                self.database.plan_replay(&request.filter, request.after_close, self.clock.now()).await?
+            }
+            JobKind::Letters => self.database.plan_letters(&request.filter, VERSION).await?,
+        })
+    }
+
+    /// Makes a job of a request; nothing is replayed before [`Desk::work_replay`].
+    pub async fn create_replay(&self, request: Request, plan: &Plan) -> Result<i64, DeskError> {
+        let new = NewJob {
+            kind: request.kind,
+            up_to: plan.up_to,
+            filter: Filter { up_to: Some(plan.up_to), ..request.filter },
+            per_second: request.per_second,
+            after_close: request.after_close,
+            eligible: plan.eligible,
+            reason: request.reason,
+        };
+        Ok(self.database.create_replay_job(new, self.actor()).await?)
+    }
+
+    /// One job.
+    pub async fn job(&self, job: i64) -> Result<Job, ReplayError> {
+        self.database.replay_job(job).await?.ok_or(ReplayError::Unknown(job))
+    }
+
+    /// Pauses a job, wherever its worker is: it stops before the next row.
+    pub async fn pause_replay(&self, job: i64, reason: String) -> Result<(), ReplayError> {
+        self.move_job(job, &[JobStatus::Running, JobStatus::Paused], JobStatus::Paused, reason, "paused").await
+    }
+
+    /// Ends a job for good. What it has begun goes on.
+    pub async fn cancel_replay(&self, job: i64, reason: String) -> Result<(), ReplayError> {
+        const FROM: &[JobStatus] = &[JobStatus::Running, JobStatus::Paused, JobStatus::Stopped, JobStatus::Cancelled];
+        self.move_job(job, FROM, JobStatus::Cancelled, reason, "cancelled").await
+    }
+
+    /// Lets a job run again; [`Desk::work_replay`] then goes on with it.
+    pub async fn resume_replay(&self, job: i64, reason: String) -> Result<(), ReplayError> {
+        const FROM: &[JobStatus] = &[JobStatus::Running, JobStatus::Paused, JobStatus::Stopped];
+        self.move_job(job, FROM, JobStatus::Running, reason, "resumed").await
+    }
+
+    async fn move_job(
+        &self,
+        job: i64,
+        from: &'static [JobStatus],
+        to: JobStatus,
+        reason: String,
+        wish: &'static str,
+    ) -> Result<(), ReplayError> {
+        if self.database.move_replay_job(job, from, to, reason, self.actor()).await? {
+            return Ok(());
+        }
+        let found = self.job(job).await?;
+        Err(ReplayError::Not { job, status: found.status, wish })
+    }
+
+    /// Works on a RUNNING job until it is done, paused, cancelled or stopped, and gives it as it is then. `told` hears
+    /// of it after every row and while a step is waited for.
+    pub async fn work_replay(&self, job: i64, told: &(dyn Fn(&Job) + Sync)) -> Result<Job, ReplayError> {
+        let Some(lock) = self.database.try_lock(&format!("replay {job}")).await? else {
+            return Err(ReplayError::Busy(job));
+        };
+        let worked = self.work_locked(job, told).await;
+        Lock::release(lock).await;
+        worked
+    }
+
+    async fn work_locked(&self, job_id: i64, told: &(dyn Fn(&Job) + Sync)) -> Result<Job, ReplayError> {
+        let mut job = self.job(job_id).await?;
+        let mut pace = pace(job.per_second);
+        // What an earlier worker had begun and got no answer for comes first: a kill leaves no gap.
+        if job.kind == JobKind::Requests && job.status == JobStatus::Running {
+            self.ask_unanswered(&job).await?;
+        }
+        let mut step = 0;
+        while job.status == JobStatus::Running {
+            let (size, before) = (RAMP[step.min(RAMP.len() - 1)], job.clone());
+            let mut rows = match job.kind {
+                JobKind::Requests => self.begin_requests(&job, size, &mut pace, told).await?,
+                JobKind::Letters => self.begin_letters(&job, size, &mut pace, told).await?,
+            };
+            if rows.begun == 0 && rows.ineligible == 0 {
+                self.end(job_id, JobStatus::Done, String::new()).await?;
+            } else if !rows.stopped && rows.begun > 0 {
+                rows.failed += self.wait_for_step(&before, &rows, told).await?;
+                if let Some(why) = rows.verdict() {
+                    self.end(job_id, JobStatus::Stopped, why).await?;
+                }
+                step += 1;
+            }
+            job = self.job(job_id).await?;
+            told(&job);
+        }
+        Ok(job)
+    }
+
+    async fn end(&self, job: i64, to: JobStatus, note: String) -> Result<(), DeskError> {
+        // Nothing to do when it was paused or cancelled meanwhile.
+        self.database.move_replay_job(job, &[JobStatus::Running], to, note, self.actor()).await?;
+        Ok(())
+    }
+
+    /// Waits until everything of a step is decided, and gives how many of it were given up again; what is not decided in
+    /// time counts as failed too, because a pipeline that does not decide must not be given more.
+    async fn wait_for_step(&self, before: &Job, rows: &Step, told: &(dyn Fn(&Job) + Sync)) -> Result<u64, DeskError> {
+        if rows.under_way == 0 {
+            return Ok(0);
+        }
+        let deadline = Instant::now() + STEP_WITHIN;
+        loop {
+            self.database.settle_replays(&self.by, self.clock.now()).await?;
+            let Some(now) = self.database.replay_job(before.job_id).await? else { return Ok(0) };
+            told(&now);
+            let given_up = u64::try_from(now.failed - before.failed).unwrap_or(0).saturating_sub(rows.refusals());
+            let open = u64::try_from(now.under_way - before.under_way).unwrap_or(0);
+            if open == 0 || now.status != JobStatus::Running {
+                return Ok(given_up);
+            }
+            if Instant::now() >= deadline {
+                return Ok(given_up + open);
+            }
+            sleep(LOOK).await;
+        }
+    }
+}
+
+/// What became of the rows of one step.
+#[derive(Clone, Debug, Default)]
+struct Step {
+    begun: u64,
+    under_way: u64,
+    failed: u64,
+    ineligible: u64,
+    stopped: bool,
+}
+
+impl Step {
+    fn note(&mut self, begun: &Begun) {
+        match begun {
+            Begun::UnderWay => {
+                self.begun += 1;
+                self.under_way += 1;
+            }
+            Begun::Succeeded => self.begun += 1,
+            Begun::Failed => {
+                self.begun += 1;
+                self.failed += 1;
+            }
+            Begun::Ineligible => self.ineligible += 1,
+            Begun::Stopped => self.stopped = true,
+        }
+    }
+
+    /// What the job has counted as failed by the end of the beginning of this step.
+    fn refusals(&self) -> u64 {
+        self.failed + self.ineligible
+    }
+
+    /// Why the job must not go on, if most of this step failed.
+    fn verdict(&self) -> Option<String> {
+        (self.failed * 2 > self.begun).then(|| {
+            format!(
+                "{} of the last {} failed or were not decided: look at them before resuming",
+                self.failed, self.begun
+            )
+        })
+    }
+}
+
+fn pace(per_second: f64) -> Interval {
+    let mut pace = interval(Duration::from_secs_f64(1.0 / per_second.max(0.001)));
+    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    pace
+}
+
+/// For a dependency that is away: an outage is no verdict, and the job waits.
+fn patience() -> Backoff {
+    Backoff::new(Duration::from_millis(250), Duration::from_secs(4))
+}

@@ -1,0 +1,106 @@
+//! Compensated requests: a new request id is linked and committed, then Redis is asked for it, then its answer is noted. The
+//! event goes out by the outbox, as that of any reservation.
+
+use coupon_core::{
+    failure::{Class, Classified},
+    ids::RequestId,
+    repo::{
+        replay_jobs::{Job, JobStatus},
+        replays::{Link, Linked, ReplayOutcome},
+    },
+    stock::{Refused, Reservation},
+};
+use tokio::time::{Interval, sleep};
+
+use super::{Begun, Desk, DeskError, Step, patience};
+
+/// Replays must not fill the outbox that members need.
+const OUTBOX_CAP: u64 = 10_000;
+
+impl Desk {
+    /// Asks again for what an earlier worker had linked.
+    pub(super) async fn ask_unanswered(&self, job: &Job) -> Result<(), DeskError> {
+        for link in self.database.unanswered(job.job_id).await? {
+            self.ask(job, &link).await?;
+        }
+        Ok(())
+    }
+
+    /// Begins the next `size` rows.
+    pub(super) async fn begin_requests(
+        &self,
+        job: &Job,
+        size: usize,
+        pace: &mut Interval,
+        told: &(dyn Fn(&Job) + Sync),
+    ) -> Result<Step, DeskError> {
+        let mut step = Step::default();
+        let rows =
+            self.database.rows_to_replay(&job.filter, job.cursor_id, i64::try_from(size).unwrap_or(i64::MAX)).await?;
+        let mut shown = job.clone();
+        for row in rows {
+            pace.tick().await;
+            let begun = self.begin_request(job, row).await?;
+            step.note(&begun);
+            if begun == Begun::Stopped {
+                break;
+            }
+            shown.begun += 1;
+            told(&shown);
+        }
+        Ok(step)
+    }
+
+    async fn begin_request(&self, job: &Job, row: i64) -> Result<Begun, DeskError> {
+        let request_id = RequestId::make(self.clock.as_ref());
+        match self.database.link_replay(job.job_id, row, request_id, job.after_close, self.clock.now()).await? {
+            Linked::Link(link) => self.ask(job, &link).await,
+            Linked::Refused(_) => Ok(Begun::Ineligible),
+            Linked::Stopped => Ok(Begun::Stopped),
+        }
+    }
+
+    /// Asks Redis for a linked request until there is an answer, and notes it. The same id may be asked for any number
+    /// of times.
+    async fn ask(&self, job: &Job, link: &Link) -> Result<Begun, DeskError> {
+        let code = &link.coupon_code;
+        // So that a Redis that went back in time is noticed here too.
+        if let Some(coupon) = self.database.coupon(code).await? {
+            self.stock.seen.note(code, coupon.epoch, coupon.high_seq);
+        }
+        let mut backoff = patience();
+        let answer = loop {
+            match self.stock.reserve_again(code, &link.member_id, link.request_id, OUTBOX_CAP, link.after_close).await {
+                Ok(answer) => break answer,
+                Err(error) if error.class() == Class::Unavailable => {
+                    if !self.runs(job).await? {
+                        return Ok(Begun::Stopped);
+                    }
+                    sleep(backoff.next_wait()).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        };
+        let (outcome, held_by, begun) = match answer {
+            Reservation::Reserved(_) => (ReplayOutcome::Reserved, None, Begun::UnderWay),
+            Reservation::Already(held) => (ReplayOutcome::HoldsOne, Some(held.event.request_id), Begun::UnderWay),
+            Reservation::Refused(refused) => (refusal(refused), None, Begun::Failed),
+        };
+        self.database.note_replay(link.request_id, outcome, held_by, self.clock.now()).await?;
+        Ok(begun)
+    }
+
+    /// Whether the job still runs.
+    pub(super) async fn runs(&self, job: &Job) -> Result<bool, DeskError> {
+        let now = self.database.replay_job(job.job_id).await?;
+        Ok(now.is_some_and(|now| now.status == JobStatus::Running))
+    }
+}
+
+fn refusal(refused: Refused) -> ReplayOutcome {
+    match refused {
+        Refused::SoldOut => ReplayOutcome::SoldOut,
+        Refused::Closed | Refused::NotOpen(_) => ReplayOutcome::Closed,
+        Refused::Missing | Refused::Filling | Refused::Suspect | Refused::OutboxFull => ReplayOutcome::NotReady,
+    }
+}

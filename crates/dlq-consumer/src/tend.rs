@@ -1,0 +1,95 @@
+//! What the service does for operators on its own: settles replays, and compares Redis with PostgreSQL.
+
+use std::time::Duration;
+
+use coupon_core::{
+    ids::CouponCode,
+    runtime::{Shutdown, chain},
+};
+use tokio::time::sleep;
+
+use crate::desk::{
+    Desk, DeskError,
+    reconcile::{Drift, Options, Reconciled, Report},
+};
+
+/// Between two looks at replays.
+const SETTLE: Duration = Duration::from_secs(1);
+
+/// Settles replays until the shutdown begins, so that a row whose coupon exists is RESOLVED whoever replayed it.
+pub async fn settle_replays(desk: Desk, shutdown: Shutdown) {
+    loop {
+        match desk.database.settle_replays(&desk.by, desk.clock.now()).await {
+            Ok(settled) => metrics::counter!("coupon_replays_settled_total").increment(settled as u64),
+            Err(error) => tracing::debug!("replays cannot be settled now: {}", chain(&error)),
+        }
+        tokio::select! {
+            () = shutdown.stopping() => return,
+            () = sleep(SETTLE) => {}
+        }
+    }
+}
+
+/// Reconciles all campaigns every `every`, on one replica at a time, until the shutdown begins.
+pub async fn reconcile(desk: Desk, options: Options, every: Duration, shutdown: Shutdown) {
+    loop {
+        tokio::select! {
+            () = shutdown.stopping() => return,
+            () = sleep(every) => {}
+        }
+        // A comparison that is left half-way has changed nothing but what each repair changed whole.
+        tokio::select! {
+            () = shutdown.stopping() => return,
+            passed = pass(&desk, options) => if let Err(error) = passed {
+                metrics::counter!("coupon_reconciliations_failed_total").increment(1);
+                tracing::warn!("redis and postgresql cannot be compared now: {}", chain(&error));
+            }
+        }
+    }
+}
+
+async fn pass(desk: &Desk, options: Options) -> Result<(), DeskError> {
+    // Whoever does not lead has nothing to tell.
+    let mut left = [0; Drift::ALL.len()];
+    if let Some(lead) = desk.database.try_lock("reconcile").await? {
+        for code in campaigns(desk).await? {
+            if let Reconciled::Report(report) = desk.reconcile(&code, options, &|_, _| {}).await? {
+                for (sum, drift) in left.iter_mut().zip(Drift::ALL) {
+                    *sum += report.drift.get(&drift).map_or(0, |found| found.found - found.repaired);
+                }
+                tell(desk, &report).await?;
+            }
+        }
+        metrics::counter!("coupon_reconciliations_total").increment(1);
+        lead.release().await;
+    }
+    for (sum, drift) in left.into_iter().zip(Drift::ALL) {
+        metrics::gauge!("coupon_drift", "kind" => drift.as_str()).set(u32::try_from(sum).unwrap_or(u32::MAX));
+    }
+    Ok(())
+}
+
+async fn campaigns(desk: &Desk) -> Result<Vec<CouponCode>, DeskError> {
+    let all = desk.database.coupons().await?.into_iter();
+    let live = all.filter(|coupon| coupon.epoch > 0 && coupon.archived_at.is_none());
+    Ok(live.map(|coupon| coupon.coupon_code).collect())
+}
+
+/// Drift that is left is somebody's business.
+async fn tell(desk: &Desk, report: &Report) -> Result<(), DeskError> {
+    let code = &report.coupon;
+    if let Some(waiting_for) = &report.waiting_for {
+        tracing::warn!(coupon = %code, in_flight = report.in_flight, "{} requests of {code} could not be compared: {waiting_for}", report.in_flight);
+    }
+    if report.left() == 0 {
+        if !report.is_clean() {
+            tracing::warn!(coupon = %code, "redis and postgresql differed for {code}, and everything was put right");
+        }
+        return Ok(());
+    }
+    let kinds: Vec<String> = report.drift.iter().map(|(drift, found)| format!("{drift} {}", found.found)).collect();
+    let kinds = kinds.join(", ");
+    tracing::error!(coupon = %code, "[CRITICAL] redis and postgresql differ for {code}: {kinds}; look with `dlq-consumer reconcile {code}`");
+    let _ = desk;
+    Ok(())
+}
