@@ -3,10 +3,11 @@
 mod announce;
 pub mod cli;
 pub mod config;
+pub mod desk;
 mod doctor;
 mod letter;
 mod repair;
+mod retention;
 mod run;
 mod sweep;
 pub mod upgrade;
-mod work_list;

@@ -15,7 +15,10 @@ use coupon_core::{
 };
 use tokio::{sync::Notify, task::JoinSet, time::timeout};
 
-use crate::{announce::Announcer, config::Config, repair::Repair, sweep::Sweeper, upgrade::Upgrade};
+use crate::{
+    announce::Announcer, config::Config, desk::Desk, repair::Repair, retention::Housekeeper, sweep::Sweeper,
+    upgrade::Upgrade,
+};
 
 const NAME: &str = "dlq-consumer";
 
@@ -58,6 +61,9 @@ async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
     let upgrade =
         Upgrade { database: database.clone(), writer: writer.clone(), clock: clock.clone(), supported: VERSION };
     helpers.spawn(upgrade.run(helpers_stop.clone()));
+    let desk = Desk { database: database.clone(), clock: clock.clone() };
+    let housekeeper = Housekeeper { desk, days: config.retention.days };
+    helpers.spawn(housekeeper.run(helpers_stop.clone()));
 
     let repair = Repair {
         writer,

@@ -4,16 +4,20 @@
 //! are parameters. Database work runs in tasks that nobody cancels (see [`Database`]).
 
 pub mod alarms;
+pub mod audit;
 pub mod coupons;
 pub mod dead_letters;
 mod error;
-pub mod filter;
 pub mod failed_issues;
+pub mod figures;
+pub mod filter;
 pub mod give_backs;
 pub mod give_ups;
 pub mod issues;
 mod pool;
+pub mod retention;
 pub mod schema;
+pub mod settling;
 
 pub use error::{RepoError, may_be_the_records_doing};
 pub use pool::{Database, DatabaseSettings};

@@ -18,9 +18,12 @@ mod outage_database;
 mod outage_group;
 mod planted;
 mod repair;
+mod retention;
 mod retry;
+mod rows;
 mod security;
 mod servers;
+mod settling;
 mod work_list;
 mod write;
 
