@@ -12,6 +12,15 @@ ALTER TABLE failed_coupon_issues
     -- The row whose replay this request was, if it was one (failed_coupon_issues.id). Such a row is born RESOLVED:
     -- the one it replays stays on the list.
     ADD COLUMN replay_of    bigint;
+-- What waits, by coupon and cause, and since when. Each key is held once, however many rows have it.
+CREATE INDEX failed_coupon_issues_pending ON failed_coupon_issues (coupon_code, cause, error_class, error_code)
+    WHERE status = 'PENDING';
+CREATE INDEX failed_coupon_issues_oldest ON failed_coupon_issues (failed_at) WHERE status = 'PENDING';
+-- What retention looks through, oldest first.
+CREATE INDEX failed_coupon_issues_settled ON failed_coupon_issues (resolved_at, id) WHERE status <> 'PENDING';
+CREATE INDEX dlq_events_done ON dlq_events (updated_at, id) WHERE status NOT IN ('HELD', 'PARKED');
+-- What was done to one row.
+CREATE INDEX operator_audit_by_subject ON operator_audit (subject, id);
 
 -- Replays of compensated requests: the new request id, committed before Redis is asked for it.
 CREATE TABLE replays (

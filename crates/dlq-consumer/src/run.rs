@@ -20,6 +20,7 @@ use crate::{
     config::Config,
     desk::{Desk, reconcile::Options},
     repair::Repair,
+    retention::Housekeeper,
     sweep::Sweeper,
     tend,
     upgrade::Upgrade,
@@ -68,6 +69,8 @@ async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
     helpers.spawn(upgrade.run(helpers_stop.clone()));
     let desk = Desk::beside(config, database.clone(), stock.clone(), NAME, NAME)?;
     tend(&desk, config, &mut helpers, &helpers_stop);
+    let housekeeper = Housekeeper { desk, days: config.retention.days };
+    helpers.spawn(housekeeper.run(helpers_stop.clone()));
 
     let repair = Repair {
         writer,

@@ -2,10 +2,13 @@
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
-use uuid::Uuid;
 
 use super::{Database, RepoError};
 use crate::{event::CouponIssued, failure::Failure, words::words};
+
+mod rows;
+
+pub use rows::LetterRow;
 
 words! {
     /// What became of a record of the DLQ topic.
@@ -69,59 +72,6 @@ pub struct Verdict<'a> {
     pub now: DateTime<Utc>,
 }
 
-/// A dead letter as operators see it.
-#[derive(Clone, Debug, sqlx::FromRow, serde::Serialize)]
-pub struct LetterRow {
-    /// Number.
-    pub id: i64,
-    /// What became of it.
-    #[sqlx(try_from = "String")]
-    pub status: LetterStatus,
-    /// Place in the DLQ topic.
-    pub dlq_topic: String,
-    /// Partition there.
-    pub dlq_partition: i32,
-    /// Offset there.
-    pub dlq_offset: i64,
-    /// First origin: topic.
-    pub origin_topic: Option<String>,
-    /// First origin: partition.
-    pub origin_partition: Option<i32>,
-    /// First origin: offset.
-    pub origin_offset: Option<i64>,
-    /// What was meant to happen: `COUPON_ISSUED` or `UNKNOWN`.
-    pub original_event_type: String,
-    /// Request id.
-    pub original_event_id: Option<Uuid>,
-    /// Campaign.
-    pub coupon_code: Option<String>,
-    /// Member.
-    pub member_id: Option<String>,
-    /// Format of the event.
-    pub event_version: Option<i64>,
-    /// Class of the last failure.
-    pub error_class: String,
-    /// Its code.
-    pub error_code: String,
-    /// What it is counted under.
-    pub cause: String,
-    /// Its words.
-    pub error_message: String,
-    /// The errors below it.
-    pub stack_trace: String,
-    /// Attempts of dlq-consumer.
-    pub attempts: i32,
-    /// Value of the record.
-    #[serde(skip)]
-    pub payload: Option<Vec<u8>>,
-    /// Work list row.
-    pub failed_issue_id: Option<i64>,
-    /// Whether somebody has been told.
-    pub alarm_sent: bool,
-    /// When it was put down.
-    pub created_at: DateTime<Utc>,
-}
-
 impl Database {
     /// Puts a letter down. A record that came before (the same place and time) is left as it was, unless it was still
     /// undecided.
@@ -142,33 +92,6 @@ impl Database {
             insert(&mut connection, &letter, &verdict).await
         })
         .await
-    }
-
-    /// Dead letters of one status (or all), newest first, below `before`.
-    pub async fn letters(
-        &self,
-        status: Option<LetterStatus>,
-        before: Option<i64>,
-        limit: i64,
-    ) -> Result<Vec<LetterRow>, RepoError> {
-        let pool = self.pool();
-        let question = sqlx::query_as(
-            "SELECT * FROM dlq_events
-             WHERE ($1::text IS NULL OR status = $1) AND ($2::bigint IS NULL OR id < $2)
-             ORDER BY id DESC LIMIT $3",
-        )
-        .bind(status.map(LetterStatus::as_str))
-        .bind(before)
-        .bind(limit)
-        .fetch_all(&pool);
-        self.bounded("list dead letters", question).await
-    }
-
-    /// One dead letter.
-    pub async fn letter(&self, id: i64) -> Result<Option<LetterRow>, RepoError> {
-        let pool = self.pool();
-        let question = sqlx::query_as("SELECT * FROM dlq_events WHERE id = $1").bind(id).fetch_optional(&pool);
-        self.bounded("read a dead letter", question).await
     }
 
     /// HELD letters whose events this build can read by now, oldest first, after `after`.

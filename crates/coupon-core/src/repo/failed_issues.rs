@@ -1,11 +1,12 @@
 //! The operators' work list: the table `failed_coupon_issues`.
 
 use chrono::{DateTime, Utc};
+use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
 use super::{
     Database, RepoError,
-    coupons::{Actor, append_audit},
+    filter::{Filter, OF_FAILED},
 };
 use crate::words::words;
 
@@ -39,6 +40,8 @@ pub struct FailedIssue {
     pub error_class: String,
     /// Its code.
     pub error_code: String,
+    /// What it is counted under; `None` in rows of builds that did not know it.
+    pub cause: Option<String>,
     /// Its words.
     pub reason: String,
     /// When it was given up.
@@ -49,19 +52,33 @@ pub struct FailedIssue {
     pub resolved_by: Option<String>,
     /// Why.
     pub resolution: Option<String>,
+    /// Replays that were begun and not refused.
+    pub replay_count: i32,
+    /// The entry whose replay this request was.
+    pub replay_of: Option<i64>,
     /// When Redis had been put right; `None` while the give-back is due.
     pub given_back_at: Option<DateTime<Utc>>,
 }
 
-/// What became of a change of the work list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Settled {
-    /// Changed.
-    Done,
-    /// There is no such row.
-    Absent,
-    /// It stands here and cannot be moved from here.
-    Not(FailedStatus),
+/// A replay of a failed request, as the entry that it replays knows it.
+#[derive(Clone, Debug, sqlx::FromRow, serde::Serialize)]
+pub struct ReplayLink {
+    /// The new request.
+    pub request_id: Uuid,
+    /// What came of it; `None` while Redis has not answered.
+    pub outcome: Option<String>,
+    /// The request by which the member holds one already.
+    pub held_by: Option<Uuid>,
+    /// The job by which it was begun.
+    pub job_id: i64,
+    /// Whether the window of the campaign counted for nothing.
+    pub after_close: bool,
+    /// The entry that the new request has itself, if it was given up too.
+    pub failed_issue_id: Option<i64>,
+    /// When it was begun.
+    pub created_at: DateTime<Utc>,
+    /// When its outcome last changed.
+    pub updated_at: DateTime<Utc>,
 }
 
 const SELECT: &str = "
@@ -70,71 +87,60 @@ FROM failed_coupon_issues f
 LEFT JOIN coupons c ON c.coupon_code = f.coupon_code
 LEFT JOIN coupon_issues i ON i.coupon_id = c.coupon_id AND i.request_id = f.request_id";
 
+impl FailedIssue {
+    /// What it is counted under, also in rows of builds that did not know it.
+    pub fn cause(&self) -> String {
+        self.cause.clone().unwrap_or_else(|| format!("{} {}", self.error_class, self.error_code))
+    }
+}
+
 impl Database {
-    /// Failed requests of one status (or all) and one campaign (or all), newest first, below `before`.
+    /// Failed requests of this choice, newest first, below `before`.
     pub async fn failed_issues(
         &self,
-        status: Option<FailedStatus>,
-        coupon_code: Option<&str>,
+        filter: &Filter,
         before: Option<i64>,
         limit: i64,
     ) -> Result<Vec<FailedIssue>, RepoError> {
-        const FILTER: &str = "
-            WHERE ($1::text IS NULL OR f.status = $1) AND ($2::text IS NULL OR f.coupon_code = $2)
-              AND ($3::bigint IS NULL OR f.id < $3)
-            ORDER BY f.id DESC LIMIT $4";
+        let select = format!(
+            "{SELECT} WHERE {OF_FAILED} AND ($10::bigint IS NULL OR f.id < $10)
+             ORDER BY f.id DESC LIMIT $11"
+        );
         let pool = self.pool();
-        let question = sqlx::query_as(sqlx::AssertSqlSafe([SELECT, FILTER].concat()))
-            .bind(status.map(FailedStatus::as_str))
-            .bind(coupon_code)
-            .bind(before)
-            .bind(limit)
-            .fetch_all(&pool);
-        self.bounded("list failed requests", question).await
+        self.bounded("list failed requests", async {
+            let question = sqlx::query_as_with(AssertSqlSafe(select), filter.arguments()?);
+            question.bind(before).bind(limit).fetch_all(&pool).await
+        })
+        .await
     }
 
     /// One failed request.
     pub async fn failed_issue(&self, id: i64) -> Result<Option<FailedIssue>, RepoError> {
         let pool = self.pool();
         let question =
-            sqlx::query_as(sqlx::AssertSqlSafe([SELECT, " WHERE f.id = $1"].concat())).bind(id).fetch_optional(&pool);
+            sqlx::query_as(AssertSqlSafe(format!("{SELECT} WHERE f.id = $1"))).bind(id).fetch_optional(&pool);
         self.bounded("read a failed request", question).await
     }
 
-    /// PENDING to `to` (RESOLVED or IGNORED), with the audit in the same transaction.
-    pub async fn settle(&self, id: i64, to: FailedStatus, actor: Actor, reason: String) -> Result<Settled, RepoError> {
-        self.detached("settle a failed request", move |pool| async move {
-            let mut tx = pool.begin().await?;
-            let moved = sqlx::query(
-                "UPDATE failed_coupon_issues SET status = $2, resolved_at = $3, resolved_by = $4, resolution = $5
-                 WHERE id = $1 AND status = 'PENDING'",
-            )
-            .bind(id)
-            .bind(to.as_str())
-            .bind(actor.now)
-            .bind(&actor.name)
-            .bind(&reason)
-            .execute(&mut *tx)
-            .await?
-            .rows_affected();
-            if moved == 0 {
-                let status: Option<String> =
-                    sqlx::query_scalar("SELECT status FROM failed_coupon_issues WHERE id = $1")
-                        .bind(id)
-                        .fetch_optional(&mut *tx)
-                        .await?;
-                return match status.map(|word| word.parse()) {
-                    None => Ok(Settled::Absent),
-                    Some(Ok(status)) => Ok(Settled::Not(status)),
-                    Some(Err(error)) => Err(sqlx::Error::Decode(Box::new(error))),
-                };
-            }
-            let verb = if to == FailedStatus::Ignored { "ignore" } else { "resolve" };
-            let change = serde_json::json!({ "from": FailedStatus::Pending, "to": to });
-            append_audit(&mut tx, &actor, verb, &format!("failed_coupon_issues/{id}"), change, &reason).await?;
-            tx.commit().await?;
-            Ok(Settled::Done)
-        })
-        .await
+    /// The failed request of this id.
+    pub async fn failed_issue_of(&self, request_id: Uuid, coupon: &str) -> Result<Option<FailedIssue>, RepoError> {
+        let select = format!("{SELECT} WHERE f.request_id = $1 AND f.coupon_code = $2");
+        let pool = self.pool();
+        let question = sqlx::query_as(AssertSqlSafe(select)).bind(request_id).bind(coupon).fetch_optional(&pool);
+        self.bounded("read a failed request by its id", question).await
+    }
+
+    /// The replays of one failed request, oldest first, refused ones too; at most 100.
+    pub async fn replay_links(&self, id: i64) -> Result<Vec<ReplayLink>, RepoError> {
+        let pool = self.pool();
+        let question = sqlx::query_as(
+            "SELECT r.*, f.id AS failed_issue_id
+             FROM replays r
+             LEFT JOIN failed_coupon_issues f ON f.coupon_code = r.coupon_code AND f.request_id = r.request_id
+             WHERE r.failed_issue_id = $1 ORDER BY r.created_at LIMIT 100",
+        )
+        .bind(id)
+        .fetch_all(&pool);
+        self.bounded("list the replays of a request", question).await
     }
 }

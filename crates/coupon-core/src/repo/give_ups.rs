@@ -194,17 +194,23 @@ async fn spend(tx: &mut PgConnection, coupon_id: i64, give_up: &GiveUp) -> Resul
     Ok(true)
 }
 
-/// PENDING; a superseded request needs nobody and is born RESOLVED.
+/// PENDING; a superseded request needs nobody and is born RESOLVED, and so is a replay: the entry that it replays stays
+/// on the list, and the replay is closed here.
 async fn put_on_work_list(tx: &mut PgConnection, give_up: &GiveUp) -> Result<i64, sqlx::Error> {
-    let resolution = match give_up.remedy {
+    let replay_of = close_replay(tx, give_up).await?;
+    let replayed = replay_of.map(|entry| format!("a replay of entry {entry}, which stays on the list"));
+    let superseded = match give_up.remedy {
         Remedy::Supersede(id) => Some(format!("the member holds a coupon by request {id}")),
         Remedy::GiveBack | Remedy::GiveBackAndSuspect => None,
     };
+    let why: Vec<String> = replayed.into_iter().chain(superseded).collect();
+    let resolution = (!why.is_empty()).then(|| why.join("; "));
     sqlx::query_scalar(
         "INSERT INTO failed_coupon_issues
-             (coupon_code, member_id, request_id, status, error_class, error_code, reason, failed_at, resolved_at, resolved_by, resolution)
+             (coupon_code, member_id, request_id, status, error_class, error_code, reason, failed_at, resolved_at, resolved_by, resolution,
+              cause, replay_of)
          VALUES ($1, $2, $3, CASE WHEN $8::text IS NULL THEN 'PENDING' ELSE 'RESOLVED' END, $4, $5, $6, $7,
-                 CASE WHEN $8 IS NULL THEN NULL ELSE $7 END, CASE WHEN $8 IS NULL THEN NULL ELSE 'dlq-consumer' END, $8)
+                 CASE WHEN $8 IS NULL THEN NULL ELSE $7 END, CASE WHEN $8 IS NULL THEN NULL ELSE 'dlq-consumer' END, $8, $9, $10)
          RETURNING id",
     )
     .bind(give_up.event.coupon_code.as_str())
@@ -215,7 +221,20 @@ async fn put_on_work_list(tx: &mut PgConnection, give_up: &GiveUp) -> Result<i64
     .bind(&give_up.failure.message)
     .bind(give_up.now)
     .bind(resolution)
+    .bind(give_up.failure.cause())
+    .bind(replay_of)
     .fetch_one(tx)
+    .await
+}
+
+/// If the request is a replay, it has come to nothing. Gives the entry that it replays.
+async fn close_replay(tx: &mut PgConnection, give_up: &GiveUp) -> Result<Option<i64>, sqlx::Error> {
+    sqlx::query_scalar(
+        "UPDATE replays SET outcome = 'COMPENSATED', updated_at = $2 WHERE request_id = $1 RETURNING failed_issue_id",
+    )
+    .bind(give_up.event.request_id.as_uuid())
+    .bind(give_up.now)
+    .fetch_optional(tx)
     .await
 }
 

@@ -4,10 +4,12 @@
 //! are parameters. Database work runs in tasks that nobody cancels (see [`Database`]).
 
 pub mod alarms;
+pub mod audit;
 pub mod coupons;
 pub mod dead_letters;
 mod error;
 pub mod failed_issues;
+pub mod figures;
 pub mod filter;
 pub mod give_backs;
 pub mod give_ups;
@@ -19,7 +21,9 @@ pub mod rebuilds;
 pub mod reconciliations;
 pub mod replay_jobs;
 pub mod replays;
+pub mod retention;
 pub mod schema;
+pub mod settling;
 
 pub use error::{RepoError, may_be_the_records_doing};
 pub use pool::{Database, DatabaseSettings};

@@ -20,9 +20,12 @@ mod planted;
 mod reconcile;
 mod reconcile_planted;
 mod repair;
+mod retention;
 mod retry;
+mod rows;
 mod security;
 mod servers;
+mod settling;
 mod work_list;
 mod write;
 

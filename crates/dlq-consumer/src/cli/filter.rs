@@ -1,77 +1,111 @@
-//! The words by which operators choose rows, the same for every verb.
+//! Which rows are meant: the same words for every verb.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use clap::Args;
 use coupon_core::{
     failure::Class,
     ids::{CouponCode, MemberId},
-    repo::filter::Filter,
+    repo::{dead_letters::LetterStatus, failed_issues::FailedStatus, filter::Filter, settling::List},
+    words::UnknownWord,
 };
 
-/// A choice of rows.
-#[derive(Clone, Debug, Default, Args)]
-pub struct FilterArgs {
-    /// Only this coupon
+use super::Usage;
+
+/// A choice of rows; what is not given does not restrict.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Which ones")]
+pub(super) struct FilterArgs {
+    /// Only this coupon.
     #[arg(long, value_name = "CODE")]
-    pub coupon: Option<CouponCode>,
-    /// Only this member
+    pub(super) coupon: Option<CouponCode>,
+    /// Only this member.
     #[arg(long, value_name = "ID")]
-    pub member: Option<MemberId>,
-    /// Only causes that hold this text, whatever the case
+    pub(super) member: Option<MemberId>,
+    /// Only where the cause holds this text, in upper or lower case.
     #[arg(long, value_name = "TEXT")]
-    pub cause: Option<String>,
-    /// Only this error class, such as UNKNOWN or PERMANENT
-    #[arg(long, value_name = "CLASS")]
-    pub class: Option<Class>,
-    /// Not older than this: RFC 3339, or a time back such as 2h or 3d
-    #[arg(long, value_name = "TIME", value_parser = moment)]
-    pub since: Option<DateTime<Utc>>,
-    /// Older than this: RFC 3339, or a time back such as 30m
-    #[arg(long, value_name = "TIME", value_parser = moment)]
-    pub until: Option<DateTime<Utc>>,
-    /// No higher number than this: what comes later is not meant
-    #[arg(long, value_name = "ID")]
-    pub up_to: Option<i64>,
+    pub(super) cause: Option<String>,
+    /// Only this error class, such as PERMANENT.
+    #[arg(long)]
+    pub(super) class: Option<Class>,
+    /// Not older: RFC 3339, or so long ago, such as 90m, 2h, 7d.
+    #[arg(long, value_name = "TIME", value_parser = when)]
+    pub(super) since: Option<When>,
+    /// Older than this: RFC 3339, or so long ago.
+    #[arg(long, value_name = "TIME", value_parser = when)]
+    pub(super) until: Option<When>,
 }
 
-impl FilterArgs {
-    /// The filter, of these numbers, or of all when there are none.
-    pub fn filter(self, ids: Vec<i64>) -> Filter {
-        Filter {
-            ids,
-            status: None,
-            coupon: self.coupon,
-            member: self.member,
-            cause: self.cause,
-            class: self.class.map(|class| class.as_str().to_owned()),
-            since: self.since,
-            until: self.until,
-            up_to: self.up_to,
+/// A moment as it was typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum When {
+    /// This one.
+    At(DateTime<Utc>),
+    /// So long before now.
+    Ago(TimeDelta),
+}
+
+impl When {
+    fn at(self, now: DateTime<Utc>) -> DateTime<Utc> {
+        match self {
+            Self::At(at) => at,
+            Self::Ago(ago) => now.checked_sub_signed(ago).unwrap_or(DateTime::<Utc>::MIN_UTC),
         }
     }
 }
 
-/// A moment: RFC 3339, or so long ago.
-fn moment(text: &str) -> Result<DateTime<Utc>, String> {
-    if let Some(back) = time_back(text) {
-        return Ok(Utc::now() - back);
+impl FilterArgs {
+    /// The choice, as of now.
+    pub(super) fn filter(self, now: DateTime<Utc>) -> Filter {
+        let Self { coupon, member, cause, class, since, until } = self;
+        let at = |when: Option<When>| when.map(|when| when.at(now));
+        let class = class.map(|class| class.as_str().to_owned());
+        Filter { coupon, member, cause, class, since: at(since), until: at(until), ..Filter::default() }
     }
-    let time = DateTime::parse_from_rfc3339(text).map_err(|error| {
-        format!("{error}; expected RFC 3339, such as 2026-05-01T09:00:00+09:00, or a time back such as 2h")
-    })?;
-    Ok(time.to_utc())
+
+    /// Whether anything is chosen.
+    pub(super) fn is_given(&self) -> bool {
+        let Self { coupon, member, cause, class, since, until } = self;
+        coupon.is_some() || member.is_some() || cause.is_some() || class.is_some() || since.is_some() || until.is_some()
+    }
 }
 
-fn time_back(text: &str) -> Option<TimeDelta> {
-    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    let number: i64 = number.parse().ok().filter(|number| *number >= 0)?;
-    match unit {
-        "s" => TimeDelta::try_seconds(number),
-        "m" => TimeDelta::try_minutes(number),
-        "h" => TimeDelta::try_hours(number),
-        "d" => TimeDelta::try_days(number),
-        _ => None,
+/// A status that rows of this list can have.
+pub(super) fn status(list: List, word: Option<String>) -> Result<Option<String>, Usage> {
+    let Some(word) = word else { return Ok(None) };
+    let known = match list {
+        List::Requests => word.parse::<FailedStatus>().map(drop),
+        List::Letters => word.parse::<LetterStatus>().map(drop),
+    };
+    let usage = |unknown: UnknownWord| match list {
+        List::Requests => Usage(format!("{unknown}; dead letters are listed with --dead-letters")),
+        List::Letters => Usage(unknown.to_string()),
+    };
+    known.map_err(usage).map(|()| Some(word))
+}
+
+/// The list that is meant.
+pub(super) fn list(dead_letters: bool) -> List {
+    if dead_letters { List::Letters } else { List::Requests }
+}
+
+fn when(text: &str) -> Result<When, String> {
+    if let Ok(at) = DateTime::parse_from_rfc3339(text) {
+        return Ok(When::At(at.to_utc()));
     }
+    let ago = || {
+        let (at, unit) = text.char_indices().next_back()?;
+        let number: i64 = text[..at].parse().ok().filter(|number| *number >= 0)?;
+        match unit {
+            's' => TimeDelta::try_seconds(number),
+            'm' => TimeDelta::try_minutes(number),
+            'h' => TimeDelta::try_hours(number),
+            'd' => TimeDelta::try_days(number),
+            'w' => TimeDelta::try_weeks(number),
+            _ => None,
+        }
+    };
+    let wrong = "expected RFC 3339, such as 2026-05-01T09:00:00+09:00, or a time ago in s, m, h, d or w, such as 2h";
+    ago().map(When::Ago).ok_or_else(|| wrong.to_owned())
 }
 
 #[cfg(test)]
@@ -79,14 +113,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_moment_is_a_time_or_so_long_ago_and_anything_else_is_refused_with_an_example() {
-        assert!(moment("2026-05-01T09:00:00+09:00").is_ok());
-        for (text, seconds) in [("90s", 90), ("2h", 7200), ("3d", 259_200), ("0m", 0)] {
-            let back = (Utc::now() - moment(text).unwrap()).num_seconds();
-            assert!((seconds..seconds + 60).contains(&back), "{text}: {back}");
+    fn a_moment_is_a_time_or_so_long_ago() {
+        let now = when("2026-05-01T09:00:00+09:00").unwrap().at(Utc::now());
+        assert_eq!(now.to_rfc3339(), "2026-05-01T00:00:00+00:00");
+        for (text, seconds) in [("0s", 0), ("90m", 5400), ("2h", 7200), ("7d", 604_800), ("1w", 604_800)] {
+            assert_eq!((now - when(text).unwrap().at(now)).num_seconds(), seconds, "{text}");
         }
-        for text in ["", "h", "-2h", "yesterday", "5", "é", "99999999999999999d"] {
-            assert!(moment(text).unwrap_err().contains("such as"), "{text}");
+        assert_eq!(when("99999999w").unwrap().at(now), DateTime::<Utc>::MIN_UTC);
+        for wrong in [
+            "",
+            "h",
+            "2",
+            "-2h",
+            "2 h",
+            "2y",
+            "1.5h",
+            "99999999999999999999d",
+            "9223372036854775807w",
+            "yesterday",
+            "2€",
+        ] {
+            assert!(when(wrong).is_err(), "{wrong}");
         }
     }
 }

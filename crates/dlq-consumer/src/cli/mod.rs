@@ -1,30 +1,34 @@
-//! The command line.
+//! The command line: parses, asks whether it is meant, and prints. What a verb does is in [`crate::desk`].
+//!
+//! A group of verbs is a file here and one of the same name there. Data goes to standard output, talk to standard error.
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
-use coupon_core::runtime::{SettingsArgs, load, print_effective, process_environment};
+use clap::{Args, Parser, Subcommand};
+use coupon_core::{
+    repo::schema::Schema,
+    runtime::{Escaped, LogSettings, SettingsArgs, load, print_effective, process_environment, telemetry},
+    startup::Unfit,
+};
+
+use crate::{config::Config, desk::Desk, doctor, run};
 
 mod bar;
 mod confirm;
 mod filter;
-mod operator;
 mod print;
 mod reconcile;
 mod replay;
-
-use crate::{
-    config::Config,
-    doctor, run,
-    work_list::{self, ListArgs, SettleArgs, ShowArgs},
-};
+mod retention;
+mod settling;
+mod work_list;
 
 /// Repairs what could not be written, or decides against it and gives the unit back; serves the operators.
 #[derive(Debug, Parser)]
 #[command(name = "dlq-consumer", version, arg_required_else_help = true)]
 #[command(
     after_help = "Settings are explained in crates/dlq-consumer/config.default.toml; `dlq-consumer config` prints the effective ones.\n\
-                        Exit codes: 0 done, 1 failed, 2 wrong setting or usage."
+                        Exit codes: 0 done, 1 failed, 2 wrong setting or usage, 3 drift was found and is left."
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -36,40 +40,93 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Consume the dead letter topic, repair, decide and give back, until stopped.
+    #[command(before_help = "Examples:\n  dlq-consumer run\n  dlq-consumer run --set give_up.burst=50")]
     Run,
     /// List the work list: requests that were given up. Newest first.
-    List(ListArgs),
+    List(work_list::ListArgs),
     /// Show one entry of the work list, or one dead letter, with all there is to know.
-    Show(ShowArgs),
-    /// Move an entry of the work list from PENDING to RESOLVED: it has been put right.
-    Resolve(SettleArgs),
-    /// Move an entry of the work list from PENDING to IGNORED: it was looked at, and there is nothing to do.
-    Ignore(SettleArgs),
-    /// Replay requests that were given up, or dead letters that are held or parked; see and steer replays
+    Show(work_list::ShowArgs),
+    /// Say how much waits, since when, and why.
+    Stats(work_list::StatsArgs),
+    /// Group failures by their cause, most first.
+    Causes(work_list::CausesArgs),
+    /// Move entries of the work list from PENDING to RESOLVED: they have been put right. Dead letters: from PARKED.
+    #[command(before_help = settling::RESOLVE_EXAMPLES)]
+    Resolve(settling::SettleArgs),
+    /// Move entries of the work list from PENDING to IGNORED: there is nothing to do. Dead letters: from PARKED.
+    #[command(before_help = settling::IGNORE_EXAMPLES)]
+    Ignore(settling::SettleArgs),
+    /// Move entries of the work list from IGNORED back to PENDING. Dead letters: back to PARKED.
+    #[command(before_help = settling::REOPEN_EXAMPLES)]
+    Reopen(settling::SettleArgs),
+    /// Read who changed what by hand. Newest first.
+    Audit(work_list::AuditArgs),
+    /// Replay requests that were given up, or dead letters that are held or parked; see and steer replays.
     Replay(Box<replay::ReplayArgs>),
-    /// Decide held dead letters against their members: the unit goes back
+    /// Decide held dead letters against their members: the unit goes back.
     Compensate(Box<replay::CompensateArgs>),
-    /// Compare Redis and PostgreSQL, request by request; with --apply put right what differs
+    /// Compare Redis and PostgreSQL, request by request; with --apply put right what differs.
     Reconcile(reconcile::ReconcileArgs),
-    /// Fill a campaign's data in Redis anew from PostgreSQL, with its gate closed
+    /// Fill a campaign's data in Redis anew from PostgreSQL, with its gate closed.
     Rebuild(reconcile::RebuildArgs),
-    /// End a campaign
+    /// End a campaign.
     Campaign(reconcile::CampaignArgs),
+    /// Delete what is old and done; `run` does so every hour. Decisions and what waits for somebody never go.
+    Purge(retention::PurgeArgs),
     /// Print the effective settings as TOML, secrets as ***.
+    #[command(before_help = "Examples:\n  dlq-consumer config\n  dlq-consumer config --set retention.days=90")]
     Config,
     /// Check every dependency, and say what is wrong and how to put it right.
+    #[command(
+        before_help = "Examples:\n  dlq-consumer doctor\n  dlq-consumer doctor --set kafka.brokers=127.0.0.1:9092"
+    )]
     Doctor,
+}
+
+/// Wrong usage that only shows when the words are put together: exit code 2, as for all other wrong usage.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Usage(String);
+
+/// Who changes something.
+#[derive(Debug, Args)]
+struct ByArgs {
+    /// Who decides this, for the audit; $USER when not given.
+    #[arg(long, value_name = "NAME", env = "USER", hide_env_values = true)]
+    by: Option<String>,
+}
+
+impl ByArgs {
+    fn name(self) -> Result<String, Usage> {
+        let name = self.by.filter(|name| !name.trim().is_empty());
+        name.ok_or_else(|| Usage("nobody to name in the audit: say who with --by".to_owned()))
+    }
 }
 
 /// Runs the command.
 pub async fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
+    match dispatch(cli).await {
+        Err(error) if error.is::<Usage>() => {
+            eprintln!("error: {}", Escaped(error));
+            Ok(ExitCode::from(2))
+        }
+        ended => ended,
+    }
+}
+
+async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     let config: Config = load(&cli.settings, process_environment())?;
     match cli.command {
         Command::Run => run::run(config).await,
-        Command::List(args) => work_list::list(&config, args).await,
-        Command::Show(args) => work_list::show(&config, args).await,
-        Command::Resolve(args) => work_list::resolve(&config, args).await,
-        Command::Ignore(args) => work_list::ignore(&config, args).await,
+        Command::List(args) => work_list::list(&desk(&config).await?, args).await,
+        Command::Show(args) => work_list::show(&desk(&config).await?, args).await,
+        Command::Stats(args) => work_list::stats(&desk(&config).await?, &args).await,
+        Command::Causes(args) => work_list::causes(&desk(&config).await?, args).await,
+        Command::Resolve(args) => settling::resolve(&desk(&config).await?, args).await,
+        Command::Ignore(args) => settling::ignore(&desk(&config).await?, args).await,
+        Command::Reopen(args) => settling::reopen(&desk(&config).await?, args).await,
+        Command::Audit(args) => work_list::audit(&desk(&config).await?, args).await,
+        Command::Purge(args) => retention::purge(&desk(&config).await?, args, config.retention.days).await,
         Command::Replay(args) => replay::replay(&config, *args).await,
         Command::Compensate(args) => replay::compensate(&config, *args).await,
         Command::Reconcile(args) => reconcile::reconcile(&config, args).await,
@@ -82,3 +139,21 @@ pub async fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Doctor => doctor::doctor(&config).await,
     }
 }
+
+/// What the verbs of operators work with. Its log says only what went wrong.
+async fn desk(config: &Config) -> anyhow::Result<Desk> {
+    desk_of(config, "unknown").await
+}
+
+/// The desk of somebody.
+async fn desk_of(config: &Config, by: &str) -> anyhow::Result<Desk> {
+    telemetry::init(&LogSettings { filter: "warn".to_owned(), ..config.log.clone() }, "dlq-consumer");
+    let desk = Desk::open(config, by)?;
+    match desk.database.schema().await? {
+        Schema::Fits { .. } => Ok(desk),
+        unfit => Err(Unfit::Schema(unfit).into()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

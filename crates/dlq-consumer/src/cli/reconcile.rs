@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use coupon_core::ids::CouponCode;
 use serde::Serialize;
 
-use super::{bar::Bar, confirm::confirm, operator::OperatorArgs, print::Output};
+use super::{ByArgs, bar::Bar, confirm::confirm, print::Output};
 use crate::{
     config::Config,
     desk::{
@@ -38,7 +38,7 @@ pub struct ReconcileArgs {
     #[arg(long, value_enum, default_value_t = Output::Table)]
     output: Output,
     #[command(flatten)]
-    operator: OperatorArgs,
+    operator: ByArgs,
 }
 
 /// What to rebuild.
@@ -59,7 +59,7 @@ pub struct RebuildArgs {
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
-    operator: OperatorArgs,
+    operator: ByArgs,
 }
 
 /// What to do with a campaign.
@@ -87,7 +87,7 @@ struct ArchiveArgs {
     /// The campaign
     code: CouponCode,
     /// Why, for whoever looks later
-    #[arg(long, value_parser = super::operator::reason)]
+    #[arg(long, value_parser = super::settling::reason)]
     reason: String,
     /// How long to wait for the consumers, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
@@ -96,7 +96,7 @@ struct ArchiveArgs {
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
-    operator: OperatorArgs,
+    operator: ByArgs,
 }
 
 /// A campaign that was not compared, and why.
@@ -111,7 +111,7 @@ const DRIFT_LEFT: u8 = 3;
 
 /// `reconcile`.
 pub async fn reconcile(config: &Config, args: ReconcileArgs) -> anyhow::Result<ExitCode> {
-    let desk = super::operator::desk(config, args.operator.name())?;
+    let desk = super::desk_of(config, &args.operator.name()?).await?;
     if args.history {
         let rows = desk.database.reconciliations(args.codes.first(), None, 50).await?;
         table::history(&rows, args.output)?;
@@ -190,10 +190,8 @@ fn say(report: &Report, applied: bool) {
 pub async fn rebuild(config: &Config, args: RebuildArgs) -> anyhow::Result<ExitCode> {
     let RebuildArgs { code, wait, leave_undecided, yes, operator } = args;
     let what = format!("rebuild {code}: its gate is closed until its data in Redis is as PostgreSQL has it");
-    if let Err(code) = confirm(&what, code.as_str(), yes) {
-        return Ok(code);
-    }
-    let desk = super::operator::desk(config, operator.name())?;
+    confirm(&what, code.as_str(), yes)?;
+    let desk = super::desk_of(config, &operator.name()?).await?;
     let options = rebuild::Options { wait: Duration::from_secs(wait), leave_undecided };
     let bar = Bar::of_one("marks");
     let coupon = desk.rebuild(&code, options, &|progress| tell(&bar, &progress)).await;
@@ -222,10 +220,8 @@ fn tell(bar: &Bar, progress: &Progress) {
 pub async fn campaign(config: &Config, args: CampaignArgs) -> anyhow::Result<ExitCode> {
     let CampaignCommand::Archive(ArchiveArgs { code, reason, wait, yes, operator }) = args.command;
     let what = format!("archive {code}: it ends for good, and its data in Redis is deleted");
-    if let Err(code) = confirm(&what, code.as_str(), yes) {
-        return Ok(code);
-    }
-    let desk = super::operator::desk(config, operator.name())?;
+    confirm(&what, code.as_str(), yes)?;
+    let desk = super::desk_of(config, &operator.name()?).await?;
     match desk.archive(&code, Duration::from_secs(wait), &reason).await? {
         Archived::Now => eprintln!("{code} has ended for good"),
         Archived::Before => eprintln!("{code} had ended for good before"),

@@ -12,11 +12,13 @@ use coupon_core::repo::{
 };
 
 use super::{
+    ByArgs,
     bar::Bar,
     confirm::confirm,
+    desk, desk_of,
     filter::FilterArgs,
-    operator::{OperatorArgs, desk, reason},
     print::{self, Output},
+    settling::reason,
 };
 use crate::{
     config::Config,
@@ -46,6 +48,9 @@ struct NewArgs {
     dead_letters: bool,
     #[command(flatten)]
     filter: FilterArgs,
+    /// No higher number than this: what comes later is not meant.
+    #[arg(long, value_name = "ID")]
+    up_to: Option<i64>,
     /// Only tell how many could be replayed, and why others could not
     #[arg(long)]
     dry_run: bool,
@@ -65,7 +70,7 @@ struct NewArgs {
     #[arg(long, value_enum, default_value_t = Output::Table)]
     output: Output,
     #[command(flatten)]
-    operator: OperatorArgs,
+    operator: ByArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -105,7 +110,7 @@ struct JobArgs {
     #[arg(long, value_parser = reason, default_value = "by hand")]
     reason: String,
     #[command(flatten)]
-    operator: OperatorArgs,
+    operator: ByArgs,
 }
 
 /// What to compensate.
@@ -118,6 +123,9 @@ pub struct CompensateArgs {
     ids: Vec<i64>,
     #[command(flatten)]
     filter: FilterArgs,
+    /// No higher number than this: what comes later is not meant.
+    #[arg(long, value_name = "ID")]
+    up_to: Option<i64>,
     /// Why, for whoever looks later
     #[arg(long, value_parser = reason)]
     reason: String,
@@ -125,7 +133,7 @@ pub struct CompensateArgs {
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
-    operator: OperatorArgs,
+    operator: ByArgs,
 }
 
 /// `replay …`.
@@ -133,7 +141,7 @@ pub async fn replay(config: &Config, args: ReplayArgs) -> anyhow::Result<ExitCod
     match args.command {
         None => begin(config, args.new).await,
         Some(JobCommand::Status { job, output }) => {
-            let desk = desk(config, "unknown")?;
+            let desk = desk(config).await?;
             let jobs = match job {
                 Some(job) => vec![desk.job(job).await?],
                 None => desk.database.replay_jobs(None, 50).await?,
@@ -142,17 +150,17 @@ pub async fn replay(config: &Config, args: ReplayArgs) -> anyhow::Result<ExitCod
             Ok(ExitCode::SUCCESS)
         }
         Some(JobCommand::Pause(JobArgs { job, reason, operator })) => {
-            desk(config, operator.name())?.pause_replay(job, reason).await?;
+            desk_of(config, &operator.name()?).await?.pause_replay(job, reason).await?;
             eprintln!("replay {job} is paused; `dlq-consumer replay resume {job}` goes on with it");
             Ok(ExitCode::SUCCESS)
         }
         Some(JobCommand::Cancel(JobArgs { job, reason, operator })) => {
-            desk(config, operator.name())?.cancel_replay(job, reason).await?;
+            desk_of(config, &operator.name()?).await?.cancel_replay(job, reason).await?;
             eprintln!("replay {job} is cancelled");
             Ok(ExitCode::SUCCESS)
         }
         Some(JobCommand::Resume(JobArgs { job, reason, operator })) => {
-            let desk = desk(config, operator.name())?;
+            let desk = desk_of(config, &operator.name()?).await?;
             desk.resume_replay(job, reason).await?;
             work(&desk, job, Output::Table).await
         }
@@ -162,7 +170,7 @@ pub async fn replay(config: &Config, args: ReplayArgs) -> anyhow::Result<ExitCod
 async fn begin(config: &Config, args: NewArgs) -> anyhow::Result<ExitCode> {
     let kind = if args.dead_letters { JobKind::Letters } else { JobKind::Requests };
     let coupon = args.filter.coupon.clone();
-    let mut filter = args.filter.filter(args.ids);
+    let mut filter = meant(args.filter, args.ids, args.up_to);
     // Named rows are judged one by one, so that the answer says what is wrong with them.
     if filter.ids.is_empty() && kind == JobKind::Requests {
         filter = filter.of_status(FailedStatus::Pending);
@@ -174,7 +182,7 @@ async fn begin(config: &Config, args: NewArgs) -> anyhow::Result<ExitCode> {
         per_second: args.per_second,
         reason: args.reason.unwrap_or_default(),
     };
-    let desk = desk(config, args.operator.name())?;
+    let desk = desk_of(config, &args.operator.name()?).await?;
     let plan = desk.plan_replay(&request).await?;
     let refused: Vec<String> = plan.refused.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
     let refused = if refused.is_empty() { "none".to_owned() } else { refused.join(", ") };
@@ -189,9 +197,7 @@ async fn begin(config: &Config, args: NewArgs) -> anyhow::Result<ExitCode> {
     }
     let name = coupon.map_or_else(|| "all".to_owned(), |code| code.to_string());
     let what = format!("replay {} rows up to number {}", plan.eligible, plan.up_to);
-    if let Err(code) = confirm(&what, &name, args.yes) {
-        return Ok(code);
-    }
+    confirm(&what, &name, args.yes)?;
     let job = desk.create_replay(request, &plan).await?;
     eprintln!("this is replay {job}; `dlq-consumer replay pause {job}` stops it from anywhere");
     work(&desk, job, args.output).await
@@ -224,7 +230,7 @@ fn print_plan(plan: &Plan, output: Output) -> anyhow::Result<()> {
     }
     let mut rows = vec![vec!["eligible".to_owned(), plan.eligible.to_string()]];
     rows.extend(plan.refused.iter().map(|(reason, count)| vec![reason.clone(), count.to_string()]));
-    print::rows(&["what", "rows"], &rows, output)
+    print::cells(output, &["what", "rows"], &rows)
 }
 
 fn print_jobs(jobs: &[Job], output: Output) -> anyhow::Result<()> {
@@ -251,14 +257,14 @@ fn print_jobs(jobs: &[Job], output: Output) -> anyhow::Result<()> {
             ]
         })
         .collect();
-    print::rows(&columns, &rows, output)
+    print::cells(output, &columns, &rows)
 }
 
 /// `compensate`.
 pub async fn compensate(config: &Config, args: CompensateArgs) -> anyhow::Result<ExitCode> {
     let coupon = args.filter.coupon.clone();
-    let filter = Filter { ..args.filter.filter(args.ids) }.of_letter_status(LetterStatus::Held);
-    let desk = desk(config, args.operator.name())?;
+    let filter = Filter { ..meant(args.filter, args.ids, args.up_to) }.of_letter_status(LetterStatus::Held);
+    let desk = desk_of(config, &args.operator.name()?).await?;
     let request = Request {
         kind: JobKind::Letters,
         filter: filter.clone(),
@@ -273,9 +279,7 @@ pub async fn compensate(config: &Config, args: CompensateArgs) -> anyhow::Result
     }
     let name = coupon.map_or_else(|| "all".to_owned(), |code| code.to_string());
     let what = format!("compensate {} held requests: their members lose what they were promised", plan.eligible);
-    if let Err(code) = confirm(&what, &name, args.yes) {
-        return Ok(code);
-    }
+    confirm(&what, &name, args.yes)?;
     let filter = Filter { up_to: Some(plan.up_to), ..filter };
     let bar = Bar::of_one("requests");
     let all = u64::try_from(plan.eligible).unwrap_or(0);
@@ -295,4 +299,9 @@ fn rate(text: &str) -> Result<f64, String> {
         Ok(rate) if (0.01..=10_000.0).contains(&rate) => Ok(rate),
         _ => Err("a number from 0.01 to 10000".to_owned()),
     }
+}
+
+/// These rows, or all that the filter means.
+fn meant(filter: FilterArgs, ids: Vec<i64>, up_to: Option<i64>) -> Filter {
+    Filter { ids, up_to, ..filter.filter(chrono::Utc::now()) }
 }

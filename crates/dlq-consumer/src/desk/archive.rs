@@ -109,7 +109,7 @@ impl Desk {
             }
         }
         self.is_finished(code).await?;
-        if !self.database.archive(code.clone(), coupon.epoch, self.actor(), reason.to_owned()).await? {
+        if !self.database.archive(code.clone(), coupon.epoch, self.me(), reason.to_owned()).await? {
             return Err(ArchiveError::Changed(code.clone()));
         }
         self.forget(code).await?;

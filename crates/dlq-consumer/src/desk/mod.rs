@@ -20,6 +20,8 @@ pub mod barrier;
 pub mod rebuild;
 pub mod reconcile;
 pub mod replay;
+pub mod retention;
+pub mod work_list;
 
 /// Where operators work.
 #[derive(Clone)]
@@ -36,7 +38,7 @@ pub struct Desk {
     pub dead_letters: Passage,
     /// The time.
     pub clock: Arc<dyn Clock>,
-    /// Who works here, for the audit.
+    /// Whose desk this is, for the audit.
     pub by: String,
 }
 
@@ -105,9 +107,14 @@ impl Desk {
         })
     }
 
-    /// Who does it, now.
-    pub fn actor(&self) -> Actor {
-        Actor { name: self.by.clone(), now: self.clock.now() }
+    /// Who changes something, now.
+    pub fn actor(&self, name: &str) -> Actor {
+        Actor { name: name.to_owned(), now: self.clock.now() }
+    }
+
+    /// The one whose desk this is, now.
+    pub fn me(&self) -> Actor {
+        self.actor(&self.by)
     }
 
     /// The lock under which a campaign's data is compared, rebuilt or removed: one of these at a time.

@@ -140,7 +140,7 @@ impl Desk {
         if self.database.coupon(code).await?.is_none() {
             return Err(RebuildError::Unknown(code.clone()));
         }
-        let rebuild = self.database.begin_rebuild(code.clone(), self.actor()).await?;
+        let rebuild = self.database.begin_rebuild(code.clone(), self.me()).await?;
         let rebuild = rebuild.ok_or_else(|| RebuildError::Nothing(code.clone()))?;
         if rebuild.started_at < begun_at {
             told(Progress::Resumed(rebuild.step));
@@ -149,7 +149,7 @@ impl Desk {
             let redis_epoch = self.shut(code).await?;
             told(Progress::GateClosed);
             self.drain(code, options, told).await?;
-            let moved = self.database.begin_filling(code.clone(), rebuild.id, redis_epoch, self.actor()).await?;
+            let moved = self.database.begin_filling(code.clone(), rebuild.id, redis_epoch, self.me()).await?;
             let coupon = moved.ok_or_else(|| RebuildError::Changed(code.clone()))?;
             told(Progress::Epoch(coupon.epoch));
         }
@@ -224,7 +224,7 @@ impl Desk {
             CouponStatus::Closed => &[CouponStatus::Opening, CouponStatus::Closed],
             _ => &[CouponStatus::Opening, CouponStatus::Open],
         };
-        let opened = self.database.set_coupon_status(code.clone(), coupon.epoch, from, to, self.actor()).await?;
+        let opened = self.database.set_coupon_status(code.clone(), coupon.epoch, from, to, self.me()).await?;
         let coupon = opened.ok_or_else(changed)?;
         let gate = match to {
             CouponStatus::Closed => self.stock.close(code, coupon.epoch).await?,

@@ -11,6 +11,7 @@ use coupon_core::{
         Database, DatabaseSettings,
         coupons::{Actor, NewCoupon},
         dead_letters::{Letter, LetterStatus, Verdict},
+        filter::Filter,
         issues::Decision,
     },
     runtime::SecretUrl,
@@ -57,7 +58,7 @@ async fn d9_a_held_letter_is_decided_by_the_build_that_can_read_it() {
     assert_eq!(decision().await, None);
     assert_eq!(build(2).decide_held().await.unwrap(), 1);
     assert_eq!(decision().await.unwrap().decision, Decision::Issued);
-    let letters = database.letters(None, None, 10).await.unwrap();
+    let letters = database.letters(&Filter::default(), None, 10).await.unwrap();
     assert_eq!(letters[0].status, LetterStatus::Recovered);
     assert_eq!(build(2).decide_held().await.unwrap(), 0, "nothing is decided twice");
 }

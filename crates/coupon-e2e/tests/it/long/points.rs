@@ -41,7 +41,8 @@ pub const OF_COMMANDS: &[&str] = &[
     "claim a version of the total",
     "set the total in redis",
     "settle the total",
-    "settle a failed request",
+    "settle entries",
+    "purge a batch",
 ];
 
 /// Effects that need a situation of their own.

@@ -4,7 +4,10 @@ use anyhow::{Context, Result, ensure};
 use coupon_e2e::world::World;
 
 use super::{points::OF_COMMANDS, sweep::ABORTED};
-use crate::{SOON, issued_rows};
+use crate::{
+    SOON, issued_rows,
+    rows::{Entry, Letter},
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn commands_may_end_at_each_of_their_points_and_are_repeated() -> Result<()> {
@@ -42,7 +45,8 @@ async fn command(effect: &str, point: &str) -> Result<()> {
             issued_and_lost(&world).await?;
             repeated(&world, open, &crash).await?;
         }
-        "settle a failed request" => return settle(&world, &crash).await,
+        "settle entries" => return settle(&world, &crash).await,
+        "purge a batch" => return purge(&world, &crash).await,
         _ => {
             world.run("issuer-api", create).await?.succeeded()?;
             repeated(&world, open, &crash).await?;
@@ -92,21 +96,36 @@ async fn issued_and_lost(world: &World) -> Result<()> {
 
 /// An operator's word on a failed request, cut off and repeated: one change, one entry in the audit.
 async fn settle(world: &World, crash: &[(&str, &str)]) -> Result<()> {
-    sqlx::query(
-        "INSERT INTO failed_coupon_issues (coupon_code, member_id, request_id, status, error_class, error_code, reason)
-         VALUES ('SWEPT', 'somebody', gen_random_uuid(), 'PENDING', 'UNKNOWN', 'P0001', 'planted')",
-    )
-    .execute(&world.db)
-    .await?;
-    let words: &[&str] = &["resolve", "1", "--reason", "by hand", "--by", "sweep"];
+    let entry = Entry::default().plant(world).await?.to_string();
+    let words: &[&str] = &["resolve", &entry, "--reason", "by hand", "--by", "sweep"];
     interrupted(world, "dlq-consumer", words, crash).await?;
-    let again = world.run("dlq-consumer", words).await?;
-    ensure!(again.code == Some(0) || again.stderr.contains("RESOLVED"), "{again:?}");
+    world.run("dlq-consumer", words).await?.succeeded()?;
     let (status, audited): (String, i64) = sqlx::query_as(
         "SELECT status, (SELECT count(*) FROM operator_audit WHERE verb = 'resolve') FROM failed_coupon_issues",
     )
     .fetch_one(&world.db)
     .await?;
     assert_eq!((status.as_str(), audited), ("RESOLVED", 1));
+    Ok(())
+}
+
+/// An old entry and its dead letter are purged, cut off and repeated: both are gone, once, and the young ones are not.
+async fn purge(world: &World, crash: &[(&str, &str)]) -> Result<()> {
+    for days in [40, 20] {
+        let request_id = Some(uuid::Uuid::now_v7());
+        let entry = Entry { status: "IGNORED", days, request_id, ..Entry::default() }.plant(world).await?;
+        let letter = Letter { status: "COMPENSATED", days, request_id, entry: Some(entry), ..Letter::default() };
+        letter.plant(world).await?;
+    }
+    let words: &[&str] = &["purge", "--yes", "--by", "sweep"];
+    interrupted(world, "dlq-consumer", words, crash).await?;
+    world.run("dlq-consumer", words).await?.succeeded()?;
+    let left: (i64, i64, i64) = sqlx::query_as(
+        "SELECT (SELECT count(*) FROM failed_coupon_issues), (SELECT count(*) FROM dlq_events),
+                (SELECT count(*) FROM operator_audit WHERE verb = 'purge')",
+    )
+    .fetch_one(&world.db)
+    .await?;
+    assert_eq!(left, (1, 1, 2));
     Ok(())
 }

@@ -26,7 +26,7 @@ pub fn reports(reports: &[Report], output: Output) -> anyhow::Result<()> {
         }
     }
     if !rows.is_empty() {
-        print::rows(&COLUMNS, &rows, output)?;
+        print::cells(output, &COLUMNS, &rows)?;
     }
     for report in reports {
         let Report { coupon, marks, issued_rows, in_flight, .. } = report;
@@ -46,7 +46,7 @@ pub fn history(rows: &[ReconciliationRow], output: Output) -> anyhow::Result<()>
             vec![
                 row.id.to_string(),
                 row.coupon_code.clone(),
-                print::time(Some(row.finished_at)),
+                row.finished_at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
                 row.started_by.clone(),
                 if row.applied { "yes" } else { "no" }.to_owned(),
                 row.marks.to_string(),
@@ -56,5 +56,5 @@ pub fn history(rows: &[ReconciliationRow], output: Output) -> anyhow::Result<()>
             ]
         })
         .collect();
-    print::rows(&["id", "coupon", "at", "by", "applied", "marks", "rows", "under way", "drift"], &cells, output)
+    print::cells(output, &["id", "coupon", "at", "by", "applied", "marks", "rows", "under way", "drift"], &cells)
 }

@@ -50,7 +50,7 @@ impl Desk {
         let code = &coupon.coupon_code;
         let from = &[CouponStatus::Open];
         let changed =
-            self.database.set_coupon_status(code.clone(), coupon.epoch, from, CouponStatus::Suspect, self.actor());
+            self.database.set_coupon_status(code.clone(), coupon.epoch, from, CouponStatus::Suspect, self.me());
         changed.await?;
         if let GateOutcome::OtherEpoch(epoch) = self.stock.suspect(code, coupon.epoch).await? {
             self.stock.suspect(code, epoch).await?;

@@ -127,7 +127,7 @@ impl Desk {
         word: &str,
     ) -> Result<Begun, DeskError> {
         let reason = format!("replay {}: {word}", job.job_id);
-        let settled = self.database.settle_letter(job.job_id, letter.id, to, self.actor(), reason).await?;
+        let settled = self.database.settle_letter(job.job_id, letter.id, to, self.me(), reason).await?;
         Ok(if settled { Begun::Succeeded } else { Begun::Stopped })
     }
 

@@ -110,7 +110,7 @@ impl Desk {
             eligible: plan.eligible,
             reason: request.reason,
         };
-        Ok(self.database.create_replay_job(new, self.actor()).await?)
+        Ok(self.database.create_replay_job(new, self.me()).await?)
     }
 
     /// One job.
@@ -143,7 +143,7 @@ impl Desk {
         reason: String,
         wish: &'static str,
     ) -> Result<(), ReplayError> {
-        if self.database.move_replay_job(job, from, to, reason, self.actor()).await? {
+        if self.database.move_replay_job(job, from, to, reason, self.me()).await? {
             return Ok(());
         }
         let found = self.job(job).await?;
@@ -192,7 +192,7 @@ impl Desk {
 
     async fn end(&self, job: i64, to: JobStatus, note: String) -> Result<(), DeskError> {
         // Nothing to do when it was paused or cancelled meanwhile.
-        self.database.move_replay_job(job, &[JobStatus::Running], to, note, self.actor()).await?;
+        self.database.move_replay_job(job, &[JobStatus::Running], to, note, self.me()).await?;
         Ok(())
     }
 

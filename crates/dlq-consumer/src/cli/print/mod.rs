@@ -1,0 +1,194 @@
+//! Printing: tables for people, JSON and CSV for programs.
+//!
+//! Everything stored came from outside. Whatever the form, no control character reaches the terminal as it is: tables
+//! and CSV show it, JSON escapes it.
+
+use std::{
+    fmt::Write as _,
+    io::{self, Write},
+};
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use clap::ValueEnum;
+use comfy_table::{ContentArrangement, Table, presets};
+use coupon_core::runtime::Escaped;
+use serde::Serialize;
+
+pub(super) mod entries;
+pub(super) mod figures;
+pub(super) mod letters;
+
+/// How data is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Output {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+    /// For spreadsheets. Control characters are shown, and a cell that would be taken for a formula begins with '.
+    Csv,
+}
+
+/// Name of a column, and what stands in it.
+pub(super) type Column<T> = (&'static str, fn(&T) -> String);
+
+/// Prints rows: as a table or as CSV with these columns, or as a JSON array.
+pub(super) fn rows<T: Serialize>(
+    output: Output,
+    rows: &[T],
+    in_table: &[Column<T>],
+    in_csv: &[Column<T>],
+) -> anyhow::Result<()> {
+    match output {
+        Output::Table => put(&table(rows, in_table))?,
+        Output::Json => json(rows)?,
+        Output::Csv => write_out(&csv(rows, in_csv)?)?,
+    }
+    Ok(())
+}
+
+/// Prints rows whose cells are texts already, as a table or as CSV.
+pub(super) fn cells(output: Output, names: &[&str], rows: &[Vec<String>]) -> anyhow::Result<()> {
+    if output == Output::Csv {
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        writer.write_record(names)?;
+        for row in rows {
+            writer.write_record(row.iter().map(|text| safe_cell(text)))?;
+        }
+        return Ok(write_out(&String::from_utf8(writer.into_inner()?)?)?);
+    }
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(names);
+    for row in rows {
+        table.add_row(row.iter().map(|text| Escaped(text).to_string()));
+    }
+    Ok(put(&table.to_string())?)
+}
+
+/// Prints one thing as JSON.
+pub(super) fn json(data: &(impl Serialize + ?Sized)) -> anyhow::Result<()> {
+    Ok(put(&safe_json(&serde_json::to_string_pretty(data)?))?)
+}
+
+/// Prints a line. A reader that went away, such as `head`, has seen what it wanted.
+pub(super) fn put(text: &str) -> io::Result<()> {
+    write_out(&format!("{text}\n"))
+}
+
+fn write_out(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
+}
+
+/// A table without lines.
+fn table<T>(rows: &[T], columns: &[Column<T>]) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(columns.iter().map(|(name, _)| *name));
+    for row in rows {
+        table.add_row(columns.iter().map(|(_, cell)| Escaped(cell(row)).to_string()));
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table.to_string().lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+}
+
+/// A table under a heading, if there are rows.
+fn section<T>(heading: &str, rows: &[T], columns: &[Column<T>]) -> io::Result<()> {
+    if rows.is_empty() { Ok(()) } else { put(&format!("\n{heading}\n{}", table(rows, columns))) }
+}
+
+/// Names and values, one a line.
+fn fields(fields: &[(&str, String)]) -> io::Result<()> {
+    let lines: Vec<String> = fields.iter().map(|(name, value)| format!("{name:<19} {}", Escaped(value))).collect();
+    put(&lines.iter().map(|line| line.trim_end()).collect::<Vec<_>>().join("\n"))
+}
+
+fn csv<T>(rows: &[T], columns: &[Column<T>]) -> anyhow::Result<String> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(columns.iter().map(|(name, _)| *name))?;
+    for row in rows {
+        writer.write_record(columns.iter().map(|(_, cell)| safe_cell(&cell(row))))?;
+    }
+    Ok(String::from_utf8(writer.into_inner()?)?)
+}
+
+/// A cell that no spreadsheet takes for a formula, and no terminal for a command.
+fn safe_cell(value: &str) -> String {
+    let quote = if value.starts_with(['=', '+', '-', '@']) { "'" } else { "" };
+    format!("{quote}{}", Escaped(value))
+}
+
+/// DEL and the control characters above it may stand in JSON as they are, and then steer a terminal. They can only be
+/// inside strings, so they may be escaped there.
+fn safe_json(json: &str) -> String {
+    let mut safe = String::with_capacity(json.len());
+    for character in json.chars() {
+        match character {
+            '\u{7f}'..='\u{9f}' => write!(safe, "\\u{:04x}", u32::from(character)).expect("a string takes everything"),
+            other => safe.push(other),
+        }
+    }
+    safe
+}
+
+fn first(value: &str, characters: usize) -> String {
+    value.chars().take(characters).collect()
+}
+
+fn time(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+fn optional<T: ToString>(value: Option<T>) -> String {
+    value.map(|value| value.to_string()).unwrap_or_default()
+}
+
+fn yes_or(is_so: bool, otherwise: &str) -> String {
+    if is_so { "yes" } else { otherwise }.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COLUMNS: &[Column<String>] = &[("what", |row| row.clone()), ("length", |row| row.len().to_string())];
+
+    #[test]
+    fn a_cell_is_no_formula_and_no_command() {
+        let rows = ["=1+1", "+1", "-1", "@SUM(A1)", "a,\"b\"\n\u{1b}[2J\u{9b}31m", "plain"].map(str::to_owned);
+        let csv = csv(&rows, COLUMNS).unwrap();
+        let lines: Vec<&str> = csv.lines().collect();
+        assert_eq!(
+            lines,
+            [
+                "what,length",
+                "'=1+1,4",
+                "'+1,2",
+                "'-1,2",
+                "'@SUM(A1),8",
+                "\"a,\"\"b\"\"\\n\\u{1b}[2J\\u{9b}31m\",15",
+                "plain,5"
+            ]
+        );
+    }
+
+    #[test]
+    fn json_keeps_what_it_escapes() {
+        let text = "a\u{1b}[2J\u{7f}\u{9b}31m\n쿠폰";
+        let json = safe_json(&serde_json::to_string_pretty(&[text]).unwrap());
+        assert!(!json.chars().any(|character| character.is_control() && character != '\n'), "{json}");
+        assert_eq!(serde_json::from_str::<Vec<String>>(&json).unwrap(), [text]);
+    }
+
+    #[test]
+    fn a_table_has_one_line_for_each_row_whatever_is_in_it() {
+        let shown = table(&["a\nb\u{1b}[2J".to_owned(), "c".to_owned()], COLUMNS);
+        assert_eq!(shown.lines().count(), 3, "{shown}");
+        assert!(shown.contains("a\\nb\\u{1b}[2J") && !shown.contains('\u{1b}'), "{shown}");
+    }
+}

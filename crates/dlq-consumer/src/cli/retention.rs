@@ -1,0 +1,65 @@
+//! `purge`: retention by hand.
+
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::{
+    confirm,
+    print::{self, Column, Output},
+};
+use crate::desk::{Desk, retention::Purged};
+
+const COLUMNS: &[Column<Purged>] =
+    &[("table", |purged| purged.table.to_string()), ("rows", |purged| purged.rows.to_string())];
+
+/// What to purge.
+#[derive(Debug, Args)]
+#[command(before_help = "Examples:\n  dlq-consumer purge --dry-run\n  dlq-consumer purge --older-than-days 90 --yes")]
+pub(super) struct PurgeArgs {
+    /// Delete nothing, say how many rows may go.
+    #[arg(long)]
+    dry_run: bool,
+    /// How long ago it must have been done with; retention.days when not given.
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=3650))]
+    older_than_days: Option<u32>,
+    /// Who decides this, for the audit; $USER when not given.
+    #[arg(long, value_name = "NAME", env = "USER", hide_env_values = true)]
+    by: Option<String>,
+    /// Do not ask whether it is meant.
+    #[arg(long)]
+    yes: bool,
+    /// How to print.
+    #[arg(long, value_enum, default_value_t = Output::Table)]
+    output: Output,
+}
+
+/// `purge`.
+pub(super) async fn purge(desk: &Desk, args: PurgeArgs, days: u32) -> anyhow::Result<ExitCode> {
+    let days = args.older_than_days.unwrap_or(days);
+    let before = desk.days_ago(days);
+    if args.dry_run {
+        let purgeable = desk.purgeable(before).await?;
+        print::rows(args.output, &purgeable, COLUMNS, COLUMNS)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    confirm::must_be_possible(args.yes)?;
+    if !args.yes {
+        let rows: i64 = desk.purgeable(before).await?.iter().map(|purgeable| purgeable.rows).sum();
+        confirm::confirm(&format!("{rows} rows older than {days} days will be deleted for good"), "all", args.yes)?;
+    }
+    let by = args.by.filter(|name| !name.is_empty()).unwrap_or_else(|| "unknown".to_owned());
+    let mut gone: Vec<Purged> = Vec::new();
+    let purged = desk.purge(before, &by, |batch| {
+        match gone.last_mut().filter(|last| last.table == batch.table) {
+            Some(last) => last.rows += batch.rows,
+            None => gone.push(batch),
+        }
+        true
+    });
+    let purged = purged.await;
+    // What is gone is gone, also when it did not come to its end.
+    print::rows(args.output, &gone, COLUMNS, COLUMNS)?;
+    purged?;
+    Ok(ExitCode::SUCCESS)
+}

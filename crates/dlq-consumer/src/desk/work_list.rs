@@ -1,0 +1,202 @@
+//! The work list: what there is to know of an entry or a dead letter, and settling them.
+
+use std::collections::BTreeSet;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use coupon_core::repo::{
+    RepoError,
+    audit::AuditRow,
+    dead_letters::{LetterRow, LetterStatus},
+    failed_issues::{FailedIssue, ReplayLink},
+    figures::Figures,
+    filter::Filter,
+    settling::{List, Settling},
+};
+use serde::Serialize;
+
+use super::Desk;
+
+/// Rows changed in one transaction.
+const BATCH: i64 = 500;
+
+/// An entry of the work list with all that hangs on it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Entry {
+    /// The entry.
+    #[serde(flatten)]
+    pub entry: FailedIssue,
+    /// Its replays, oldest first.
+    pub replays: Vec<ReplayLink>,
+    /// The dead letters of its request, oldest first.
+    pub dead_letters: Vec<LetterRow>,
+    /// What was done to it, newest first.
+    pub audit: Vec<AuditRow>,
+}
+
+/// A dead letter with its bytes and all that hangs on it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Letter {
+    /// The letter.
+    #[serde(flatten)]
+    pub letter: LetterRow,
+    /// Its value, if it is text.
+    pub payload: Option<String>,
+    /// Its value, byte for byte.
+    pub payload_base64: Option<String>,
+    /// Its key, byte for byte.
+    pub record_key_base64: Option<String>,
+    /// Its headers in order, values in base64.
+    pub headers: serde_json::Value,
+    /// The entry of its request on the work list.
+    pub entry: Option<FailedIssue>,
+    /// What was done to it, newest first.
+    pub audit: Vec<AuditRow>,
+}
+
+/// How much waits, and for how long.
+#[derive(Clone, Debug, Serialize)]
+pub struct Stats {
+    /// The figures.
+    #[serde(flatten)]
+    pub figures: Figures,
+    /// Age of the oldest PENDING entry, in seconds.
+    pub oldest_pending_seconds: Option<i64>,
+}
+
+/// What became of settling one row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// Changed.
+    Done,
+    /// It stood there before.
+    Before,
+    /// There is no such row.
+    Absent,
+    /// A HELD dead letter: an accepted request without a decision.
+    Undecided,
+    /// It stands here and cannot be moved from here.
+    Not(String),
+}
+
+impl Settled {
+    /// The same in a sentence.
+    pub fn sentence(&self, id: i64, settling: &Settling) -> String {
+        let (from, to) = settling.verb.transition(settling.list);
+        let row = match settling.list {
+            List::Requests => "entry",
+            List::Letters => "dead letter",
+        };
+        match self {
+            Self::Done => format!("{row} {id} is {to}"),
+            Self::Before => format!("{row} {id} was {to} before; nothing was changed"),
+            Self::Absent if settling.list == List::Requests => format!("there is no entry {id} on the work list"),
+            Self::Absent => format!("there is no dead letter {id}"),
+            Self::Undecided => format!(
+                "dead letter {id} is HELD: an accepted request that nobody has decided; only `dlq-consumer replay` or `dlq-consumer compensate` decides it"
+            ),
+            Self::Not(status) => format!("{row} {id} is {status}, only a {from} one can become {to}"),
+        }
+    }
+
+    /// Whether the row stands where it was meant to.
+    pub fn is_so(&self) -> bool {
+        matches!(self, Self::Done | Self::Before)
+    }
+}
+
+impl Desk {
+    /// An entry of the work list.
+    pub async fn entry(&self, id: i64) -> Result<Option<Entry>, RepoError> {
+        let Some(entry) = self.database.failed_issue(id).await? else { return Ok(None) };
+        Ok(Some(Entry {
+            replays: self.database.replay_links(id).await?,
+            dead_letters: self.database.letters_of(entry.request_id).await?,
+            audit: self.database.audit_of(&subject(List::Requests, id)).await?,
+            entry,
+        }))
+    }
+
+    /// A dead letter.
+    pub async fn letter(&self, id: i64) -> Result<Option<Letter>, RepoError> {
+        let Some(mut letter) = self.database.letter(id).await? else { return Ok(None) };
+        let entry = match (letter.failed_issue_id, letter.original_event_id, letter.coupon_code.as_deref()) {
+            (Some(entry), _, _) => self.database.failed_issue(entry).await?,
+            (None, Some(request_id), Some(coupon)) => self.database.failed_issue_of(request_id, coupon).await?,
+            (None, _, _) => None,
+        };
+        let payload = letter.payload.take();
+        Ok(Some(Letter {
+            payload_base64: payload.as_deref().map(|bytes| STANDARD.encode(bytes)),
+            payload: payload.and_then(|bytes| String::from_utf8(bytes).ok()),
+            record_key_base64: letter.record_key.take().map(|bytes| STANDARD.encode(bytes)),
+            headers: letter.headers.take(),
+            entry,
+            audit: self.database.audit_of(&subject(List::Letters, id)).await?,
+            letter,
+        }))
+    }
+
+    /// How much waits, since when, and why.
+    pub async fn stats(&self) -> Result<Stats, RepoError> {
+        let figures = self.database.figures().await?;
+        let oldest_pending_seconds = figures.oldest_pending_at.map(|at| (self.clock.now() - at).num_seconds().max(0));
+        Ok(Stats { figures, oldest_pending_seconds })
+    }
+
+    /// Settles each of these rows, and says of each what became of it. Whatever ends it on the way, it can be repeated.
+    pub async fn settle_each(
+        &self,
+        settling: &Settling,
+        ids: &[i64],
+        by: &str,
+    ) -> Result<Vec<(i64, Settled)>, RepoError> {
+        let ids: BTreeSet<i64> = ids.iter().copied().collect();
+        let mut done = BTreeSet::new();
+        let filter = Filter { ids: ids.iter().copied().collect(), ..Filter::default() };
+        self.settle_in_batches(settling, &filter, by, |batch| done.extend(batch)).await?;
+        let others: Vec<i64> = ids.difference(&done).copied().collect();
+        let standing = self.database.standing(settling.list, &others).await?;
+        let (_, to) = settling.verb.transition(settling.list);
+        let judge = |id: i64| match standing.iter().find(|(other, _)| *other == id) {
+            _ if done.contains(&id) => Settled::Done,
+            None => Settled::Absent,
+            Some((_, status)) if status == to => Settled::Before,
+            Some((_, status)) if settling.list == List::Letters && status == LetterStatus::Held.as_str() => {
+                Settled::Undecided
+            }
+            Some((_, status)) => Settled::Not(status.clone()),
+        };
+        Ok(ids.into_iter().map(|id| (id, judge(id))).collect())
+    }
+
+    /// Settles all rows of a choice that can be settled so, in batches, each with its rows in the audit. Whatever ends
+    /// it on the way, it can be repeated: what is settled is not settled again. Gives how many were changed.
+    pub async fn settle_all(&self, settling: &Settling, filter: &Filter, by: &str) -> Result<usize, RepoError> {
+        let mut changed = 0;
+        self.settle_in_batches(settling, filter, by, |batch| changed += batch.len()).await?;
+        Ok(changed)
+    }
+
+    async fn settle_in_batches(
+        &self,
+        settling: &Settling,
+        filter: &Filter,
+        by: &str,
+        mut told: impl FnMut(Vec<i64>),
+    ) -> Result<(), RepoError> {
+        let mut after = 0;
+        loop {
+            let (settling, filter, actor) = (settling.clone(), filter.clone(), self.actor(by));
+            let batch = self.database.settle(settling, filter, after, BATCH, actor).await?;
+            // Not "fewer than asked for": rows that somebody else has moved meanwhile are missing in a batch.
+            let Some(last) = batch.last() else { return Ok(()) };
+            after = *last;
+            told(batch);
+        }
+    }
+}
+
+/// A row as the audit names it.
+fn subject(list: List, id: i64) -> String {
+    format!("{list}/{id}")
+}
