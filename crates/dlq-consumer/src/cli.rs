@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 use coupon_core::runtime::{SettingsArgs, load, print_effective, process_environment};
 
 use crate::{
+    alarm,
     config::Config,
     doctor, run,
     work_list::{self, ListArgs, SettleArgs, ShowArgs},
@@ -39,6 +40,9 @@ enum Command {
     Ignore(SettleArgs),
     /// Print the effective settings as TOML, secrets as ***.
     Config,
+    /// Send one alarm that is marked as a test through each channel, and say what each answers.
+    #[command(before_help = alarm::TEST_EXAMPLES)]
+    AlarmTest,
     /// Check every dependency, and say what is wrong and how to put it right.
     Doctor,
 }
@@ -56,6 +60,7 @@ pub async fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
             print!("{}", print_effective(&config));
             Ok(ExitCode::SUCCESS)
         }
+        Command::AlarmTest => alarm::alarm_test(&config).await,
         Command::Doctor => doctor::doctor(&config).await,
     }
 }

@@ -11,6 +11,7 @@ use coupon_core::{
     ids::CouponCode,
     repo::{
         Database,
+        alarms::Notice,
         coupons::{Actor, CouponStatus},
     },
     runtime::chain,
@@ -74,6 +75,10 @@ impl Suspects {
         let Some(view) = view else {
             if self.may_be_said(code, None) {
                 tracing::error!(coupon = %code, "[CRITICAL] redis has lost the data of {code}; it accepts nothing until it is rebuilt");
+                // PostgreSQL has nothing else by which dlq-consumer could tell it further.
+                if let Err(error) = self.database.notify(Notice::lost(code, Utc::now())).await {
+                    tracing::warn!(coupon = %code, error = %chain(&error), "the loss is not noted in postgresql yet");
+                }
             }
             return;
         };
