@@ -88,11 +88,17 @@ CREATE TABLE replay_jobs (
 );
 
 -- One row for each cause is what alarms are claimed by; see alarm_key. From this build on the key is the cause alone.
+-- One that was never told of has announced_count 0 and was announced in 1970.
 ALTER TABLE alarm_causes
-    -- A process is telling of it until this moment; null when none is.
+    -- Nobody else tells of it before this moment: a process does, or it could not be told and is tried again then.
     ADD COLUMN claimed_until timestamptz,
-    -- Which process; any text.
+    -- Which process tells of it; null when none does.
     ADD COLUMN claimed_by    text;
+
+-- The sweep asks which causes there are, and then for one of them; a hundred thousand letters of one cause must not make
+-- the first question slow.
+DROP INDEX dlq_events_to_announce;
+CREATE INDEX dlq_events_to_announce ON dlq_events (cause, id) WHERE NOT alarm_sent;
 
 -- What somebody has to be told of that is no dead letter.
 CREATE TABLE alarm_notices (
@@ -111,7 +117,8 @@ CREATE TABLE alarm_notices (
     -- Whether somebody has been told.
     alarm_sent       boolean     NOT NULL DEFAULT false
 );
-CREATE INDEX alarm_notices_to_announce ON alarm_notices (id) WHERE NOT alarm_sent;
+-- What waits to be told is not noted again.
+CREATE UNIQUE INDEX alarm_notices_to_announce ON alarm_notices (cause) WHERE NOT alarm_sent;
 
 -- How the ways of telling somebody fare, one row for each, shared by all replicas.
 CREATE TABLE alarm_channels (

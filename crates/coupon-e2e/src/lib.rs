@@ -14,4 +14,5 @@ mod report;
 pub mod servers;
 pub mod stock;
 pub mod wait;
+pub mod webhook;
 pub mod world;

@@ -169,7 +169,7 @@ async fn listen(
 }
 
 /// A socket that has the address and does not listen.
-fn hold(address: SocketAddr) -> std::io::Result<TcpSocket> {
+pub(crate) fn hold(address: SocketAddr) -> std::io::Result<TcpSocket> {
     let socket = TcpSocket::new_v4()?;
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;

@@ -10,6 +10,8 @@ use coupon_core::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::alarm;
+
 /// All settings of this binary.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Config {
@@ -160,15 +162,9 @@ impl Settings for Config {
         if !(10..=60_000).contains(&self.sweeper.interval_ms) {
             return Err(SettingsError::invalid("sweeper.interval_ms", self.sweeper.interval_ms, "10 to 60000 ms"));
         }
-        for (key, value, least) in [
-            ("alarms.digest_ms", self.alarms.digest_ms, 100),
-            ("alarms.takeover_after_ms", self.alarms.takeover_after_ms, 0),
-            ("alarms.timeout_ms", self.alarms.timeout_ms, 100),
-            ("reconcile.wait_ms", self.reconcile.wait_ms, 0),
-        ] {
-            if !(least..=86_400_000).contains(&value) {
-                return Err(SettingsError::invalid(key, value, format!("{least} to 86400000 ms")));
-            }
+        alarm::settings::check(&self.alarms)?;
+        if self.reconcile.wait_ms > 86_400_000 {
+            return Err(SettingsError::invalid("reconcile.wait_ms", self.reconcile.wait_ms, "0 to 86400000 ms"));
         }
         if self.reconcile.every_ms != 0 && !(1_000..=86_400_000).contains(&self.reconcile.every_ms) {
             let allowed = "0 for never, or 1000 to 86400000 ms";

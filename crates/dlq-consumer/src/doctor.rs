@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use coupon_core::{diagnosis, kafka::Broker, repo::Database, runtime::doctor, stock::Stock};
 
-use crate::config::Config;
+use crate::{alarm, config::Config};
 
 /// Prints one line for each finding; exit code 1 when anything is wrong.
 pub async fn doctor(config: &Config) -> anyhow::Result<ExitCode> {
@@ -13,5 +13,6 @@ pub async fn doctor(config: &Config) -> anyhow::Result<ExitCode> {
     let mut findings = diagnosis::database(&database).await;
     findings.extend(diagnosis::redis(&Stock::new(&config.redis)?).await);
     findings.extend(diagnosis::topic(&broker, &config.kafka.dlq_topic, "kafka.dlq_topic", None).await);
+    findings.push(alarm::finding(&config.alarms));
     Ok(doctor::print(findings))
 }

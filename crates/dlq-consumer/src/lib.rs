@@ -1,6 +1,6 @@
 #![doc = include_str!("../README.md")]
 
-mod announce;
+mod alarm;
 pub mod cli;
 pub mod config;
 pub mod desk;

@@ -21,7 +21,10 @@ use coupon_core::{
 };
 use tokio::sync::Notify;
 
-use crate::letter::{arrival, letter};
+use crate::{
+    alarm,
+    letter::{arrival, letter},
+};
 
 /// So often the database may refuse a decision for a reason nobody has classified.
 const REFUSALS: u32 = 3;
@@ -141,6 +144,7 @@ impl Repair {
         // A rebuild replaced the data they were reserved in; no deployment can be at fault.
         let budget = (failure.code != codes::OLD_EPOCH).then_some(self.budget);
         let give_up = GiveUp { event: event.clone(), failure, letter, remedy, budget, now: self.clock.now(), by: None };
+        let failure = give_up.failure.clone();
         let given_up = self.database.give_up(give_up).await?;
         metrics::counter!("coupon_give_ups_total", "outcome" => outcome_word(given_up)).increment(1);
         match given_up {
@@ -149,6 +153,10 @@ impl Repair {
             }
             GivenUp::Issued => {
                 tracing::info!(request_id = work.request_id, "the request was issued after all; nothing to give up");
+            }
+            // Nobody has to look at one that the member did not lose anything by.
+            GivenUp::Compensated { failed_issue_id } if !matches!(remedy, Remedy::Supersede(_)) => {
+                alarm::given_up(event, &failure, failed_issue_id);
             }
             GivenUp::Compensated { .. } | GivenUp::Held | GivenUp::Parked => {}
         }

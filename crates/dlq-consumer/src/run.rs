@@ -16,7 +16,7 @@ use coupon_core::{
 use tokio::{sync::Notify, task::JoinSet, time::timeout};
 
 use crate::{
-    announce::Announcer,
+    alarm::Announcer,
     config::Config,
     desk::{Desk, reconcile::Options},
     repair::Repair,
@@ -43,6 +43,8 @@ async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
     let database = Database::new(&config.database, NAME)?;
     let stock = Stock::new(&config.redis)?;
     let broker = Broker::new(&config.kafka.client(), NAME)?;
+    let silent = Arc::new(Notify::new());
+    let announcer = Announcer::new(&config.alarms, database.clone(), clock.clone(), silent.clone())?;
 
     let ready = startup::topic(&broker, &config.kafka.dlq_topic, "kafka.dlq_topic", &topic, &service.shutdown).await?
         && startup::schema(&database, &schema, &service.shutdown).await?;
@@ -50,7 +52,7 @@ async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
         return Ok(());
     }
     let writer = Writer::new(database.clone(), &config.writer);
-    let (due, silent) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let due = Arc::new(Notify::new());
     // The helpers stop after the engine, so that what it decides last is still given back and told of.
     let helpers_stop = Shutdown::new();
     let mut helpers = JoinSet::new();
@@ -62,7 +64,6 @@ async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
         interval: Duration::from_millis(config.sweeper.interval_ms),
     };
     helpers.spawn(sweeper.run(helpers_stop.clone()));
-    let announcer = Announcer { database: database.clone(), clock: clock.clone(), silent: silent.clone() };
     helpers.spawn(announcer.run(helpers_stop.clone()));
     let upgrade =
         Upgrade { database: database.clone(), writer: writer.clone(), clock: clock.clone(), supported: VERSION };

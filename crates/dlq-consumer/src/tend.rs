@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use coupon_core::{
     ids::CouponCode,
+    repo::alarms::Notice,
     runtime::{Shutdown, chain},
 };
 use tokio::time::sleep;
@@ -90,6 +91,12 @@ async fn tell(desk: &Desk, report: &Report) -> Result<(), DeskError> {
     let kinds: Vec<String> = report.drift.iter().map(|(drift, found)| format!("{drift} {}", found.found)).collect();
     let kinds = kinds.join(", ");
     tracing::error!(coupon = %code, "[CRITICAL] redis and postgresql differ for {code}: {kinds}; look with `dlq-consumer reconcile {code}`");
-    let _ = desk;
-    Ok(())
+    let notice = Notice {
+        cause: format!("DRIFT {code}"),
+        coupon_code: Some(code.clone()),
+        message: format!("redis and postgresql differ for {code}: {kinds}"),
+        command: format!("dlq-consumer reconcile {code}"),
+        now: desk.clock.now(),
+    };
+    Ok(desk.database.notify(notice).await?)
 }

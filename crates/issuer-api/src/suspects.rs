@@ -11,6 +11,7 @@ use coupon_core::{
     ids::CouponCode,
     repo::{
         Database,
+        alarms::Notice,
         coupons::{Actor, CouponStatus},
     },
     runtime::chain,
@@ -77,6 +78,10 @@ impl Suspects {
                     coupon = %code,
                     "[CRITICAL] redis has lost the data of {code}; it accepts nothing until `dlq-consumer rebuild {code}`"
                 );
+                // PostgreSQL has nothing else by which dlq-consumer could tell it further.
+                if let Err(error) = self.database.notify(Notice::lost(code, Utc::now())).await {
+                    tracing::warn!(coupon = %code, error = %chain(&error), "the loss is not noted in postgresql yet");
+                }
             }
             return self.note_loss(code).await;
         };

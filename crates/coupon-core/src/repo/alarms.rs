@@ -1,142 +1,191 @@
-//! Dead letters that nobody has been told of yet.
+//! What nobody has been told of yet: dead letters and notices, claimed by their cause, so that replicas together tell of
+//! a cause once in a while and not once each.
+//!
+//! No transaction is open while somebody is told: a cause is claimed for a time, read, told, and noted as told. A crash
+//! between the last two tells twice, never not at all.
 
-use chrono::{DateTime, Utc};
+mod channels;
+mod group;
+mod notices;
+
+pub use channels::ChannelState;
+pub use group::{Group, Letters, Sample};
+pub(super) use notices::insert_notice;
+pub use notices::{Notice, NoticeRow};
+
+use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgConnection;
-use uuid::Uuid;
 
-use super::{Database, RepoError, dead_letters::LetterStatus};
+use super::{Database, RepoError};
 
-/// One announcement: a compensated request by itself, or all letters of one kind, campaign and cause together.
-#[derive(Clone, Debug)]
-pub struct Announcement {
-    /// What became of the letters.
-    pub status: LetterStatus,
-    /// Campaign; `None` for records that cannot be read.
-    pub coupon_code: Option<String>,
-    /// What they are counted under.
+/// Causes looked at in one go.
+const CAUSES: i64 = 16;
+
+/// A cause that this process tells of, and no other until the claim has run out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// What is told of.
     pub cause: String,
-    /// How many.
-    pub count: usize,
-    /// The first of them.
-    pub letter_id: i64,
-    /// Its row on the work list.
-    pub failed_issue_id: Option<i64>,
-    /// Its request.
-    pub request_id: Option<Uuid>,
-    /// Its last error.
-    pub error_message: String,
+    /// When it was last told, and how many there have been in all; `None` for a cause that is told for the first time.
+    pub told: Option<(DateTime<Utc>, i64)>,
+    /// Who has it.
+    pub by: String,
+}
+
+/// What a claim is taken by.
+#[derive(Clone, Debug)]
+pub struct Claiming {
+    /// Who asks; any text that no other process uses.
+    pub by: String,
+    /// When.
+    pub now: DateTime<Utc>,
+    /// A cause that was told within this time waits.
+    pub quiet: TimeDelta,
+    /// How long the claim holds if nothing more is heard of its owner.
+    pub lease: TimeDelta,
 }
 
 #[derive(sqlx::FromRow)]
-struct Silent {
-    id: i64,
-    #[sqlx(try_from = "String")]
-    status: LetterStatus,
-    coupon_code: Option<String>,
-    cause: String,
-    failed_issue_id: Option<i64>,
-    original_event_id: Option<Uuid>,
-    error_message: String,
+struct Claimed {
+    alarm_key: String,
+    announced_at: DateTime<Utc>,
+    announced_count: i64,
 }
 
+/// Jumps from cause to cause in the index, however many letters each has.
+const DUE: &str = "
+WITH RECURSIVE untold (cause) AS (
+    (SELECT cause FROM dlq_events WHERE NOT alarm_sent ORDER BY cause LIMIT 1)
+    UNION ALL
+    SELECT (SELECT letter.cause FROM dlq_events letter
+            WHERE NOT letter.alarm_sent AND letter.cause > untold.cause ORDER BY letter.cause LIMIT 1)
+    FROM untold WHERE untold.cause IS NOT NULL
+), causes AS (
+    SELECT cause FROM untold WHERE cause IS NOT NULL
+    UNION ALL
+    SELECT cause FROM alarm_notices WHERE NOT alarm_sent
+)
+SELECT causes.cause FROM causes LEFT JOIN alarm_causes alarm ON alarm.alarm_key = causes.cause
+WHERE alarm.alarm_key IS NULL
+   OR alarm.announced_at <= $1 AND (alarm.claimed_until IS NULL OR alarm.claimed_until <= $2)
+LIMIT $3";
+
+/// The guard is asked again under the row's lock: another process may have told of it since.
+const CLAIM: &str = "
+UPDATE alarm_causes SET claimed_until = $4, claimed_by = $5
+WHERE alarm_key = (
+    SELECT alarm_key FROM alarm_causes
+    WHERE alarm_key = ANY($1) AND announced_at <= $2 AND (claimed_until IS NULL OR claimed_until <= $3)
+    ORDER BY alarm_key LIMIT 1 FOR UPDATE SKIP LOCKED)
+RETURNING alarm_key, announced_at, announced_count";
+
 impl Database {
-    /// Claims letters nobody has been told of, hands them to `announce`, and notes that they were told of.
-    ///
-    /// Told of before the commit: a crash between the two tells twice, never not at all. Letters another replica is
-    /// telling of are skipped. Held and parked letters are told of by cause, each cause once in `quiet` over all
-    /// replicas; what comes within that time waits for the next one and is counted in it.
-    pub async fn announce(
-        &self,
-        limit: i64,
-        now: DateTime<Utc>,
-        quiet: chrono::TimeDelta,
-        announce: impl Fn(&Announcement) + Send + 'static,
-    ) -> Result<usize, RepoError> {
-        self.detached("announce dead letters", move |pool| async move {
+    /// Claims a cause of which something is to be told now; `None` when there is none.
+    pub async fn claim_alarm(&self, claiming: Claiming) -> Result<Option<Claim>, RepoError> {
+        let pool = self.pool();
+        let quiet_since = claiming.now - claiming.quiet;
+        let due = sqlx::query_scalar(DUE).bind(quiet_since).bind(claiming.now).bind(CAUSES).fetch_all(&pool);
+        let due: Vec<String> = self.bounded("look for alarms", due).await?;
+        if due.is_empty() {
+            return Ok(None);
+        }
+        self.detached("claim an alarm", move |pool| async move {
             let mut tx = pool.begin().await?;
-            // Causes that were announced within the quiet time are left out, so that one noisy cause does not keep the
-            // others from being heard.
-            let silent: Vec<Silent> = sqlx::query_as(
-                "SELECT id, status, coupon_code, cause, failed_issue_id, original_event_id, error_message
-                 FROM dlq_events letter
-                 WHERE NOT alarm_sent AND (status = 'COMPENSATED' OR NOT EXISTS (
-                     SELECT FROM alarm_causes
-                     WHERE alarm_key = concat_ws(' ', letter.status, coalesce(letter.coupon_code, '-'), letter.cause)
-                       AND announced_at > $2))
-                 ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED",
-            )
-            .bind(limit)
-            .bind(now - quiet)
-            .fetch_all(&mut *tx)
-            .await?;
-            let mut told = Vec::new();
-            for group in by_cause(silent) {
-                if group[0].status != LetterStatus::Compensated && !claim_cause(&mut tx, &group, now, quiet).await? {
-                    continue;
-                }
-                told.extend(group.iter().map(|letter| letter.id));
-                announce(&announcement(group));
-            }
-            sqlx::query("UPDATE dlq_events SET alarm_sent = true, updated_at = $2 WHERE id = ANY($1)")
-                .bind(&told)
-                .bind(now)
-                .execute(&mut *tx)
+            make_known(&mut tx, &due).await?;
+            let claimed: Option<Claimed> = sqlx::query_as(CLAIM)
+                .bind(&due)
+                .bind(quiet_since)
+                .bind(claiming.now)
+                .bind(claiming.now + claiming.lease)
+                .bind(&claiming.by)
+                .fetch_optional(&mut *tx)
                 .await?;
             tx.commit().await?;
-            Ok(told.len())
+            Ok(claimed.map(|row| Claim {
+                cause: row.alarm_key,
+                told: (row.announced_count > 0).then_some((row.announced_at, row.announced_count)),
+                by: claiming.by,
+            }))
         })
         .await
     }
-}
 
-/// Compensated letters stay apart; the others go together by kind, campaign and cause. Ordered by key, so that two
-/// replicas claim causes in the same order.
-fn by_cause(silent: Vec<Silent>) -> Vec<Vec<Silent>> {
-    let mut groups = std::collections::BTreeMap::<String, Vec<Silent>>::new();
-    for letter in silent {
-        let apart = if letter.status == LetterStatus::Compensated { letter.id } else { 0 };
-        groups.entry(format!("{apart:020} {}", alarm_key(&letter))).or_default().push(letter);
+    /// Notes some of what was told, and with `is_last` ends the claim. What came after it was read stays untold.
+    pub async fn note_told(
+        &self,
+        claim: &Claim,
+        letters: Vec<i64>,
+        notice: Option<i64>,
+        is_last: bool,
+        now: DateTime<Utc>,
+    ) -> Result<(), RepoError> {
+        let claim = claim.clone();
+        self.detached("note an alarm as told", move |pool| async move {
+            let mut tx = pool.begin().await?;
+            let letters = sqlx::query("UPDATE dlq_events SET alarm_sent = true WHERE id = ANY($1) AND NOT alarm_sent")
+                .bind(letters)
+                .execute(&mut *tx)
+                .await?;
+            let notices = sqlx::query("UPDATE alarm_notices SET alarm_sent = true WHERE id = $1 AND NOT alarm_sent")
+                .bind(notice)
+                .execute(&mut *tx)
+                .await?;
+            // Also when the claim has run out meanwhile: it was told all the same.
+            sqlx::query(
+                "UPDATE alarm_causes SET announced_at = greatest(announced_at, $2), announced_count = announced_count + $3,
+                     claimed_until = CASE WHEN $4 AND claimed_by = $5 THEN NULL ELSE claimed_until END,
+                     claimed_by = CASE WHEN $4 AND claimed_by = $5 THEN NULL ELSE claimed_by END
+                 WHERE alarm_key = $1",
+            )
+            .bind(&claim.cause)
+            .bind(now)
+            .bind(i64::try_from(letters.rows_affected() + notices.rows_affected()).unwrap_or(i64::MAX))
+            .bind(is_last)
+            .bind(&claim.by)
+            .execute(&mut *tx)
+            .await?;
+            tx.commit().await
+        })
+        .await
     }
-    groups.into_values().collect()
+
+    /// Lets a cause go that could not be told: nobody tries before this moment.
+    pub async fn let_alarm_go(&self, claim: Claim, until: DateTime<Utc>) -> Result<(), RepoError> {
+        self.detached("let an alarm go", move |pool| async move {
+            sqlx::query(
+                "UPDATE alarm_causes SET claimed_until = $3, claimed_by = NULL WHERE alarm_key = $1 AND claimed_by = $2",
+            )
+            .bind(&claim.cause)
+            .bind(&claim.by)
+            .bind(until)
+            .execute(&pool)
+            .await
+            .map(drop)
+        })
+        .await
+    }
+
+    /// Dead letters and notices that nobody has been told of.
+    pub async fn untold(&self) -> Result<i64, RepoError> {
+        let pool = self.pool();
+        let question = sqlx::query_scalar(
+            "SELECT (SELECT count(*) FROM dlq_events WHERE NOT alarm_sent)
+                  + (SELECT count(*) FROM alarm_notices WHERE NOT alarm_sent)",
+        )
+        .fetch_one(&pool);
+        self.bounded("count what is untold", question).await
+    }
 }
 
-fn alarm_key(letter: &Silent) -> String {
-    format!("{} {} {}", letter.status, letter.coupon_code.as_deref().unwrap_or("-"), letter.cause)
-}
-
-async fn claim_cause(
-    tx: &mut PgConnection,
-    group: &[Silent],
-    now: DateTime<Utc>,
-    quiet: chrono::TimeDelta,
-) -> Result<bool, sqlx::Error> {
-    let claimed: Option<bool> = sqlx::query_scalar(
-        "INSERT INTO alarm_causes AS alarm (alarm_key, announced_at, announced_count) VALUES ($1, $2, $3)
-         ON CONFLICT (alarm_key) DO UPDATE
-         SET announced_at = excluded.announced_at, announced_count = alarm.announced_count + excluded.announced_count
-         WHERE alarm.announced_at <= $4
-         RETURNING true",
+/// Gives each cause its row. In the order of the causes, so that two processes do not wait for each other.
+async fn make_known(tx: &mut PgConnection, causes: &[String]) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "INSERT INTO alarm_causes (alarm_key, announced_at, announced_count)
+         SELECT cause, to_timestamp(0), 0 FROM unnest($1::text[]) AS causes (cause) ORDER BY cause
+         ON CONFLICT (alarm_key) DO NOTHING",
     )
-    .bind(alarm_key(&group[0]))
-    .bind(now)
-    .bind(i64::try_from(group.len()).unwrap_or(i64::MAX))
-    .bind(now - quiet)
-    .fetch_optional(tx)
-    .await?;
-    Ok(claimed.is_some())
-}
-
-fn announcement(group: Vec<Silent>) -> Announcement {
-    let count = group.len();
-    let first = group.into_iter().next().expect("a group is made for its first letter");
-    Announcement {
-        status: first.status,
-        coupon_code: first.coupon_code,
-        cause: first.cause,
-        count,
-        letter_id: first.id,
-        failed_issue_id: first.failed_issue_id,
-        request_id: first.original_event_id,
-        error_message: first.error_message,
-    }
+    .bind(causes)
+    .execute(tx)
+    .await
+    .map(drop)
 }

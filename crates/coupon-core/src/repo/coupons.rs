@@ -3,7 +3,10 @@
 use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, Row};
 
-use super::{Database, RepoError};
+use super::{
+    Database, RepoError,
+    alarms::{Notice, insert_notice},
+};
 use crate::{ids::CouponCode, words::words};
 
 words! {
@@ -177,6 +180,9 @@ impl Database {
             if before != to.as_str() {
                 let change = serde_json::json!({ "from": before, "to": to });
                 audit(&mut tx, &actor, "coupon.status", &code, change).await?;
+                if to == CouponStatus::Suspect {
+                    insert_notice(&mut tx, &Notice::suspect(&code, actor.now)).await?;
+                }
             }
             tx.commit().await?;
             Ok(Some(coupon))

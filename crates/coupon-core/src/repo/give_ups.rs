@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::{
     Database, RepoError,
+    alarms::{Notice, insert_notice},
     coupons::{Actor, append_audit},
     dead_letters::{self, Letter, LetterStatus, Verdict},
 };
@@ -97,12 +98,13 @@ impl Database {
             };
             let alarm = matches!(given_up, GivenUp::Held | GivenUp::Parked);
             crash::pass("keep what is undecided", Moment::Before);
-            let mut connection = pool.acquire().await?;
+            let mut tx = pool.begin().await?;
             // That Redis sold too much is true whoever pays for it.
             if give_up.remedy == Remedy::GiveBackAndSuspect && given_up == GivenUp::Held {
-                suspect(&mut connection, &give_up).await?;
+                suspect(&mut tx, &give_up).await?;
             }
-            dead_letters::insert(&mut connection, &give_up.letter, &verdict(&give_up, kept_as, None, alarm)).await?;
+            dead_letters::insert(&mut tx, &give_up.letter, &verdict(&give_up, kept_as, None, alarm)).await?;
+            tx.commit().await?;
             crash::pass("keep what is undecided", Moment::After);
             Ok(given_up)
         })
@@ -164,7 +166,10 @@ async fn suspect(tx: &mut PgConnection, give_up: &GiveUp) -> Result<(), sqlx::Er
          WHERE coupon_code = $1 AND epoch = $2 AND status <> 'SUSPECT'",
     );
     let suspect = suspect.bind(give_up.event.coupon_code.as_str()).bind(give_up.event.epoch).bind(give_up.now);
-    suspect.execute(tx).await.map(drop)
+    if suspect.execute(&mut *tx).await?.rows_affected() == 1 {
+        insert_notice(tx, &Notice::suspect(&give_up.event.coupon_code, give_up.now)).await?;
+    }
+    Ok(())
 }
 
 async fn decision_before(tx: &mut PgConnection, coupon_id: i64, request_id: Uuid) -> Result<GivenUp, sqlx::Error> {

@@ -165,13 +165,14 @@ async fn d7_what_an_event_only_claims_is_parked_and_revokes_nothing() -> Result<
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn d8_when_every_record_of_a_coupon_fails_the_budget_is_compensated_and_the_rest_held() -> Result<()> {
+    const DIGEST_MS: i64 = 5_000;
     let world = World::new().await?;
     world.open_campaign("BROKEN", 112).await?;
     world.fail_campaign("BROKEN", FailMode::Permanently).await?;
     let (api, _consumer, dlq_consumer) = tokio::try_join!(
         world.start_api().into_future(),
         world.start_issue_consumer().into_future(),
-        world.start_dlq_consumer().set("give_up.per_second", 0.001).into_future()
+        world.start_dlq_consumer().set("give_up.per_second", 0.001).set("alarms.digest_ms", DIGEST_MS).into_future()
     )?;
     for number in 0..112 {
         accepted(&world, &api, "BROKEN", &format!("member-{number}")).await?;
@@ -182,12 +183,20 @@ async fn d8_when_every_record_of_a_coupon_fails_the_budget_is_compensated_and_th
         .fetch_one(&world.db)
         .await?;
     assert_eq!(pending, 100);
-    let held = |line: &LogLine| critical(line) && line.message().contains("held");
+    // One alarm for the cause each time: the first when the first came, the next for all that followed.
+    let held = |line: &LogLine| critical(line) && line.message().contains("held undecided");
     dlq_consumer.wait_for_log("an alarm for the held ones", SOON, held).await?;
-    stays("one alarm for the held ones", Duration::from_secs(3), async || {
-        dlq_consumer.log().iter().filter(|line| held(line)).count() == 1
-    })
-    .await?;
+    let told = |line: &LogLine| critical(line) && line.number_of("count").is_some();
+    let count = |lines: &[LogLine]| {
+        lines.iter().filter(|line| told(line)).filter_map(|line| line.number_of("count")).sum::<i64>()
+    };
+    eventually("all are counted", SOON, async || count(&dlq_consumer.log()) == 112).await?;
+    let alarms: Vec<LogLine> = dlq_consumer.log().into_iter().filter(told).collect();
+    for pair in alarms.windows(2) {
+        let (before, after) = (pair[0].at().context("a time")?, pair[1].at().context("a time")?);
+        assert!((after - before).num_milliseconds() >= DIGEST_MS, "{} and {}", pair[0].text, pair[1].text);
+    }
+    stays("no other alarm", Duration::from_secs(3), async || count(&dlq_consumer.log()) == 112).await?;
     let verdict = world.quiet(SOON, &[]).await?;
     assert_eq!((verdict.accepted, verdict.compensated, verdict.held, verdict.stock), (112, 100, 12, 100));
     Ok(())

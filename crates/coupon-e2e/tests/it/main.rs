@@ -3,6 +3,9 @@
 
 mod accept;
 mod accept_outage;
+mod alarm_channels;
+mod alarm_text;
+mod alarms;
 mod bad_input;
 mod campaigns;
 mod dead_letter;

@@ -11,7 +11,7 @@ use coupon_core::{
     startup::Unfit,
 };
 
-use crate::{config::Config, desk::Desk, doctor, run};
+use crate::{alarm, config::Config, desk::Desk, doctor, run};
 
 mod bar;
 mod confirm;
@@ -76,6 +76,9 @@ enum Command {
     /// Print the effective settings as TOML, secrets as ***.
     #[command(before_help = "Examples:\n  dlq-consumer config\n  dlq-consumer config --set retention.days=90")]
     Config,
+    /// Send one alarm that is marked as a test through each channel, and say what each answers.
+    #[command(before_help = alarm::TEST_EXAMPLES)]
+    AlarmTest,
     /// Check every dependency, and say what is wrong and how to put it right.
     #[command(
         before_help = "Examples:\n  dlq-consumer doctor\n  dlq-consumer doctor --set kafka.brokers=127.0.0.1:9092"
@@ -136,6 +139,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             print!("{}", print_effective(&config));
             Ok(ExitCode::SUCCESS)
         }
+        Command::AlarmTest => alarm::alarm_test(&config).await,
         Command::Doctor => doctor::doctor(&config).await,
     }
 }

@@ -4,5 +4,6 @@ mod killed;
 mod many;
 mod points;
 mod sweep;
+mod sweep_alarms;
 mod sweep_commands;
 mod sweep_situations;

@@ -25,7 +25,8 @@ pub const OF_DLQ_CONSUMER: &[(&str, u32)] = &[
     ("give a unit back", 1),
     ("note a give-back", 1),
     ("put a dead letter down", 1),
-    ("announce dead letters", 2),
+    ("claim an alarm", 1),
+    ("note an alarm as told", 1),
     ("store an offset", 1),
 ];
 
@@ -46,8 +47,18 @@ pub const OF_COMMANDS: &[&str] = &[
 ];
 
 /// Effects that need a situation of their own.
-pub const OF_SITUATIONS: &[&str] =
-    &["commit a probe", "issue what fits", "keep what is undecided", "move a dead letter on", "set the gate"];
+pub const OF_SITUATIONS: &[&str] = &[
+    "commit a probe",
+    "issue what fits",
+    "keep what is undecided",
+    "move a dead letter on",
+    "set the gate",
+    "note an alarm as told",
+    "let an alarm go",
+    "note how a channel fares",
+    "note that a channel works",
+    "leave a notice",
+];
 
 /// Names as they stand in the sources, behind any of these.
 const MARKS: [&str; 7] =

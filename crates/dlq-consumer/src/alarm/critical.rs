@@ -1,0 +1,65 @@
+//! The `[CRITICAL]` lines. They name the numbers to look up, never a member, whatever the settings say.
+
+use coupon_core::{
+    event::CouponIssued,
+    failure::Failure,
+    repo::{
+        alarms::{Claim, Group},
+        dead_letters::LetterStatus,
+    },
+};
+
+use super::{
+    mask::{Mask, cut},
+    view::look_closer,
+};
+
+/// Most characters of an error in a line.
+const MOST: usize = 1_000;
+
+/// Says at once, after the commit, that a request was given up.
+pub fn given_up(event: &CouponIssued, failure: &Failure, failed_issue_id: i64) {
+    let mask = Mask::of_member(event.member_id.as_str());
+    let error_message = cut(&mask.shown(&failure.message), MOST);
+    tracing::error!(
+        request_id = %event.request_id,
+        coupon = event.coupon_code.as_str(),
+        failed_issue_id,
+        cause = mask.shown(&failure.cause()),
+        "[CRITICAL] request given up, its unit goes back: look with `dlq-consumer show {failed_issue_id}`: {error_message}",
+    );
+}
+
+/// Says what is told of a cause.
+pub fn told(claim: &Claim, group: &Group) {
+    if let Some(letters) = &group.letters {
+        let mask = Mask::of_letter(&letters.sample);
+        let command = look_closer(&letters.sample);
+        let error_message = cut(&mask.shown(&letters.sample.error_message), MOST);
+        tracing::error!(
+            coupon = letters.sample.coupon_code.as_deref().unwrap_or("-"),
+            letter_id = letters.sample.id,
+            count = letters.ids.len(),
+            cause = mask.shown(&claim.cause),
+            "[CRITICAL] {}: look with `{command}`: {error_message}",
+            counted(&letters.by_status)
+        );
+    } else if let Some(notice) = &group.notice {
+        let coupon = notice.coupon_code.as_deref().unwrap_or("-");
+        tracing::error!(coupon, cause = notice.cause, "[CRITICAL] {}: run `{}`", notice.message, notice.command);
+    }
+}
+
+/// `3 requests given up, 1 dead letter held undecided`.
+pub fn counted(by_status: &[(LetterStatus, usize)]) -> String {
+    let part = |(status, count): &(LetterStatus, usize)| {
+        let plural = if *count == 1 { "" } else { "s" };
+        match status {
+            LetterStatus::Compensated => format!("{count} request{plural} given up"),
+            LetterStatus::Held => format!("{count} dead letter{plural} held undecided"),
+            LetterStatus::Parked => format!("{count} dead letter{plural} parked undecided"),
+            other => format!("{count} dead letter{plural} {}", other.as_str().to_lowercase()),
+        }
+    };
+    by_status.iter().map(part).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,150 @@
+//! An alarm as an incoming webhook of Slack takes it: `text` for notifications, `blocks` to read.
+//!
+//! Everything that comes from outside stands in code, escaped, and cannot end it: Slack's markup, its links and its
+//! `<!channel>` are shown and do nothing. Limits: <https://docs.slack.dev/reference/block-kit/blocks/section-block>.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde_json::{Value, json};
+
+use super::view::{Alarm, Letter};
+
+/// Most characters of the text of a section.
+const SECTION: usize = 3_000;
+/// Most characters of a field of a section.
+const FIELD: usize = 2_000;
+/// Most fields of a section.
+const FIELDS: usize = 10;
+/// Most characters of `text` that we send; Slack takes more and shows less.
+const TEXT: usize = 2_000;
+
+/// The message.
+pub fn message(alarm: &Alarm) -> Value {
+    let mut blocks = vec![section(&format!(":rotating_light: {}", code(&alarm.headline, SECTION - 100)))];
+    blocks.extend(alarm.notes.iter().map(|note| section(&format!(":warning: {}", code(note, SECTION - 100)))));
+    blocks.extend(fields(&counts(alarm)));
+    if let Some(letter) = &alarm.letter {
+        blocks.extend(fields(&facts(letter)));
+        blocks.push(long("error", &letter.error));
+        if !letter.error_chain.is_empty() {
+            blocks.push(long("error chain", &letter.error_chain.join("\n")));
+        }
+        blocks.push(long("payload", &letter.payload));
+    }
+    blocks.push(section(&format!("*look closer*\n{}", code(&alarm.command, SECTION - 100))));
+    let notes = alarm.notes.iter().map(|note| format!(" ({note})"));
+    let text = format!("[CRITICAL] {}{} — {}", alarm.headline, notes.collect::<String>(), alarm.command);
+    json!({ "text": code(&text, TEXT), "blocks": blocks })
+}
+
+/// What there is to say of all of them.
+fn counts(alarm: &Alarm) -> Vec<(&'static str, String)> {
+    let mut counts = vec![("cause", alarm.cause.clone()), ("count", alarm.count.to_string())];
+    if !alarm.by_status.is_empty() {
+        let by_status = alarm.by_status.iter().map(|(status, count)| format!("{count} {status}"));
+        counts.push(("by status", by_status.collect::<Vec<_>>().join(", ")));
+    }
+    if !alarm.by_coupon.is_empty() {
+        let by_coupon = alarm.by_coupon.iter().map(|of| format!("{} {}", of.count, of.coupon));
+        counts.push(("by coupon", by_coupon.collect::<Vec<_>>().join(", ")));
+    }
+    counts.extend([("first", time(alarm.first_at)), ("last", time(alarm.last_at))]);
+    if let Some(before) = &alarm.told_before {
+        counts.push(("told before", format!("{} in all, last at {}", before.count, time(before.at))));
+    }
+    counts
+}
+
+/// What there is to say of the first of them, but for its long texts.
+fn facts(letter: &Letter) -> Vec<(&'static str, String)> {
+    let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "none".to_owned());
+    vec![
+        ("first dead letter", letter.id.to_string()),
+        ("type", letter.event_type.clone()),
+        ("status", letter.status.to_owned()),
+        ("created", time(letter.created_at)),
+        ("request id", or_none(&letter.request_id)),
+        ("origin", letter.origin.clone()),
+        ("coupon", or_none(&letter.coupon)),
+        ("member", or_none(&letter.member)),
+        ("record key", or_none(&letter.key)),
+        ("error class and code", format!("{} {}", letter.error_class, letter.error_code)),
+        ("attempts", letter.attempts.to_string()),
+    ]
+}
+
+fn fields(pairs: &[(&str, String)]) -> Vec<Value> {
+    let text = |(name, value): &(&str, String)| format!("*{name}*\n{}", code(value, FIELD - 100));
+    let block = |some: &[(&str, String)]| {
+        let fields: Vec<_> = some.iter().map(|pair| json!({ "type": "mrkdwn", "text": text(pair) })).collect();
+        json!({ "type": "section", "fields": fields })
+    };
+    pairs.chunks(FIELDS).map(block).collect()
+}
+
+fn long(name: &str, value: &str) -> Value {
+    section(&format!("*{name}*\n```{}```", escaped(value, SECTION - 100)))
+}
+
+fn section(text: &str) -> Value {
+    json!({ "type": "section", "text": { "type": "mrkdwn", "text": text } })
+}
+
+/// The text as code in a line.
+fn code(text: &str, most: usize) -> String {
+    let shown = escaped(&text.replace('\n', " "), most);
+    format!("`{}`", if shown.is_empty() { "none" } else { &shown })
+}
+
+/// The text as Slack wants it, at most so many characters as they are sent. A back-tick would end the code it stands in.
+fn escaped(text: &str, most: usize) -> String {
+    let (mut shown, mut length) = (String::new(), 0);
+    for character in text.chars() {
+        let mut own = [0; 4];
+        let piece = match character {
+            '&' => "&amp;",
+            '<' => "&lt;",
+            '>' => "&gt;",
+            '`' => "ˋ",
+            other => other.encode_utf8(&mut own),
+        };
+        // An entity is never cut in half.
+        length += piece.chars().count();
+        if length >= most {
+            shown.push('…');
+            return shown;
+        }
+        shown.push_str(piece);
+    }
+    shown
+}
+
+fn time(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn markup_is_inert_and_every_text_is_bounded() {
+        let mut alarm = Alarm::test("somebody", DateTime::UNIX_EPOCH);
+        alarm.headline = "<!channel> ```*now*``` <https://evil.test|ok> & ".repeat(500);
+        alarm.notes = vec!["<".repeat(9_000)];
+        alarm.cause = "`_x_`".repeat(2_000);
+        let message = message(&alarm);
+        let blocks = message["blocks"].as_array().unwrap();
+        assert!(blocks.len() < 50);
+        for block in blocks {
+            let fields = block["fields"].as_array().cloned().unwrap_or_default();
+            assert!(fields.len() <= FIELDS);
+            for text in fields.iter().filter_map(|field| field["text"].as_str()) {
+                assert!(text.chars().count() <= FIELD, "{} characters", text.chars().count());
+            }
+            let text = block["text"]["text"].as_str().unwrap_or_default();
+            assert!(text.chars().count() <= SECTION, "{} characters", text.chars().count());
+            assert!(!text.contains('<') && !text.contains("```*"), "{text}");
+        }
+        assert_eq!(escaped("a<b", 4), "a…", "no entity is cut in half");
+    }
+}

@@ -1,0 +1,62 @@
+//! `alarm-test` and what `doctor` says: whether alarms arrive, and where.
+
+use std::process::ExitCode;
+
+use anyhow::bail;
+use chrono::Utc;
+use coupon_core::runtime::{Escaped, doctor::Finding};
+
+use super::{channels::Channels, view::Alarm};
+use crate::config::{AlarmSettings, Config};
+
+/// The help of `alarm-test` begins with these.
+pub const TEST_EXAMPLES: &str = "Examples:\n  dlq-consumer alarm-test\n  \
+                                 dlq-consumer --set alarms.slack_webhook_url_file=/run/secrets/slack alarm-test\n";
+
+const NONE: &str = "no channel is set, so alarms are told by the log alone";
+const FIX: &str = "set alarms.slack_webhook_url_file or alarms.webhook_url_file";
+
+/// Sends a test through each channel, whatever it answered before; exit code 1 when one does not take it.
+pub async fn alarm_test(config: &Config) -> anyhow::Result<ExitCode> {
+    let channels = Channels::new(&config.alarms)?;
+    if channels.first.is_none() {
+        bail!("{NONE}: {FIX}");
+    }
+    let by = std::env::var("USER").unwrap_or_else(|_| "somebody".to_owned());
+    let mut code = ExitCode::SUCCESS;
+    for channel in channels.all() {
+        let name = channel.kind.name();
+        match channel.send(&Alarm::test(&by, Utc::now()), Utc::now()).await {
+            Ok(()) => println!("{name:<8} took the test"),
+            Err(refusal) => {
+                println!("{name:<8} FAILED: {}", Escaped(refusal));
+                code = ExitCode::FAILURE;
+            }
+        }
+    }
+    Ok(code)
+}
+
+/// Which channels are set, without asking them.
+pub fn finding(settings: &AlarmSettings) -> Finding {
+    let name = "alarms";
+    let channels = match Channels::new(settings) {
+        Ok(channels) => channels,
+        Err(error) => return Finding::fail(name, error.to_string(), FIX),
+    };
+    let names: Vec<_> = channels.all().map(|channel| channel.kind.name()).collect();
+    match names.as_slice() {
+        [] => Finding::warn(name, NONE, FIX),
+        [only] => Finding::ok(name, format!("told by {only}; try it with `dlq-consumer alarm-test`")),
+        [first, others @ ..] => {
+            let after = channels.takeover_after.num_seconds();
+            let others = others.join(", ");
+            Finding::ok(
+                name,
+                format!(
+                    "told by {first}, and by {others} when it is down for {after} s; try it with `dlq-consumer alarm-test`"
+                ),
+            )
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! An alarm as it is told: every text in it is masked, escaped and bounded, so that a channel only has to lay it out.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use coupon_core::repo::alarms::{Claim, Group, Letters, NoticeRow, Sample};
+use serde::Serialize;
+
+use super::{
+    critical::counted,
+    mask::{Mask, cut, hidden},
+    payload,
+};
+
+/// Campaigns that are named; the others are counted.
+const CAMPAIGNS: usize = 10;
+/// Most characters of an error.
+const MOST: usize = 4_000;
+
+/// What is told. Sent to the generic webhook as it is.
+#[derive(Clone, Debug, Serialize)]
+pub struct Alarm {
+    /// Who tells.
+    pub source: &'static str,
+    /// `DEAD_LETTERS`, `NOTICE` or `TEST`.
+    pub kind: &'static str,
+    /// All of it in one line.
+    pub headline: String,
+    /// What it is counted under.
+    pub cause: String,
+    /// How many dead letters and notices.
+    pub count: usize,
+    /// When this cause was told before, and how many there had been by then.
+    pub told_before: Option<ToldBefore>,
+    /// Dead letters of each status.
+    pub by_status: BTreeMap<&'static str, usize>,
+    /// Dead letters of each campaign, the most first.
+    pub by_coupon: Vec<OfCoupon>,
+    /// When the first was put down.
+    pub first_at: DateTime<Utc>,
+    /// When the last was.
+    pub last_at: DateTime<Utc>,
+    /// What to run to look closer.
+    pub command: String,
+    /// What else is so: that another channel is down.
+    pub notes: Vec<String>,
+    /// The first of the dead letters.
+    pub letter: Option<Letter>,
+}
+
+/// An earlier alarm.
+#[derive(Clone, Debug, Serialize)]
+pub struct ToldBefore {
+    /// When.
+    pub at: DateTime<Utc>,
+    /// How many by then, in all.
+    pub count: i64,
+}
+
+/// Dead letters of one campaign.
+#[derive(Clone, Debug, Serialize)]
+pub struct OfCoupon {
+    /// The campaign.
+    pub coupon: String,
+    /// How many.
+    pub count: usize,
+}
+
+/// A dead letter with everything somebody who is called at night needs.
+#[derive(Clone, Debug, Serialize)]
+pub struct Letter {
+    /// Number.
+    pub id: i64,
+    /// What was meant to happen.
+    #[serde(rename = "type")]
+    pub event_type: String,
+    /// What became of it.
+    pub status: &'static str,
+    /// When it was put down.
+    pub created_at: DateTime<Utc>,
+    /// The request.
+    pub request_id: Option<String>,
+    /// Where the record came from at first: topic partition/offset.
+    pub origin: String,
+    /// Campaign.
+    pub coupon: Option<String>,
+    /// Member.
+    pub member: Option<String>,
+    /// Key of the record.
+    pub key: Option<String>,
+    /// Attempts of dlq-consumer.
+    pub attempts: i32,
+    /// Class of the last failure.
+    pub error_class: String,
+    /// Its code.
+    pub error_code: String,
+    /// Its words.
+    pub error: String,
+    /// The errors below it, outermost first.
+    pub error_chain: Vec<String>,
+    /// The payload in words.
+    pub payload: String,
+}
+
+impl Alarm {
+    /// What is told of a claimed cause; `None` when nothing is left to tell.
+    pub fn of(claim: &Claim, group: &Group, mask_members: bool) -> Option<Self> {
+        let told_before = claim.told.map(|(at, count)| ToldBefore { at, count });
+        match group {
+            Group { letters: Some(letters), .. } => {
+                let mask = if mask_members { Mask::of_letter(&letters.sample) } else { Mask::off() };
+                Some(Self { told_before, ..of_letters(&claim.cause, letters, &mask) })
+            }
+            Group { notice: Some(notice), .. } => Some(Self { told_before, ..of_notice(notice) }),
+            Group { letters: None, notice: None } => None,
+        }
+    }
+
+    /// An alarm that says only that alarms arrive.
+    pub fn test(by: &str, now: DateTime<Utc>) -> Self {
+        let headline = format!("TEST: alarms of dlq-consumer arrive here (sent by {})", Mask::off().shown(by));
+        Self { kind: "TEST", ..Self::plain(headline, "TEST", "dlq-consumer doctor", now) }
+    }
+
+    fn plain(headline: String, cause: &str, command: &str, at: DateTime<Utc>) -> Self {
+        Self {
+            source: "dlq-consumer",
+            kind: "NOTICE",
+            headline,
+            cause: cause.to_owned(),
+            count: 1,
+            told_before: None,
+            by_status: BTreeMap::new(),
+            by_coupon: Vec::new(),
+            first_at: at,
+            last_at: at,
+            command: command.to_owned(),
+            notes: Vec::new(),
+            letter: None,
+        }
+    }
+}
+
+fn of_letters(cause: &str, letters: &Letters, mask: &Mask) -> Alarm {
+    let Letters { ids, by_status, by_coupon, first_at, last_at, sample } = letters;
+    let name = |coupon: &Option<String>| coupon.as_deref().map_or_else(|| "(unreadable)".to_owned(), |c| mask.shown(c));
+    let mut coupons: Vec<OfCoupon> = by_coupon
+        .iter()
+        .take(CAMPAIGNS)
+        .map(|(coupon, count)| OfCoupon { coupon: name(coupon), count: *count })
+        .collect();
+    let others = by_coupon.iter().skip(CAMPAIGNS);
+    if by_coupon.len() > CAMPAIGNS {
+        let coupon = format!("({} others)", by_coupon.len() - CAMPAIGNS);
+        coupons.push(OfCoupon { coupon, count: others.map(|(_, count)| count).sum() });
+    }
+    Alarm {
+        kind: "DEAD_LETTERS",
+        headline: format!("{}: {}", counted(by_status), cut(&mask.shown(&sample.error_message), 300)),
+        count: ids.len(),
+        by_status: by_status.iter().map(|(status, count)| (status.as_str(), *count)).collect(),
+        by_coupon: coupons,
+        last_at: *last_at,
+        letter: Some(letter(sample, mask)),
+        ..Alarm::plain(String::new(), &mask.shown(cause), &look_closer(sample), *first_at)
+    }
+}
+
+fn of_notice(notice: &NoticeRow) -> Alarm {
+    let shown = |text: &str| Mask::off().shown(text);
+    let by_coupon = notice.coupon_code.iter().map(|coupon| OfCoupon { coupon: shown(coupon), count: 1 }).collect();
+    let plain = Alarm::plain(shown(&notice.message), &shown(&notice.cause), &shown(&notice.command), notice.created_at);
+    Alarm { by_coupon, ..plain }
+}
+
+/// The command that shows all there is to know of a letter.
+pub fn look_closer(sample: &Sample) -> String {
+    match sample.failed_issue_id {
+        Some(id) => format!("dlq-consumer show {id}"),
+        None => format!("dlq-consumer show {} --dead-letter", sample.id),
+    }
+}
+
+fn letter(sample: &Sample, mask: &Mask) -> Letter {
+    let origin = match (&sample.origin_topic, sample.origin_partition, sample.origin_offset) {
+        (Some(topic), Some(partition), Some(offset)) => mask.shown(&format!("{topic} {partition}/{offset}")),
+        _ => "unknown".to_owned(),
+    };
+    let key = sample.record_key.as_deref().map(String::from_utf8_lossy);
+    // By convention the key is the member.
+    let key = key.map(|key| mask.shown(&if mask.is_on() { hidden(&key) } else { cut(&key, 200) }));
+    let chain = sample.stack_trace.lines().take(20).map(|line| cut(&mask.shown(line), 1_000));
+    Letter {
+        id: sample.id,
+        event_type: mask.shown(&sample.original_event_type),
+        status: sample.status.as_str(),
+        created_at: sample.created_at,
+        request_id: sample.original_event_id.map(|id| id.to_string()),
+        origin,
+        coupon: sample.coupon_code.as_deref().map(|coupon| mask.shown(coupon)),
+        member: sample.member_id.as_deref().map(|member| mask.shown(&mask.member(member))),
+        key,
+        attempts: sample.attempts,
+        error_class: mask.shown(&sample.error_class),
+        error_code: mask.shown(&sample.error_code),
+        error: cut(&mask.shown(&sample.error_message), MOST),
+        error_chain: chain.collect(),
+        payload: payload::shown(sample.payload.as_deref(), mask),
+    }
+}
