@@ -5,6 +5,7 @@ use std::fs;
 use anyhow::Result;
 use coupon_e2e::{process::signal, wait::eventually};
 use redis::Commands;
+use serde_json::Value;
 
 use crate::bench::{Bench, SOON, ended};
 
@@ -79,4 +80,25 @@ async fn without_an_address_the_way_to_get_it_is_said() -> Result<()> {
     assert_eq!(run.code, Some(2));
     assert!(run.stderr.contains("REDIS_URL") && run.stderr.contains("scripts/stack env"), "{}", run.stderr);
     Ok(())
+}
+
+#[tokio::test]
+async fn each_verb_is_measured_and_the_campaign_is_whole_after_it() -> Result<()> {
+    let bench = Bench::new().await?;
+    let file = bench.folder.path().join("figures.json");
+    let arguments = ["repair", "--members", "1000", "--rounds", "1", "--json", file.to_str().unwrap()];
+    let run = Bench::run(&arguments).await?;
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    for row in ["| time ", "| peak memory ", "| stall seen by a client, p50 ", "goal, no stall of 20.0 ms: "] {
+        assert!(run.stdout.contains(row), "{row}: {}", run.stdout);
+    }
+    let figures: Value = serde_json::from_str(&fs::read_to_string(&file)?)?;
+    let runs = figures["runs"].as_array().unwrap();
+    let verbs: Vec<&Value> = runs.iter().map(|run| &run["verb"]).collect();
+    assert_eq!(verbs, ["reconcile", "reconcile --apply", "rebuild"]);
+    for run in runs {
+        let measured = [&run["wall_ms"], &run["peak_memory_kib"], &run["stalls"]["asked"], &run["idle"]["asked"]];
+        assert!(measured.iter().all(|figure| figure.as_f64().unwrap() > 0.0), "{run}");
+    }
+    bench.is_as_before().await
 }
