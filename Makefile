@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 # The goals share target/ and .local/, so `make -j` must not run two of them at once.
 .NOTPARALLEL:
-.PHONY: help demo up down status logs test test-long mutants check check-fmt check-clippy check-doc check-scripts fmt clean-data
+.PHONY: help demo up down status logs test test-long mutants bench-repair check check-fmt check-clippy check-doc check-scripts fmt clean-data
 
 ARGS ?=
 
@@ -42,6 +42,12 @@ test-long: ## run the tests that take minutes: the crash sweep, kills and restar
 
 mutants: ## make plausible mistakes one at a time, and show which test finds each; takes an hour
 	scripts/mutants $(ARGS)
+
+bench-repair: ## measure reconcile and rebuild of a large campaign: ARGS='--members 10000000'
+	scripts/stack install
+	cargo build --release --locked --workspace --bins
+	scripts/stack up servers
+	eval "$$(scripts/stack env)"; target/release/coupon-bench repair $(ARGS)
 
 check: check-fmt check-clippy check-doc check-scripts ## format, lints and documentation, warnings denied
 

@@ -1,0 +1,46 @@
+//! The command line: one variant here and one module of the same name for each thing that is measured.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::{environment::Environment, repair};
+
+/// Measures the pipeline by driving its real binaries, and says what one run on one machine has shown.
+#[derive(Debug, Parser)]
+#[command(name = "coupon-bench", version, arg_required_else_help = true)]
+#[command(
+    after_help = "Addresses: DATABASE_URL, REDIS_URL and KAFKA_BROKERS; `eval \"$(scripts/stack env)\"` sets them.\n\
+                  Exit codes: 0 measured (goals kept or not), 1 failed, 2 wrong usage or setting."
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Measure `dlq-consumer reconcile` and `rebuild` on one coupon with many issued members.
+    Repair(repair::RepairArgs),
+}
+
+/// Runs the command.
+pub async fn execute(cli: Cli) -> ExitCode {
+    let environment = match Environment::of_process() {
+        Ok(environment) => environment,
+        Err(error) => {
+            eprintln!("coupon-bench: {error:#}");
+            return ExitCode::from(2);
+        }
+    };
+    let outcome = match cli.command {
+        Command::Repair(arguments) => repair::run(&environment, &arguments).await,
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("coupon-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

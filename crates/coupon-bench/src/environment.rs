@@ -1,0 +1,108 @@
+//! Where the servers are.
+
+use anyhow::{Context, Result, ensure};
+use url::Url;
+
+/// Addresses of PostgreSQL, Redis and Kafka.
+#[derive(Clone, Debug)]
+pub struct Environment {
+    database: Url,
+    redis: Url,
+    kafka_brokers: String,
+}
+
+impl Environment {
+    /// Reads `DATABASE_URL`, `REDIS_URL` and `KAFKA_BROKERS` from the environment of this process.
+    pub fn of_process() -> Result<Self> {
+        Self::read(|name| std::env::var(name).ok())
+    }
+
+    fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
+        let variable = |name: &str| {
+            variable(name).filter(|value| !value.is_empty()).with_context(|| {
+                format!(
+                    "{name} is not set; start the servers with `scripts/stack up servers`, \
+                     then `eval \"$(scripts/stack env)\"`"
+                )
+            })
+        };
+        Ok(Self {
+            database: url(variable, "DATABASE_URL", &["postgres", "postgresql"])?,
+            redis: url(variable, "REDIS_URL", &["redis"])?,
+            kafka_brokers: variable("KAFKA_BROKERS")?,
+        })
+    }
+
+    /// `postgres://…` of the database that the environment names; the role may create others.
+    pub fn database(&self) -> &str {
+        self.database.as_str()
+    }
+
+    /// The same PostgreSQL, another database.
+    pub fn database_named(&self, name: &str) -> String {
+        with_path(&self.database, name)
+    }
+
+    /// The same Redis, another logical database.
+    pub fn redis_numbered(&self, number: u16) -> String {
+        with_path(&self.redis, &number.to_string())
+    }
+
+    /// `host:port`, several with commas between.
+    pub fn kafka_brokers(&self) -> &str {
+        &self.kafka_brokers
+    }
+}
+
+// The value stays out of the message: it carries a password.
+fn url(variable: impl Fn(&str) -> Result<String>, name: &str, schemes: &[&str]) -> Result<Url> {
+    let url = Url::parse(&variable(name)?).with_context(|| format!("{name} is no URL"))?;
+    ensure!(schemes.contains(&url.scheme()), "{name} begins with {}:// and not with {}://", url.scheme(), schemes[0]);
+    Ok(url)
+}
+
+fn with_path(url: &Url, path: &str) -> String {
+    let mut url = url.clone();
+    url.set_path(path);
+    url.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(name: &str) -> &'static str {
+        match name {
+            "DATABASE_URL" => "postgres://role:secret@localhost:5432/one?sslmode=disable",
+            "REDIS_URL" => "redis://localhost:6379/0",
+            _ => "localhost:9092",
+        }
+    }
+
+    fn all(name: &str) -> Option<String> {
+        ["DATABASE_URL", "REDIS_URL", "KAFKA_BROKERS"].contains(&name).then(|| address(name).to_owned())
+    }
+
+    #[test]
+    fn an_address_keeps_all_but_what_is_replaced() {
+        let environment = Environment::read(all).unwrap();
+        assert_eq!(environment.database_named("two"), "postgres://role:secret@localhost:5432/two?sslmode=disable");
+        assert_eq!(environment.redis_numbered(7), "redis://localhost:6379/7");
+        assert_eq!(environment.kafka_brokers(), "localhost:9092");
+    }
+
+    #[test]
+    fn a_missing_address_is_named_with_the_way_to_get_it() {
+        for missing in ["DATABASE_URL", "REDIS_URL", "KAFKA_BROKERS"] {
+            let error = Environment::read(|name| all(name).filter(|_| name != missing)).unwrap_err().to_string();
+            assert!(error.contains(missing) && error.contains("eval \"$(scripts/stack env)\""), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_address_of_another_kind_is_refused_and_its_password_not_shown() {
+        let swapped = |name: &str| all(if name == "REDIS_URL" { "DATABASE_URL" } else { name });
+        let error = format!("{:#}", Environment::read(swapped).unwrap_err());
+        assert!(error.contains("REDIS_URL") && !error.contains("secret"), "{error}");
+    }
+}

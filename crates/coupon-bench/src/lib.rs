@@ -1,0 +1,10 @@
+#![doc = include_str!("../README.md")]
+
+mod binaries;
+pub mod cli;
+mod environment;
+mod machine;
+mod measure;
+mod place;
+mod progress;
+mod repair;

@@ -1,0 +1,70 @@
+//! What the figures of a run are true of: the machine and the versions of its servers.
+
+use std::fs::read_to_string;
+
+use anyhow::Result;
+use serde::Serialize;
+use sqlx::PgConnection;
+
+/// A machine with its servers. What cannot be found out stays empty.
+#[derive(Clone, Debug, Serialize)]
+pub struct Machine {
+    /// Name of the processor.
+    pub processor: String,
+    /// Processors that this process may use.
+    pub cores: usize,
+    /// Memory in MiB.
+    pub memory_mib: u64,
+    /// Version of the kernel.
+    pub kernel: String,
+    /// Version of PostgreSQL.
+    pub postgresql: String,
+    /// Version of Redis.
+    pub redis: String,
+}
+
+impl Machine {
+    /// This machine, and the servers behind these connections.
+    pub async fn look(database: &mut PgConnection, redis: &mut redis::aio::MultiplexedConnection) -> Result<Self> {
+        let postgresql = sqlx::query_scalar("SHOW server_version").fetch_one(database).await?;
+        let server: String = redis::cmd("INFO").arg("server").query_async(redis).await?;
+        let read = |path: &str| read_to_string(path).unwrap_or_default();
+        let memory = field(&read("/proc/meminfo"), "MemTotal").unwrap_or_default();
+        Ok(Self {
+            processor: field(&read("/proc/cpuinfo"), "model name").unwrap_or_default(),
+            cores: std::thread::available_parallelism().map_or(0, usize::from),
+            memory_mib: memory.trim_end_matches(" kB").parse().unwrap_or(0) / 1024,
+            kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
+            postgresql,
+            redis: field(&server, "redis_version").unwrap_or_default(),
+        })
+    }
+
+    /// On one line.
+    pub fn line(&self) -> String {
+        format!(
+            "{} × {}, {} MiB, Linux {}, PostgreSQL {}, Redis {}",
+            self.cores, self.processor, self.memory_mib, self.kernel, self.postgresql, self.redis
+        )
+    }
+}
+
+/// The value of the first line `name: value`.
+pub fn field(text: &str, name: &str) -> Option<String> {
+    text.lines().find_map(|line| {
+        let (key, value) = line.split_once(':')?;
+        (key.trim_end() == name).then(|| value.trim().to_owned())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_is_found_by_its_whole_name() {
+        let text = "model\t\t: 85\nmodel name\t: A Processor: fast\r\nmodel name\t: another\n";
+        assert_eq!(field(text, "model name").as_deref(), Some("A Processor: fast"));
+        assert_eq!(field(text, "name"), None);
+    }
+}

@@ -1,0 +1,159 @@
+//! A client of Redis that asks something small every millisecond and notes how long it waits.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, anyhow};
+use hdrhistogram::Histogram;
+use redis::Commands;
+use serde::Serialize;
+
+/// How often it asks.
+const EVERY: Duration = Duration::from_millis(1);
+
+/// A Redis that is silent for so long is no stall any more.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// A client at work, on a connection and a thread of its own. Dropping it stops it.
+pub struct Client {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<Result<Stalls>>>,
+}
+
+/// How long a client waited.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Stalls {
+    /// Questions that were answered.
+    pub asked: u64,
+    /// From the moment each was due to its answer, in ms: half of them at most this.
+    pub p50_ms: f64,
+    /// 99 in 100 of them at most this.
+    pub p99_ms: f64,
+    /// The longest.
+    pub max_ms: f64,
+    /// How late the client itself woke up to ask, at most, in ms: no fault of Redis, and part of the figures above.
+    pub late_ms: f64,
+}
+
+impl Client {
+    /// Connects, and asks for a field of a hash in this logical database from now on.
+    pub fn start(url: &str, key: &str, field: &str) -> Result<Self> {
+        let connection = redis::Client::open(url)?.get_connection_with_timeout(PATIENCE)?;
+        connection.set_read_timeout(Some(PATIENCE))?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let (stopped, key, field) = (stop.clone(), key.to_owned(), field.to_owned());
+        let thread = thread::Builder::new()
+            .name("stall-client".to_owned())
+            .spawn(move || ask(connection, &key, &field, &stopped))?;
+        Ok(Self { stop, thread: Some(thread) })
+    }
+
+    /// Stops asking and says how long it waited.
+    pub fn finish(mut self) -> Result<Stalls> {
+        self.stop.store(true, Ordering::Relaxed);
+        let thread = self.thread.take().context("a client finishes once")?;
+        thread.join().map_err(|_| anyhow!("the client has panicked"))?
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+fn ask(mut redis: redis::Connection, key: &str, field: &str, stop: &AtomicBool) -> Result<Stalls> {
+    let mut record = Record::new()?;
+    let mut due = Instant::now();
+    let mut last = None;
+    loop {
+        let now = Instant::now();
+        if stop.load(Ordering::Relaxed) && due > *last.get_or_insert(now) {
+            return Ok(record.read());
+        }
+        // Whoever is behind asks at once, and each question counts from when it was due, up to the last one: a stall of
+        // 20 ms is twenty long waits and not one, as it would be for twenty members.
+        if let Some(early) = due.checked_duration_since(now) {
+            thread::sleep(early);
+            record.woke_late(due.elapsed());
+        }
+        let _: Option<String> = redis.hget(key, field).context("Redis did not answer the client")?;
+        record.answered(due.elapsed());
+        due += EVERY;
+    }
+}
+
+/// Times in µs, up to ten minutes, to three digits.
+struct Record {
+    waits: Histogram<u64>,
+    late: Duration,
+}
+
+impl Record {
+    fn new() -> Result<Self> {
+        Ok(Self { waits: Histogram::new_with_bounds(1, 600_000_000, 3)?, late: Duration::ZERO })
+    }
+
+    fn answered(&mut self, wait: Duration) {
+        self.waits.saturating_record(u64::try_from(wait.as_micros()).unwrap_or(u64::MAX));
+    }
+
+    fn woke_late(&mut self, late: Duration) {
+        self.late = self.late.max(late);
+    }
+
+    fn read(&self) -> Stalls {
+        Stalls {
+            asked: self.waits.len(),
+            p50_ms: ms(self.waits.value_at_quantile(0.50)),
+            p99_ms: ms(self.waits.value_at_quantile(0.99)),
+            max_ms: ms(self.waits.max()),
+            late_ms: self.late.as_secs_f64() * 1000.0,
+        }
+    }
+}
+
+/// Milliseconds of so many microseconds.
+#[expect(clippy::cast_precision_loss, reason = "no wait is longer than 2^53 µs")]
+pub fn ms(micros: u64) -> f64 {
+    micros as f64 / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_wait_is_never_lost_among_the_short_ones() {
+        let mut record = Record::new().unwrap();
+        for _ in 0..999 {
+            record.answered(Duration::from_micros(100));
+        }
+        record.answered(Duration::from_millis(250));
+        record.woke_late(Duration::from_millis(3));
+        record.woke_late(Duration::from_millis(2));
+        let stalls = record.read();
+        assert_eq!(stalls.asked, 1000);
+        assert!((stalls.p50_ms - 0.1).abs() < 0.001 && (stalls.p99_ms - 0.1).abs() < 0.001, "{stalls:?}");
+        assert!((stalls.max_ms - 250.0).abs() < 1.0 && (stalls.late_ms - 3.0).abs() < 0.001, "{stalls:?}");
+    }
+
+    #[test]
+    fn a_redis_that_stands_still_is_seen_as_every_question_that_was_due() {
+        let url = std::env::var("REDIS_URL").expect("REDIS_URL is set; see scripts/test");
+        let mut other = redis::Client::open(url.as_str()).unwrap().get_connection().unwrap();
+        let client = Client::start(&url, "coupon-bench:nothing", "here").unwrap();
+        let () = redis::cmd("CLIENT").arg("PAUSE").arg(500).arg("ALL").query(&mut other).unwrap();
+        // Answered when the pause is over.
+        let () = redis::cmd("PING").query(&mut other).unwrap();
+        let stalls = client.finish().unwrap();
+        assert!(stalls.asked >= 450, "each that was due was asked: {stalls:?}");
+        assert!(stalls.max_ms >= 450.0 && stalls.p50_ms >= 100.0, "{stalls:?}");
+    }
+}

@@ -1,0 +1,65 @@
+//! Figures over rounds: the median, and how far the rounds lay apart.
+
+use serde::Serialize;
+
+/// One figure of several rounds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Spread {
+    /// The median; of an even number of rounds the mean of the two in the middle.
+    pub median: f64,
+    /// The lowest.
+    pub least: f64,
+    /// The highest.
+    pub most: f64,
+}
+
+impl Spread {
+    /// The figures of all rounds in any order; none without a round.
+    pub fn of(figures: impl IntoIterator<Item = f64>) -> Option<Self> {
+        let mut figures: Vec<f64> = figures.into_iter().collect();
+        figures.sort_by(f64::total_cmp);
+        let (least, most) = (*figures.first()?, *figures.last()?);
+        let middle = figures.len() / 2;
+        let median =
+            if figures.len() % 2 == 1 { figures[middle] } else { f64::midpoint(figures[middle - 1], figures[middle]) };
+        Some(Self { median, least, most })
+    }
+
+    /// In words such as `8.1 s (7.9 s – 8.4 s)`; a single round has no spread.
+    pub fn text(&self, unit: impl Fn(f64) -> String) -> String {
+        let (median, least, most) = (unit(self.median), unit(self.least), unit(self.most));
+        if least == most { median } else { format!("{median} ({least} – {most})") }
+    }
+}
+
+/// A time given in ms, in the unit that reads best.
+pub fn time(ms: f64) -> String {
+    if ms < 1.0 {
+        format!("{:.0} µs", ms * 1000.0)
+    } else if ms < 1000.0 {
+        format!("{ms:.1} ms")
+    } else {
+        format!("{:.2} s", ms / 1000.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_in_the_middle_and_the_spread_reaches_both_ends() {
+        let odd = Spread::of([9.0, 1.0, 2.0]);
+        assert_eq!(odd, Some(Spread { median: 2.0, least: 1.0, most: 9.0 }));
+        let even = Spread::of([4.0, 1.0, 2.0, 9.0]);
+        assert_eq!(even, Some(Spread { median: 3.0, least: 1.0, most: 9.0 }));
+        assert_eq!(Spread::of([]), None);
+    }
+
+    #[test]
+    fn a_figure_is_shown_with_its_spread_unless_there_is_none() {
+        let spread = Spread { median: 8100.0, least: 900.0, most: 8449.0 };
+        assert_eq!(spread.text(time), "8.10 s (900.0 ms – 8.45 s)");
+        assert_eq!(Spread { median: 0.25, least: 0.25, most: 0.25 }.text(time), "250 µs");
+    }
+}

@@ -1,0 +1,113 @@
+//! The members of the campaign and what each of them was given: all computed from the number of the reservation, so
+//! that PostgreSQL and Redis can be filled apart from each other and checked against what was meant.
+
+use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
+use uuid::{Builder, Uuid};
+
+/// Reservations in each millisecond.
+const EACH_MS: u64 = 50;
+
+/// So many members, and when the first of them reserved.
+#[derive(Clone, Copy, Debug)]
+pub struct Members {
+    /// How many.
+    pub count: u64,
+    first: DateTime<Utc>,
+    /// Distance of two members who reserved one after the other; prime to their number, so that each comes once.
+    stride: u64,
+}
+
+/// One of them, with what was reserved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reservation {
+    /// Whose it is.
+    pub member: String,
+    /// UUIDv7 of the moment.
+    pub request_id: Uuid,
+    /// Sequence of the coupon, from 1.
+    pub seq: u64,
+}
+
+impl Members {
+    /// So many members, all of whom have reserved by now.
+    pub fn until(now: DateTime<Utc>, count: u32) -> Self {
+        let count = u64::from(count);
+        let lasted = TimeDelta::milliseconds(i64::try_from(count / EACH_MS).unwrap_or(i64::MAX));
+        // Redis tells the time in ms.
+        Self { count, first: now.trunc_subsecs(3) - TimeDelta::minutes(1) - lasted, stride: stride(count) }
+    }
+
+    /// The reservation of this number, from 0. The members come in no order, as they do to a campaign: one after the
+    /// other would lie side by side in every index, and be read faster than they ever will be.
+    pub fn reservation(&self, number: u64) -> Reservation {
+        let member = u128::from(number) * u128::from(self.stride) % u128::from(self.count) + 1;
+        let random = mixed(number).to_be_bytes();
+        let mut tail = [0; 10];
+        tail[2..].copy_from_slice(&random);
+        // In one millisecond the last digits of the number differ, so no two ids are the same.
+        tail[..2].copy_from_slice(&(u16::try_from(number & 0xfff).unwrap_or(0)).to_be_bytes());
+        let ms = u64::try_from(self.reserved_at(number).timestamp_millis()).unwrap_or(0);
+        Reservation {
+            member: format!("member-{member:08}"),
+            request_id: Builder::from_unix_timestamp_millis(ms, &tail).into_uuid(),
+            seq: number + 1,
+        }
+    }
+
+    /// When the reservation of this number was made, to the millisecond.
+    pub fn reserved_at(&self, number: u64) -> DateTime<Utc> {
+        self.first + TimeDelta::milliseconds(i64::try_from(number / EACH_MS).unwrap_or(i64::MAX))
+    }
+}
+
+/// About 0.618 of the number, which spreads neighbours far apart, and prime to it.
+fn stride(count: u64) -> u64 {
+    let mut stride = count / 1000 * 618 + 1;
+    while gcd(stride, count) != 1 {
+        stride += 1;
+    }
+    stride
+}
+
+fn gcd(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+/// Spreads a number over 64 bits, one to one: two multiplications by odd constants between shifts.
+fn mixed(number: u64) -> u64 {
+    let folded = |value: u64| value ^ (value >> 31);
+    let once = folded(number.wrapping_add(1).wrapping_mul(0x_9e37_79b9_7f4a_7c15));
+    folded(once.wrapping_mul(0x_bf58_476d_1ce4_e5b9))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn each_member_comes_once_with_a_request_id_of_its_own_and_in_the_order_of_time() {
+        let now = Utc::now();
+        for count in [1, 2, 1000, 12_345, 65_536] {
+            let members = Members::until(now, count);
+            let all: Vec<Reservation> = (0..members.count).map(|number| members.reservation(number)).collect();
+            let names: HashSet<&str> = all.iter().map(|one| one.member.as_str()).collect();
+            let ids: HashSet<Uuid> = all.iter().map(|one| one.request_id).collect();
+            assert_eq!((names.len(), ids.len()), (all.len(), all.len()), "of {count}");
+            assert!(names.contains("member-00000001") && names.contains(format!("member-{count:08}").as_str()));
+            assert!(all.iter().all(|one| one.request_id.get_version_num() == 7));
+            let ms = |id: Uuid| id.as_u128() >> 80;
+            assert!(all.windows(2).all(|pair| ms(pair[0].request_id) <= ms(pair[1].request_id)));
+            assert!(members.reserved_at(members.count - 1) < now);
+        }
+    }
+
+    #[test]
+    fn neighbours_in_time_are_none_by_name() {
+        let members = Members::until(Utc::now(), 1_000_000);
+        let number = |one: &Reservation| one.member["member-".len()..].parse::<i64>().unwrap();
+        let names: Vec<i64> = (0..1000).map(|one| number(&members.reservation(one))).collect();
+        assert!(names.windows(2).all(|pair| (pair[0] - pair[1]).abs() > 1000));
+    }
+}

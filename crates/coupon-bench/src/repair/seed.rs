@@ -1,0 +1,156 @@
+//! Filling the servers: rows by `COPY`, marks by pipelined `HSET`, both from the same members.
+
+use std::fmt::Write;
+
+use anyhow::{Context, Result};
+use chrono::TimeDelta;
+use redis::{AsyncCommands, aio::MultiplexedConnection};
+use sqlx::{AssertSqlSafe, PgConnection};
+
+use super::{
+    campaign::{CODE, key},
+    members::Members,
+};
+use crate::progress;
+
+/// Rows or marks that are sent at once.
+const AT_ONCE: u64 = 10_000;
+
+/// Marks in one command; more would make Redis stand still for longer.
+const IN_A_COMMAND: u64 = 500;
+
+/// Days for which a coupon is valid.
+const VALID_DAYS: i64 = 30;
+
+/// Writes the coupon, open and sold out, and an ISSUED row of each member. Returns the coupon's key.
+pub async fn rows(database: &mut PgConnection, members: &Members) -> Result<i64> {
+    let count = i64::try_from(members.count)?;
+    // The data is worth nothing after a crash; the schema and its indexes stay as `migrate` made them.
+    execute(database, "SET synchronous_commit = off; SET maintenance_work_mem = '512MB'; BEGIN").await?;
+    let coupon_id: i64 = sqlx::query_scalar(
+        "INSERT INTO coupons
+             (coupon_code, status, total_quantity, issued_quantity, opens_at, valid_days, epoch, high_seq)
+         VALUES ($1, 'OPEN', $2, $2, $3, $4, 1, $2)
+         RETURNING coupon_id",
+    )
+    .bind(CODE)
+    .bind(count)
+    .bind(members.reserved_at(0))
+    .bind(i32::try_from(VALID_DAYS)?)
+    .fetch_one(&mut *database)
+    .await?;
+    // An index sorted once is made in a fraction of the time that millions of single entries take.
+    let indexes: Vec<(String, String)> = sqlx::query_as(
+        "SELECT indexname::text, indexdef FROM pg_indexes
+         WHERE tablename = 'coupon_issues' AND indexname <> 'coupon_issues_pkey'",
+    )
+    .fetch_all(&mut *database)
+    .await?;
+    for (name, _) in &indexes {
+        execute(database, &format!("DROP INDEX {name}")).await?;
+    }
+    copy(database, coupon_id, members).await?;
+    let indexing = progress::step("making the indexes");
+    for (_, definition) in &indexes {
+        execute(database, definition).await?;
+    }
+    execute(database, "COMMIT").await?;
+    indexing.finish_and_clear();
+    let vacuuming = progress::step("vacuuming");
+    execute(database, "VACUUM ANALYZE coupon_issues").await?;
+    execute(database, "VACUUM ANALYZE coupons").await?;
+    execute(database, "RESET synchronous_commit; RESET maintenance_work_mem").await?;
+    vacuuming.finish_and_clear();
+    Ok(coupon_id)
+}
+
+async fn copy(database: &mut PgConnection, coupon_id: i64, members: &Members) -> Result<()> {
+    // A table emptied in the same transaction may be filled with rows that are never looked at again (FREEZE).
+    execute(database, "TRUNCATE coupon_issues").await?;
+    let statement = "COPY coupon_issues \
+                     (coupon_id, request_id, member_id, decision, epoch, seq, reserved_at, decided_at, expires_at) \
+                     FROM STDIN WITH (FREEZE)";
+    let mut into = database.copy_in_raw(statement).await?;
+    let bar = progress::counted("rows", members.count);
+    for from in (0..members.count).step_by(usize::try_from(AT_ONCE)?) {
+        let until = (from + AT_ONCE).min(members.count);
+        into.send(lines(coupon_id, members, from..until)?.into_bytes()).await?;
+        bar.set_position(until);
+    }
+    bar.finish_and_clear();
+    into.finish().await.context("the rows are not written")?;
+    Ok(())
+}
+
+fn lines(coupon_id: i64, members: &Members, numbers: std::ops::Range<u64>) -> Result<String> {
+    let mut lines = String::with_capacity(200 * usize::try_from(AT_ONCE)?);
+    let (mut reserved_at, mut times) = (None, String::new());
+    for number in numbers {
+        let one = members.reservation(number);
+        let at = members.reserved_at(number);
+        if reserved_at.replace(at) != Some(at) {
+            // Decided 20 ms later.
+            let (decided, expires) = (at + TimeDelta::milliseconds(20), at + TimeDelta::days(VALID_DAYS));
+            times = [at, decided, expires].map(|time| time.to_rfc3339()).join("\t");
+        }
+        writeln!(lines, "{coupon_id}\t{}\t{}\tISSUED\t1\t{}\t{times}", one.request_id, one.member, one.seq)?;
+    }
+    Ok(lines)
+}
+
+/// Writes the mark of each member and the campaign's `meta`, as `begin_fill.lua` and `gate.lua` do.
+pub async fn marks(redis: &mut MultiplexedConnection, members: &Members) -> Result<()> {
+    let bar = progress::counted("marks", members.count);
+    for from in (0..members.count).step_by(usize::try_from(AT_ONCE)?) {
+        let until = (from + AT_ONCE).min(members.count);
+        let mut pipe = redis::pipe();
+        for first in (from..until).step_by(usize::try_from(IN_A_COMMAND)?) {
+            let command = pipe.cmd("HSET").arg(key("issued"));
+            for number in first..(first + IN_A_COMMAND).min(until) {
+                let one = members.reservation(number);
+                command.arg(one.member).arg(one.request_id.to_string());
+            }
+            command.ignore();
+        }
+        let () = pipe.query_async(redis).await.context("the marks are not written")?;
+        bar.set_position(until);
+    }
+    bar.finish_and_clear();
+    let (count, opens_at) = (members.count.to_string(), members.reserved_at(0).timestamp_millis().to_string());
+    let meta = [
+        ("status", "OPEN"),
+        ("epoch", "1"),
+        ("total", &count),
+        ("total_version", "0"),
+        ("opens_at", &opens_at),
+        ("closes_at", "0"),
+        ("seq", &count),
+    ];
+    let () = redis.hset_multiple(key("meta"), &meta).await?;
+    let () = redis.sadd("coupons", CODE).await?;
+    Ok(())
+}
+
+async fn execute(database: &mut PgConnection, statement: &str) -> Result<()> {
+    sqlx::raw_sql(AssertSqlSafe(statement.to_owned())).execute(database).await.context(statement.to_owned())?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::Utc;
+
+    use super::*;
+
+    #[test]
+    fn a_line_of_the_copy_has_a_column_for_each_name() {
+        let members = Members::until(Utc::now(), 1000);
+        let lines = lines(7, &members, 10..12).unwrap();
+        assert_eq!(lines.lines().count(), 2);
+        for line in lines.lines() {
+            let columns: Vec<&str> = line.split('\t').collect();
+            assert_eq!(columns.len(), 9, "{line}");
+            assert_eq!((columns[0], columns[3]), ("7", "ISSUED"));
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! The real `coupon-bench` on real servers, with programs in the place of `dlq-consumer` that go wrong.
+
+mod bench;
+mod repair;
