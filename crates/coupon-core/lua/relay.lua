@@ -19,7 +19,7 @@ local owner = redis.call('GET', KEYS[3])
 if owner and owner ~= ARGV[1] then
     return {'OTHERS'}
 end
-local seq = math.max(1, tonumber(redis.call('HGET', KEYS[1], 'seq') or 1))
+local seq = tonumber(redis.call('HGET', KEYS[1], 'seq') or 1)
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call('SET', KEYS[3], ARGV[1], 'PX', lease)

@@ -105,7 +105,7 @@ impl Suspects {
             Ok(Some(coupon)) if coupon.status == CouponStatus::Open => self.note_suspicion(code, coupon.epoch).await,
             Ok(_) => {}
             Err(error) => {
-                tracing::warn!(coupon = %code, error = %chain(&error), "the loss is not noted in postgresql yet")
+                tracing::warn!(coupon = %code, error = %chain(&error), "the loss is not noted in postgresql yet");
             }
         }
     }

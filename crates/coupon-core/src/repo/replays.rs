@@ -204,17 +204,6 @@ impl Database {
         .fetch_all(&pool);
         self.bounded("list unanswered replays", question).await
     }
-
-    /// The replays of a row, oldest first: request id, outcome, when it was linked.
-    pub async fn replays_of(&self, row: i64) -> Result<Vec<(Uuid, Option<String>, DateTime<Utc>)>, RepoError> {
-        let pool = self.pool();
-        let question = sqlx::query_as(
-            "SELECT request_id, outcome, created_at FROM replays WHERE failed_issue_id = $1 ORDER BY created_at",
-        )
-        .bind(row)
-        .fetch_all(&pool);
-        self.bounded("list the replays of a row", question).await
-    }
 }
 
 /// What stands against a replay of this row; it is locked from here on.

@@ -66,7 +66,7 @@ impl Plan {
         for sent in [true, false] {
             let notice: i64 = sqlx::query_scalar(
                 "INSERT INTO alarm_notices (cause, message, command, created_at, alarm_sent)
-                 VALUES ('c', 'm', 'x', now() - make_interval(days => $1), $2) RETURNING id",
+                 VALUES ('c ' || gen_random_uuid(), 'm', 'x', now() - make_interval(days => $1), $2) RETURNING id",
             )
             .bind(days)
             .bind(sent)

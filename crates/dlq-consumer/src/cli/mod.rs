@@ -14,6 +14,7 @@ use coupon_core::{
 use crate::{alarm, config::Config, desk::Desk, doctor, run};
 
 mod bar;
+mod compensate;
 mod confirm;
 mod filter;
 mod print;
@@ -64,7 +65,7 @@ enum Command {
     /// Replay requests that were given up, or dead letters that are held or parked; see and steer replays.
     Replay(Box<replay::ReplayArgs>),
     /// Decide held dead letters against their members: the unit goes back.
-    Compensate(Box<replay::CompensateArgs>),
+    Compensate(Box<compensate::CompensateArgs>),
     /// Compare Redis and PostgreSQL, request by request; with --apply put right what differs.
     Reconcile(reconcile::ReconcileArgs),
     /// Fill a campaign's data in Redis anew from PostgreSQL, with its gate closed.
@@ -131,7 +132,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Audit(args) => work_list::audit(&desk(&config).await?, args).await,
         Command::Purge(args) => retention::purge(&desk(&config).await?, args, config.retention.days).await,
         Command::Replay(args) => replay::replay(&config, *args).await,
-        Command::Compensate(args) => replay::compensate(&config, *args).await,
+        Command::Compensate(args) => compensate::compensate(&config, *args).await,
         Command::Reconcile(args) => reconcile::reconcile(&config, args).await,
         Command::Rebuild(args) => reconcile::rebuild(&config, args).await,
         Command::Campaign(args) => reconcile::campaign(&config, args).await,

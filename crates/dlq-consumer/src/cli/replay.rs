@@ -1,10 +1,9 @@
-//! `replay …` and `compensate`.
+//! `replay …`.
 
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use coupon_core::repo::{
-    dead_letters::LetterStatus,
     failed_issues::FailedStatus,
     filter::Filter,
     replay_jobs::{Job, JobKind, JobStatus},
@@ -40,6 +39,7 @@ pub struct ReplayArgs {
 
 /// A new replay.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 struct NewArgs {
     /// Numbers; all that the filter means when none is given
     ids: Vec<i64>,
@@ -113,29 +113,6 @@ struct JobArgs {
     operator: ByArgs,
 }
 
-/// What to compensate.
-#[derive(Debug, Args)]
-#[command(
-    before_help = "Examples:\n  dlq-consumer compensate 4 --reason \"the member was paid\"\n  dlq-consumer compensate --coupon SPRING --up-to 120 --reason \"campaign called off\" --yes"
-)]
-pub struct CompensateArgs {
-    /// Numbers of held dead letters; all that the filter means when none is given
-    ids: Vec<i64>,
-    #[command(flatten)]
-    filter: FilterArgs,
-    /// No higher number than this: what comes later is not meant.
-    #[arg(long, value_name = "ID")]
-    up_to: Option<i64>,
-    /// Why, for whoever looks later
-    #[arg(long, value_parser = reason)]
-    reason: String,
-    /// Do not ask
-    #[arg(long)]
-    yes: bool,
-    #[command(flatten)]
-    operator: ByArgs,
-}
-
 /// `replay …`.
 pub async fn replay(config: &Config, args: ReplayArgs) -> anyhow::Result<ExitCode> {
     match args.command {
@@ -182,7 +159,12 @@ async fn begin(config: &Config, args: NewArgs) -> anyhow::Result<ExitCode> {
         per_second: args.per_second,
         reason: args.reason.unwrap_or_default(),
     };
-    let desk = desk_of(config, &args.operator.name()?).await?;
+    let by = match args.operator.name() {
+        // Nothing is changed, so nobody has to be named.
+        Err(_) if args.dry_run => "unknown".to_owned(),
+        name => name?,
+    };
+    let desk = desk_of(config, &by).await?;
     let plan = desk.plan_replay(&request).await?;
     let refused: Vec<String> = plan.refused.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
     let refused = if refused.is_empty() { "none".to_owned() } else { refused.join(", ") };
@@ -260,40 +242,6 @@ fn print_jobs(jobs: &[Job], output: Output) -> anyhow::Result<()> {
     print::cells(output, &columns, &rows)
 }
 
-/// `compensate`.
-pub async fn compensate(config: &Config, args: CompensateArgs) -> anyhow::Result<ExitCode> {
-    let coupon = args.filter.coupon.clone();
-    let filter = Filter { ..meant(args.filter, args.ids, args.up_to) }.of_letter_status(LetterStatus::Held);
-    let desk = desk_of(config, &args.operator.name()?).await?;
-    let request = Request {
-        kind: JobKind::Letters,
-        filter: filter.clone(),
-        after_close: true,
-        per_second: 1.0,
-        reason: String::new(),
-    };
-    let plan = desk.plan_replay(&request).await?;
-    if plan.eligible == 0 {
-        eprintln!("no held dead letter is meant; `dlq-consumer list --dead-letters --status HELD` shows them");
-        return Ok(ExitCode::FAILURE);
-    }
-    let name = coupon.map_or_else(|| "all".to_owned(), |code| code.to_string());
-    let what = format!("compensate {} held requests: their members lose what they were promised", plan.eligible);
-    confirm(&what, &name, args.yes)?;
-    let filter = Filter { up_to: Some(plan.up_to), ..filter };
-    let bar = Bar::of_one("requests");
-    let all = u64::try_from(plan.eligible).unwrap_or(0);
-    let told = |sum: &crate::desk::replay::Compensated| bar.of(sum.compensated + sum.decided_before + sum.left, all);
-    let sum = desk.compensate(&filter, &args.reason, &told).await;
-    bar.end();
-    let sum = sum?;
-    eprintln!(
-        "{} compensated, {} had been decided before, {} left as they are",
-        sum.compensated, sum.decided_before, sum.left
-    );
-    Ok(if sum.left == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
 fn rate(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(rate) if (0.01..=10_000.0).contains(&rate) => Ok(rate),
@@ -302,6 +250,6 @@ fn rate(text: &str) -> Result<f64, String> {
 }
 
 /// These rows, or all that the filter means.
-fn meant(filter: FilterArgs, ids: Vec<i64>, up_to: Option<i64>) -> Filter {
+pub(super) fn meant(filter: FilterArgs, ids: Vec<i64>, up_to: Option<i64>) -> Filter {
     Filter { ids, up_to, ..filter.filter(chrono::Utc::now()) }
 }

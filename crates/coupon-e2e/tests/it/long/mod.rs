@@ -6,4 +6,5 @@ mod points;
 mod sweep;
 mod sweep_alarms;
 mod sweep_commands;
+mod sweep_repair;
 mod sweep_situations;

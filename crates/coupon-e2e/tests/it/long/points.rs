@@ -4,6 +4,8 @@ use std::{collections::BTreeSet, path::Path};
 
 use anyhow::{Context, Result};
 
+use super::sweep_repair::{OF_ARCHIVE, OF_LETTERS, OF_REBUILD, OF_RECONCILE, OF_REPLAY};
+
 /// Effects of `issuer-api serve`, with the pass at which the process ends.
 pub const OF_API: &[(&str, u32)] =
     &[("reserve", 3), ("publish an event", 3), ("delete promises", 1), ("lease an outbox", 2)];
@@ -69,8 +71,13 @@ fn every_point_of_the_sources_is_swept() -> Result<()> {
     let mut named = BTreeSet::new();
     collect(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../coupon-core/src"), &mut named)?;
     let listed = [OF_API, OF_ISSUE_CONSUMER, OF_DLQ_CONSUMER].into_iter().flatten().map(|(effect, _)| *effect);
-    let swept: BTreeSet<String> =
-        listed.chain(OF_COMMANDS.iter().copied()).chain(OF_SITUATIONS.iter().copied()).map(str::to_owned).collect();
+    let repairing = [OF_REPLAY, OF_LETTERS, OF_RECONCILE, OF_REBUILD, OF_ARCHIVE].into_iter().flatten().copied();
+    let swept: BTreeSet<String> = listed
+        .chain(repairing)
+        .chain(OF_COMMANDS.iter().copied())
+        .chain(OF_SITUATIONS.iter().copied())
+        .map(str::to_owned)
+        .collect();
     assert_eq!(named, swept);
     Ok(())
 }

@@ -74,7 +74,11 @@ impl Desk {
             Ok(outcome @ (Outcome::MemberHoldsOne(_) | Outcome::OldEpoch)) => {
                 self.decide_against(job, letter, &event, outcome).await
             }
-            Ok(outcome) => self.refuse(job, &letter, outcome.as_str(), true).await,
+            // What the record itself claims says nothing about the others.
+            Ok(outcome) => {
+                let is_verdict = matches!(outcome, Outcome::CapReached | Outcome::Undecided);
+                self.refuse(job, &letter, outcome.as_str(), is_verdict).await
+            }
             Err(failure) => self.refuse(job, &letter, &format!("{} {}", failure.class, failure.code), true).await,
         }
     }

@@ -28,7 +28,7 @@ pub use compensate::Compensated;
 /// Sizes of the steps: 1, 10, 100, 1000, 1000, …
 const RAMP: [usize; 4] = [1, 10, 100, 1000];
 /// How long the end of a step is waited for: all attempts of both consumers, the relay, and some air.
-const STEP_WITHIN: Duration = Duration::from_secs(60);
+const STEP_WITHIN: Duration = Duration::from_mins(1);
 /// Between two looks at what became of a step.
 const LOOK: Duration = Duration::from_millis(250);
 
