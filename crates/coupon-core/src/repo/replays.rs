@@ -155,7 +155,8 @@ impl Database {
     pub async fn rows_to_replay(&self, filter: &Filter, after: i64, limit: i64) -> Result<Vec<i64>, RepoError> {
         let pool = self.pool();
         let sql =
-            format!("SELECT f.id FROM failed_coupon_issues f WHERE {OF_FAILED} AND f.id > $10 ORDER BY f.id LIMIT $11");
+            ["SELECT f.id FROM failed_coupon_issues f WHERE", OF_FAILED, "AND f.id > $10 ORDER BY f.id LIMIT $11"]
+                .join(" ");
         let question = async {
             let mut arguments = filter.arguments()?;
             arguments.add(after).map_err(sqlx::Error::Encode)?;
@@ -218,7 +219,7 @@ async fn judge(
     arguments.add(now).map_err(sqlx::Error::Encode)?;
     // First the lock, then the verdict: what somebody else commits between the two must be seen.
     sqlx::query("SELECT id FROM failed_coupon_issues WHERE id = $1 FOR UPDATE").bind(row).execute(&mut *tx).await?;
-    let sql = format!("SELECT {VERDICT} WHERE {OF_FAILED}");
+    let sql = ["SELECT", VERDICT, "WHERE", OF_FAILED].join(" ");
     let word: Option<Option<String>> =
         sqlx::query_scalar_with(sqlx::AssertSqlSafe(sql), arguments).fetch_optional(&mut *tx).await?;
     match word {

@@ -164,7 +164,7 @@ async fn a_campaign_that_becomes_suspect_and_one_that_redis_has_lost_are_told_wi
     world.stock.flush().await?;
     eventually("it is told", SOON, async || {
         member.ask("GONE").await;
-        let told: Vec<String> = slack.taken().iter().map(coupon_e2e::webhook::Received::slack_text).collect();
+        let told: Vec<String> = slack.taken().iter().map(Received::slack_text).collect();
         let tells =
             |what: &str| told.iter().any(|text| text.contains(what) && text.contains("dlq-consumer rebuild GONE"));
         tells("lost the data of GONE") && tells("GONE is SUSPECT")

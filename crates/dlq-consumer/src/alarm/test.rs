@@ -11,7 +11,7 @@ use crate::config::{AlarmSettings, Config};
 
 /// The help of `alarm-test` begins with these.
 pub const TEST_EXAMPLES: &str = "Examples:\n  dlq-consumer alarm-test\n  \
-                                 dlq-consumer --set alarms.slack_webhook_url_file=/run/secrets/slack alarm-test\n";
+                                 dlq-consumer alarm-test --set alarms.slack_webhook_url_file=/run/secrets/slack\n";
 
 const NONE: &str = "no channel is set, so alarms are told by the log alone";
 const FIX: &str = "set alarms.slack_webhook_url_file or alarms.webhook_url_file";

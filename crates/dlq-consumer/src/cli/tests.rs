@@ -18,7 +18,7 @@ fn words(line: &str) -> Vec<String> {
 
 fn check(command: &clap::Command, path: &str) {
     if command.has_subcommands() {
-        for verb in command.get_subcommands() {
+        for verb in command.get_subcommands().filter(|verb| verb.get_name() != "help") {
             check(verb, &format!("{path} {}", verb.get_name()));
         }
         return;
