@@ -1,7 +1,6 @@
 //! Filling a coupon's data in Redis from PostgreSQL: the one routine behind the first opening and every rebuild.
 
 use crate::{
-    failure::{Class, Classified},
     ids::CouponCode,
     repo::{Database, RepoError, coupons::Coupon},
     stock::{Fill, FillOutcome, Stock, StockError},
@@ -35,35 +34,18 @@ pub enum FillError {
     Stock(#[from] StockError),
 }
 
-impl Classified for FillError {
-    fn class(&self) -> Class {
-        match self {
-            Self::Repo(error) => error.class(),
-            Self::Stock(error) => error.class(),
-            Self::Leftover(_) | Self::OtherEpoch { .. } | Self::Promises(_) => Class::Unknown,
-        }
-    }
-
-    fn code(&self) -> String {
-        match self {
-            Self::Repo(error) => error.code(),
-            Self::Stock(error) => error.code(),
-            Self::Leftover(_) | Self::OtherEpoch { .. } | Self::Promises(_) => "FILL".to_owned(),
-        }
-    }
-}
-
 /// Lays down the data of the row's epoch with the gate closed and copies the marks of all ISSUED rows; tells `copied`
 /// how many are there after each page. With `replace` older data is replaced, otherwise it is refused.
 ///
-/// May be repeated after a crash at any point. Does nothing when this epoch was filled and opened before.
+/// May be repeated after a crash at any point. Gives how many marks there are; `None`, and does nothing, when this epoch
+/// was filled and opened before.
 pub async fn fill(
     database: &Database,
     stock: &Stock,
     coupon: &Coupon,
     replace: bool,
     mut copied: impl FnMut(u64),
-) -> Result<(), FillError> {
+) -> Result<Option<u64>, FillError> {
     let code = &coupon.coupon_code;
     let fill = Fill {
         epoch: coupon.epoch,
@@ -76,7 +58,7 @@ pub async fn fill(
     };
     match stock.begin_fill(code, &fill).await? {
         FillOutcome::Filling => {}
-        FillOutcome::Filled => return Ok(()),
+        FillOutcome::Filled => return Ok(None),
         FillOutcome::Leftover => return Err(FillError::Leftover(code.clone())),
         FillOutcome::OtherEpoch(found) => return Err(FillError::OtherEpoch { found, wanted: coupon.epoch }),
         FillOutcome::Promises(waiting) => return Err(FillError::Promises(waiting)),
@@ -84,7 +66,7 @@ pub async fn fill(
     let (mut after, mut total) = (None, 0);
     loop {
         let marks = database.marks(code, after, PAGE).await?;
-        let Some((_, last)) = marks.last() else { return Ok(()) };
+        let Some((_, last)) = marks.last() else { return Ok(Some(total)) };
         after = Some(*last);
         stock.copy_marks(code, &marks).await?;
         total += marks.len() as u64;

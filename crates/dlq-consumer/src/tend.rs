@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use coupon_core::{
-    ids::CouponCode,
     repo::alarms::Notice,
     runtime::{Shutdown, chain},
 };
@@ -53,7 +52,7 @@ async fn pass(desk: &Desk, options: Options) -> Result<(), DeskError> {
     // Whoever does not lead has nothing to tell.
     let mut left = [0; Drift::ALL.len()];
     if let Some(lead) = desk.database.try_lock("reconcile").await? {
-        for code in campaigns(desk).await? {
+        for code in desk.live_campaigns().await? {
             if let Reconciled::Report(report) = desk.reconcile(&code, options, &|_, _| {}).await? {
                 for (sum, drift) in left.iter_mut().zip(Drift::ALL) {
                     *sum += report.drift.get(&drift).map_or(0, |found| found.found - found.repaired);
@@ -68,12 +67,6 @@ async fn pass(desk: &Desk, options: Options) -> Result<(), DeskError> {
         metrics::gauge!("coupon_drift", "kind" => drift.as_str()).set(u32::try_from(sum).unwrap_or(u32::MAX));
     }
     Ok(())
-}
-
-async fn campaigns(desk: &Desk) -> Result<Vec<CouponCode>, DeskError> {
-    let all = desk.database.coupons().await?.into_iter();
-    let live = all.filter(|coupon| coupon.epoch > 0 && coupon.archived_at.is_none());
-    Ok(live.map(|coupon| coupon.coupon_code).collect())
 }
 
 /// Drift that is left is somebody's business.

@@ -56,6 +56,13 @@ pub struct Coupon {
     pub archived_at: Option<DateTime<Utc>>,
 }
 
+impl Coupon {
+    /// Whether Redis has, or should have, data of it: it was opened once and has not ended for good.
+    pub fn is_live(&self) -> bool {
+        self.epoch > 0 && self.archived_at.is_none()
+    }
+}
+
 /// What a campaign is created with.
 #[derive(Clone, Debug)]
 pub struct NewCoupon {

@@ -5,10 +5,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::{Arguments, postgres::PgArguments};
 
 use super::{dead_letters::LetterStatus, failed_issues::FailedStatus};
-use crate::{
-    failure::Class,
-    ids::{CouponCode, MemberId},
-};
+use crate::ids::{CouponCode, MemberId};
 
 /// A choice of rows; what is not given does not restrict.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -63,24 +60,6 @@ impl Filter {
     #[must_use]
     pub fn of_letter_status(self, status: LetterStatus) -> Self {
         Self { status: Some(status.as_str().to_owned()), ..self }
-    }
-
-    /// The same, of this error class.
-    #[must_use]
-    pub fn of_class(self, class: Class) -> Self {
-        Self { class: Some(class.as_str().to_owned()), ..self }
-    }
-
-    /// Whether it restricts nothing but the status: everything is meant.
-    pub fn is_everything(&self) -> bool {
-        let Self { ids, status: _, coupon, member, cause, class, since, until, up_to: _ } = self;
-        ids.is_empty()
-            && coupon.is_none()
-            && member.is_none()
-            && cause.is_none()
-            && class.is_none()
-            && since.is_none()
-            && until.is_none()
     }
 
     /// The arguments $1 to $9 of [`OF_FAILED`] and [`OF_LETTERS`]; what a statement needs beyond them comes after.

@@ -16,8 +16,6 @@ use crate::failure::{Class, Failure};
 pub struct UndecidedLetter {
     /// Number.
     pub id: i64,
-    /// HELD or PARKED, when it was read.
-    pub status: LetterStatus,
     /// The record.
     pub letter: Letter,
     /// The failure it was put down with.
@@ -27,8 +25,6 @@ pub struct UndecidedLetter {
 #[derive(sqlx::FromRow)]
 struct Row {
     id: i64,
-    #[sqlx(try_from = "String")]
-    status: LetterStatus,
     dlq_topic: String,
     dlq_partition: i32,
     dlq_offset: i64,
@@ -70,17 +66,7 @@ impl Database {
             sqlx::query_as_with(sqlx::AssertSqlSafe(sql), arguments).fetch_all(&pool).await
         };
         let rows: Vec<(Option<String>, i64, i64)> = self.patient("plan what to do with letters", question).await?;
-        let mut plan = Plan::default();
-        for (refusal, count, highest) in rows {
-            plan.up_to = plan.up_to.max(highest);
-            match refusal {
-                None => plan.eligible = count,
-                Some(reason) => {
-                    plan.refused.insert(reason, count);
-                }
-            }
-        }
-        Ok(plan)
+        Ok(Plan::of(rows))
     }
 
     /// The next undecided letters of a filter after `after`, lowest number first.
@@ -153,7 +139,6 @@ impl Row {
     fn whole(self) -> UndecidedLetter {
         UndecidedLetter {
             id: self.id,
-            status: self.status,
             failure: Failure {
                 class: self.error_class.parse().unwrap_or(Class::Unknown),
                 code: self.error_code,

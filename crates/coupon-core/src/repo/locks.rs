@@ -30,11 +30,6 @@ impl Database {
 }
 
 impl Lock {
-    /// Whether the lock is still held: its connection answers.
-    pub async fn is_held(&mut self) -> bool {
-        self.connection.ping().await.is_ok()
-    }
-
     /// Gives the lock back.
     pub async fn release(self) {
         // Also without this, by the end of the connection.

@@ -75,6 +75,23 @@ pub struct Plan {
     pub up_to: i64,
 }
 
+impl Plan {
+    /// Of each verdict (`None`: nothing stands against it), how many rows, and the highest number among them.
+    pub(super) fn of(verdicts: Vec<(Option<String>, i64, i64)>) -> Self {
+        let mut plan = Self::default();
+        for (refusal, count, highest) in verdicts {
+            plan.up_to = plan.up_to.max(highest);
+            match refusal {
+                None => plan.eligible = count,
+                Some(reason) => {
+                    plan.refused.insert(reason, count);
+                }
+            }
+        }
+        plan
+    }
+}
+
 /// A replay to be asked for.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
 pub struct Link {
@@ -138,17 +155,7 @@ impl Database {
             sqlx::query_as_with(sqlx::AssertSqlSafe(sql), arguments).fetch_all(&pool).await
         };
         let rows: Vec<(Option<String>, i64, i64)> = self.patient("plan a replay", question).await?;
-        let mut plan = Plan::default();
-        for (refusal, count, highest) in rows {
-            plan.up_to = plan.up_to.max(highest);
-            match refusal {
-                None => plan.eligible = count,
-                Some(reason) => {
-                    plan.refused.insert(reason, count);
-                }
-            }
-        }
-        Ok(plan)
+        Ok(Plan::of(rows))
     }
 
     /// The numbers of the next rows of a filter after `after`, lowest first.

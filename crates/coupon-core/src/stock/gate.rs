@@ -80,8 +80,6 @@ pub struct View {
     pub seq: i64,
     /// Coupons in all.
     pub total: i64,
-    /// Version of the total.
-    pub total_version: i64,
     /// Marks in the issued map.
     pub issued: i64,
     /// Promises that Kafka has not acknowledged.
@@ -205,7 +203,6 @@ impl Stock {
                 epoch: number("epoch")?,
                 seq: number("seq")?,
                 total: number("total")?,
-                total_version: number("total_version")?,
                 issued,
                 outbox,
                 opens_at_ms: number("opens_at")?,

@@ -2,8 +2,6 @@
 //!
 //! Nothing here takes longer with the size of the campaign: maps are read in pages, and each change is of one member.
 
-use redis::FromRedisValue;
-
 use super::{OutboxEntry, Stock, StockError, connection::script, keys, reply::Reply};
 use crate::ids::{CouponCode, MemberId, RequestId};
 
@@ -142,12 +140,5 @@ impl Stock {
         command.arg(keys::COUPONS).arg(code.as_str());
         self.change("make a coupon unknown", &command).await?;
         Ok(Forgotten::Done)
-    }
-
-    /// The status in the coupon's data, whatever else is missing.
-    pub async fn gate_status(&self, code: &CouponCode) -> Result<Option<String>, StockError> {
-        let mut command = redis::cmd("HGET");
-        command.arg(keys::meta(code)).arg("status");
-        Option::from_redis_value(self.query(&command).await?).map_err(|error| StockError::Reply(error.to_string()))
     }
 }

@@ -86,23 +86,12 @@ impl Stock {
         request_id: RequestId,
         outbox_cap: u64,
     ) -> Result<Reservation, StockError> {
-        self.ask(code, member, request_id, outbox_cap, false).await
+        self.reserve_again(code, member, request_id, outbox_cap, false).await
     }
 
     /// The same for a replay by an operator; with `after_close` also when the campaign is closed or its time is over.
     /// Never more than the total, and only where the data is to be trusted.
     pub async fn reserve_again(
-        &self,
-        code: &CouponCode,
-        member: &MemberId,
-        request_id: RequestId,
-        outbox_cap: u64,
-        after_close: bool,
-    ) -> Result<Reservation, StockError> {
-        self.ask(code, member, request_id, outbox_cap, after_close).await
-    }
-
-    async fn ask(
         &self,
         code: &CouponCode,
         member: &MemberId,

@@ -105,6 +105,11 @@ impl ByArgs {
         let name = self.by.filter(|name| !name.trim().is_empty());
         name.ok_or_else(|| Usage("nobody to name in the audit: say who with --by".to_owned()))
     }
+
+    /// The name, where nobody has to be named.
+    fn name_or_unknown(self) -> String {
+        self.name().unwrap_or_else(|_| "unknown".to_owned())
+    }
 }
 
 /// Runs the command.

@@ -4,13 +4,11 @@ use std::{process::ExitCode, time::Duration};
 
 use clap::{Args, Subcommand};
 use coupon_core::ids::CouponCode;
-use serde::Serialize;
 
 use super::{ByArgs, bar::Bar, confirm::confirm, print::Output};
 use crate::{
     config::Config,
     desk::{
-        Desk,
         archive::Archived,
         rebuild::{self, Progress},
         reconcile::{Options, Reconciled, Report},
@@ -99,20 +97,13 @@ struct ArchiveArgs {
     operator: ByArgs,
 }
 
-/// A campaign that was not compared, and why.
-#[derive(Debug, Serialize)]
-struct Skipped {
-    coupon: CouponCode,
-    skipped: &'static str,
-}
-
 /// Exit code when drift was found and is still there.
 const DRIFT_LEFT: u8 = 3;
 
 /// `reconcile`.
 pub async fn reconcile(config: &Config, args: ReconcileArgs) -> anyhow::Result<ExitCode> {
     // The name is only for the history.
-    let by = args.operator.name().unwrap_or_else(|_| "unknown".to_owned());
+    let by = args.operator.name_or_unknown();
     let desk = super::desk_of(config, &by).await?;
     if args.history {
         let rows = desk.database.reconciliations(args.codes.first(), None, 50).await?;
@@ -120,7 +111,7 @@ pub async fn reconcile(config: &Config, args: ReconcileArgs) -> anyhow::Result<E
         return Ok(ExitCode::SUCCESS);
     }
     let wait = args.wait.map_or(Duration::from_millis(config.reconcile.wait_ms), Duration::from_secs);
-    let codes = if args.codes.is_empty() { all(&desk).await? } else { args.codes };
+    let codes = if args.codes.is_empty() { desk.all_campaigns().await? } else { args.codes };
     let (mut reports, mut skipped, mut failed) = (Vec::new(), Vec::new(), false);
     for code in codes {
         let bar = Bar::of_two("marks", "rows");
@@ -129,7 +120,7 @@ pub async fn reconcile(config: &Config, args: ReconcileArgs) -> anyhow::Result<E
         bar.end();
         match reconciled {
             Reconciled::Report(report) => reports.push(report),
-            Reconciled::Skipped(why) => skipped.push(Skipped { coupon: code, skipped: why }),
+            Reconciled::Skipped(why) => skipped.push((code, why)),
             Reconciled::Unknown => {
                 failed = true;
                 eprintln!("error: there is no coupon {code}; `issuer-api coupon list` shows them all");
@@ -141,8 +132,8 @@ pub async fn reconcile(config: &Config, args: ReconcileArgs) -> anyhow::Result<E
         }
     }
     table::reports(&reports, args.output)?;
-    for Skipped { coupon, skipped } in &skipped {
-        eprintln!("{coupon} was not compared: {skipped}");
+    for (coupon, why) in &skipped {
+        eprintln!("{coupon} was not compared: {why}");
     }
     for report in &reports {
         say(report, args.apply);
@@ -154,22 +145,6 @@ pub async fn reconcile(config: &Config, args: ReconcileArgs) -> anyhow::Result<E
         (0, true) => ExitCode::FAILURE,
         _ => ExitCode::from(DRIFT_LEFT),
     })
-}
-
-/// Every campaign that either side knows.
-async fn all(desk: &Desk) -> anyhow::Result<Vec<CouponCode>> {
-    let rows = desk.database.coupons().await?;
-    let mut codes: Vec<CouponCode> = rows
-        .into_iter()
-        .filter(|coupon| coupon.epoch > 0 && coupon.archived_at.is_none())
-        .map(|coupon| coupon.coupon_code)
-        .collect();
-    for code in desk.stock.coupons().await? {
-        if !codes.contains(&code) && desk.database.coupon(&code).await?.is_none() {
-            codes.push(code);
-        }
-    }
-    Ok(codes)
 }
 
 fn say(report: &Report, applied: bool) {

@@ -159,11 +159,7 @@ async fn begin(config: &Config, args: NewArgs) -> anyhow::Result<ExitCode> {
         per_second: args.per_second,
         reason: args.reason.unwrap_or_default(),
     };
-    let by = match args.operator.name() {
-        // Nothing is changed, so nobody has to be named.
-        Err(_) if args.dry_run => "unknown".to_owned(),
-        name => name?,
-    };
+    let by = if args.dry_run { args.operator.name_or_unknown() } else { args.operator.name()? };
     let desk = desk_of(config, &by).await?;
     let plan = desk.plan_replay(&request).await?;
     let refused: Vec<String> = plan.refused.iter().map(|(reason, count)| format!("{reason} {count}")).collect();

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use coupon_core::{
     clock::{Clock, SystemClock},
-    failure::{Class, Classified},
     kafka::{Passage, PublishError},
     repo::{Database, RepoError, coupons::Actor},
     stock::{Stock, StockError},
@@ -73,17 +72,6 @@ macro_rules! server_errors {
     };
 }
 use server_errors;
-
-impl DeskError {
-    /// What follows from it.
-    pub fn class(&self) -> Class {
-        match self {
-            Self::Repo(error) => error.class(),
-            Self::Stock(error) => error.class(),
-            Self::Kafka(error) => error.class(),
-        }
-    }
-}
 
 impl Desk {
     /// A desk with connections of its own, made when they are first needed.

@@ -210,14 +210,17 @@ impl Desk {
         // Filled only as long as the row says so: once the gate was open under this epoch, members have reserved in it.
         if coupon.status == CouponStatus::Opening {
             let all = u64::try_from(coupon.issued_quantity).unwrap_or(0);
-            filling::fill(&self.database, &self.stock, &coupon, true, |copied| told(Progress::Copied(copied, all)))
-                .await
-                .map_err(|error| match error {
-                    FillError::Repo(error) => error.into(),
-                    FillError::Stock(error) => error.into(),
-                    refused => RebuildError::Fill(refused),
-                })?;
-            self.compare_marks(code, &coupon).await?;
+            let filled =
+                filling::fill(&self.database, &self.stock, &coupon, true, |copied| told(Progress::Copied(copied, all)))
+                    .await
+                    .map_err(|error| match error {
+                        FillError::Repo(error) => error.into(),
+                        FillError::Stock(error) => error.into(),
+                        refused => RebuildError::Fill(refused),
+                    })?;
+            if let Some(copied) = filled {
+                self.compare_marks(code, &coupon, i64::try_from(copied).unwrap_or(i64::MAX)).await?;
+            }
         }
         let to = rebuild.reopen_as;
         let from: &'static [CouponStatus] = match to {
@@ -238,11 +241,10 @@ impl Desk {
     }
 
     /// Nobody else may have written to the new data.
-    async fn compare_marks(&self, code: &CouponCode, coupon: &Coupon) -> Result<(), RebuildError> {
-        let rows = self.database.count(code).await?.map_or(0, |count| count.rows);
+    async fn compare_marks(&self, code: &CouponCode, coupon: &Coupon, copied: i64) -> Result<(), RebuildError> {
         match self.stock.view(code).await? {
-            Some(view) if view.epoch == coupon.epoch && view.status == "FILLING" && view.issued != rows => {
-                Err(RebuildError::Marks { code: code.clone(), copied: rows, found: view.issued })
+            Some(view) if view.epoch == coupon.epoch && view.status == "FILLING" && view.issued != copied => {
+                Err(RebuildError::Marks { code: code.clone(), copied, found: view.issued })
             }
             Some(_) => Ok(()),
             None => Err(RebuildError::Changed(code.clone())),

@@ -64,7 +64,8 @@ impl Desk {
     /// Lays down the data of the row's epoch and copies the marks.
     async fn fill(&self, coupon: &Coupon) -> Result<(), CommandError> {
         let code = &coupon.coupon_code;
-        filling::fill(&self.database, &self.stock, coupon, false, |_| {}).await.map_err(|error| match error {
+        let filled = filling::fill(&self.database, &self.stock, coupon, false, |_| {}).await;
+        filled.map(drop).map_err(|error| match error {
             FillError::Repo(error) => error.into(),
             FillError::Stock(error) => error.into(),
             refused => needs_rebuild(code, refused.to_string()),

@@ -116,6 +116,23 @@ impl Report {
 }
 
 impl Desk {
+    /// The campaigns that can be compared.
+    pub async fn live_campaigns(&self) -> Result<Vec<CouponCode>, DeskError> {
+        let all = self.database.coupons().await?.into_iter();
+        Ok(all.filter(Coupon::is_live).map(|coupon| coupon.coupon_code).collect())
+    }
+
+    /// The same, and those of which only Redis knows.
+    pub async fn all_campaigns(&self) -> Result<Vec<CouponCode>, DeskError> {
+        let mut codes = self.live_campaigns().await?;
+        for code in self.stock.coupons().await? {
+            if !codes.contains(&code) && self.database.coupon(&code).await?.is_none() {
+                codes.push(code);
+            }
+        }
+        Ok(codes)
+    }
+
     /// Reconciles one campaign and puts the result into the history. `told` hears how many marks and rows were seen.
     pub async fn reconcile(
         &self,

@@ -15,7 +15,7 @@ use coupon_core::{
 };
 use tokio::time::{Interval, sleep};
 
-use super::{Begun, Desk, DeskError, Step, patience};
+use super::{Begun, Desk, DeskError, Step, begin_each, patience};
 
 impl Desk {
     /// Begins and ends the next `size` letters.
@@ -26,21 +26,9 @@ impl Desk {
         pace: &mut Interval,
         told: &(dyn Fn(&Job) + Sync),
     ) -> Result<Step, DeskError> {
-        let mut step = Step::default();
         let size = i64::try_from(size).unwrap_or(i64::MAX);
         let letters = self.database.undecided_letters(&job.filter, job.cursor_id, size).await?;
-        let mut shown = job.clone();
-        for letter in letters {
-            pace.tick().await;
-            let begun = self.replay_letter(job, letter).await?;
-            step.note(&begun);
-            if begun == Begun::Stopped {
-                break;
-            }
-            shown.begun += 1;
-            told(&shown);
-        }
-        Ok(step)
+        begin_each(job, letters, pace, told, async |letter| self.replay_letter(job, letter).await).await
     }
 
     async fn replay_letter(&self, job: &Job, letter: UndecidedLetter) -> Result<Begun, DeskError> {

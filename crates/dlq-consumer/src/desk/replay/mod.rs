@@ -263,6 +263,28 @@ impl Step {
     }
 }
 
+/// Begins one row after the other, no faster than the pace, until the job does not run any more.
+async fn begin_each<R>(
+    job: &Job,
+    rows: Vec<R>,
+    pace: &mut Interval,
+    told: &(dyn Fn(&Job) + Sync),
+    begin: impl AsyncFn(R) -> Result<Begun, DeskError>,
+) -> Result<Step, DeskError> {
+    let (mut step, mut shown) = (Step::default(), job.clone());
+    for row in rows {
+        pace.tick().await;
+        let begun = begin(row).await?;
+        step.note(&begun);
+        if begun == Begun::Stopped {
+            break;
+        }
+        shown.begun += 1;
+        told(&shown);
+    }
+    Ok(step)
+}
+
 fn pace(per_second: f64) -> Interval {
     let mut pace = interval(Duration::from_secs_f64(1.0 / per_second.max(0.001)));
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -12,7 +12,7 @@ use coupon_core::{
 };
 use tokio::time::{Interval, sleep};
 
-use super::{Begun, Desk, DeskError, Step, patience};
+use super::{Begun, Desk, DeskError, Step, begin_each, patience};
 
 /// Replays must not fill the outbox that members need.
 const OUTBOX_CAP: u64 = 10_000;
@@ -34,21 +34,9 @@ impl Desk {
         pace: &mut Interval,
         told: &(dyn Fn(&Job) + Sync),
     ) -> Result<Step, DeskError> {
-        let mut step = Step::default();
         let rows =
             self.database.rows_to_replay(&job.filter, job.cursor_id, i64::try_from(size).unwrap_or(i64::MAX)).await?;
-        let mut shown = job.clone();
-        for row in rows {
-            pace.tick().await;
-            let begun = self.begin_request(job, row).await?;
-            step.note(&begun);
-            if begun == Begun::Stopped {
-                break;
-            }
-            shown.begun += 1;
-            told(&shown);
-        }
-        Ok(step)
+        begin_each(job, rows, pace, told, async |row| self.begin_request(job, row).await).await
     }
 
     async fn begin_request(&self, job: &Job, row: i64) -> Result<Begun, DeskError> {
