@@ -6,7 +6,7 @@ use crate::{
     stock::{Fill, FillOutcome, Stock, StockError},
 };
 
-/// Marks copied at a time: about a millisecond of Redis.
+/// Rows read at a time.
 const PAGE: i64 = 1_000;
 
 /// Why a coupon could not be filled.

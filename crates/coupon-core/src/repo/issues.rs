@@ -145,12 +145,15 @@ impl Database {
     ) -> Result<Vec<(MemberId, RequestId)>, RepoError> {
         let pool = self.pool();
         let question = sqlx::query_as(
-            "SELECT member_id, request_id FROM coupon_issues JOIN coupons USING (coupon_id)
-             WHERE coupon_code = $1 AND decision = 'ISSUED' AND ($2::uuid IS NULL OR request_id > $2)
+            // One range of the primary key, whatever the plan. With a join, or with `$2 IS NULL OR …`, each page would
+            // read the coupon from its beginning. No request id is nil.
+            "SELECT member_id, request_id FROM coupon_issues
+             WHERE coupon_id = (SELECT coupon_id FROM coupons WHERE coupon_code = $1)
+               AND request_id > $2 AND decision = 'ISSUED'
              ORDER BY request_id LIMIT $3",
         )
         .bind(code.as_str())
-        .bind(after.map(RequestId::as_uuid))
+        .bind(after.map_or_else(Uuid::nil, RequestId::as_uuid))
         .bind(limit)
         .fetch_all(&pool);
         let rows: Vec<(String, Uuid)> = self.bounded("read marks", question).await?;

@@ -38,6 +38,15 @@ pub struct Rebuild {
     pub started_at: DateTime<Utc>,
 }
 
+/// What a rebuild finds in Redis when it begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InRedis {
+    /// Epoch of the data; 0 when there is none.
+    pub epoch: i64,
+    /// Whether the gate was closed by somebody.
+    pub is_closed: bool,
+}
+
 /// Requests of a campaign on which there is no decision yet, or whose decision has not been carried out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, sqlx::FromRow)]
 pub struct Unfinished {
@@ -56,18 +65,38 @@ pub struct Unfinished {
 impl Database {
     /// Begins a rebuild, or finds the one that was begun before: the campaign is SUSPECT from here on. `None` when the
     /// campaign cannot be rebuilt (never opened, or ended for good).
-    pub async fn begin_rebuild(&self, code: CouponCode, actor: Actor) -> Result<Option<Rebuild>, RepoError> {
+    ///
+    /// A row that is behind the epoch of Redis has been restored to an earlier moment: it takes over that epoch, so that
+    /// what was reserved in it is issued and not put aside as unheard of. A campaign that either side has closed is not
+    /// opened at the end.
+    pub async fn begin_rebuild(
+        &self,
+        code: CouponCode,
+        redis: InRedis,
+        actor: Actor,
+    ) -> Result<Option<Rebuild>, RepoError> {
         self.detached("begin a rebuild", move |pool| async move {
             let mut tx = pool.begin().await?;
             let Some(before) = locked(&mut tx, &code).await? else { return Ok(None) };
-            if before.archived_at.is_some() || before.epoch == 0 {
+            if before.archived_at.is_some() || before.epoch.max(redis.epoch) == 0 {
                 return Ok(None);
             }
+            if before.epoch < redis.epoch {
+                sqlx::query("UPDATE coupons SET epoch = $2, updated_at = $3 WHERE coupon_code = $1")
+                    .bind(code.as_str())
+                    .bind(redis.epoch)
+                    .bind(actor.now)
+                    .execute(&mut *tx)
+                    .await?;
+                let change = serde_json::json!({ "from": { "epoch": before.epoch }, "to": { "epoch": redis.epoch } });
+                audit(&mut tx, &actor, "rebuild.catch_up", &code, change).await?;
+            }
             if let Some(found) = under_way(&mut tx, &code).await? {
+                tx.commit().await?;
                 return Ok(Some(found));
             }
-            let reopen_as =
-                if before.status == CouponStatus::Closed { CouponStatus::Closed } else { CouponStatus::Open };
+            let is_closed = redis.is_closed || before.status == CouponStatus::Closed;
+            let reopen_as = if is_closed { CouponStatus::Closed } else { CouponStatus::Open };
             let rebuild = sqlx::query_as(
                 "INSERT INTO rebuilds (coupon_code, step, reopen_as, started_by, started_at)
                  VALUES ($1, 'DRAINING', $2, $3, $4) RETURNING id, step, reopen_as, started_by, started_at",

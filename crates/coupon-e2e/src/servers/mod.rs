@@ -1,6 +1,7 @@
 //! The shared servers, as the environment names them.
 
 pub mod private;
+pub mod replica;
 
 use std::{env, net::SocketAddr};
 

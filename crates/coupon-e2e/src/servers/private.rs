@@ -109,6 +109,14 @@ impl PrivateServers {
         signal::send("KILL", self.pid(server)?)
     }
 
+    /// The file to which Redis appends what is written: the newest, without what came before its last rewrite.
+    pub fn append_only_file(&self) -> Result<PathBuf> {
+        let folder = self.folder.join("redis/appendonlydir");
+        let files = std::fs::read_dir(&folder).with_context(|| folder.display().to_string())?;
+        let mut paths = files.filter_map(|file| Some(file.ok()?.path()));
+        paths.find(|path| path.to_string_lossy().ends_with(".incr.aof")).context("an append-only file")
+    }
+
     fn pid(&self, server: Server) -> Result<u32> {
         let file = self.folder.join("run").join(format!("{}.pid", server.name()));
         let text = std::fs::read_to_string(&file).with_context(|| format!("{} does not run", server.name()))?;

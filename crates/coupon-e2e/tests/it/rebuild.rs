@@ -5,7 +5,7 @@ use coupon_e2e::{failures::FailMode, wait::eventually, world::World};
 
 use crate::{SOON, Services, issued_rows, write::accepted};
 
-async fn status(world: &World, code: &str) -> Result<String> {
+pub(crate) async fn status(world: &World, code: &str) -> Result<String> {
     let status = sqlx::query_scalar("SELECT status FROM coupons WHERE coupon_code = $1");
     Ok(status.bind(code).fetch_one(&world.db).await?)
 }

@@ -11,7 +11,7 @@ use coupon_core::{
     ids::CouponCode,
     repo::{
         coupons::{Coupon, CouponStatus},
-        rebuilds::{Rebuild, RebuildStep},
+        rebuilds::{InRedis, Rebuild, RebuildStep},
     },
     stock::GateOutcome,
 };
@@ -137,10 +137,18 @@ impl Desk {
         told: &(dyn Fn(Progress) + Sync),
     ) -> Result<Coupon, RebuildError> {
         let begun_at = self.clock.now();
-        if self.database.coupon(code).await?.is_none() {
-            return Err(RebuildError::Unknown(code.clone()));
+        let coupon = self.database.coupon(code).await?.ok_or_else(|| RebuildError::Unknown(code.clone()))?;
+        let redis = self.stock.view(code).await?.map_or_else(InRedis::default, |view| InRedis {
+            epoch: view.epoch,
+            is_closed: view.status == CouponStatus::Closed.as_str(),
+        });
+        if (1..redis.epoch).contains(&coupon.epoch) {
+            // PostgreSQL was restored to before an earlier rebuild. What is left of the row's own epoch has to be issued
+            // before the row moves on.
+            told(Progress::Consumers);
+            self.passed(options).await?;
         }
-        let rebuild = self.database.begin_rebuild(code.clone(), self.me()).await?;
+        let rebuild = self.database.begin_rebuild(code.clone(), redis, self.me()).await?;
         let rebuild = rebuild.ok_or_else(|| RebuildError::Nothing(code.clone()))?;
         if rebuild.started_at < begun_at {
             told(Progress::Resumed(rebuild.step));
@@ -187,16 +195,20 @@ impl Desk {
             sleep(LOOK).await;
         }
         told(Progress::Consumers);
-        match self.wait_for_consumers(options.wait).await? {
-            Passed::Yes => {}
-            not_yet @ Passed::NotYet { .. } => return Err(RebuildError::Behind(not_yet.to_string())),
-        }
+        self.passed(options).await?;
         let unfinished = self.database.unfinished(code).await?;
         if !options.leave_undecided && unfinished.held + unfinished.parked > 0 {
             let (held, parked) = (unfinished.held, unfinished.parked);
             return Err(RebuildError::Undecided { code: code.clone(), held, parked });
         }
         Ok(())
+    }
+
+    async fn passed(&self, options: Options) -> Result<(), RebuildError> {
+        match self.wait_for_consumers(options.wait).await? {
+            Passed::Yes => Ok(()),
+            not_yet @ Passed::NotYet { .. } => Err(RebuildError::Behind(not_yet.to_string())),
+        }
     }
 
     async fn fill_and_open(
