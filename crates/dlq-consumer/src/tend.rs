@@ -53,7 +53,16 @@ async fn pass(desk: &Desk, options: Options) -> Result<(), DeskError> {
     let mut left = [0; Drift::ALL.len()];
     if let Some(lead) = desk.database.try_lock("reconcile").await? {
         for code in desk.live_campaigns().await? {
-            if let Reconciled::Report(report) = desk.reconcile(&code, options, &|_, _| {}).await? {
+            // One campaign that cannot be compared says nothing about the others.
+            let reconciled = match desk.reconcile(&code, options, &|_, _| {}).await {
+                Ok(reconciled) => reconciled,
+                Err(error) => {
+                    metrics::counter!("coupon_reconciliations_failed_total").increment(1);
+                    tracing::warn!(coupon = %code, "redis and postgresql cannot be compared for {code} now: {}", chain(&error));
+                    continue;
+                }
+            };
+            if let Reconciled::Report(report) = reconciled {
                 for (sum, drift) in left.iter_mut().zip(Drift::ALL) {
                     *sum += report.drift.get(&drift).map_or(0, |found| found.found - found.repaired);
                 }

@@ -96,7 +96,19 @@ impl Suspects {
                 "[CRITICAL] redis has gone back in time for {code}; it accepts nothing until `dlq-consumer rebuild {code}`"
             );
         }
+        let epoch = self.row_ahead_of(code, epoch).await.unwrap_or(epoch);
         self.note_suspicion(code, epoch).await;
+    }
+
+    /// The epoch of an open campaign's row, if Redis has fallen back to before an earlier rebuild.
+    async fn row_ahead_of(&self, code: &CouponCode, epoch: i64) -> Option<i64> {
+        let coupon = self.database.coupon(code).await.ok()??;
+        if coupon.status != CouponStatus::Open || coupon.epoch <= epoch {
+            return None;
+        }
+        // A rebuild fills Redis before it opens the row, so what is older after the row was read has fallen back.
+        let view = self.stock.view(code).await.ok()??;
+        (view.epoch < coupon.epoch).then_some(coupon.epoch)
     }
 
     /// Redis has nothing of an open campaign: of whatever epoch the row is, that data is gone.

@@ -91,12 +91,24 @@ impl Database {
                 let change = serde_json::json!({ "from": { "epoch": before.epoch }, "to": { "epoch": redis.epoch } });
                 audit(&mut tx, &actor, "rebuild.catch_up", &code, change).await?;
             }
-            if let Some(found) = under_way(&mut tx, &code).await? {
+            let is_closed = redis.is_closed || before.status == CouponStatus::Closed;
+            let reopen_as = if is_closed { CouponStatus::Closed } else { CouponStatus::Open };
+            let found = under_way(&mut tx, &code).await?;
+            if let Some(found) = found
+                && (found.step == RebuildStep::Draining || before.status == CouponStatus::Opening)
+            {
                 tx.commit().await?;
                 return Ok(Some(found));
             }
-            let is_closed = redis.is_closed || before.status == CouponStatus::Closed;
-            let reopen_as = if is_closed { CouponStatus::Closed } else { CouponStatus::Open };
+            // One that was cut off when all but its end was done, or whose data was lost since: all of it again, as a new
+            // one.
+            sqlx::query(
+                "UPDATE rebuilds SET step = 'DONE', finished_at = $2 WHERE coupon_code = $1 AND step <> 'DONE'",
+            )
+            .bind(code.as_str())
+            .bind(actor.now)
+            .execute(&mut *tx)
+            .await?;
             let rebuild = sqlx::query_as(
                 "INSERT INTO rebuilds (coupon_code, step, reopen_as, started_by, started_at)
                  VALUES ($1, 'DRAINING', $2, $3, $4) RETURNING id, step, reopen_as, started_by, started_at",
@@ -152,6 +164,11 @@ impl Database {
             .bind(actor.now)
             .fetch_one(&mut *tx)
             .await?;
+            end_lost_replays(&mut tx, &code, actor.now).await?;
+            if before.status == CouponStatus::Closed {
+                let closed = sqlx::query("UPDATE rebuilds SET reopen_as = 'CLOSED' WHERE id = $1");
+                closed.bind(rebuild).execute(&mut *tx).await?;
+            }
             let change = serde_json::json!({ "from": { "epoch": before.epoch }, "to": { "epoch": coupon.epoch } });
             audit(&mut tx, &actor, "rebuild.epoch", &code, change).await?;
             tx.commit().await?;
@@ -216,6 +233,29 @@ impl Database {
         .fetch_one(&pool);
         self.bounded("count what is unfinished", question).await
     }
+}
+
+/// Replays that Redis had reserved and of which nothing is left: neither a mark, nor an event, nor a decision. They are no
+/// attempt; a straggler after all is compensated, and settled as one.
+async fn end_lost_replays(tx: &mut PgConnection, code: &CouponCode, now: DateTime<Utc>) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "WITH lost AS (
+             UPDATE replays r SET outcome = 'NOT_READY', updated_at = $2
+             WHERE r.coupon_code = $1 AND r.outcome = 'RESERVED'
+               AND NOT EXISTS (SELECT FROM coupon_issues i JOIN coupons c USING (coupon_id)
+                               WHERE c.coupon_code = $1 AND i.request_id = r.request_id)
+               AND NOT EXISTS (SELECT FROM dlq_events d
+                               WHERE d.original_event_id = r.request_id AND d.status IN ('HELD', 'PARKED'))
+             RETURNING r.failed_issue_id
+         )
+         UPDATE failed_coupon_issues f SET replay_count = greatest(f.replay_count - 1, 0)
+         FROM lost WHERE f.id = lost.failed_issue_id",
+    )
+    .bind(code.as_str())
+    .bind(now)
+    .execute(tx)
+    .await
+    .map(drop)
 }
 
 async fn locked(tx: &mut PgConnection, code: &CouponCode) -> Result<Option<Coupon>, sqlx::Error> {

@@ -132,33 +132,17 @@ impl Database {
         self.patient("count the rows of a campaign", question).await
     }
 
-    /// Counts the rows anew with the counter locked, and sets it: nothing is issued meanwhile. `false` when there are
-    /// more rows than coupons in all, which no counter can mend.
-    pub async fn mend_counter(&self, code: CouponCode) -> Result<bool, RepoError> {
+    /// Corrects the counter by what [`Database::count`] found it to differ. It and the rows change together, so the
+    /// difference stays what it was whatever is issued meanwhile, and nothing is counted while the row is locked. `false`
+    /// when there are more rows than coupons in all, which no counter can mend.
+    pub async fn mend_counter(&self, code: CouponCode, count: Count) -> Result<bool, RepoError> {
         self.detached("mend a counter", move |pool| async move {
-            let mut tx = pool.begin().await?;
-            let locked: Option<(i64, i64)> = sqlx::query_as(
-                "SELECT coupon_id, total_quantity FROM coupons WHERE coupon_code = $1 FOR NO KEY UPDATE",
-            )
-            .bind(code.as_str())
-            .fetch_optional(&mut *tx)
-            .await?;
-            let Some((coupon_id, total)) = locked else { return Ok(false) };
-            let rows: i64 =
-                sqlx::query_scalar("SELECT count(*) FROM coupon_issues WHERE coupon_id = $1 AND decision = 'ISSUED'")
-                    .bind(coupon_id)
-                    .fetch_one(&mut *tx)
-                    .await?;
-            if rows > total {
-                return Ok(false);
-            }
-            sqlx::query("UPDATE coupons SET issued_quantity = $2 WHERE coupon_id = $1")
-                .bind(coupon_id)
-                .bind(rows)
-                .execute(&mut *tx)
-                .await?;
-            tx.commit().await?;
-            Ok(true)
+            let mended = sqlx::query(
+                "UPDATE coupons SET issued_quantity = issued_quantity + $2
+                 WHERE coupon_code = $1 AND issued_quantity + $2 BETWEEN 0 AND total_quantity",
+            );
+            let mended = mended.bind(code.as_str()).bind(count.rows - count.counter).execute(&pool).await?;
+            Ok(mended.rows_affected() == 1)
         })
         .await
     }

@@ -1,7 +1,7 @@
 //! C4, and what a rebuild refuses.
 
 use anyhow::{Result, ensure};
-use coupon_e2e::{failures::FailMode, wait::eventually, world::World};
+use coupon_e2e::{failures::FailMode, process::command::Output, wait::eventually, world::World};
 
 use crate::{SOON, Services, issued_rows, write::accepted};
 
@@ -71,6 +71,68 @@ async fn a_rebuild_waits_for_what_is_under_way_and_refuses_while_requests_are_he
     ensure!(rebuilt.code == Some(0) && rebuilt.stderr.contains("going on with the rebuild"), "{rebuilt:?}");
     let verdict = world.quiet(SOON, &[]).await?;
     assert_eq!((verdict.issued, verdict.compensated, verdict.stock), (1, 1, 9));
+    Ok(())
+}
+
+/// `dlq-consumer rebuild`.
+async fn rebuild(world: &World, code: &str) -> Result<Output> {
+    world.run("dlq-consumer", &["rebuild", code, "--yes", "--by", "olga"]).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rebuild_publishes_again_what_only_its_mark_still_knows() -> Result<()> {
+    let world = World::new().await?;
+    world.open_campaign("MARKS", 10).await?;
+    let services = Services::start(&world).await?;
+    accepted(&world, &services.api, "MARKS", "somebody").await?;
+    issued_rows(&world, "MARKS", 1, SOON).await?;
+    // A restored PostgreSQL has forgotten the row, and both groups have passed its event.
+    sqlx::raw_sql("DELETE FROM coupon_issues; UPDATE coupons SET issued_quantity = 0").execute(&world.db).await?;
+    let rebuilt = rebuild(&world, "MARKS").await?;
+    ensure!(rebuilt.code == Some(0) && rebuilt.stderr.contains("1 requests that only redis still knew"), "{rebuilt:?}");
+    let verdict = world.quiet(SOON, &[]).await?;
+    assert_eq!((verdict.issued, verdict.compensated, verdict.stock), (1, 0, 9));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rebuild_that_was_cut_off_at_its_end_is_no_obstacle_when_data_is_lost_again() -> Result<()> {
+    let world = World::new().await?;
+    world.open_campaign("AGAIN", 10).await?;
+    let services = Services::start(&world).await?;
+    accepted(&world, &services.api, "AGAIN", "somebody").await?;
+    issued_rows(&world, "AGAIN", 1, SOON).await?;
+    rebuild(&world, "AGAIN").await?.succeeded()?;
+    // As if it had been killed after it opened the gate, before it said so.
+    sqlx::raw_sql("UPDATE rebuilds SET step = 'FILLING', finished_at = NULL").execute(&world.db).await?;
+    world.stock.flush().await?;
+    let late = world.member(&services.api, "late")?;
+    ensure!(late.ask("AGAIN").await.status == Some(503));
+    rebuild(&world, "AGAIN").await?.succeeded()?;
+    accepted(&world, &services.api, "AGAIN", "late").await?;
+    let verdict = world.quiet(SOON, &[]).await?;
+    assert_eq!((verdict.issued, verdict.stock), (2, 8));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_campaign_that_is_closed_while_it_is_suspect_is_not_opened_by_its_rebuild() -> Result<()> {
+    let world = World::new().await?;
+    world.open_campaign("SHUT", 10).await?;
+    let services = Services::start(&world).await?;
+    world.stock.flush().await?;
+    let member = world.member(&services.api, "late")?;
+    eventually("the campaign is suspect", SOON, async || -> Result<bool> {
+        member.ask("SHUT").await;
+        Ok(status(&world, "SHUT").await? == "SUSPECT")
+    })
+    .await?;
+    world.coupon(&["close", "SHUT"]).await?.succeeded()?;
+    let opened = world.coupon(&["open", "SHUT"]).await?;
+    ensure!(opened.code == Some(1) && opened.stderr.contains("rebuild SHUT"), "{opened:?}");
+    rebuild(&world, "SHUT").await?.succeeded()?;
+    assert_eq!(status(&world, "SHUT").await?, "CLOSED");
+    ensure!(member.ask("SHUT").await.is_refused_as(409, "CLOSED"));
     Ok(())
 }
 

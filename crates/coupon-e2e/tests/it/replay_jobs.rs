@@ -173,3 +173,29 @@ async fn p5_a_replay_of_which_most_fail_again_stops_after_its_first() -> Result<
     world.quiet(SOON, &[]).await?;
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replay_of_a_campaign_that_takes_none_now_stops_before_its_rows_and_is_resumed() -> Result<()> {
+    let world = World::new().await?;
+    let services = Services::start(&world).await?;
+    given_up(&world, &services, 3).await?;
+    let set = async |status: &str| {
+        let set = sqlx::query("UPDATE coupons SET status = $1 WHERE coupon_code = 'JOB'").bind(status);
+        set.execute(&world.db).await
+    };
+    services.issue_consumer.stop()?;
+    let (replayed, suspected) = tokio::join!(replay(&world, &["--coupon", "JOB"]), async {
+        rests_at(&world, 1).await?;
+        set("OPENING").await?;
+        services.issue_consumer.cont()
+    });
+    suspected?;
+    let replayed = replayed?;
+    ensure!(replayed.code == Some(1) && replayed.stderr.contains("is STOPPED: the campaign of row 2"), "{replayed:?}");
+    set("OPEN").await?;
+    moves(&world, "resume").await?.succeeded()?;
+    assert_eq!(statuses(&world).await?, ["RESOLVED"; 3]);
+    let verdict = world.quiet(SOON, &[]).await?;
+    assert_eq!((verdict.issued, verdict.stock), (3, 97));
+    Ok(())
+}

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use coupon_core::repo::{dead_letters::LetterStatus, filter::Filter, replay_jobs::JobKind};
 
-use super::{ByArgs, bar::Bar, confirm::confirm, desk_of, filter::FilterArgs, replay::meant, settling::reason};
+use super::{ByArgs, Usage, bar::Bar, confirm::confirm, desk_of, filter::FilterArgs, replay::meant, settling::reason};
 use crate::{
     config::Config,
     desk::replay::{Compensated, Request},
@@ -36,6 +36,9 @@ pub struct CompensateArgs {
 
 /// `compensate`.
 pub async fn compensate(config: &Config, args: CompensateArgs) -> anyhow::Result<ExitCode> {
+    if args.ids.is_empty() && !args.filter.is_given() {
+        return Err(Usage("say which: numbers, or a filter such as --coupon CODE".to_owned()).into());
+    }
     let coupon = args.filter.coupon.clone();
     let filter = Filter { ..meant(args.filter, args.ids, args.up_to) }.of_letter_status(LetterStatus::Held);
     let desk = desk_of(config, &args.operator.name()?).await?;

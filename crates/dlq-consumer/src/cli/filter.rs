@@ -22,7 +22,7 @@ pub(super) struct FilterArgs {
     #[arg(long, value_name = "ID")]
     pub(super) member: Option<MemberId>,
     /// Only where the cause holds this text, in upper or lower case.
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = some_text)]
     pub(super) cause: Option<String>,
     /// Only this error class, such as PERMANENT.
     #[arg(long)]
@@ -86,6 +86,14 @@ pub(super) fn status(list: List, word: Option<String>) -> Result<Option<String>,
 /// The list that is meant.
 pub(super) fn list(dead_letters: bool) -> List {
     if dead_letters { List::Letters } else { List::Requests }
+}
+
+/// An empty text is in everything: mostly a variable of a shell that was not set.
+fn some_text(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() {
+        return Err("it is empty, and would mean all of them: leave it out, or say a part of the cause".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 fn when(text: &str) -> Result<When, String> {

@@ -188,6 +188,9 @@ fn tell(bar: &Bar, progress: &Progress) {
         Progress::Outbox(0) => bar.say("the outbox is empty"),
         Progress::Outbox(waiting) => bar.wait_for(&format!("{waiting} reservations wait to be published")),
         Progress::Consumers => bar.say("waiting for the consumers"),
+        Progress::Promised(requests) => {
+            bar.say(&format!("{requests} requests that only redis still knew are published again"));
+        }
         Progress::Epoch(epoch) => bar.say(&format!("epoch {epoch} begins")),
         Progress::Copied(copied, all) => bar.of(*copied, *all),
     }

@@ -9,6 +9,7 @@ use coupon_core::repo::{
     replay_jobs::{Job, JobKind, JobStatus},
     replays::Plan,
 };
+use coupon_core::runtime::Escaped;
 
 use super::{
     ByArgs,
@@ -192,9 +193,11 @@ async fn work(desk: &Desk, job: i64, output: Output) -> anyhow::Result<ExitCode>
     bar.end();
     let job = ended?;
     print_jobs(std::slice::from_ref(&job), output)?;
-    let note = if job.note.is_empty() { String::new() } else { format!(": {}", job.note) };
+    let note = if job.note.is_empty() { String::new() } else { format!(": {}", Escaped(&job.note)) };
     eprintln!("replay {} is {}{note}", job.job_id, job.status);
-    Ok(if job.status == JobStatus::Done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    // A row that could be replayed when the job was made, and could not any more when its turn came, is not done.
+    let is_whole = job.succeeded + job.failed + job.under_way >= job.eligible;
+    Ok(if job.status == JobStatus::Done && is_whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Rows that were looked at and could not be replayed.

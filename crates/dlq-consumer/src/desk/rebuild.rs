@@ -17,10 +17,20 @@ use coupon_core::{
 };
 use tokio::time::{Instant, sleep};
 
-use super::{Desk, DeskError, barrier::Passed, server_errors};
+mod error;
+
+pub use error::RebuildError;
+
+use super::{
+    Desk,
+    barrier::Passed,
+    reconcile::{self, Drift, Report},
+};
 
 /// Between two looks at the outbox.
 const LOOK: Duration = Duration::from_millis(200);
+/// How often what nobody has decided is published again before an operator has to look.
+const ROUNDS: u32 = 3;
 
 /// How to rebuild.
 #[derive(Clone, Copy, Debug)]
@@ -42,77 +52,13 @@ pub enum Progress {
     Outbox(i64),
     /// The consumers are waited for.
     Consumers,
+    /// So many requests that only Redis knew are published again.
+    Promised(u64),
     /// The epoch has moved on to this one.
     Epoch(i64),
     /// So many marks of so many are copied.
     Copied(u64, u64),
 }
-
-/// Why a rebuild was refused, or stands still. Nothing is lost, and the gate stays closed.
-#[derive(Debug, thiserror::Error)]
-pub enum RebuildError {
-    /// No such campaign.
-    #[error("there is no coupon {0}; `issuer-api coupon list` shows them all")]
-    Unknown(CouponCode),
-    /// Never opened, or ended for good.
-    #[error("{0} was never opened or was ended for good: there is nothing to rebuild")]
-    Nothing(CouponCode),
-    /// Somebody else is at it.
-    #[error(
-        "somebody else is at the data of {0} now: another rebuild, or a reconciliation; ask again when it has ended"
-    )]
-    Busy(CouponCode),
-    /// The outbox does not get empty.
-    #[error(
-        "{waiting} reservations of {code} still wait to be published: is an issuer-api running, and kafka there? Then ask again"
-    )]
-    Outbox {
-        /// The campaign.
-        code: CouponCode,
-        /// Promises left.
-        waiting: i64,
-    },
-    /// A consumer has not passed.
-    #[error("{0} Then ask again")]
-    Behind(String),
-    /// Requests without a decision.
-    #[error(
-        "{held} requests of {code} are held and {parked} parked, undecided: after a rebuild they could only be compensated. \
-         Decide them first (`dlq-consumer replay --dead-letters --coupon {code}`, `dlq-consumer compensate --coupon {code}`), \
-         or go on with --leave-undecided"
-    )]
-    Undecided {
-        /// The campaign.
-        code: CouponCode,
-        /// HELD letters.
-        held: i64,
-        /// PARKED letters that can be read.
-        parked: i64,
-    },
-    /// The row is not what this rebuild left it as.
-    #[error("{0} was changed by somebody else meanwhile; look at it with `issuer-api coupon show {0}`, then ask again")]
-    Changed(CouponCode),
-    /// Redis could not be filled.
-    #[error("{0}")]
-    Fill(FillError),
-    /// What was copied is not what is there.
-    #[error(
-        "{copied} marks of {code} were copied and {found} are there: somebody else writes to its keys; the gate stays closed"
-    )]
-    Marks {
-        /// The campaign.
-        code: CouponCode,
-        /// Rows copied.
-        copied: i64,
-        /// Marks found.
-        found: i64,
-    },
-    /// A server.
-    #[error(transparent)]
-    Desk(#[from] DeskError),
-}
-
-server_errors!(RebuildError);
 
 impl Desk {
     /// Rebuilds a campaign, or goes on with the rebuild that was begun. Gives the row as it is at the end.
@@ -156,11 +102,14 @@ impl Desk {
         if rebuild.step == RebuildStep::Draining {
             let redis_epoch = self.shut(code).await?;
             told(Progress::GateClosed);
-            self.drain(code, options, told).await?;
+            self.settle_marks(code, options, told).await?;
             let moved = self.database.begin_filling(code.clone(), rebuild.id, redis_epoch, self.me()).await?;
             let coupon = moved.ok_or_else(|| RebuildError::Changed(code.clone()))?;
             told(Progress::Epoch(coupon.epoch));
         }
+        // Somebody may have closed the campaign while it was drained.
+        let rebuild =
+            self.database.rebuild_under_way(code).await?.ok_or_else(|| RebuildError::Changed(code.clone()))?;
         self.fill_and_open(code, &rebuild, told).await
     }
 
@@ -196,12 +145,53 @@ impl Desk {
         }
         told(Progress::Consumers);
         self.passed(options).await?;
+        Ok(())
+    }
+
+    /// Everything that was reserved is decided, held or parked. What only its mark in Redis still knows is published
+    /// again first, because the marks are about to be replaced: an event that Kafka has lost, a row that a restored
+    /// PostgreSQL has forgotten.
+    async fn settle_marks(
+        &self,
+        code: &CouponCode,
+        options: Options,
+        told: &(dyn Fn(Progress) + Sync),
+    ) -> Result<(), RebuildError> {
+        let mut rounds = 0;
+        loop {
+            self.drain(code, options, told).await?;
+            let orphans = self.promise_orphans(code, options).await?;
+            if orphans == 0 {
+                break;
+            }
+            rounds += 1;
+            if rounds == ROUNDS {
+                return Err(RebuildError::Orphans { code: code.clone(), orphans });
+            }
+            told(Progress::Promised(orphans));
+        }
         let unfinished = self.database.unfinished(code).await?;
         if !options.leave_undecided && unfinished.held + unfinished.parked > 0 {
             let (held, parked) = (unfinished.held, unfinished.parked);
             return Err(RebuildError::Undecided { code: code.clone(), held, parked });
         }
         Ok(())
+    }
+
+    /// Publishes again what has a mark and nothing else, and says how many there were.
+    async fn promise_orphans(&self, code: &CouponCode, options: Options) -> Result<u64, RebuildError> {
+        let coupon = self.database.coupon(code).await?.ok_or_else(|| RebuildError::Unknown(code.clone()))?;
+        // Marks of another epoch are of data that an earlier rebuild has replaced.
+        if self.stock.view(code).await?.is_none_or(|view| view.epoch != coupon.epoch) {
+            return Ok(0);
+        }
+        let options = reconcile::Options { apply: true, wait: options.wait };
+        let mut report = Report::new(code);
+        self.scan_marks(&coupon, options, &|_, _| {}, &mut report).await?;
+        match report.waiting_for {
+            Some(behind) => Err(RebuildError::Behind(behind)),
+            None => Ok(report.drift.get(&Drift::Orphan).map_or(0, |orphans| orphans.found)),
+        }
     }
 
     async fn passed(&self, options: Options) -> Result<(), RebuildError> {

@@ -9,10 +9,10 @@ use coupon_core::{
 use super::{CommandError, Desk, say};
 
 /// Where a campaign can be closed from.
-const FROM: &[CouponStatus] = &[CouponStatus::Open, CouponStatus::Closed];
+const FROM: &[CouponStatus] = &[CouponStatus::Open, CouponStatus::Closed, CouponStatus::Suspect];
 
 impl Desk {
-    /// Closes the gate. A SUSPECT campaign accepts nothing anyway and stays SUSPECT.
+    /// Closes the gate. A SUSPECT campaign accepts nothing anyway: its gate stays SUSPECT, and a rebuild does not open it.
     pub(super) async fn close(&self, code: &CouponCode) -> Result<Coupon, CommandError> {
         let coupon = self.living(code).await?;
         match coupon.status {
@@ -20,7 +20,12 @@ impl Desk {
             CouponStatus::Opening => return Err(CommandError::Opening(code.clone())),
             CouponStatus::Open | CouponStatus::Closed | CouponStatus::Suspect => {}
         }
-        let mut gate = self.stock.close(code, coupon.epoch).await?;
+        // The suspicion may be PostgreSQL's alone until now, and must outlive the row's word.
+        let is_suspect = coupon.status == CouponStatus::Suspect;
+        let mut gate = match is_suspect {
+            true => self.stock.suspect(code, coupon.epoch).await?,
+            false => self.stock.close(code, coupon.epoch).await?,
+        };
         if let GateOutcome::OtherEpoch(epoch) = gate {
             // Closing is right whatever epoch is there; only opening must know which one it is.
             say(format_args!("note: Redis holds data of epoch {epoch}, PostgreSQL is at epoch {}", coupon.epoch));
@@ -34,16 +39,15 @@ impl Desk {
             }
             GateOutcome::OtherEpoch(_) => return Err(CommandError::Changed(code.clone())),
         }
-        if coupon.status == CouponStatus::Suspect {
-            say(format_args!("{code} stays SUSPECT and accepts nothing until it is rebuilt"));
-            return Ok(coupon);
-        }
         let changed =
             self.database.set_coupon_status(code.clone(), coupon.epoch, FROM, CouponStatus::Closed, self.actor());
         let coupon = changed.await?.ok_or_else(|| CommandError::Changed(code.clone()))?;
         // Once more: somebody who was opening it may have come between the gate and the row.
         self.stock.close(code, coupon.epoch).await?;
         say(format_args!("{code} is closed"));
+        if is_suspect {
+            say(format_args!("note: it cannot be opened before `dlq-consumer rebuild {code}`, which leaves it closed"));
+        }
         Ok(coupon)
     }
 }

@@ -79,7 +79,7 @@ pub enum Reconciled {
 }
 
 impl Report {
-    fn new(coupon: &CouponCode) -> Self {
+    pub(super) fn new(coupon: &CouponCode) -> Self {
         Self {
             coupon: coupon.clone(),
             marks: 0,

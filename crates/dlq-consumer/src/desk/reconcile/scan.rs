@@ -26,7 +26,7 @@ pub(super) enum Candidate {
 
 impl Desk {
     /// Every mark has an ISSUED row.
-    pub(super) async fn scan_marks(
+    pub(in crate::desk) async fn scan_marks(
         &self,
         coupon: &Coupon,
         options: Options,

@@ -65,10 +65,14 @@ impl Desk {
         options: Options,
         report: &mut Report,
     ) -> Result<(), DeskError> {
-        if view.status != CouponStatus::Open.as_str() || coupon.status == CouponStatus::Open {
+        let is_open = |status: &str| status == CouponStatus::Open.as_str();
+        if is_open(&view.status) == (coupon.status == CouponStatus::Open) {
             return Ok(());
         }
         let code = &coupon.coupon_code;
+        if coupon.status == CouponStatus::Open {
+            return self.compare_closed_gate(coupon, options, report).await;
+        }
         let mut repaired = false;
         if options.apply {
             let outcome = match coupon.status {
@@ -78,6 +82,35 @@ impl Desk {
             repaired = outcome == GateOutcome::Done;
         }
         report.note(Drift::GateDiffers, format!("redis {}, postgresql {}", view.status, coupon.status), repaired);
+        Ok(())
+    }
+
+    /// The row says OPEN and the gate does not: somebody is opening or closing it now, or was killed at it.
+    async fn compare_closed_gate(
+        &self,
+        coupon: &Coupon,
+        options: Options,
+        report: &mut Report,
+    ) -> Result<(), DeskError> {
+        let code = &coupon.coupon_code;
+        let is_open = async || {
+            let row = self.database.coupon(code).await?;
+            Ok::<_, DeskError>(row.filter(|row| row.status == CouponStatus::Open && row.epoch == coupon.epoch))
+        };
+        let (Some(view), Some(row)) = (self.stock.view(code).await?, is_open().await?) else { return Ok(()) };
+        if view.status == CouponStatus::Open.as_str() {
+            return Ok(());
+        }
+        let mut repaired = false;
+        if options.apply && view.status == CouponStatus::Closed.as_str() {
+            let opened = self.stock.open(code, row.epoch, row.total_quantity, row.total_version).await?;
+            repaired = opened == GateOutcome::Done;
+            // The row has the last word, as when a campaign is opened.
+            if is_open().await?.is_none() {
+                self.stock.close(code, row.epoch).await?;
+            }
+        }
+        report.note(Drift::GateDiffers, format!("redis {}, postgresql {}", view.status, row.status), repaired);
         Ok(())
     }
 
@@ -113,7 +146,7 @@ impl Desk {
             report.note(Drift::Oversold, &example, false);
         }
         if count.counter != count.rows {
-            let repaired = options.apply && self.database.mend_counter(code.clone()).await?;
+            let repaired = options.apply && self.database.mend_counter(code.clone(), count).await?;
             report.note(Drift::WrongCounter, example, repaired);
         }
         Ok(())

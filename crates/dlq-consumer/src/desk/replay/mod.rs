@@ -167,6 +167,7 @@ impl Desk {
         // What an earlier worker had begun and got no answer for comes first: a kill leaves no gap.
         if job.kind == JobKind::Requests && job.status == JobStatus::Running {
             self.ask_unanswered(&job).await?;
+            job = self.job(job_id).await?;
         }
         let mut step = 0;
         while job.status == JobStatus::Running {
@@ -175,7 +176,7 @@ impl Desk {
                 JobKind::Requests => self.begin_requests(&job, size, &mut pace, told).await?,
                 JobKind::Letters => self.begin_letters(&job, size, &mut pace, told).await?,
             };
-            if rows.begun == 0 && rows.ineligible == 0 {
+            if !rows.stopped && rows.begun == 0 && rows.ineligible == 0 {
                 self.end(job_id, JobStatus::Done, String::new()).await?;
             } else if !rows.stopped && rows.begun > 0 {
                 rows.failed += self.wait_for_step(&before, &rows, told).await?;

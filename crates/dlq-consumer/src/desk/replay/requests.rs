@@ -6,7 +6,7 @@ use coupon_core::{
     ids::RequestId,
     repo::{
         replay_jobs::{Job, JobStatus},
-        replays::{Link, Linked, ReplayOutcome},
+        replays::{Link, Linked, Refusal, ReplayOutcome},
     },
     stock::{Refused, Reservation},
 };
@@ -21,7 +21,9 @@ impl Desk {
     /// Asks again for what an earlier worker had linked.
     pub(super) async fn ask_unanswered(&self, job: &Job) -> Result<(), DeskError> {
         for link in self.database.unanswered(job.job_id).await? {
-            self.ask(job, &link).await?;
+            if self.ask(job, &link).await? == Begun::Stopped {
+                break;
+            }
         }
         Ok(())
     }
@@ -43,6 +45,10 @@ impl Desk {
         let request_id = RequestId::make(self.clock.as_ref());
         match self.database.link_replay(job.job_id, row, request_id, job.after_close, self.clock.now()).await? {
             Linked::Link(link) => self.ask(job, &link).await,
+            Linked::Refused(Refusal::NotReady) => {
+                let why = format!("the campaign of row {row} takes no replays now: resume when it is OPEN again");
+                self.halt(job, why).await
+            }
             Linked::Refused(_) => Ok(Begun::Ineligible),
             Linked::Stopped => Ok(Begun::Stopped),
         }
@@ -72,10 +78,23 @@ impl Desk {
         let (outcome, held_by, begun) = match answer {
             Reservation::Reserved(_) => (ReplayOutcome::Reserved, None, Begun::UnderWay),
             Reservation::Already(held) => (ReplayOutcome::HoldsOne, Some(held.event.request_id), Begun::UnderWay),
-            Reservation::Refused(refused) => (refusal(refused), None, Begun::Failed),
+            Reservation::Refused(refused) => match refusal(refused) {
+                // No verdict: it stays linked, and is asked for first when the job is resumed.
+                None => {
+                    let why = format!("{code} takes no reservations in Redis now: resume when it does");
+                    return self.halt(job, why).await;
+                }
+                Some(refusal) => (refusal, None, Begun::Failed),
+            },
         };
         self.database.note_replay(link.request_id, outcome, held_by, self.clock.now()).await?;
         Ok(begun)
+    }
+
+    /// Stops the job: what stands against this row now stands against those behind it too.
+    async fn halt(&self, job: &Job, why: String) -> Result<Begun, DeskError> {
+        self.end(job.job_id, JobStatus::Stopped, why).await?;
+        Ok(Begun::Stopped)
     }
 
     /// Whether the job still runs.
@@ -85,10 +104,11 @@ impl Desk {
     }
 }
 
-fn refusal(refused: Refused) -> ReplayOutcome {
+/// What a refusal means for the row; `None` when it is none of the row, but of the campaign as it is now.
+fn refusal(refused: Refused) -> Option<ReplayOutcome> {
     match refused {
-        Refused::SoldOut => ReplayOutcome::SoldOut,
-        Refused::Closed | Refused::NotOpen(_) => ReplayOutcome::Closed,
-        Refused::Missing | Refused::Filling | Refused::Suspect | Refused::OutboxFull => ReplayOutcome::NotReady,
+        Refused::SoldOut => Some(ReplayOutcome::SoldOut),
+        Refused::Closed | Refused::NotOpen(_) => Some(ReplayOutcome::Closed),
+        Refused::Missing | Refused::Filling | Refused::Suspect | Refused::OutboxFull => None,
     }
 }

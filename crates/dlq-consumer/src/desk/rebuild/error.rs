@@ -1,0 +1,82 @@
+//! Why a rebuild does not go on.
+
+use coupon_core::{filling::FillError, ids::CouponCode};
+
+use crate::desk::{DeskError, server_errors};
+
+/// Why a rebuild was refused, or stands still. Nothing is lost, and the gate stays closed.
+#[derive(Debug, thiserror::Error)]
+pub enum RebuildError {
+    /// No such campaign.
+    #[error("there is no coupon {0}; `issuer-api coupon list` shows them all")]
+    Unknown(CouponCode),
+    /// Never opened, or ended for good.
+    #[error("{0} was never opened or was ended for good: there is nothing to rebuild")]
+    Nothing(CouponCode),
+    /// Somebody else is at it.
+    #[error(
+        "somebody else is at the data of {0} now: another rebuild, or a reconciliation; ask again when it has ended"
+    )]
+    Busy(CouponCode),
+    /// The outbox does not get empty.
+    #[error(
+        "{waiting} reservations of {code} still wait to be published: is an issuer-api running, and kafka there? Then ask again"
+    )]
+    Outbox {
+        /// The campaign.
+        code: CouponCode,
+        /// Promises left.
+        waiting: i64,
+    },
+    /// A consumer has not passed.
+    #[error("{0} Then ask again")]
+    Behind(String),
+    /// Marks that lead to nothing, however often they are published.
+    #[error(
+        "{orphans} members hold a mark of {code} in redis, and their requests do not get decided: look at them with \
+         `dlq-consumer reconcile {code}`, and at what issue-consumer says"
+    )]
+    Orphans {
+        /// The campaign.
+        code: CouponCode,
+        /// Such marks.
+        orphans: u64,
+    },
+    /// Requests without a decision.
+    #[error(
+        "{held} requests of {code} are held and {parked} parked, undecided: after a rebuild they could only be compensated. \
+         Decide them first (`dlq-consumer replay --dead-letters --coupon {code}`, `dlq-consumer compensate --coupon {code}`), \
+         or go on with --leave-undecided"
+    )]
+    Undecided {
+        /// The campaign.
+        code: CouponCode,
+        /// HELD letters.
+        held: i64,
+        /// PARKED letters that can be read.
+        parked: i64,
+    },
+    /// The row is not what this rebuild left it as.
+    #[error("{0} was changed by somebody else meanwhile; look at it with `issuer-api coupon show {0}`, then ask again")]
+    Changed(CouponCode),
+    /// Redis could not be filled.
+    #[error("{0}")]
+    Fill(FillError),
+    /// What was copied is not what is there.
+    #[error(
+        "{copied} marks of {code} were copied and {found} are there: somebody else writes to its keys; the gate stays closed"
+    )]
+    Marks {
+        /// The campaign.
+        code: CouponCode,
+        /// Rows copied.
+        copied: i64,
+        /// Marks found.
+        found: i64,
+    },
+    /// A server.
+    #[error(transparent)]
+    Desk(#[from] DeskError),
+}
+
+server_errors!(RebuildError);
