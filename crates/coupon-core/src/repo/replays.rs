@@ -186,12 +186,9 @@ impl Database {
         self.detached("link a replay", move |pool| async move {
             let mut tx = pool.begin().await?;
             let refusal = judge(&mut tx, row, after_close, now).await?;
-            // No verdict on the row: the job stays before it.
-            if refusal == Some(Refusal::NotReady) {
-                return Ok(Linked::Refused(Refusal::NotReady));
-            }
-            let word = refusal.map(Refusal::as_str);
-            if !advance(&mut tx, job_id, row, word, now).await? {
+            // NOT_READY is no verdict on the row: the job stays before it.
+            let is_ready = refusal != Some(Refusal::NotReady);
+            if is_ready && !advance(&mut tx, job_id, row, refusal.map(Refusal::as_str), now).await? {
                 return Ok(Linked::Stopped);
             }
             if let Some(refusal) = refusal {

@@ -45,7 +45,7 @@ async fn a_bad_request_is_told_what_is_wrong_with_it_and_redis_stays_as_it_was()
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wrong_setting_is_one_sentence_with_key_value_and_what_is_allowed_and_exit_code_2() -> Result<()> {
-    let wrong: [(&str, &[&str], &[&str]); 6] = [
+    let wrong: [(&str, &[&str], &[&str]); 8] = [
         (
             "issuer-api",
             &["--set", "http.answer_within_ms=soon", "config"],
@@ -56,6 +56,8 @@ async fn a_wrong_setting_is_one_sentence_with_key_value_and_what_is_allowed_and_
         ("issue-consumer", &["--set", "kafka.brokers=nowhere", "run"], &["kafka.brokers", "nowhere", "host:port"]),
         ("dlq-consumer", &["--set", "give_up.burst=-1", "run"], &["give_up.burst", "-1", "0 to 1000000"]),
         ("dlq-consumer", &["--set", "redis.url=http://x", "run"], &["redis.url", "redis://"]),
+        ("dlq-consumer", &["compensate", "--reason", "x", "--by", "olga", "--yes"], &["say which", "--coupon CODE"]),
+        ("dlq-consumer", &["compensate", "--up-to", "9", "--reason", "x", "--by", "olga", "--yes"], &["say which"]),
     ];
     for (binary, arguments, said) in wrong {
         let output = Command::new(binary, arguments)?.run().await?;

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fs::File};
 use anyhow::{Context, Result, ensure};
 use coupon_e2e::{
     failures::FailMode,
-    kafka::record::{Event, NewRecord},
+    kafka::record::{Event, NewRecord, Record},
     proxy::Proxy,
     servers::{
         private::{PrivateServers, Server},
@@ -103,7 +103,7 @@ async fn survives(world: World, way: &Proxy, strike: impl AsyncFnOnce(World, &Cr
 
     // Sequences are given out one by one, so more requests than the highest of them would be units sold twice.
     let records = world.topic.read().await?;
-    let events = records.iter().filter_map(|record| record.event());
+    let events = records.iter().filter_map(Record::event);
     let before: Vec<Event> = events.filter(|event| event.epoch == 1).collect();
     let requests: BTreeSet<_> = before.iter().map(|event| event.request_id).collect();
     let highest = before.iter().map(|event| event.seq).max().context("events before the loss")?;

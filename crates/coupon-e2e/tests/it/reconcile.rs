@@ -164,3 +164,17 @@ async fn c6_of_two_reconcilers_one_works() -> Result<()> {
     assert_eq!(overlapping, 0);
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gate_that_somebody_left_closed_is_found_and_opened_as_the_row_says() -> Result<()> {
+    let world = World::new().await?;
+    world.open_campaign("AJAR", 10).await?;
+    let _services = Services::start(&world).await?;
+    world.stock.set_meta("AJAR", &[("status", "CLOSED")]).await?;
+    let dry = reconcile(&world, &["AJAR"]).await?;
+    assert_eq!((dry.code, drift(&dry)?), (DRIFT_LEFT, one("AJAR", "GATE_DIFFERS")), "{}", dry.stderr);
+    let applied = reconcile(&world, &["AJAR", "--apply"]).await?;
+    assert_eq!((applied.code, drift(&applied)?), (Some(0), one("AJAR", "GATE_DIFFERS")), "{}", applied.stderr);
+    assert_eq!(world.stock.of("AJAR").await?.meta["status"], "OPEN");
+    Ok(())
+}

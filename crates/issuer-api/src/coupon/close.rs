@@ -22,9 +22,10 @@ impl Desk {
         }
         // The suspicion may be PostgreSQL's alone until now, and must outlive the row's word.
         let is_suspect = coupon.status == CouponStatus::Suspect;
-        let mut gate = match is_suspect {
-            true => self.stock.suspect(code, coupon.epoch).await?,
-            false => self.stock.close(code, coupon.epoch).await?,
+        let mut gate = if is_suspect {
+            self.stock.suspect(code, coupon.epoch).await?
+        } else {
+            self.stock.close(code, coupon.epoch).await?
         };
         if let GateOutcome::OtherEpoch(epoch) = gate {
             // Closing is right whatever epoch is there; only opening must know which one it is.
