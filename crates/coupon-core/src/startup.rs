@@ -1,26 +1,20 @@
-//! What a service waits for before it works: what can come is waited for, what cannot is an error that says what to do.
+//! What a service waits for before it works. What can come is waited for, and named in one log line and in `/readyz`: a
+//! server, a topic, a migration. What cannot is an error that says what to do.
 
 use std::time::Duration;
 
 use crate::{
-    kafka::{Broker, PublishError},
-    repo::{Database, RepoError, schema::Schema},
+    kafka::Broker,
+    repo::{Database, schema::Schema},
     retry::Backoff,
     runtime::{Condition, Shutdown, chain},
-    stock::{ServerFinding, Stock, StockError},
+    stock::{ServerFinding, Stock},
 };
-
-/// A broker that has only just started may not know its topics yet, so it is believed only when it says so repeatedly.
-const MISSES: u32 = 3;
-const BETWEEN_MISSES: Duration = Duration::from_millis(500);
 
 /// A reason not to start that waiting does not mend.
 #[derive(Debug, thiserror::Error)]
 pub enum Unfit {
-    /// A topic is missing.
-    #[error("topic `{0}` does not exist on the brokers: create it, or set {1} to one that does")]
-    NoTopic(String, &'static str),
-    /// The schema is too old or too new.
+    /// The schema is not for this build.
     #[error("{0}")]
     Schema(Schema),
     /// Redis would evict reservations.
@@ -28,92 +22,133 @@ pub enum Unfit {
     Evicts(String),
 }
 
-/// Waits until the brokers answer; the topic must then exist. `Ok(false)` when the shutdown began first. `setting`
-/// names the key that says which topic.
+/// A topic as a service needs it.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// Its name.
+    pub topic: &'a str,
+    /// The setting that names it.
+    pub setting: &'static str,
+    /// Least number of partitions (`kafka.min_partitions`).
+    pub min_partitions: usize,
+}
+
+/// What a look at something says.
+enum Look<T> {
+    There(T),
+    NotYet(String),
+    Never(Unfit),
+}
+
+impl<T> Look<T> {
+    fn away(server: &str, error: &(dyn std::error::Error + 'static)) -> Self {
+        Self::NotYet(format!("waiting for {server}: {}", chain(error)))
+    }
+}
+
+/// Waits until the brokers have the topic, with enough partitions and a retention that outlives an outage. `Ok(false)`
+/// when the shutdown began first.
 pub async fn topic(
     broker: &Broker,
-    topic: &str,
-    setting: &'static str,
+    wanted: Wanted<'_>,
     condition: &Condition,
     shutdown: &Shutdown,
 ) -> Result<bool, Unfit> {
-    let ask = async || broker.partitions(topic).await;
-    for _ in 0..MISSES {
-        match until_answered("kafka", ask, condition, shutdown).await {
-            None => return Ok(false),
-            Some(None) => tokio::time::sleep(BETWEEN_MISSES).await,
-            Some(Some(_)) => {
-                condition.ready();
-                return Ok(true);
+    let Wanted { topic, setting, min_partitions } = wanted;
+    let look = async || {
+        let partitions = match broker.partitions(topic).await {
+            Err(error) => return Look::away("kafka", &error),
+            Ok(None) => {
+                return Look::NotYet(format!(
+                    "topic `{topic}` does not exist on the brokers: create it, or set {setting} to one that does"
+                ));
+            }
+            Ok(Some(partitions)) => partitions,
+        };
+        if partitions < min_partitions {
+            return Look::NotYet(format!(
+                "topic `{topic}` has {partitions} partitions and kafka.min_partitions asks for {min_partitions}: add \
+                 partitions, or lower the setting"
+            ));
+        }
+        match broker.short_retention(topic).await {
+            Ok(None) => Look::There(()),
+            Ok(Some(finding)) => Look::NotYet(format!("{}: {}", finding.what, finding.fix)),
+            Err(error) => {
+                // Not every client may describe topics; `doctor` says so too.
+                tracing::warn!("the retention of topic `{topic}` cannot be looked at: {}", chain(&error));
+                Look::There(())
             }
         }
-    }
-    Err(Unfit::NoTopic(topic.to_owned(), setting))
+    };
+    Ok(until(look, condition, shutdown).await?.is_some())
 }
 
-/// Waits until PostgreSQL answers; the schema must then fit. `Ok(false)` when the shutdown began first.
+/// Waits until PostgreSQL has a schema that is new enough; one that admits only newer builds is an error. `Ok(false)` when
+/// the shutdown began first.
 pub async fn schema(database: &Database, condition: &Condition, shutdown: &Shutdown) -> Result<bool, Unfit> {
-    match until_answered("postgresql", async || database.schema().await, condition, shutdown).await {
-        None => Ok(false),
-        Some(Schema::Fits { .. }) => {
-            condition.ready();
-            Ok(true)
-        }
-        Some(unfit) => Err(Unfit::Schema(unfit)),
-    }
+    let look = async || match database.schema().await {
+        Err(error) => Look::away("postgresql", &error),
+        Ok(Schema::Fits { .. }) => Look::There(()),
+        Ok(old @ Schema::TooOld { .. }) => Look::NotYet(old.to_string()),
+        Ok(new @ Schema::TooNew { .. }) => Look::Never(Unfit::Schema(new)),
+    };
+    Ok(until(look, condition, shutdown).await?.is_some())
 }
 
 /// Waits until Redis answers; it must then keep what it is given. `Ok(false)` when the shutdown began first.
 pub async fn redis(stock: &Stock, condition: &Condition, shutdown: &Shutdown) -> Result<bool, Unfit> {
-    let Some(findings) = until_answered("redis", async || stock.server_findings().await, condition, shutdown).await
-    else {
-        return Ok(false);
-    };
-    for finding in findings {
-        match finding {
-            ServerFinding::Evicts(policy) => return Err(Unfit::Evicts(policy)),
-            ServerFinding::NotAppendOnly => {
-                tracing::warn!(
-                    "redis keeps no append-only file: a restart of redis loses reservations; set appendonly yes"
-                );
+    let look = async || {
+        let findings = match stock.server_findings().await {
+            Err(error) => return Look::away("redis", &error),
+            Ok(findings) => findings,
+        };
+        for finding in findings {
+            match finding {
+                ServerFinding::Evicts(policy) => return Look::Never(Unfit::Evicts(policy)),
+                ServerFinding::NotAppendOnly => {
+                    tracing::warn!(
+                        "redis keeps no append-only file: a restart of redis loses reservations; set appendonly yes"
+                    );
+                }
             }
         }
-    }
-    condition.ready();
-    Ok(true)
+        Look::There(())
+    };
+    Ok(until(look, condition, shutdown).await?.is_some())
 }
 
-/// Asks again and again, with back-off, and says why not yet: once in the log, and all the time in `/readyz`.
-async fn until_answered<T, E: Unreached>(
-    name: &str,
-    ask: impl AsyncFn() -> Result<T, E>,
+/// Looks again and again, with back-off, and says why not yet: each reason once in the log, and all the time in
+/// `/readyz`. `None` when the shutdown began first.
+async fn until<T>(
+    look: impl AsyncFn() -> Look<T>,
     condition: &Condition,
     shutdown: &Shutdown,
-) -> Option<T> {
+) -> Result<Option<T>, Unfit> {
     let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(2));
-    let mut told = false;
+    let mut told = String::new();
     loop {
-        let answer = tokio::select! {
-            () = shutdown.stopping() => return None,
-            answer = ask() => answer,
+        let found = tokio::select! {
+            () = shutdown.stopping() => return Ok(None),
+            found = look() => found,
         };
-        let error = match answer {
-            Ok(answer) => return Some(answer),
-            Err(error) => chain(&error).to_string(),
-        };
-        condition.unready(format!("waiting for {name}: {error}"));
-        if !std::mem::replace(&mut told, true) {
-            tracing::warn!("waiting for {name}: {error}");
+        match found {
+            Look::There(found) => {
+                condition.ready();
+                return Ok(Some(found));
+            }
+            Look::Never(unfit) => return Err(unfit),
+            Look::NotYet(why) => {
+                condition.unready(why.clone());
+                if told != why {
+                    tracing::warn!("{why}");
+                    told = why;
+                }
+            }
         }
         tokio::select! {
-            () = shutdown.stopping() => return None,
+            () = shutdown.stopping() => return Ok(None),
             () = tokio::time::sleep(backoff.next_wait()) => {}
         }
     }
 }
-
-/// Errors that may go away by waiting.
-trait Unreached: std::error::Error + 'static {}
-impl Unreached for PublishError {}
-impl Unreached for RepoError {}
-impl Unreached for StockError {}

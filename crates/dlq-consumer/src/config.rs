@@ -50,6 +50,8 @@ pub struct Kafka {
     pub brokers: String,
     /// Where dead letters come from.
     pub dlq_topic: String,
+    /// Least number of partitions of the topic that is consumed.
+    pub min_partitions: usize,
     /// Consumer group.
     pub group_id: String,
     /// Where issue-consumer's events come from.

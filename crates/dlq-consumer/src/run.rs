@@ -9,7 +9,7 @@ use coupon_core::{
     repo::Database,
     retry,
     runtime::{Condition, Service, Shutdown},
-    startup::{self, Unfit},
+    startup::{self, Unfit, Wanted},
     stock::Stock,
     writing::Writer,
 };
@@ -46,7 +46,9 @@ async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
     let silent = Arc::new(Notify::new());
     let announcer = Announcer::new(&config.alarms, database.clone(), clock.clone(), silent.clone())?;
 
-    let ready = startup::topic(&broker, &config.kafka.dlq_topic, "kafka.dlq_topic", &topic, &service.shutdown).await?
+    let kafka = &config.kafka;
+    let wanted = Wanted { topic: &kafka.dlq_topic, setting: "kafka.dlq_topic", min_partitions: kafka.min_partitions };
+    let ready = startup::topic(&broker, wanted, &topic, &service.shutdown).await?
         && startup::schema(&database, &schema, &service.shutdown).await?;
     if !ready {
         return Ok(());

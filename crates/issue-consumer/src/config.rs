@@ -36,6 +36,8 @@ pub struct Kafka {
     pub topic: String,
     /// Where records go that cannot be written.
     pub dlq_topic: String,
+    /// Least number of partitions of the topic that is consumed.
+    pub min_partitions: usize,
     /// Consumer group.
     pub group_id: String,
     /// How long the group waits for a member that is gone, in ms.

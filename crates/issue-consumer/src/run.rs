@@ -8,7 +8,7 @@ use coupon_core::{
     repo::Database,
     retry,
     runtime::Service,
-    startup,
+    startup::{self, Wanted},
     writing::Writer,
 };
 
@@ -25,15 +25,18 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
 }
 
 async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
-    let [topics, schema, joined] =
-        ["kafka topics", "postgresql schema", "consumer group"].map(|name| service.health.condition(name));
+    let names = ["kafka topic", "kafka dead letter topic", "postgresql schema", "consumer group"];
+    let [main_topic, dlq_topic, schema, joined] = names.map(|name| service.health.condition(name));
     let clock = Arc::new(SystemClock);
     let database = Database::new(&config.database, NAME)?;
     let broker = Broker::new(&config.kafka.client(), NAME)?;
     let dead_letters = Publisher::of_dead_letters(&config.kafka.client(), NAME, &config.kafka.dlq_topic)?;
 
-    let ready = startup::topic(&broker, &config.kafka.topic, "kafka.topic", &topics, &service.shutdown).await?
-        && startup::topic(&broker, &config.kafka.dlq_topic, "kafka.dlq_topic", &topics, &service.shutdown).await?
+    let kafka = &config.kafka;
+    let main = Wanted { topic: &kafka.topic, setting: "kafka.topic", min_partitions: kafka.min_partitions };
+    let handed_over = Wanted { topic: &kafka.dlq_topic, setting: "kafka.dlq_topic", min_partitions: 1 };
+    let ready = startup::topic(&broker, main, &main_topic, &service.shutdown).await?
+        && startup::topic(&broker, handed_over, &dlq_topic, &service.shutdown).await?
         && startup::schema(&database, &schema, &service.shutdown).await?;
     if !ready {
         return Ok(());

@@ -57,6 +57,8 @@ pub struct TopicSettings {
     pub brokers: String,
     /// Where reservations are published.
     pub topic: String,
+    /// Least number of partitions of that topic.
+    pub min_partitions: usize,
     /// Any librdkafka property.
     pub properties: Properties,
 }

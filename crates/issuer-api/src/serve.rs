@@ -10,7 +10,7 @@ use coupon_core::{
     clock::SystemClock,
     kafka::{Broker, Publisher},
     repo::Database,
-    runtime::{HttpLimits, Service, Shutdown, http as listener},
+    runtime::{Health, HttpLimits, Service, Shutdown, http as listener},
     startup::Unfit,
     stock::Stock,
 };
@@ -80,7 +80,12 @@ async fn work(settings: &ApiSettings, verifier: Verifier, service: &Service) -> 
             tokio::spawn(start::learn_sequences(stock.clone(), database.clone()));
             tokio::spawn(start::watch_redis(stock, service.health.condition("redis")));
             if !schema_known {
-                tokio::spawn(stop_if_unfit(database.clone(), shutdown.clone(), Arc::clone(&unfit)));
+                tokio::spawn(stop_if_unfit(
+                    database.clone(),
+                    service.health.clone(),
+                    shutdown.clone(),
+                    Arc::clone(&unfit),
+                ));
             }
         }
     }
@@ -100,8 +105,8 @@ async fn work(settings: &ApiSettings, verifier: Verifier, service: &Service) -> 
 }
 
 /// PostgreSQL was away at the start: its schema is looked at once it is back.
-async fn stop_if_unfit(database: Database, shutdown: Shutdown, unfit: Arc<OnceLock<Unfit>>) {
-    if let Some(error) = start::schema_later(&database).await {
+async fn stop_if_unfit(database: Database, health: Health, shutdown: Shutdown, unfit: Arc<OnceLock<Unfit>>) {
+    if let Some(error) = start::schema_later(&database, &health).await {
         tracing::error!("{error}");
         let error = unfit.get_or_init(|| error);
         shutdown.begin(error);

@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
 use coupon_core::{
     kafka::Broker,
     repo::{Database, schema::Schema},
-    runtime::{Condition, Service, chain},
-    startup::{self, Unfit},
+    runtime::{Condition, Health, Service, chain},
+    startup::{self, Unfit, Wanted},
     stock::{ServerFinding, Stock},
 };
 use tokio::time::{sleep, timeout};
@@ -22,6 +21,9 @@ const PING: Duration = Duration::from_secs(1);
 const SCHEMA_WITHIN: Duration = Duration::from_secs(3);
 /// Between two looks at a PostgreSQL that was away.
 const SCHEMA_PAUSE: Duration = Duration::from_secs(5);
+
+/// The condition that is there while the schema is too old.
+const SCHEMA: &str = "postgresql schema";
 
 /// What the start found out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,20 +47,18 @@ pub async fn check(
     // Registered before the first of them reports, so that none is overlooked by /readyz.
     let (redis_is, kafka_is) = (service.health.condition("redis"), service.health.condition("kafka"));
     let (broker, settings) = kafka;
-    let topic = async {
-        let found = startup::topic(broker, &settings.topic, "kafka.topic", &kafka_is, &service.shutdown).await;
-        found.with_context(|| format!("kafka at {}", settings.brokers))
-    };
+    let wanted = Wanted { topic: &settings.topic, setting: "kafka.topic", min_partitions: settings.min_partitions };
+    let topic = async { Ok(startup::topic(broker, wanted, &kafka_is, &service.shutdown).await?) };
     let redis = async { Ok(startup::redis(stock, &redis_is, &service.shutdown).await?) };
-    let (is_redis, is_topic, schema_known) = tokio::try_join!(redis, topic, async { Ok(schema(database).await?) })?;
+    let (is_redis, is_topic, schema_known) = tokio::try_join!(redis, topic, schema(database, service))?;
     Ok(if is_redis && is_topic { Start::Ready { schema_known } } else { Start::Stopped })
 }
 
-/// Whether the schema fits; `false` when PostgreSQL is away.
-async fn schema(database: &Database) -> Result<bool, Unfit> {
+/// Whether the schema fits; `false` when PostgreSQL is away. One that is too old is waited for: a migration is on its way.
+async fn schema(database: &Database, service: &Service) -> anyhow::Result<bool> {
     match timeout(SCHEMA_WITHIN, database.schema()).await {
         Ok(Ok(Schema::Fits { .. })) => Ok(true),
-        Ok(Ok(unfit)) => Err(Unfit::Schema(unfit)),
+        Ok(Ok(_)) => Ok(startup::schema(database, &service.health.condition(SCHEMA), &service.shutdown).await?),
         Ok(Err(error)) => {
             tracing::warn!(error = %chain(&error), "postgresql is away, accepting goes on without it");
             Ok(false)
@@ -70,16 +70,24 @@ async fn schema(database: &Database) -> Result<bool, Unfit> {
     }
 }
 
-/// Waits until PostgreSQL is there, and gives the reason to stop if its schema does not fit.
-pub async fn schema_later(database: &Database) -> Option<Unfit> {
+/// Waits until PostgreSQL is there with a schema that fits, and gives the reason to stop if it admits newer builds only.
+/// While it is too old, the process is not ready.
+pub async fn schema_later(database: &Database, health: &Health) -> Option<Unfit> {
+    let mut condition = None;
     loop {
         sleep(SCHEMA_PAUSE).await;
         match database.schema().await {
             Ok(Schema::Fits { .. }) => {
+                if let Some(condition) = &condition {
+                    Condition::ready(condition);
+                }
                 tracing::info!("postgresql is there, its schema fits");
                 return None;
             }
-            Ok(unfit) => return Some(Unfit::Schema(unfit)),
+            Ok(old @ Schema::TooOld { .. }) => {
+                condition.get_or_insert_with(|| health.condition(SCHEMA)).unready(old.to_string());
+            }
+            Ok(new @ Schema::TooNew { .. }) => return Some(Unfit::Schema(new)),
             Err(_) => {}
         }
     }

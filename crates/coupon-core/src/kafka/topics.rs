@@ -75,9 +75,8 @@ impl Broker {
         if config.get("unclean.leader.election.enable").is_some_and(|value| value == "true") {
             finding(format!("{topic} may lose acknowledged records"), "set unclean.leader.election.enable=false");
         }
-        if number("retention.ms").is_some_and(|ms| (0..LEAST_RETENTION_MS).contains(&ms)) {
-            finding(format!("{topic} keeps records for less than 3 days"), "raise retention.ms, or set it to -1");
-        }
+        findings.extend(too_short(topic, number("retention.ms")));
+        let mut finding = |what: String, fix: &str| findings.push(TopicFinding { what, fix: fix.to_owned() });
         if let Some(source) = fed_by {
             // A dead letter keeps the time of its event, and retention goes by that time: what is handed over late would
             // be deleted at once.
@@ -100,6 +99,12 @@ impl Broker {
         Ok(findings)
     }
 
+    /// What is wrong with how long a topic keeps its records, if anything is.
+    pub async fn short_retention(&self, topic: &str) -> Result<Option<TopicFinding>, PublishError> {
+        let retention = self.config(topic).await?.get("retention.ms").and_then(|value| value.parse().ok());
+        Ok(too_short(topic, retention))
+    }
+
     async fn config(&self, topic: &str) -> Result<std::collections::HashMap<String, String>, PublishError> {
         let options = AdminOptions::new().request_timeout(Some(ANSWER));
         let answers = self.client.describe_configs([&ResourceSpecifier::Topic(topic)], &options).await?;
@@ -108,4 +113,12 @@ impl Broker {
         let entries = resource.entries.into_iter();
         Ok(entries.filter_map(|entry| Some((entry.name, entry.value?))).collect())
     }
+}
+
+/// A negative retention is none.
+fn too_short(topic: &str, retention_ms: Option<i64>) -> Option<TopicFinding> {
+    retention_ms.filter(|ms| (0..LEAST_RETENTION_MS).contains(ms)).map(|_| TopicFinding {
+        what: format!("{topic} keeps records for less than 3 days"),
+        fix: "raise retention.ms, or set it to -1".to_owned(),
+    })
 }

@@ -49,8 +49,13 @@ impl Process {
 
     /// The page of `/metrics`.
     pub async fn metrics(&self) -> Result<String> {
-        let client = reqwest::Client::builder().no_proxy().build()?;
-        Ok(client.get(format!("{}/metrics", self.admin_url)).send().await?.text().await?)
+        self.admin_page("/metrics").await
+    }
+
+    /// What a path of the admin listener says, whatever its status.
+    pub async fn admin_page(&self, path: &str) -> Result<String> {
+        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build()?;
+        Ok(client.get(format!("{}{path}", self.admin_url)).send().await?.text().await?)
     }
 
     /// The sum of all samples of a metric, or of those whose labels contain this text; none if there is no sample.

@@ -2,8 +2,10 @@
 
 use std::net::TcpListener;
 
-use anyhow::{Context, Result};
-use coupon_e2e::{member::http_client, process::command::Command, world::World};
+use anyhow::{Context, Result, ensure};
+use coupon_e2e::{member::http_client, process::command::Command, wait::eventually, world::World};
+
+use crate::SOON;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bad_request_is_told_what_is_wrong_with_it_and_redis_stays_as_it_was() -> Result<()> {
@@ -83,16 +85,57 @@ async fn a_port_in_use_is_named_with_the_setting_that_chooses_another() -> Resul
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_database_without_a_schema_is_refused_with_the_command_that_makes_one() -> Result<()> {
+async fn a_database_without_a_schema_is_waited_for_and_one_for_newer_builds_ends_the_process() -> Result<()> {
     let world = World::new().await?;
-    sqlx::query("DROP TABLE _sqlx_migrations").execute(&world.db).await?;
-    for binary in ["issue-consumer", "dlq-consumer"] {
-        let output = world.run(binary, &["--set", "admin.listen=127.0.0.1:0", "run"]).await?;
-        assert_eq!(output.code, Some(1), "{binary}: {}", output.stderr);
-        assert!(output.stderr.contains("issue-consumer migrate"), "{binary}: {}", output.stderr);
-    }
+    let sql = async |text: &'static str| sqlx::raw_sql(text).execute(&world.db).await;
+    sql("ALTER TABLE _sqlx_migrations RENAME TO not_yet").await?;
     let doctor = world.run("issue-consumer", &["doctor"]).await?;
     assert_eq!(doctor.code, Some(1));
     assert!(doctor.stdout.contains("FAIL") && doctor.stdout.contains("issue-consumer migrate"), "{}", doctor.stdout);
+    let launches = [world.start_api(), world.start_issue_consumer(), world.start_dlq_consumer()];
+    let mut waiting = Vec::new();
+    for launch in launches {
+        let process = launch.without_waiting().await?;
+        eventually("it says what it waits for", SOON, async || -> Result<bool> {
+            Ok(process.admin_page("/readyz").await?.contains("run `issue-consumer migrate`"))
+        })
+        .await?;
+        assert_eq!(process.log().iter().filter(|line| line.text.contains("has no schema")).count(), 1, "said once");
+        assert_eq!(process.admin_status("/livez").await, Some(200));
+        waiting.push(process);
+    }
+    sql("ALTER TABLE not_yet RENAME TO _sqlx_migrations").await?;
+    for process in &waiting {
+        eventually("it is ready", SOON, async || process.admin_status("/readyz").await == Some(200)).await?;
+    }
+
+    sql("UPDATE schema_compatibility SET oldest_binary = 999").await?;
+    for launch in [world.start_api(), world.start_issue_consumer(), world.start_dlq_consumer()] {
+        let process = launch.without_waiting().await?;
+        assert_eq!(process.exit(SOON).await?.code(), Some(1));
+        process.wait_for_log("why", SOON, |line| line.text.contains("deploy a newer build")).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_with_too_few_partitions_or_too_short_a_retention_is_named_and_waited_for() -> Result<()> {
+    let world = World::new().await?;
+    for launch in [world.start_api(), world.start_issue_consumer(), world.start_dlq_consumer()] {
+        let process = launch.set("kafka.min_partitions", 9).without_waiting().await?;
+        let why = "kafka.min_partitions asks for 9";
+        process.wait_for_log("the number is named", SOON, |line| line.text.contains(why)).await?;
+        ensure!(process.admin_page("/readyz").await?.contains(why));
+        ensure!(process.is_running());
+    }
+    world.topic.delete().await?;
+    world.topic.create(4, &[("retention.ms", "60000")]).await?;
+    for launch in [world.start_api(), world.start_issue_consumer()] {
+        let process = launch.without_waiting().await?;
+        let why = "keeps records for less than 3 days";
+        process.wait_for_log("the retention is named", SOON, |line| line.text.contains(why)).await?;
+        ensure!(process.admin_page("/readyz").await?.contains(why));
+        ensure!(process.is_running());
+    }
     Ok(())
 }

@@ -32,17 +32,22 @@ pub(crate) struct Crowd {
 impl Crowd {
     /// Begins to ask, in turn at each process.
     pub(crate) fn ask(world: &World, apis: &[&Process], code: &str) -> Result<Self> {
+        Self::of("member", world, apis, code)
+    }
+
+    /// The same of members whose names begin so.
+    pub(crate) fn of(who: &str, world: &World, apis: &[&Process], code: &str) -> Result<Self> {
         let (home, sent_home) = watch::channel(false);
         let (answers, http) = (world.answers.clone(), http_client()?);
         let mut asking = JoinSet::new();
         for asker in 0..AT_ONCE {
             let url = apis[asker % apis.len()].http_url()?.to_owned();
             let (signer, answers, http) = (world.signer.clone(), answers.clone(), http.clone());
-            let (code, sent_home) = (code.to_owned(), sent_home.clone());
+            let (who, code, sent_home) = (who.to_owned(), code.to_owned(), sent_home.clone());
             asking.spawn(async move {
                 for number in 0.. {
                     let member = if number % 3 == 2 { number / 2 } else { number };
-                    let id = format!("member-{asker}-{member}");
+                    let id = format!("{who}-{asker}-{member}");
                     let token = signer.token(&id).sign()?;
                     Member::with_client(&id, &token, &url, answers.clone(), http.clone()).ask(&code).await;
                     if *sent_home.borrow() {
@@ -75,7 +80,8 @@ impl Crowd {
         self.asking.join_all().await.into_iter().collect()
     }
 
-    fn sold(&self) -> usize {
+    /// How many have been told that they have one.
+    pub(crate) fn sold(&self) -> usize {
         let answers = self.answers.read();
         let held = answers.iter().filter(|answer| answer.coupon == self.code && answer.is_held());
         held.filter_map(|answer| answer.request_id).collect::<BTreeSet<Uuid>>().len()

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use coupon_e2e::{
     failures::FailMode,
     kafka::{
@@ -101,15 +101,30 @@ async fn d3_a_failed_dlq_publish_stores_no_offset_and_is_made_up_once_the_topic_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn d4_a_missing_dlq_topic_is_named_and_nothing_starts() -> Result<()> {
+async fn d4_a_missing_dlq_topic_is_named_and_nothing_starts_before_it_is_there() -> Result<()> {
     let world = World::new().await?;
     world.dlq.delete().await?;
-    for launch in [world.start_issue_consumer(), world.start_dlq_consumer()] {
-        let process = launch.without_waiting().await?;
-        let status = process.exit(Duration::from_secs(30)).await?;
-        assert_eq!(status.code(), Some(1));
-        process.wait_for_log("the topic is named", SOON, |line| line.text.contains(world.dlq.name())).await?;
+    world.open_campaign("WAITS", 5).await?;
+    let (api, issue, dlq) = tokio::try_join!(
+        world.start_api().into_future(),
+        world.start_issue_consumer().without_waiting().into_future(),
+        world.start_dlq_consumer().without_waiting().into_future()
+    )?;
+    accepted(&world, &api, "WAITS", "somebody").await?;
+    for process in [&issue, &dlq] {
+        let missing = format!("topic `{}` does not exist", world.dlq.name());
+        process.wait_for_log("the topic is named", SOON, |line| line.text.contains(&missing)).await?;
+        ensure!(process.admin_page("/readyz").await?.contains(&missing), "{}", process.admin_page("/readyz").await?);
+        assert_eq!(process.admin_status("/livez").await, Some(200));
     }
+    assert_eq!(world.topic.committed(&world.group_of("issue-consumer")).await?.len(), 0, "nothing is consumed");
+    world.dlq.create(2, DLQ_SETTINGS).await?;
+    issued_rows(&world, "WAITS", 1, SOON).await?;
+    eventually("both are ready", SOON, async || {
+        issue.admin_status("/readyz").await == Some(200) && dlq.admin_status("/readyz").await == Some(200)
+    })
+    .await?;
+    world.quiet(SOON, &[]).await?;
     Ok(())
 }
 

@@ -32,6 +32,7 @@ mod restored;
 mod retention;
 mod retry;
 mod rows;
+mod scaling;
 mod security;
 mod servers;
 mod settling;

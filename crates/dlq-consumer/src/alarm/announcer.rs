@@ -119,6 +119,8 @@ impl Announcer {
                 }
             };
             self.note_told(&claim, &group).await?;
+            // Remembered only while it is untold: what is told anew, a letter with another status, is said anew.
+            said.causes.remove(&claim.cause);
             metrics::counter!("coupon_alarms_told_total", "channel" => channel).increment(1);
             tracing::info!(channel, count = alarm.count, "an alarm is told by {channel}");
         }
