@@ -8,15 +8,17 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::{
+    clock::from_unix_ms,
     event::CouponIssued,
     failure::{Class, Failure},
     ids::CouponCode,
     repo::{Database, issues::Outcome},
-    runtime::SettingsError,
+    runtime::{SettingsError, admin::count_from_zero},
 };
 
 /// The `[writer]` section.
@@ -63,12 +65,18 @@ impl Writer {
     /// A writer into `database`.
     pub fn new(database: Database, settings: &WriterSettings) -> Self {
         let parallel = Semaphore::new(settings.max_parallel);
+        count_from_zero("coupon_outcomes_total", "outcome", [Outcome::IssuedNow.as_str()]);
+        drop(accept_to_row());
         Self(Arc::new(Inner { database, lanes: Mutex::default(), parallel, max_batch: settings.max_batch }))
     }
 
-    /// Acts on what became of an event: done, or a failure that says what has to follow.
-    pub async fn settle(&self, event: &CouponIssued, outcome: Outcome) -> Result<(), Failure> {
+    /// Acts on what became of an event at `now`: done, or a failure that says what has to follow.
+    pub async fn settle(&self, event: &CouponIssued, outcome: Outcome, now: DateTime<Utc>) -> Result<(), Failure> {
         metrics::counter!("coupon_outcomes_total", "outcome" => outcome.as_str()).increment(1);
+        if outcome == Outcome::IssuedNow {
+            // Less than nothing when the clocks of Redis and this machine differ.
+            accept_to_row().record((now - from_unix_ms(event.reserved_at)).to_std().unwrap_or_default());
+        }
         if outcome == Outcome::CompensatedBefore {
             let asked = self.0.database.ask_give_back_again(event.coupon_code.clone(), event.request_id).await;
             asked.map_err(|error| Failure::from(&error))?;
@@ -96,6 +104,11 @@ impl Writer {
         }
         answer.await.map_err(|_| lost())?
     }
+}
+
+/// From the reservation to the row of a coupon, in seconds. What ends without a row is not in it.
+fn accept_to_row() -> metrics::Histogram {
+    metrics::histogram!("coupon_accept_to_row_seconds")
 }
 
 /// What an outcome means for the record: done, or a failure that says what has to follow.
