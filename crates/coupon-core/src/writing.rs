@@ -66,7 +66,7 @@ impl Writer {
     pub fn new(database: Database, settings: &WriterSettings) -> Self {
         let parallel = Semaphore::new(settings.max_parallel);
         count_from_zero("coupon_outcomes_total", "outcome", [Outcome::IssuedNow.as_str()]);
-        drop(accept_to_row());
+        drop((accept_to_row(), batch_events()));
         Self(Arc::new(Inner { database, lanes: Mutex::default(), parallel, max_batch: settings.max_batch }))
     }
 
@@ -109,6 +109,11 @@ impl Writer {
 /// From the reservation to the row of a coupon, in seconds. What ends without a row is not in it.
 fn accept_to_row() -> metrics::Histogram {
     metrics::histogram!("coupon_accept_to_row_seconds")
+}
+
+/// Events in a batch.
+fn batch_events() -> metrics::Histogram {
+    metrics::histogram!("coupon_batch_events")
 }
 
 /// What an outcome means for the record: done, or a failure that says what has to follow.
@@ -180,7 +185,7 @@ impl Inner {
         let mut pending = vec![batch];
         while let Some(batch) = pending.pop() {
             let events: Vec<CouponIssued> = batch.iter().map(|waiting| waiting.event.clone()).collect();
-            metrics::histogram!("coupon_batch_events").record(u32::try_from(events.len()).unwrap_or(u32::MAX));
+            batch_events().record(u32::try_from(events.len()).unwrap_or(u32::MAX));
             match self.issue(code, *epoch, &events).await {
                 Ok(outcomes) => {
                     for (waiting, outcome) in batch.into_iter().zip(outcomes) {

@@ -15,6 +15,7 @@ mod harness;
 mod headers;
 mod long;
 mod metrics;
+mod monitoring;
 mod oracle;
 mod outage;
 mod outage_database;
