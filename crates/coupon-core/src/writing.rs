@@ -8,15 +8,17 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::{
+    clock::from_unix_ms,
     event::CouponIssued,
     failure::{Class, Failure},
     ids::CouponCode,
     repo::{Database, issues::Outcome},
-    runtime::SettingsError,
+    runtime::{SettingsError, admin::count_from_zero},
 };
 
 /// The `[writer]` section.
@@ -63,12 +65,18 @@ impl Writer {
     /// A writer into `database`.
     pub fn new(database: Database, settings: &WriterSettings) -> Self {
         let parallel = Semaphore::new(settings.max_parallel);
+        count_from_zero("coupon_outcomes_total", "outcome", [Outcome::IssuedNow.as_str()]);
+        drop((accept_to_row(), batch_events()));
         Self(Arc::new(Inner { database, lanes: Mutex::default(), parallel, max_batch: settings.max_batch }))
     }
 
-    /// Acts on what became of an event: done, or a failure that says what has to follow.
-    pub async fn settle(&self, event: &CouponIssued, outcome: Outcome) -> Result<(), Failure> {
+    /// Acts on what became of an event at `now`: done, or a failure that says what has to follow.
+    pub async fn settle(&self, event: &CouponIssued, outcome: Outcome, now: DateTime<Utc>) -> Result<(), Failure> {
         metrics::counter!("coupon_outcomes_total", "outcome" => outcome.as_str()).increment(1);
+        if outcome == Outcome::IssuedNow {
+            // Less than nothing when the clocks of Redis and this machine differ.
+            accept_to_row().record((now - from_unix_ms(event.reserved_at)).to_std().unwrap_or_default());
+        }
         if outcome == Outcome::CompensatedBefore {
             let asked = self.0.database.ask_give_back_again(event.coupon_code.clone(), event.request_id).await;
             asked.map_err(|error| Failure::from(&error))?;
@@ -96,6 +104,16 @@ impl Writer {
         }
         answer.await.map_err(|_| lost())?
     }
+}
+
+/// From the reservation to the row of a coupon, in seconds. What ends without a row is not in it.
+fn accept_to_row() -> metrics::Histogram {
+    metrics::histogram!("coupon_accept_to_row_seconds")
+}
+
+/// Events in a batch.
+fn batch_events() -> metrics::Histogram {
+    metrics::histogram!("coupon_batch_events")
 }
 
 /// What an outcome means for the record: done, or a failure that says what has to follow.
@@ -167,7 +185,7 @@ impl Inner {
         let mut pending = vec![batch];
         while let Some(batch) = pending.pop() {
             let events: Vec<CouponIssued> = batch.iter().map(|waiting| waiting.event.clone()).collect();
-            metrics::histogram!("coupon_batch_events").record(u32::try_from(events.len()).unwrap_or(u32::MAX));
+            batch_events().record(u32::try_from(events.len()).unwrap_or(u32::MAX));
             match self.issue(code, *epoch, &events).await {
                 Ok(outcomes) => {
                     for (waiting, outcome) in batch.into_iter().zip(outcomes) {

@@ -10,5 +10,6 @@ mod repair;
 mod retention;
 mod run;
 mod sweep;
+mod tally;
 mod tend;
 pub mod upgrade;

@@ -67,7 +67,7 @@ impl Handler for Repair {
                 .await
                 .map_err(|error| Failure::from(&error));
         }
-        self.writer.settle(event, outcome).await?;
+        self.writer.settle(event, outcome, self.clock.now()).await?;
         let status = if outcome == Outcome::CompensatedBefore {
             self.due.notify_one();
             LetterStatus::Duplicate
@@ -193,7 +193,8 @@ impl Repair {
     }
 }
 
-fn outcome_word(given_up: GivenUp) -> &'static str {
+/// What `coupon_give_ups_total` is counted by.
+pub fn outcome_word(given_up: GivenUp) -> &'static str {
     match given_up {
         GivenUp::Compensated { .. } => "COMPENSATED",
         GivenUp::CompensatedBefore => "COMPENSATED_BEFORE",

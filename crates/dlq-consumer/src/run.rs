@@ -22,7 +22,7 @@ use crate::{
     repair::Repair,
     retention::Housekeeper,
     sweep::Sweeper,
-    tend,
+    tally, tend,
     upgrade::Upgrade,
 };
 
@@ -67,6 +67,8 @@ async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
     };
     helpers.spawn(sweeper.run(helpers_stop.clone()));
     helpers.spawn(announcer.run(helpers_stop.clone()));
+    tally::measure_from_zero();
+    helpers.spawn(tally::tally(database.clone(), clock.clone(), helpers_stop.clone()));
     let upgrade =
         Upgrade { database: database.clone(), writer: writer.clone(), clock: clock.clone(), supported: VERSION };
     helpers.spawn(upgrade.run(helpers_stop.clone()));

@@ -81,6 +81,6 @@ impl Upgrade {
 
     async fn write(&self, event: &CouponIssued) -> Result<(), Failure> {
         let outcome = self.writer.write(event, true).await?;
-        self.writer.settle(event, outcome).await
+        self.writer.settle(event, outcome, self.clock.now()).await
     }
 }

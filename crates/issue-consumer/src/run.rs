@@ -4,10 +4,11 @@ use std::{process::ExitCode, sync::Arc};
 
 use coupon_core::{
     clock::SystemClock,
+    failure::Class,
     kafka::{Broker, Engine, Policy, Publisher},
     repo::Database,
     retry,
-    runtime::Service,
+    runtime::{Service, admin::count_from_zero},
     startup::{self, Wanted},
     writing::Writer,
 };
@@ -41,6 +42,7 @@ async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
     if !ready {
         return Ok(());
     }
+    count_from_zero("coupon_dead_letters_written_total", "class", Class::WORDS.iter().copied());
     let write = Write {
         writer: Writer::new(database.clone(), &config.writer),
         database: database.clone(),

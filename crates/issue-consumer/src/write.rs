@@ -43,7 +43,7 @@ impl Handler for Write {
 
     async fn attempt(&self, _: &Work<CouponIssued>, event: &CouponIssued, alone: bool) -> Result<(), Failure> {
         let outcome = self.writer.write(event, alone).await?;
-        self.writer.settle(event, outcome).await
+        self.writer.settle(event, outcome, self.clock.now()).await
     }
 
     /// Done only when the broker has acknowledged the dead letter: the offset below it is stored after that.

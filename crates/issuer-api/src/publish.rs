@@ -50,6 +50,7 @@ pub struct Acknowledged {
 impl Publishing {
     /// Over one client of Kafka; what is acknowledged goes to `acknowledged`.
     pub fn new(publisher: Publisher, acknowledged: UnboundedSender<Acknowledged>, detached: Detached) -> Self {
+        metrics::counter!("coupon_publish_failures_total").increment(0);
         Self { publisher, in_flight: InFlight::default(), acknowledged, detached }
     }
 

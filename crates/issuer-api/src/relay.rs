@@ -47,6 +47,7 @@ struct Look {
 impl Relay {
     /// A relay with a name of its own for the lease.
     pub fn new(stock: Stock, publishing: Publishing, settings: &OutboxSettings) -> Self {
+        metrics::counter!("coupon_relay_passes_total").increment(0);
         Self {
             stock,
             publishing,
@@ -102,6 +103,7 @@ impl Relay {
         #[expect(clippy::cast_precision_loss, reason = "a number of promises is far below 2^53")]
         metrics::gauge!("coupon_outbox_entries").set(all.waiting as f64);
         metrics::gauge!("coupon_outbox_oldest_seconds").set(all.oldest.as_secs_f64());
+        metrics::counter!("coupon_relay_passes_total").increment(1);
         if all.has_failed != self.is_failing {
             self.is_failing = all.has_failed;
             if all.has_failed {

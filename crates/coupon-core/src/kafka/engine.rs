@@ -113,6 +113,7 @@ impl<H: Handler> Engine<H> {
         let (kafka, group, windows) = settings;
         let (sender, assignments) = mpsc::unbounded_channel();
         let context = EngineContext { assignments: sender };
+        Self::measure_from_zero();
         let consumer: StreamConsumer<EngineContext> = kafka.consumer(service, group).create_with_context(context)?;
         consumer.subscribe(&[topic])?;
         Ok(Self {

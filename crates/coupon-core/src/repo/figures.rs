@@ -3,14 +3,26 @@
 use chrono::{DateTime, Utc};
 use sqlx::AssertSqlSafe;
 
-use super::{Database, RepoError, filter::Filter, settling::List};
+use super::{Database, RepoError, coupons::CouponStatus, filter::Filter, settling::List};
 
 /// Most groups that are named; a list longer than that is read by nobody.
 const MOST_GROUPS: i64 = 100;
 
-/// How much waits for somebody, or for a sweep.
+/// How much waits for somebody, or for a sweep, and why.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Figures {
+    /// How much.
+    #[serde(flatten)]
+    pub counts: Counts,
+    /// PENDING by cause, most first; at most 100.
+    pub by_cause: Vec<Group>,
+    /// PENDING by campaign, most first; at most 100.
+    pub by_coupon: Vec<Group>,
+}
+
+/// How much waits for somebody, or for a sweep.
+#[derive(Clone, Debug, sqlx::FromRow, serde::Serialize)]
+pub struct Counts {
     /// Requests on the work list that are PENDING.
     pub pending: i64,
     /// When the oldest of them was given up.
@@ -23,10 +35,20 @@ pub struct Figures {
     pub alarms_unsent: i64,
     /// Requests that are decided COMPENSATED and not yet given back.
     pub not_given_back: i64,
-    /// PENDING by cause, most first; at most 100.
-    pub by_cause: Vec<Group>,
-    /// PENDING by campaign, most first; at most 100.
-    pub by_coupon: Vec<Group>,
+}
+
+/// The campaigns of one status that have not ended for good.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub struct Campaigns {
+    /// The status.
+    #[sqlx(try_from = "String")]
+    pub status: CouponStatus,
+    /// How many.
+    pub campaigns: i64,
+    /// Coupons of all of them.
+    pub coupons: i64,
+    /// Of these, written.
+    pub issued: i64,
 }
 
 /// So many of one kind.
@@ -55,12 +77,17 @@ pub struct Cause {
 
 /// Each figure is read from an index that holds nothing else.
 const COUNTS: &str = "
-SELECT (SELECT count(*) FROM failed_coupon_issues WHERE status = 'PENDING'),
-       (SELECT min(failed_at) FROM failed_coupon_issues WHERE status = 'PENDING'),
-       (SELECT count(*) FROM dlq_events WHERE status = 'HELD'),
-       (SELECT count(*) FROM dlq_events WHERE status = 'PARKED'),
-       (SELECT count(*) FROM dlq_events WHERE NOT alarm_sent) + (SELECT count(*) FROM alarm_notices WHERE NOT alarm_sent),
-       (SELECT count(*) FROM coupon_issues WHERE decision = 'COMPENSATED' AND given_back_at IS NULL)";
+SELECT (SELECT count(*) FROM failed_coupon_issues WHERE status = 'PENDING') AS pending,
+       (SELECT min(failed_at) FROM failed_coupon_issues WHERE status = 'PENDING') AS oldest_pending_at,
+       (SELECT count(*) FROM dlq_events WHERE status = 'HELD') AS held,
+       (SELECT count(*) FROM dlq_events WHERE status = 'PARKED') AS parked,
+       (SELECT count(*) FROM dlq_events WHERE NOT alarm_sent) + (SELECT count(*) FROM alarm_notices WHERE NOT alarm_sent)
+           AS alarms_unsent,
+       (SELECT count(*) FROM coupon_issues WHERE decision = 'COMPENSATED' AND given_back_at IS NULL) AS not_given_back";
+
+const CAMPAIGNS: &str = "
+SELECT status, count(*) AS campaigns, sum(total_quantity)::bigint AS coupons, sum(issued_quantity)::bigint AS issued
+FROM coupons WHERE archived_at IS NULL GROUP BY status";
 
 /// Rows of builds that did not know the cause are counted by class and code. The inner grouping needs the index alone.
 const BY_CAUSE: &str = "
@@ -73,27 +100,27 @@ const BY_COUPON: &str = "
 SELECT coupon_code AS name, count(*) AS count FROM failed_coupon_issues WHERE status = 'PENDING'
 GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT $1";
 
-type Counts = (i64, Option<DateTime<Utc>>, i64, i64, i64, i64);
-
 impl Database {
     /// How much waits.
-    pub async fn figures(&self) -> Result<Figures, RepoError> {
+    pub async fn counts(&self) -> Result<Counts, RepoError> {
         let pool = self.pool();
-        let counts: Counts = self.bounded("count what waits", sqlx::query_as(COUNTS).fetch_one(&pool)).await?;
+        self.bounded("count what waits", sqlx::query_as(COUNTS).fetch_one(&pool)).await
+    }
+
+    /// The campaigns that have not ended for good, by status; a status that none has is left out.
+    pub async fn campaigns(&self) -> Result<Vec<Campaigns>, RepoError> {
+        let pool = self.pool();
+        self.bounded("count campaigns", sqlx::query_as(CAMPAIGNS).fetch_all(&pool)).await
+    }
+
+    /// How much waits, and why.
+    pub async fn figures(&self) -> Result<Figures, RepoError> {
+        let counts = self.counts().await?;
+        let pool = self.pool();
         let groups = async |select: &'static str| {
             self.bounded("group what waits", sqlx::query_as(select).bind(MOST_GROUPS).fetch_all(&pool)).await
         };
-        let (pending, oldest_pending_at, held, parked, alarms_unsent, not_given_back) = counts;
-        Ok(Figures {
-            pending,
-            oldest_pending_at,
-            held,
-            parked,
-            alarms_unsent,
-            not_given_back,
-            by_cause: groups(BY_CAUSE).await?,
-            by_coupon: groups(BY_COUPON).await?,
-        })
+        Ok(Figures { counts, by_cause: groups(BY_CAUSE).await?, by_coupon: groups(BY_COUPON).await? })
     }
 
     /// The rows of a choice by cause, most first.

@@ -17,8 +17,9 @@ use super::http::{self, BindError, HttpLimits};
 use super::{Health, Shutdown};
 
 /// Bounds in seconds of every histogram whose name ends in `_seconds`, the same in each replica so
-/// that they can be added up: from a Redis round trip to the longest back-off.
-const SECONDS: [f64; 13] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+/// that they can be added up: from a Redis round trip to a backlog of some minutes.
+const SECONDS: [f64; 16] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0];
 
 /// How often recorded samples are folded into the histograms; without it they pile up unscraped.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -48,6 +49,16 @@ pub async fn bind(listen: SocketAddr) -> Result<AdminListener, BindError> {
     let address = listener.local_addr().map_err(|source| BindError::Other { address: listen, key: KEY, source })?;
     recorder();
     Ok(AdminListener { listener, address })
+}
+
+/// Lets a counter begin at 0 for each value of its label; to be called after [`bind`].
+///
+/// Prometheus counts from the first sample of a series on: of one that is born in the first burst of a campaign, that
+/// burst would be missing from every rate.
+pub fn count_from_zero(name: &'static str, label: &'static str, values: impl IntoIterator<Item = &'static str>) {
+    for value in values {
+        metrics::counter!(name, label => value).increment(0);
+    }
 }
 
 /// Answers until `shutdown` begins. That is a stop of its own, begun after everything else has
@@ -149,8 +160,10 @@ mod tests {
         let admin = bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("a free port");
         assert_ne!(admin.address().port(), 0);
         metrics::histogram!("runtime_test_seconds").record(0.3);
+        count_from_zero("runtime_test_total", "outcome", ["GOOD", "BAD"]);
         let (status, body) = ask(&router(Health::new(Shutdown::new())), "/metrics").await;
         assert_eq!(status, StatusCode::OK);
         assert!(body.contains("runtime_test_seconds_bucket{le=\"0.5\"} 1"), "{body}");
+        assert!(body.contains("runtime_test_total{outcome=\"BAD\"} 0"), "{body}");
     }
 }

@@ -139,7 +139,8 @@ impl Desk {
     /// How much waits, since when, and why.
     pub async fn stats(&self) -> Result<Stats, RepoError> {
         let figures = self.database.figures().await?;
-        let oldest_pending_seconds = figures.oldest_pending_at.map(|at| (self.clock.now() - at).num_seconds().max(0));
+        let oldest = figures.counts.oldest_pending_at;
+        let oldest_pending_seconds = oldest.map(|at| (self.clock.now() - at).num_seconds().max(0));
         Ok(Stats { figures, oldest_pending_seconds })
     }
 

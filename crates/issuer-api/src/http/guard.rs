@@ -10,13 +10,13 @@ use std::{
 
 use axum::{
     extract::{Request, State},
-    http::Method,
+    http::{Method, StatusCode},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 use tokio::time::Instant;
 
-use super::{Api, Code, Problem};
+use super::{Api, Code, Problem, issue};
 
 /// What a response stands for in the metrics. Members and coupons are no labels: there are too many of them.
 #[derive(Clone, Copy, Debug)]
@@ -28,10 +28,33 @@ pub(super) async fn guard(State(api): State<Arc<Api>>, request: Request, next: N
     let response = limited(&api, request, next).await;
     if is_post {
         let outcome = response.extensions().get::<Outcome>().map_or("OTHER", |outcome| outcome.0);
-        metrics::counter!("coupon_requests_total", "outcome" => outcome).increment(1);
-        metrics::histogram!("coupon_request_seconds").record(started.elapsed().as_secs_f64());
+        let answer = meaning(response.status());
+        metrics::counter!("coupon_requests_total", "outcome" => outcome, "answer" => answer).increment(1);
+        metrics::histogram!("coupon_request_seconds", "answer" => answer).record(started.elapsed().as_secs_f64());
     }
     response
+}
+
+/// Shows every answer that has not been given yet as 0, so that the first one counts.
+pub(super) fn measure_from_zero() {
+    let held = issue::HELD.iter().map(|outcome| (*outcome, meaning(StatusCode::OK)));
+    let problems = Code::ALL.iter().map(|code| (code.as_str(), meaning(code.status())));
+    for (outcome, answer) in held.chain(problems) {
+        metrics::counter!("coupon_requests_total", "outcome" => outcome, "answer" => answer).increment(0);
+        drop(metrics::histogram!("coupon_request_seconds", "answer" => answer));
+    }
+}
+
+/// What an answer means for the objectives: `held` and `refused` are decisions, `failed` is a fault of ours, and the
+/// others say something of the request or of its like.
+fn meaning(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::CONFLICT => "refused",
+        StatusCode::TOO_MANY_REQUESTS => "shed",
+        status if status.is_success() => "held",
+        status if status.is_client_error() => "invalid",
+        _ => "failed",
+    }
 }
 
 async fn limited(api: &Api, request: Request, next: Next) -> Response {

@@ -18,6 +18,9 @@ use crate::accept::NotHeld;
 /// After this a gate may be open again, or Redis be back.
 pub(super) const AGAIN: Duration = Duration::from_secs(1);
 
+/// What the answers of a member who holds a coupon are counted as.
+pub(super) const HELD: [&str; 3] = ["ACCEPTED", "RESERVED", "REPEATED"];
+
 #[derive(Serialize)]
 struct Answer {
     request_id: String,
@@ -38,10 +41,11 @@ pub(super) async fn ask(
     let held = api.accept.accept(&code, &member).await.map_err(refusal)?;
     let (request_id, is_repeat) = (held.request_id.to_string(), held.is_repeat);
     let state = if held.is_acknowledged(api.answer_within).await { "accepted" } else { "reserved" };
+    let [accepted, reserved, repeated] = HELD;
     let (status, outcome) = match (is_repeat, state) {
-        (true, _) => (StatusCode::OK, "REPEATED"),
-        (false, "accepted") => (StatusCode::ACCEPTED, "ACCEPTED"),
-        (false, _) => (StatusCode::ACCEPTED, "RESERVED"),
+        (true, _) => (StatusCode::OK, repeated),
+        (false, "accepted") => (StatusCode::ACCEPTED, accepted),
+        (false, _) => (StatusCode::ACCEPTED, reserved),
     };
     let location = format!("/api/v1/coupons/{code}/issues/{request_id}");
     let answer = Answer { request_id, coupon_code: code, state };

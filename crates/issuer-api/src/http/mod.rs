@@ -38,6 +38,7 @@ pub struct Api {
 impl Api {
     /// Refuses everything until [`Api::open`].
     pub fn new(accept: Arc<Accept>, verifier: Verifier, settings: &HttpSettings) -> Self {
+        guard::measure_from_zero();
         Self {
             accept,
             verifier,

@@ -1,11 +1,27 @@
 //! The gauges of the engine: what is under way, what waits, how far behind. None names a member or a coupon.
 
+use std::time::Duration;
+
 use super::{Engine, Handler};
+use crate::{failure::Class, runtime::admin::count_from_zero};
 
 impl<H: Handler> Engine<H> {
+    /// Shows what has not happened yet as 0, so that the first time counts.
+    pub(super) fn measure_from_zero() {
+        count_from_zero("coupon_attempts_total", "outcome", ["OK"].into_iter().chain(Class::WORDS.iter().copied()));
+        count_from_zero("coupon_give_ups_failed_total", "class", Class::WORDS.iter().copied());
+        for dependency in [H::ATTEMPT_NEEDS, H::GIVE_UP_NEEDS] {
+            metrics::gauge!("coupon_breaker_open", "dependency" => dependency).set(0);
+        }
+    }
+
     /// Sets the gauges that are not a matter of a single event.
     pub(super) fn measure(&self) {
         let lanes = &self.lanes;
+        let now = self.clock.now().timestamp_millis();
+        let ages = lanes.entries().filter_map(|entry| Some(now - entry.work.record.timestamp_ms?));
+        let lag = Duration::from_millis(ages.max().unwrap_or(0).max(0).unsigned_abs());
+        metrics::gauge!("coupon_consumer_lag_seconds").set(lag.as_secs_f64());
         let oldest = lanes.entries().map(|entry| entry.taken_in.elapsed().as_secs_f64()).fold(0.0, f64::max);
         metrics::gauge!("coupon_consumer_partitions").set(count(lanes.partitions()));
         metrics::gauge!("coupon_consumer_paused_partitions").set(count(lanes.paused()));

@@ -45,19 +45,20 @@ const FIGURES: &[Column<Figure>] =
 /// Prints how much waits.
 pub(in crate::cli) fn stats(output: Output, stats: &Stats) -> anyhow::Result<()> {
     let figures = &stats.figures;
-    let oldest = figures.oldest_pending_at.map(time);
+    let counts = &figures.counts;
+    let oldest = counts.oldest_pending_at.map(time);
     match output {
         Output::Json => json(stats),
         Output::Csv => {
             let one = |figure, value: String| Figure { figure, name: String::new(), value };
             let mut all = vec![
-                one("pending", figures.pending.to_string()),
+                one("pending", counts.pending.to_string()),
                 one("oldest_pending_at", optional(oldest)),
                 one("oldest_pending_seconds", optional(stats.oldest_pending_seconds)),
-                one("held", figures.held.to_string()),
-                one("parked", figures.parked.to_string()),
-                one("alarms_unsent", figures.alarms_unsent.to_string()),
-                one("not_given_back", figures.not_given_back.to_string()),
+                one("held", counts.held.to_string()),
+                one("parked", counts.parked.to_string()),
+                one("alarms_unsent", counts.alarms_unsent.to_string()),
+                one("not_given_back", counts.not_given_back.to_string()),
             ];
             for (figure, groups) in [("by_cause", &figures.by_cause), ("by_coupon", &figures.by_coupon)] {
                 all.extend(groups.iter().map(|group| Figure {
@@ -71,12 +72,12 @@ pub(in crate::cli) fn stats(output: Output, stats: &Stats) -> anyhow::Result<()>
         Output::Table => {
             let age = stats.oldest_pending_seconds.map(|seconds| format!("{}, {} ago", optional(oldest), age(seconds)));
             fields(&[
-                ("pending", figures.pending.to_string()),
+                ("pending", counts.pending.to_string()),
                 ("oldest pending", age.unwrap_or_else(|| "none".to_owned())),
-                ("held", figures.held.to_string()),
-                ("parked", figures.parked.to_string()),
-                ("alarms unsent", figures.alarms_unsent.to_string()),
-                ("not given back", figures.not_given_back.to_string()),
+                ("held", counts.held.to_string()),
+                ("parked", counts.parked.to_string()),
+                ("alarms unsent", counts.alarms_unsent.to_string()),
+                ("not given back", counts.not_given_back.to_string()),
             ])?;
             section("Pending by cause", &figures.by_cause, GROUPS)?;
             section("Pending by coupon", &figures.by_coupon, GROUPS)?;

@@ -1,0 +1,84 @@
+//! The tally: how much waits for somebody, and how the campaigns stand, as gauges. Every replica says the same.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use coupon_core::{
+    clock::Clock,
+    repo::{
+        Database, RepoError,
+        coupons::CouponStatus,
+        dead_letters::LetterStatus,
+        figures::{Campaigns, Counts},
+        give_ups::GivenUp,
+    },
+    runtime::{Shutdown, admin::count_from_zero, chain},
+};
+use tokio::time::sleep;
+
+use crate::{desk::reconcile::Drift, repair::outcome_word};
+
+/// Between two looks, below what Prometheus is usually told to scrape by.
+const EVERY: Duration = Duration::from_secs(10);
+
+/// Counts until the shutdown begins. While PostgreSQL is away the gauges stay as they were.
+pub async fn tally(database: Database, clock: Arc<dyn Clock>, shutdown: Shutdown) {
+    loop {
+        if let Err(error) = count(&database, clock.as_ref()).await {
+            tracing::debug!("what waits cannot be counted now: {}", chain(&error));
+        }
+        tokio::select! {
+            () = shutdown.stopping() => return,
+            () = sleep(EVERY) => {}
+        }
+    }
+}
+
+/// Shows what has not happened yet as 0, so that the first time counts.
+pub fn measure_from_zero() {
+    let given_up = [
+        GivenUp::Compensated { failed_issue_id: 0 },
+        GivenUp::CompensatedBefore,
+        GivenUp::Issued,
+        GivenUp::Held,
+        GivenUp::Parked,
+    ];
+    count_from_zero("coupon_give_ups_total", "outcome", given_up.map(outcome_word));
+    count_from_zero("coupon_dead_letters_total", "status", LetterStatus::WORDS.iter().copied());
+    for name in ["coupon_reconciliations_total", "coupon_reconciliations_failed_total", "coupon_sweeps_failed_total"] {
+        metrics::counter!(name).increment(0);
+    }
+    for kind in Drift::ALL {
+        metrics::gauge!("coupon_drift", "kind" => kind.as_str()).set(0);
+    }
+}
+
+async fn count(database: &Database, clock: &dyn Clock) -> Result<(), RepoError> {
+    show_work(&database.counts().await?, clock);
+    show_campaigns(database.campaigns().await?);
+    Ok(())
+}
+
+fn show_work(counts: &Counts, clock: &dyn Clock) {
+    let oldest = counts.oldest_pending_at.map_or(Duration::ZERO, |at| (clock.now() - at).to_std().unwrap_or_default());
+    metrics::gauge!("coupon_work_list_pending").set(float(counts.pending));
+    metrics::gauge!("coupon_work_list_oldest_seconds").set(oldest.as_secs_f64());
+    for (status, letters) in [(LetterStatus::Held, counts.held), (LetterStatus::Parked, counts.parked)] {
+        metrics::gauge!("coupon_dead_letters_undecided", "status" => status.as_str()).set(float(letters));
+    }
+    metrics::gauge!("coupon_alarms_unsent").set(float(counts.alarms_unsent));
+}
+
+fn show_campaigns(campaigns: Vec<Campaigns>) {
+    let found: HashMap<&str, Campaigns> = campaigns.into_iter().map(|of| (of.status.as_str(), of)).collect();
+    for status in CouponStatus::WORDS {
+        let sums = found.get(status).map_or((0, 0, 0), |of| (of.campaigns, of.coupons, of.issued));
+        metrics::gauge!("coupon_campaigns", "status" => *status).set(float(sums.0));
+        metrics::gauge!("coupon_campaign_coupons", "status" => *status).set(float(sums.1));
+        metrics::gauge!("coupon_campaign_issued", "status" => *status).set(float(sums.2));
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "numbers of rows and coupons are far below 2^53")]
+fn float(number: i64) -> f64 {
+    number as f64
+}
