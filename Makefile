@@ -42,7 +42,7 @@ test-long: ## run the tests that take minutes: the crash sweep, kills and restar
 
 image: ## build the images of the release binaries, and run each from its own root; BIN=issuer-api: only that one
 	scripts/stack install
-	cargo build --release --locked -p issuer-api -p issue-consumer -p dlq-consumer
+	cargo build --release --locked --workspace --bins
 	scripts/image $(BIN)
 
 mutants: ## make plausible mistakes one at a time, and show which test finds each; takes an hour
