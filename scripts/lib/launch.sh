@@ -39,7 +39,7 @@ launch() {
     exec setpriv --no-new-privs -- env -i "$@"
   ' launch "$INSIDE" "$WORK/began" \
     "${variables[@]}" "$(command -v chroot)" --userspec="$user" --groups= "$INSIDE" "${words[@]}" \
-    </dev/null >"$2" 2>&1 9>&- &
+    </dev/null >"$2" 2>&1 &
   PID=$!
 }
 
