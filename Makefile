@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 # The goals share target/ and .local/, so `make -j` must not run two of them at once.
 .NOTPARALLEL:
-.PHONY: help demo up down status logs test test-long mutants bench-repair check check-fmt check-clippy check-doc check-scripts fmt clean-data
+.PHONY: help demo up down status logs test test-long mutants bench-repair image check check-fmt check-clippy check-doc check-scripts fmt clean-data
 
 ARGS ?=
 
@@ -40,6 +40,11 @@ test: ## run all tests on real servers, then stop these again
 test-long: ## run the tests that take minutes: the crash sweep, kills and restarts at full size
 	scripts/test --long $(ARGS)
 
+image: ## build the images of the release binaries, and run each from its own root; BIN=issuer-api: only that one
+	scripts/stack install
+	cargo build --release --locked --workspace --bins
+	scripts/image $(BIN)
+
 mutants: ## make plausible mistakes one at a time, and show which test finds each; takes an hour
 	scripts/mutants $(ARGS)
 
@@ -62,7 +67,7 @@ check-doc:
 
 check-scripts:
 	@if command -v shellcheck >/dev/null; then \
-	  shellcheck -x scripts/stack scripts/test scripts/mutants .ci/run scripts/lib/*.sh; \
+	  shellcheck -x scripts/stack scripts/test scripts/mutants scripts/image deploy/docker/assemble .ci/run scripts/lib/*.sh; \
 	else \
 	  echo 'shellcheck is not installed: the scripts are not checked'; \
 	fi
