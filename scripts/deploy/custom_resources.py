@@ -1,7 +1,7 @@
 """custom_resources.py FILE…: holds custom resources against what their operators take. KEDA's and Prometheus' come from the
 npm packages @kubernetes-models/*, for values (their validators) and for unknown fields (their types, by tsc: the
 validators let those pass). Strimzi's definitions are in no registry, so kafkatopic.schema.json says what KafkaTopic takes.
-TOOLS names the folder with node_modules."""
+MODELS names the folder with node_modules."""
 
 import json
 import os
@@ -46,7 +46,7 @@ def by_schema(found):
 
 def by_model(found):
     """Two programs are written beside node_modules, and what they print is what is wrong."""
-    tools = Path(os.environ["TOOLS"])
+    tools = Path(os.environ["MODELS"])
     rows = [(where, MODELS[o["apiVersion"], o["kind"]], o["kind"], o) for where, o in found]
     values = tools / "values.mjs"
     values.write_text(f"const objects = {json.dumps(rows)};\n{VALIDATOR}", encoding="utf-8")
