@@ -2,7 +2,7 @@
 # What scripts/deploy-check runs, in .local/deploy-check: pinned versions, fetched once. Each part has a stamp of what it was
 # made from.
 
-KUSTOMIZE=v5.8.1          # newer ones need a newer Go than README asks for
+KUSTOMIZE=v5.8.1          # the newest that Go 1.24 to 1.26 can build
 
 # fresh STAMP FILE…: whether the stamp is of these files as they are now; otherwise MADE_FROM is what to stamp.
 fresh() {
@@ -32,7 +32,7 @@ install_tools() {
 
 install_kustomize() {
   fresh "$TOOLS/kustomize.stamp" /dev/null && return
-  need_tool go "kustomize is built with Go 1.26 or later"
+  need_tool go "kustomize is built with Go 1.24 or later"
   say "building kustomize $KUSTOMIZE (once)"
   attempt "building kustomize" env GOBIN="$TOOLS/bin" go install "sigs.k8s.io/kustomize/kustomize/v5@$KUSTOMIZE"
   printf '%s\n' "$MADE_FROM" >"$TOOLS/kustomize.stamp"
