@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 # The goals share target/ and .local/, so `make -j` must not run two of them at once.
 .NOTPARALLEL:
-.PHONY: help demo up down status logs test test-long mutants bench-repair image check check-fmt check-clippy check-doc check-scripts fmt clean-data
+.PHONY: help demo up down status logs test test-long mutants bench-repair image check deploy-check check-fmt check-clippy check-doc check-scripts fmt clean-data
 
 ARGS ?=
 
@@ -71,6 +71,11 @@ check-scripts:
 	else \
 	  echo 'shellcheck is not installed: the scripts are not checked'; \
 	fi
+
+deploy-check: ## check manifests, settings, monitoring, Dockerfile, compose and workflows, offline
+	scripts/stack install
+	cargo build --release --locked --workspace --bins
+	scripts/deploy-check
 
 fmt: ## format the code
 	cargo fmt --all

@@ -4,7 +4,10 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use coupon_core::{
-    repo::{Database, schema},
+    repo::{
+        Database,
+        schema::{self, Schema},
+    },
     runtime::{LogSettings, SettingsArgs, load, print_effective, process_environment, telemetry},
 };
 
@@ -53,6 +56,11 @@ pub async fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
 async fn migrate(config: &Config) -> anyhow::Result<ExitCode> {
     telemetry::init(&LogSettings { filter: "warn".to_owned(), ..config.log.clone() }, "issue-consumer");
     let database = Database::new(&config.database, "issue-consumer migrate")?;
+    // After a roll-back the schema is newer than this build and admits it: then there is nothing to do.
+    if let Ok(Schema::Fits { version }) = database.schema().await {
+        eprintln!("the schema has version {version}, which fits");
+        return Ok(ExitCode::SUCCESS);
+    }
     database.migrate().await?;
     eprintln!("the schema has version {}", schema::newest());
     Ok(ExitCode::SUCCESS)

@@ -1,0 +1,182 @@
+"""What manifests repeat of the settings of the binaries. Each configuration is parsed by the binary it is for."""
+
+import os
+import re
+import subprocess
+import tempfile
+import tomllib
+from pathlib import Path
+
+from manifests import Rules, binary, containers, pod, port_of, where
+
+rule = Rules()
+
+ROOT = Path(__file__).resolve().parents[2]
+PREFIXES = {"issuer-api": "ISSUER_API", "issue-consumer": "ISSUE_CONSUMER", "dlq-consumer": "DLQ_CONSUMER"}
+PLACES = {"DATABASE_URL": "postgres://user:word@postgres/db", "REDIS_URL": "redis://redis:6379/0"}
+CORE = "crates/coupon-core/src"
+# How a stop adds up after the drain: (file, constant) for each step that has a bound of its own.
+BEFORE_THE_END = [(f"{CORE}/repo/pool.rs", "GOOD_BYE"), (f"{CORE}/runtime/boot.rs", "LEFTOVERS")]
+LEAVING = (f"{CORE}/kafka/engine/closing.rs", "LEAVE")
+FLUSHING = ("crates/issuer-api/src/serve.rs", "LEAST_FLUSH")
+ADMIN_S = re.compile(r"LIMITS: HttpLimits =.*?drain: Duration::from_secs\((\d+)\)", re.S)
+
+_answers = {}
+
+
+def bin_dir():
+    return Path(os.environ["BIN_DIR"])
+
+
+def constant_s(file, name):
+    """A Duration that a source file declares, in seconds."""
+    text = (ROOT / file).read_text(encoding="utf-8")
+    found = re.search(rf"const {name}: Duration = Duration::from_(secs|millis)\((\d+)\)", text)
+    if not found:
+        raise SystemExit(f"{file} declares no duration {name} any more; scripts/deploy/policy_settings.py adds it up")
+    return int(found[2]) / (1000 if found[1] == "millis" else 1)
+
+
+def admin_s():
+    found = ADMIN_S.search((ROOT / CORE / "runtime/admin.rs").read_text(encoding="utf-8"))
+    if not found:
+        raise SystemExit("the drain of the admin listener is not where scripts/deploy/policy_settings.py looks for it")
+    return int(found[1])
+
+
+def environment(render, workload):
+    """What the container of a workload gets, with addresses in the place of secrets."""
+    variables = {}
+    for variable in containers(workload, init=False)[0].get("env", []):
+        source = variable.get("valueFrom", {})
+        if "configMapKeyRef" in source:
+            config_map = render.named("ConfigMap", source["configMapKeyRef"]["name"]) or {}
+            variables[variable["name"]] = config_map.get("data", {}).get(source["configMapKeyRef"]["key"], "")
+        elif "secretKeyRef" in source:
+            variables[variable["name"]] = PLACES.get(variable["name"], "")
+        else:
+            variables[variable["name"]] = variable["value"]
+    return variables
+
+
+def config_file(render, workload):
+    """The text of the file that <PREFIX>_CONFIG names, out of the ConfigMap that is mounted there; None without one."""
+    variables = environment(render, workload)
+    path = variables.get(f"{PREFIXES[binary(workload)]}_CONFIG")
+    if not path:
+        return None
+    for mount in containers(workload, init=False)[0].get("volumeMounts", []):
+        if Path(mount["mountPath"]) == Path(path).parent:
+            volume = next(v for v in pod(workload)["volumes"] if v["name"] == mount["name"])
+            config_map = render.named("ConfigMap", volume["configMap"]["name"]) or {}
+            return config_map.get("data", {}).get(Path(path).name)
+    return None
+
+
+def effective(render, workload):
+    """The settings in force as `BIN config` prints them, or the sentence it refuses them with."""
+    text, name = config_file(render, workload), binary(workload)
+    variables = {k: v for k, v in environment(render, workload).items() if not k.endswith("_CONFIG")}
+    key = (name, text, tuple(sorted(variables.items())))
+    if key not in _answers:
+        with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
+            file.write(text or "")
+            file.flush()
+            command = [bin_dir() / name, "config", "--config", file.name]
+            _answers[key] = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+    answer = _answers[key]
+    return (tomllib.loads(answer.stdout), None) if answer.returncode == 0 else (None, answer.stderr.strip())
+
+
+def started(render):
+    """Each of our Deployments with its settings, those that are refused left out."""
+    for workload in render.ours():
+        settings, _ = effective(render, workload)
+        if settings:
+            yield workload, settings
+
+
+@rule
+def binary_takes_its_configuration(render):
+    for o in [*render.ours(), *(j for j in render.of("Job") if binary(j) in PREFIXES)]:
+        if o["kind"] == "Deployment" and config_file(render, o) is None:
+            yield f"{where(o)}: its configuration file is in no ConfigMap"
+        _, refusal = effective(render, o)
+        if refusal is not None:
+            yield f"{where(o)}: {binary(o)} refuses its configuration: {refusal}"
+
+
+@rule
+def ports_are_those_it_listens_on(render):
+    for o, settings in started(render):
+        container = containers(o, init=False)[0]
+        for name, section in (("admin", "admin"), ("http", "http")):
+            listen = settings.get(section, {}).get("listen")
+            if listen and int(listen.rpartition(":")[2]) != port_of(container, name):
+                yield f"{where(o)}: it listens on {listen}, but the port `{name}` is {port_of(container, name)}"
+            if listen and not listen.startswith("0.0.0.0:"):
+                yield f"{where(o)}: nobody reaches {listen} from outside of the pod"
+
+
+@rule
+def a_stop_has_the_time_it_may_take(render):
+    for o, settings in started(render):
+        hook = containers(o, init=False)[0].get("lifecycle", {}).get("preStop", {}).get("sleep", {})
+        drain = settings["shutdown"]["drain_ms"] / 1000
+        steps = [hook.get("seconds", 0), drain, admin_s(), *(constant_s(*step) for step in BEFORE_THE_END)]
+        # A consumer leaves its group, and then its producer or its sweeper gets the drain time once more.
+        steps += [constant_s(*FLUSHING)] if binary(o) == "issuer-api" else [constant_s(*LEAVING), drain]
+        grace = pod(o).get("terminationGracePeriodSeconds", 30)
+        if grace <= sum(steps):
+            yield f"{where(o)}: a stop may take {sum(steps):g} s, but is killed after {grace} s"
+
+
+@rule
+def files_are_mounted(render):
+    for o, settings in started(render):
+        mounts = [m["mountPath"] + "/" for m in containers(o, init=False)[0].get("volumeMounts", [])]
+        for section, values in settings.items():
+            for key, value in values.items():
+                if key.endswith("_file") and value and not any(value.startswith(mount) for mount in mounts):
+                    yield f"{where(o)}: {section}.{key} is {value}, where nothing is mounted"
+
+
+def consumed(name, settings):
+    """Topic and group that a consumer reads."""
+    kafka = settings["kafka"]
+    return (kafka["topic"] if name == "issue-consumer" else kafka["dlq_topic"]), kafka.get("group_id")
+
+
+@rule
+def lag_is_that_of_its_own_group(render):
+    for o, settings in started(render):
+        if binary(o) == "issuer-api":
+            continue
+        topic, group = consumed(binary(o), settings)
+        for autoscaler in render.autoscalers(o):
+            if autoscaler["kind"] == "ScaledObject":
+                said = [t["metadata"] for t in autoscaler["spec"]["triggers"]]
+                found = [(s["topic"], s["consumerGroup"], s["bootstrapServers"]) for s in said]
+                wanted = (topic, group, settings["kafka"]["brokers"])
+            else:
+                said = [m["external"]["metric"]["selector"]["matchLabels"] for m in autoscaler["spec"]["metrics"]]
+                found, wanted = [(s["topic"], s["consumergroup"]) for s in said], (topic, group)
+            if found != [wanted]:
+                yield f"{where(autoscaler)}: it follows {found}, but {where(o)} consumes {wanted}"
+
+
+@rule
+def topics_are_there_and_have_the_partitions(render):
+    topics = {o["spec"].get("topicName", o["metadata"]["name"]): o["spec"] for o in render.of("KafkaTopic")}
+    for o, settings in started(render) if topics else []:
+        kafka = settings["kafka"]
+        for name in {kafka.get("topic"), kafka.get("dlq_topic")} - {None} - set(topics):
+            yield f"{where(o)}: no KafkaTopic is called {name}"
+        if binary(o) == "issuer-api":
+            continue
+        topic, _ = consumed(binary(o), settings)
+        for autoscaler in render.autoscalers(o):
+            highest = autoscaler["spec"].get("maxReplicaCount", autoscaler["spec"].get("maxReplicas"))
+            partitions = topics.get(topic, {}).get("partitions", 0)
+            if highest != partitions:
+                yield f"{where(autoscaler)}: up to {highest} replicas, but {topic} has {partitions} partitions"
