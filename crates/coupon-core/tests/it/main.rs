@@ -4,4 +4,5 @@
 mod ledger;
 mod poisoned;
 mod servers;
+mod statements;
 mod stock_model;

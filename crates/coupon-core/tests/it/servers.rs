@@ -30,6 +30,31 @@ pub fn stock() -> Stock {
     Stock::new(&RedisSettings { url, response_timeout_ms: 5000, connect_timeout_ms: 2000 }).unwrap()
 }
 
+/// A database without a schema for one test.
+pub struct EmptyDatabase {
+    name: String,
+    /// Where it is.
+    pub url: String,
+}
+
+impl EmptyDatabase {
+    /// Creates it; what a failed run of the same test left is dropped first.
+    pub async fn create(name: &str) -> Self {
+        let name = format!("core_{name}");
+        administrate(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await;
+        administrate(&format!("CREATE DATABASE {name}")).await;
+        let server = variable("DATABASE_URL");
+        let (base, _) = server.rsplit_once('/').unwrap();
+        let url = format!("{base}/{name}");
+        Self { name, url }
+    }
+
+    /// Leaves nothing behind.
+    pub async fn drop(self) {
+        administrate(&format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name)).await;
+    }
+}
+
 /// A migrated database for one test.
 pub struct OwnDatabase {
     name: String,
@@ -45,12 +70,7 @@ impl OwnDatabase {
 
     /// The same with so many connections at most.
     pub async fn with_connections(name: &str, max_connections: u32) -> Self {
-        let name = format!("core_{name}");
-        administrate(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await;
-        administrate(&format!("CREATE DATABASE {name}")).await;
-        let server = variable("DATABASE_URL");
-        let (base, _) = server.rsplit_once('/').unwrap();
-        let url = format!("{base}/{name}");
+        let EmptyDatabase { name, url } = EmptyDatabase::create(name).await;
         let settings = DatabaseSettings {
             url: SecretUrl::new(url.clone()),
             max_connections,
