@@ -56,7 +56,8 @@ async fn result(connection: &mut PgConnection, statement: &str) -> String {
         Err(error) => panic!("{statement}: {error}"),
     };
     tx.rollback().await.unwrap();
-    connection.execute("DEALLOCATE ALL").await.unwrap();
+    // A transaction that is rolled back keeps what was prepared; there is nothing where that failed.
+    connection.execute("DEALLOCATE old").await.ok();
     result
 }
 
@@ -86,7 +87,8 @@ async fn the_statements_of_the_builds_before_do_in_the_newest_schema_what_they_d
         let statements = statements.split(";\n").map(str::trim).filter(|statement| !statement.is_empty());
         for statement in statements {
             let was = result(&mut in_old, statement).await;
-            assert!(!was.starts_with("42"), "{was} in its own schema: {statement}");
+            // A value of a sample may break a CHECK. Whatever else goes wrong is a mistake of the list.
+            assert!(was.ends_with("rows") || was == "23514", "{was} in its own schema: {statement}");
             assert_eq!(result(&mut in_new, statement).await, was, "{statement}");
         }
         in_old.close().await.unwrap();
