@@ -50,15 +50,15 @@ pub async fn reconcile(desk: Desk, options: Options, every: Duration, shutdown: 
 
 async fn pass(desk: &Desk, options: Options) -> Result<(), DeskError> {
     // Whoever does not lead has nothing to tell.
-    let mut left = [0; Drift::ALL.len()];
+    let (mut left, mut failed) = ([0; Drift::ALL.len()], None);
     if let Some(lead) = desk.database.try_lock("reconcile").await? {
         for code in desk.live_campaigns().await? {
             // One campaign that cannot be compared says nothing about the others.
             let reconciled = match desk.reconcile(&code, options, &|_, _| {}).await {
                 Ok(reconciled) => reconciled,
                 Err(error) => {
-                    metrics::counter!("coupon_reconciliations_failed_total").increment(1);
                     tracing::warn!(coupon = %code, "redis and postgresql cannot be compared for {code} now: {}", chain(&error));
+                    failed = Some(error);
                     continue;
                 }
             };
@@ -69,8 +69,12 @@ async fn pass(desk: &Desk, options: Options) -> Result<(), DeskError> {
                 tell(desk, &report).await?;
             }
         }
-        metrics::counter!("coupon_reconciliations_total").increment(1);
         lead.release().await;
+        // What was not looked at is not known to agree: the gauges stay, and this pass does not count.
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        metrics::counter!("coupon_reconciliations_total").increment(1);
     }
     for (sum, drift) in left.into_iter().zip(Drift::ALL) {
         metrics::gauge!("coupon_drift", "kind" => drift.as_str()).set(u32::try_from(sum).unwrap_or(u32::MAX));

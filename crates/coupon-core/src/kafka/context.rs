@@ -26,11 +26,13 @@ impl ClientContext for EngineContext {
     fn stats(&self, statistics: Statistics) {
         let partitions = statistics.topics.values().flat_map(|topic| topic.partitions.values());
         for partition in partitions.filter(|partition| partition.partition >= 0) {
-            // The lag of a partition that is somebody else's now is -1. It must not stay what it was: replicas are
-            // added up.
+            // Before the first offset is stored only the committed one tells. The lag of a partition that is somebody
+            // else's now is -1, and must not stay what it was: replicas are added up.
+            let stored = partition.consumer_lag_stored;
+            let lag = if stored >= 0 { stored } else { partition.consumer_lag.max(0) };
             #[expect(clippy::cast_precision_loss, reason = "a lag is far below 2^53")]
             metrics::gauge!("coupon_consumer_lag_records", "partition" => partition.partition.to_string())
-                .set(partition.consumer_lag_stored.max(0) as f64);
+                .set(lag as f64);
         }
     }
 

@@ -45,6 +45,8 @@ pub struct InRedis {
     pub epoch: i64,
     /// Whether the gate was closed by somebody.
     pub is_closed: bool,
+    /// Whether its marks are being copied.
+    pub is_filling: bool,
 }
 
 /// Requests of a campaign on which there is no decision yet, or whose decision has not been carried out.
@@ -95,7 +97,8 @@ impl Database {
             let reopen_as = if is_closed { CouponStatus::Closed } else { CouponStatus::Open };
             let found = under_way(&mut tx, &code).await?;
             if let Some(found) = found
-                && (found.step == RebuildStep::Draining || before.status == CouponStatus::Opening)
+                && (found.step == RebuildStep::Draining
+                    || before.status == CouponStatus::Opening && (redis.is_filling || redis.epoch < before.epoch))
             {
                 tx.commit().await?;
                 return Ok(Some(found));
@@ -241,15 +244,17 @@ async fn end_lost_replays(tx: &mut PgConnection, code: &CouponCode, now: DateTim
     sqlx::query(
         "WITH lost AS (
              UPDATE replays r SET outcome = 'NOT_READY', updated_at = $2
-             WHERE r.coupon_code = $1 AND r.outcome = 'RESERVED'
+             FROM replays before
+             WHERE before.request_id = r.request_id AND r.coupon_code = $1 AND r.outcome IN ('RESERVED', 'HOLDS_ONE')
                AND NOT EXISTS (SELECT FROM coupon_issues i JOIN coupons c USING (coupon_id)
-                               WHERE c.coupon_code = $1 AND i.request_id = r.request_id)
-               AND NOT EXISTS (SELECT FROM dlq_events d
-                               WHERE d.original_event_id = r.request_id AND d.status IN ('HELD', 'PARKED'))
-             RETURNING r.failed_issue_id
+                               WHERE c.coupon_code = $1 AND i.request_id = coalesce(r.held_by, r.request_id))
+               AND NOT EXISTS (SELECT FROM dlq_events d WHERE d.original_event_id = coalesce(r.held_by, r.request_id)
+                               AND d.status IN ('HELD', 'PARKED'))
+             RETURNING r.failed_issue_id, before.outcome
          )
+         -- Who was told that the member holds one has had the attempt given back before.
          UPDATE failed_coupon_issues f SET replay_count = greatest(f.replay_count - 1, 0)
-         FROM lost WHERE f.id = lost.failed_issue_id",
+         FROM lost WHERE f.id = lost.failed_issue_id AND lost.outcome = 'RESERVED'",
     )
     .bind(code.as_str())
     .bind(now)

@@ -174,10 +174,10 @@ impl Database {
     }
 
     /// Links a row to `request_id`, or to the id it was linked to before without an answer; notes in the same
-    /// transaction that the job has come this far.
+    /// transaction that the job has come this far; one that `halts` stays before a row that is NOT_READY.
     pub async fn link_replay(
         &self,
-        job_id: i64,
+        (job_id, halts): (i64, bool),
         row: i64,
         request_id: RequestId,
         after_close: bool,
@@ -186,9 +186,8 @@ impl Database {
         self.detached("link a replay", move |pool| async move {
             let mut tx = pool.begin().await?;
             let refusal = judge(&mut tx, row, after_close, now).await?;
-            // NOT_READY is no verdict on the row: the job stays before it.
-            let is_ready = refusal != Some(Refusal::NotReady);
-            if is_ready && !advance(&mut tx, job_id, row, refusal.map(Refusal::as_str), now).await? {
+            let stays = halts && refusal == Some(Refusal::NotReady);
+            if !stays && !advance(&mut tx, job_id, row, refusal.map(Refusal::as_str), now).await? {
                 return Ok(Linked::Stopped);
             }
             if let Some(refusal) = refusal {

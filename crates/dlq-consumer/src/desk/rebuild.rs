@@ -87,6 +87,7 @@ impl Desk {
         let redis = self.stock.view(code).await?.map_or_else(InRedis::default, |view| InRedis {
             epoch: view.epoch,
             is_closed: view.status == CouponStatus::Closed.as_str(),
+            is_filling: view.status == "FILLING",
         });
         if (1..redis.epoch).contains(&coupon.epoch) {
             // PostgreSQL was restored to before an earlier rebuild. What is left of the row's own epoch has to be issued

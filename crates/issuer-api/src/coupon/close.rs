@@ -9,7 +9,9 @@ use coupon_core::{
 use super::{CommandError, Desk, say};
 
 /// Where a campaign can be closed from.
-const FROM: &[CouponStatus] = &[CouponStatus::Open, CouponStatus::Closed, CouponStatus::Suspect];
+const FROM: &[CouponStatus] = &[CouponStatus::Open, CouponStatus::Closed];
+/// And one that was seen to be SUSPECT: a suspicion that is raised meanwhile is not overwritten.
+const FROM_SUSPECT: &[CouponStatus] = &[CouponStatus::Suspect, CouponStatus::Closed];
 
 impl Desk {
     /// Closes the gate. A SUSPECT campaign accepts nothing anyway: its gate stays SUSPECT, and a rebuild does not open it.
@@ -22,15 +24,15 @@ impl Desk {
         }
         // The suspicion may be PostgreSQL's alone until now, and must outlive the row's word.
         let is_suspect = coupon.status == CouponStatus::Suspect;
-        let mut gate = if is_suspect {
-            self.stock.suspect(code, coupon.epoch).await?
-        } else {
-            self.stock.close(code, coupon.epoch).await?
+        let from = if is_suspect { FROM_SUSPECT } else { FROM };
+        let shut = async |epoch| {
+            if is_suspect { self.stock.suspect(code, epoch).await } else { self.stock.close(code, epoch).await }
         };
+        let mut gate = shut(coupon.epoch).await?;
         if let GateOutcome::OtherEpoch(epoch) = gate {
             // Closing is right whatever epoch is there; only opening must know which one it is.
             say(format_args!("note: Redis holds data of epoch {epoch}, PostgreSQL is at epoch {}", coupon.epoch));
-            gate = self.stock.close(code, epoch).await?;
+            gate = shut(epoch).await?;
         }
         match gate {
             GateOutcome::Done => {}
@@ -41,7 +43,7 @@ impl Desk {
             GateOutcome::OtherEpoch(_) => return Err(CommandError::Changed(code.clone())),
         }
         let changed =
-            self.database.set_coupon_status(code.clone(), coupon.epoch, FROM, CouponStatus::Closed, self.actor());
+            self.database.set_coupon_status(code.clone(), coupon.epoch, from, CouponStatus::Closed, self.actor());
         let coupon = changed.await?.ok_or_else(|| CommandError::Changed(code.clone()))?;
         // Once more: somebody who was opening it may have come between the gate and the row.
         self.stock.close(code, coupon.epoch).await?;

@@ -43,9 +43,13 @@ impl Desk {
 
     async fn begin_request(&self, job: &Job, row: i64) -> Result<Begun, DeskError> {
         let request_id = RequestId::make(self.clock.as_ref());
-        match self.database.link_replay(job.job_id, row, request_id, job.after_close, self.clock.now()).await? {
+        match self
+            .database
+            .link_replay((job.job_id, halts(job)), row, request_id, job.after_close, self.clock.now())
+            .await?
+        {
             Linked::Link(link) => self.ask(job, &link).await,
-            Linked::Refused(Refusal::NotReady) => {
+            Linked::Refused(Refusal::NotReady) if halts(job) => {
                 let why = format!("the campaign of row {row} takes no replays now: resume when it is OPEN again");
                 self.halt(job, why).await
             }
@@ -80,6 +84,7 @@ impl Desk {
             Reservation::Already(held) => (ReplayOutcome::HoldsOne, Some(held.event.request_id), Begun::UnderWay),
             Reservation::Refused(refused) => match refusal(refused) {
                 // No verdict: it stays linked, and is asked for first when the job is resumed.
+                None if !halts(job) => (ReplayOutcome::NotReady, None, Begun::Failed),
                 None => {
                     let why = format!("{code} takes no reservations in Redis now: resume when it does");
                     return self.halt(job, why).await;
@@ -102,6 +107,11 @@ impl Desk {
         let now = self.database.replay_job(job.job_id).await?;
         Ok(now.is_some_and(|now| now.status == JobStatus::Running))
     }
+}
+
+/// Whether a campaign that takes no replays now stands against all of the job: it has no other.
+fn halts(job: &Job) -> bool {
+    job.filter.coupon.is_some()
 }
 
 /// What a refusal means for the row; `None` when it is none of the row, but of the campaign as it is now.
