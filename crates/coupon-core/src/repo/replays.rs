@@ -174,7 +174,7 @@ impl Database {
     }
 
     /// Links a row to `request_id`, or to the id it was linked to before without an answer; notes in the same
-    /// transaction that the job has come this far; one that `halts` stays before a row that is NOT_READY.
+    /// transaction that the job has come this far; one that `halts` stays before a row that is `NOT_READY`.
     pub async fn link_replay(
         &self,
         (job_id, halts): (i64, bool),
