@@ -20,6 +20,9 @@ const AT_ONCE: usize = 8;
 /// Between two questions of one of them: a crowd, not a measurement.
 const BREATH: Duration = Duration::from_millis(10);
 
+/// After a refusal because too many ask at once.
+const TOLD_TO_WAIT: Duration = Duration::from_millis(50);
+
 /// Members who ask for a campaign, one after the other, until they are sent home. Every third question comes from
 /// somebody who has asked before.
 pub(crate) struct Crowd {
@@ -49,11 +52,12 @@ impl Crowd {
                     let member = if number % 3 == 2 { number / 2 } else { number };
                     let id = format!("{who}-{asker}-{member}");
                     let token = signer.token(&id).sign()?;
-                    Member::with_client(&id, &token, &url, answers.clone(), http.clone()).ask(&code).await;
+                    let member = Member::with_client(&id, &token, &url, answers.clone(), http.clone());
+                    let answer = member.ask(&code).await;
                     if *sent_home.borrow() {
                         break;
                     }
-                    pause(BREATH).await;
+                    pause(if answer.status == Some(429) { TOLD_TO_WAIT } else { BREATH }).await;
                 }
                 Ok(())
             });
