@@ -26,10 +26,12 @@ impl ClientContext for EngineContext {
     fn stats(&self, statistics: Statistics) {
         let partitions = statistics.topics.values().flat_map(|topic| topic.partitions.values());
         for partition in partitions.filter(|partition| partition.partition >= 0) {
-            // Before the first offset is stored only the committed one tells. The lag of a partition that is somebody
-            // else's now is -1, and must not stay what it was: replicas are added up.
-            let stored = partition.consumer_lag_stored;
-            let lag = if stored >= 0 { stored } else { partition.consumer_lag.max(0) };
+            // What went to another replica is not fetched here any more, but the client goes on telling its lag as it was.
+            // Replicas are added up, so it has none here.
+            let is_ours = partition.fetch_state == "active";
+            // Until this process has stored an offset, what counts is the one that somebody has committed.
+            let lags = [partition.consumer_lag_stored, partition.consumer_lag];
+            let lag = lags.into_iter().find(|lag| is_ours && *lag >= 0).unwrap_or(0);
             #[expect(clippy::cast_precision_loss, reason = "a lag is far below 2^53")]
             metrics::gauge!("coupon_consumer_lag_records", "partition" => partition.partition.to_string())
                 .set(lag as f64);
