@@ -3,7 +3,12 @@
 use std::net::TcpListener;
 
 use anyhow::{Context, Result, ensure};
-use coupon_e2e::{member::http_client, process::command::Command, wait::eventually, world::World};
+use coupon_e2e::{
+    member::http_client,
+    process::{command::Command, logs::LogLine},
+    wait::eventually,
+    world::World,
+};
 
 use crate::SOON;
 
@@ -100,7 +105,9 @@ async fn a_database_without_a_schema_is_waited_for_and_one_for_newer_builds_ends
             Ok(process.admin_page("/readyz").await?.contains("run `issue-consumer migrate`"))
         })
         .await?;
-        assert_eq!(process.log().iter().filter(|line| line.text.contains("has no schema")).count(), 1, "said once");
+        let says_so = |line: &LogLine| line.text.contains("has no schema");
+        process.wait_for_log("the log says it too", SOON, says_so).await?;
+        assert_eq!(process.log().iter().filter(|line| says_so(line)).count(), 1, "said once");
         assert_eq!(process.admin_status("/livez").await, Some(200));
         waiting.push(process);
     }
