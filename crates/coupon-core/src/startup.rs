@@ -34,13 +34,13 @@ pub struct Wanted<'a> {
 }
 
 /// What a look at something says.
-enum Look<T> {
-    There(T),
+enum Look {
+    There,
     NotYet(String),
     Never(Unfit),
 }
 
-impl<T> Look<T> {
+impl Look {
     fn away(server: &str, error: &(dyn std::error::Error + 'static)) -> Self {
         Self::NotYet(format!("waiting for {server}: {}", chain(error)))
     }
@@ -72,16 +72,16 @@ pub async fn topic(
             ));
         }
         match broker.short_retention(topic).await {
-            Ok(None) => Look::There(()),
+            Ok(None) => Look::There,
             Ok(Some(finding)) => Look::NotYet(format!("{}: {}", finding.what, finding.fix)),
             Err(error) => {
                 // Not every client may describe topics; `doctor` says so too.
                 tracing::warn!("the retention of topic `{topic}` cannot be looked at: {}", chain(&error));
-                Look::There(())
+                Look::There
             }
         }
     };
-    Ok(until(look, condition, shutdown).await?.is_some())
+    until(look, condition, shutdown).await
 }
 
 /// Waits until PostgreSQL has a schema that is new enough; one that admits only newer builds is an error. `Ok(false)` when
@@ -89,11 +89,11 @@ pub async fn topic(
 pub async fn schema(database: &Database, condition: &Condition, shutdown: &Shutdown) -> Result<bool, Unfit> {
     let look = async || match database.schema().await {
         Err(error) => Look::away("postgresql", &error),
-        Ok(Schema::Fits { .. }) => Look::There(()),
+        Ok(Schema::Fits { .. }) => Look::There,
         Ok(old @ Schema::TooOld { .. }) => Look::NotYet(old.to_string()),
         Ok(new @ Schema::TooNew { .. }) => Look::Never(Unfit::Schema(new)),
     };
-    Ok(until(look, condition, shutdown).await?.is_some())
+    until(look, condition, shutdown).await
 }
 
 /// Waits until Redis answers; it must then keep what it is given. `Ok(false)` when the shutdown began first.
@@ -113,29 +113,25 @@ pub async fn redis(stock: &Stock, condition: &Condition, shutdown: &Shutdown) ->
                 }
             }
         }
-        Look::There(())
+        Look::There
     };
-    Ok(until(look, condition, shutdown).await?.is_some())
+    until(look, condition, shutdown).await
 }
 
 /// Looks again and again, with back-off, and says why not yet: each reason once in the log, and all the time in
-/// `/readyz`. `None` when the shutdown began first.
-async fn until<T>(
-    look: impl AsyncFn() -> Look<T>,
-    condition: &Condition,
-    shutdown: &Shutdown,
-) -> Result<Option<T>, Unfit> {
+/// `/readyz`. `Ok(false)` when the shutdown began first.
+async fn until(look: impl AsyncFn() -> Look, condition: &Condition, shutdown: &Shutdown) -> Result<bool, Unfit> {
     let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(2));
     let mut told = String::new();
     loop {
         let found = tokio::select! {
-            () = shutdown.stopping() => return Ok(None),
+            () = shutdown.stopping() => return Ok(false),
             found = look() => found,
         };
         match found {
-            Look::There(found) => {
+            Look::There => {
                 condition.ready();
-                return Ok(Some(found));
+                return Ok(true);
             }
             Look::Never(unfit) => return Err(unfit),
             Look::NotYet(why) => {
@@ -147,7 +143,7 @@ async fn until<T>(
             }
         }
         tokio::select! {
-            () = shutdown.stopping() => return Ok(None),
+            () = shutdown.stopping() => return Ok(false),
             () = tokio::time::sleep(backoff.next_wait()) => {}
         }
     }

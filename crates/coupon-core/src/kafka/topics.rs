@@ -75,8 +75,9 @@ impl Broker {
         if config.get("unclean.leader.election.enable").is_some_and(|value| value == "true") {
             finding(format!("{topic} may lose acknowledged records"), "set unclean.leader.election.enable=false");
         }
-        findings.extend(too_short(topic, number("retention.ms")));
-        let mut finding = |what: String, fix: &str| findings.push(TopicFinding { what, fix: fix.to_owned() });
+        if let Some(short) = too_short(topic, number("retention.ms")) {
+            finding(short.what, &short.fix);
+        }
         if let Some(source) = fed_by {
             // A dead letter keeps the time of its event, and retention goes by that time: what is handed over late would
             // be deleted at once.

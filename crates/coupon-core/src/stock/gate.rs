@@ -93,6 +93,13 @@ pub struct View {
     pub closes_at_ms: Option<i64>,
 }
 
+impl View {
+    /// Whether the marks are being copied: the one status that no campaign's row has.
+    pub fn is_filling(&self) -> bool {
+        self.status == "FILLING"
+    }
+}
+
 impl Stock {
     /// Runs `begin_fill.lua` and makes the coupon known to the relays.
     pub async fn begin_fill(&self, code: &CouponCode, fill: &Fill) -> Result<FillOutcome, StockError> {

@@ -19,7 +19,7 @@ use crate::{
     SOON,
     crowd::Crowd,
     issued_rows,
-    rebuild::status,
+    rebuild::{rebuild, status},
     replay::{replay, statuses},
     write::accepted,
 };
@@ -96,8 +96,7 @@ async fn survives(world: World, way: &Proxy, strike: impl AsyncFnOnce(World, &Cr
     let suspect = async || -> Result<bool> { Ok(status(&world, "LOSSY").await? == "SUSPECT") };
     eventually("the campaign is suspect", SOON, suspect).await?;
     crowd.hears("members are told to come back", SOON, |answer| answer.status == Some(503)).await?;
-    let rebuilt = world.run("dlq-consumer", &["rebuild", "LOSSY", "--yes", "--by", "olga"]).await?;
-    ensure!(rebuilt.code == Some(0), "{rebuilt:?}");
+    rebuild(&world, "LOSSY").await?.succeeded()?;
     crowd.hears("all are sold", SOON * 2, |answer| answer.is_refused_as(409, "SOLD_OUT")).await?;
     crowd.go_home().await?;
 

@@ -3,16 +3,12 @@
 use std::process::Stdio;
 
 use anyhow::{Result, ensure};
-use coupon_e2e::{
-    process::{Process, command::Output},
-    wait::eventually,
-    world::World,
-};
+use coupon_e2e::{process::Process, wait::eventually, world::World};
 use tokio::process::Command;
 
 use crate::{
     SOON, Services, issued_rows,
-    rebuild::status,
+    rebuild::{rebuild, status},
     replay::{given_up, replay},
     write::accepted,
 };
@@ -55,10 +51,6 @@ async fn stop(issue: Process, dlq: Process) -> Result<()> {
     issue.terminate(SOON).await?;
     dlq.terminate(SOON).await?;
     Ok(())
-}
-
-async fn rebuild(world: &World, code: &str) -> Result<Output> {
-    world.run("dlq-consumer", &["rebuild", code, "--yes", "--by", "olga"]).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,13 +3,15 @@
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use coupon_core::repo::{
-    failed_issues::FailedStatus,
-    filter::Filter,
-    replay_jobs::{Job, JobKind, JobStatus},
-    replays::Plan,
+use coupon_core::{
+    repo::{
+        failed_issues::FailedStatus,
+        filter::Filter,
+        replay_jobs::{Job, JobKind, JobStatus},
+        replays::Plan,
+    },
+    runtime::Escaped,
 };
-use coupon_core::runtime::Escaped;
 
 use super::{
     ByArgs,
@@ -195,7 +197,7 @@ async fn work(desk: &Desk, job: i64, output: Output) -> anyhow::Result<ExitCode>
     print_jobs(std::slice::from_ref(&job), output)?;
     let note = if job.note.is_empty() { String::new() } else { format!(": {}", Escaped(&job.note)) };
     eprintln!("replay {} is {}{note}", job.job_id, job.status);
-    // A row that could be replayed when the job was made, and could not any more when its turn came, is not done.
+    // Rows that were neither begun nor refused have left the filter meanwhile.
     let is_whole = job.succeeded + job.failed + job.under_way >= job.eligible;
     Ok(if job.status == JobStatus::Done && is_whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

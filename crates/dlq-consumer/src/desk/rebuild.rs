@@ -87,7 +87,7 @@ impl Desk {
         let redis = self.stock.view(code).await?.map_or_else(InRedis::default, |view| InRedis {
             epoch: view.epoch,
             is_closed: view.status == CouponStatus::Closed.as_str(),
-            is_filling: view.status == "FILLING",
+            is_filling: view.is_filling(),
         });
         if (1..redis.epoch).contains(&coupon.epoch) {
             // PostgreSQL was restored to before an earlier rebuild. What is left of the row's own epoch has to be issued
@@ -96,7 +96,7 @@ impl Desk {
             self.passed(options).await?;
         }
         let rebuild = self.database.begin_rebuild(code.clone(), redis, self.me()).await?;
-        let rebuild = rebuild.ok_or_else(|| RebuildError::Nothing(code.clone()))?;
+        let mut rebuild = rebuild.ok_or_else(|| RebuildError::Nothing(code.clone()))?;
         if rebuild.started_at < begun_at {
             told(Progress::Resumed(rebuild.step));
         }
@@ -107,10 +107,10 @@ impl Desk {
             let moved = self.database.begin_filling(code.clone(), rebuild.id, redis_epoch, self.me()).await?;
             let coupon = moved.ok_or_else(|| RebuildError::Changed(code.clone()))?;
             told(Progress::Epoch(coupon.epoch));
+            // Somebody may have closed the campaign while it was drained.
+            let now = self.database.rebuild_under_way(code).await?;
+            rebuild = now.ok_or_else(|| RebuildError::Changed(code.clone()))?;
         }
-        // Somebody may have closed the campaign while it was drained.
-        let rebuild =
-            self.database.rebuild_under_way(code).await?.ok_or_else(|| RebuildError::Changed(code.clone()))?;
         self.fill_and_open(code, &rebuild, told).await
     }
 
@@ -246,7 +246,7 @@ impl Desk {
     /// Nobody else may have written to the new data.
     async fn compare_marks(&self, code: &CouponCode, coupon: &Coupon, copied: i64) -> Result<(), RebuildError> {
         match self.stock.view(code).await? {
-            Some(view) if view.epoch == coupon.epoch && view.status == "FILLING" && view.issued != copied => {
+            Some(view) if view.epoch == coupon.epoch && view.is_filling() && view.issued != copied => {
                 Err(RebuildError::Marks { code: code.clone(), copied, found: view.issued })
             }
             Some(_) => Ok(()),

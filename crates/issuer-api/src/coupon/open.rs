@@ -92,14 +92,12 @@ impl Desk {
                 format!("Redis went back in time: it is at {}, and {} was seen in an event", view.seq, coupon.high_seq),
             )),
             // An opening broke off between the row and the gate. The filling is repeated, however far it had got.
-            Some(view) if view.status == FILLING => self.fill(coupon).await,
+            Some(view) if view.is_filling() => self.fill(coupon).await,
             Some(_) => Ok(()),
         }
     }
 }
 
-/// What Redis says of data that is being laid down.
-const FILLING: &str = "FILLING";
 const MISSING: &str = "Redis has no data of it any more";
 
 fn needs_rebuild(code: &CouponCode, what: impl Into<String>) -> CommandError {

@@ -48,7 +48,7 @@ pub(super) async fn show(
 
 fn from_view(code: CouponCode, view: &View) -> Answer {
     // Redis says FILLING to what everywhere else is OPENING.
-    let status = if view.status == "FILLING" { CouponStatus::Opening.as_str() } else { &view.status };
+    let status = if view.is_filling() { CouponStatus::Opening.as_str() } else { &view.status };
     Answer {
         code,
         status: status.to_owned(),
