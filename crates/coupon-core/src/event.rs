@@ -68,7 +68,7 @@ impl CouponIssued {
 
     /// Reads an event of any version up to `supported` (a caller's [`VERSION`]).
     ///
-    /// The version is read before anything else, so that a newer event with fields unknown here is
+    /// The version counts before anything else, so that a newer event with fields unknown here is
     /// [`DecodeError::Newer`] and not malformed.
     pub fn decode(value: Option<&[u8]>, supported: u64) -> Result<Self, DecodeError> {
         #[derive(Deserialize)]
@@ -79,13 +79,21 @@ impl CouponIssued {
         if bytes.len() > MAX_BYTES {
             return Err(DecodeError::Oversized(bytes.len()));
         }
-        let Versioned { version } = serde_json::from_slice(bytes).map_err(DecodeError::Json)?;
-        if version > supported {
-            return Err(DecodeError::Newer(version));
+        // Read once where all is well, as it nearly always is, and twice otherwise.
+        let read = serde_json::from_slice::<Self>(bytes);
+        if let Ok(event) = &read
+            && event.version <= supported
+        {
+            event.check()?;
+            return read.map_err(DecodeError::Json);
         }
-        let event: Self = serde_json::from_slice(bytes).map_err(DecodeError::Json)?;
-        event.check()?;
-        Ok(event)
+        let Versioned { version } = serde_json::from_slice(bytes).map_err(DecodeError::Json)?;
+        match read {
+            _ if version > supported => Err(DecodeError::Newer(version)),
+            Err(error) => Err(DecodeError::Json(error)),
+            // Not both: the version was read twice from the same bytes.
+            Ok(event) => Err(DecodeError::Newer(event.version)),
+        }
     }
 
     fn check(&self) -> Result<(), DecodeError> {

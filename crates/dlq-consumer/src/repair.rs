@@ -9,6 +9,7 @@ use coupon_core::{
     clock::Clock,
     event::{CouponIssued, DecodeError, VERSION},
     failure::{Class, Classified, Failure},
+    ids::RequestId,
     kafka::{Handler, History, Record, Work},
     repo::{
         Database, RepoError,
@@ -46,19 +47,24 @@ pub struct Repair {
 }
 
 impl Handler for Repair {
-    type Item = CouponIssued;
+    type Item = Arc<CouponIssued>;
     const ATTEMPT_NEEDS: &'static str = "postgresql";
     const GIVE_UP_NEEDS: &'static str = "postgresql";
 
-    fn read(&self, record: &Record) -> Result<CouponIssued, Failure> {
-        CouponIssued::decode(record.value.as_deref(), VERSION).map_err(|error| Failure::from(&error))
+    fn read(&self, record: &Record) -> Result<Arc<CouponIssued>, Failure> {
+        CouponIssued::decode(record.value.as_deref(), VERSION).map(Arc::new).map_err(|error| Failure::from(&error))
     }
 
-    fn request_id(&self, event: &CouponIssued) -> String {
-        event.request_id.to_string()
+    fn request_id(&self, event: &Arc<CouponIssued>) -> RequestId {
+        event.request_id
     }
 
-    async fn attempt(&self, work: &Work<CouponIssued>, event: &CouponIssued, alone: bool) -> Result<(), Failure> {
+    async fn attempt(
+        &self,
+        work: &Work<Arc<CouponIssued>>,
+        event: &Arc<CouponIssued>,
+        alone: bool,
+    ) -> Result<(), Failure> {
         let outcome = self.writer.write(event, alone).await?;
         if let Outcome::MemberHoldsOne(holder) = outcome {
             let failure = judge(outcome).err().unwrap_or_else(|| arrival(&work.record));
@@ -72,14 +78,19 @@ impl Handler for Repair {
             self.due.notify_one();
             LetterStatus::Duplicate
         } else {
-            tracing::info!(request_id = work.request_id, outcome = outcome.as_str(), "dead letter recovered");
+            tracing::info!(request_id = work.request_id(), outcome = outcome.as_str(), "dead letter recovered");
             LetterStatus::Recovered
         };
         self.put_down(work, status, &arrival(&work.record), 1).await.map_err(|error| Failure::from(&error))
     }
 
     /// The last attempt has failed: decide, unless there is nothing that could be decided by a machine.
-    async fn give_up(&self, work: &Work<CouponIssued>, failure: &Failure, history: History) -> Result<(), Failure> {
+    async fn give_up(
+        &self,
+        work: &Work<Arc<CouponIssued>>,
+        failure: &Failure,
+        history: History,
+    ) -> Result<(), Failure> {
         let event = match &work.item {
             Ok(event) if !is_undecidable(failure) => event,
             _ => {
@@ -134,7 +145,7 @@ fn is_refused(class: Class, history: History) -> bool {
 impl Repair {
     async fn decide(
         &self,
-        work: &Work<CouponIssued>,
+        work: &Work<Arc<CouponIssued>>,
         event: &CouponIssued,
         failure: Failure,
         attempts: u32,
@@ -143,7 +154,15 @@ impl Repair {
         let letter = letter(&work.record, attempts);
         // A rebuild replaced the data they were reserved in; no deployment can be at fault.
         let budget = (failure.code != codes::OLD_EPOCH).then_some(self.budget);
-        let give_up = GiveUp { event: event.clone(), failure, letter, remedy, budget, now: self.clock.now(), by: None };
+        let give_up = GiveUp {
+            event: CouponIssued::clone(event),
+            failure,
+            letter,
+            remedy,
+            budget,
+            now: self.clock.now(),
+            by: None,
+        };
         let failure = give_up.failure.clone();
         let given_up = self.database.give_up(give_up).await?;
         metrics::counter!("coupon_give_ups_total", "outcome" => outcome_word(given_up)).increment(1);
@@ -152,7 +171,7 @@ impl Repair {
                 self.database.ask_give_back_again(event.coupon_code.clone(), event.request_id).await?;
             }
             GivenUp::Issued => {
-                tracing::info!(request_id = work.request_id, "the request was issued after all; nothing to give up");
+                tracing::info!(request_id = work.request_id(), "the request was issued after all; nothing to give up");
             }
             // Nobody has to look at one that the member did not lose anything by.
             GivenUp::Compensated { failed_issue_id } if !matches!(remedy, Remedy::Supersede(_)) => {
@@ -167,7 +186,7 @@ impl Repair {
 
     async fn put_down(
         &self,
-        work: &Work<CouponIssued>,
+        work: &Work<Arc<CouponIssued>>,
         status: LetterStatus,
         failure: &Failure,
         attempts: u32,
@@ -179,7 +198,7 @@ impl Repair {
         };
         let verdict = Verdict {
             status,
-            event: work.item.as_ref().ok(),
+            event: work.item.as_deref().ok(),
             event_version,
             failure,
             failed_issue_id: None,

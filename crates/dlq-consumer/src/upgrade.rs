@@ -58,7 +58,7 @@ impl Upgrade {
             after = last.id;
             for letter in letters {
                 let Ok(event) = CouponIssued::decode(letter.payload.as_deref(), self.supported) else { continue };
-                match self.write(&event).await {
+                match self.write(&Arc::new(event)).await {
                     Ok(()) => {}
                     Err(failure) if matches!(failure.class, Class::Unavailable | Class::Interrupted) => {
                         return Err(failure);
@@ -79,7 +79,7 @@ impl Upgrade {
         }
     }
 
-    async fn write(&self, event: &CouponIssued) -> Result<(), Failure> {
+    async fn write(&self, event: &Arc<CouponIssued>) -> Result<(), Failure> {
         let outcome = self.writer.write(event, true).await?;
         self.writer.settle(event, outcome, self.clock.now()).await
     }

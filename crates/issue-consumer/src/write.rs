@@ -6,8 +6,9 @@ use coupon_core::{
     clock::Clock,
     event::{CouponIssued, VERSION},
     failure::Failure,
-    kafka::{DeadLetter, Handler, History, Publisher, Record, Work},
-    repo::{Database, may_be_the_records_doing},
+    ids::RequestId,
+    kafka::{Attempt, DeadLetter, Handler, History, Publisher, Record, Work},
+    repo::{Database, issues::Outcome, may_be_the_records_doing},
     writing::Writer,
 };
 
@@ -29,25 +30,46 @@ pub struct Write {
 }
 
 impl Handler for Write {
-    type Item = CouponIssued;
+    type Item = Arc<CouponIssued>;
     const ATTEMPT_NEEDS: &'static str = "postgresql";
     const GIVE_UP_NEEDS: &'static str = "kafka";
 
-    fn read(&self, record: &Record) -> Result<CouponIssued, Failure> {
-        CouponIssued::decode(record.value.as_deref(), VERSION).map_err(|error| Failure::from(&error))
+    fn read(&self, record: &Record) -> Result<Arc<CouponIssued>, Failure> {
+        CouponIssued::decode(record.value.as_deref(), VERSION).map(Arc::new).map_err(|error| Failure::from(&error))
     }
 
-    fn request_id(&self, event: &CouponIssued) -> String {
-        event.request_id.to_string()
+    fn request_id(&self, event: &Arc<CouponIssued>) -> RequestId {
+        event.request_id
     }
 
-    async fn attempt(&self, _: &Work<CouponIssued>, event: &CouponIssued, alone: bool) -> Result<(), Failure> {
+    async fn attempt_all(self: Arc<Self>, attempts: Vec<Attempt<Arc<CouponIssued>>>) {
+        let this = Arc::clone(&self);
+        let events = attempts.into_iter().filter_map(move |attempt| {
+            // What could not be read is given up without an attempt, so there is an event.
+            let event = Arc::clone(attempt.work.item.as_ref().ok()?);
+            let this = Arc::clone(&this);
+            Some((event, move |outcome| this.end(attempt, outcome)))
+        });
+        self.writer.write_all(events);
+    }
+
+    async fn attempt(
+        &self,
+        _: &Work<Arc<CouponIssued>>,
+        event: &Arc<CouponIssued>,
+        alone: bool,
+    ) -> Result<(), Failure> {
         let outcome = self.writer.write(event, alone).await?;
         self.writer.settle(event, outcome, self.clock.now()).await
     }
 
     /// Done only when the broker has acknowledged the dead letter: the offset below it is stored after that.
-    async fn give_up(&self, work: &Work<CouponIssued>, failure: &Failure, history: History) -> Result<(), Failure> {
+    async fn give_up(
+        &self,
+        work: &Work<Arc<CouponIssued>>,
+        failure: &Failure,
+        history: History,
+    ) -> Result<(), Failure> {
         if history.refusals == ALARMED_AFTER {
             let Record { topic, partition, offset, .. } = &work.record;
             tracing::error!(
@@ -57,9 +79,10 @@ impl Handler for Write {
                 self.dead_letters.topic()
             );
         }
+        let request_id = work.request_id();
         let letter = DeadLetter {
             group: &self.group,
-            request_id: work.item.is_ok().then_some(work.request_id.as_str()),
+            request_id: work.item.is_ok().then_some(request_id.as_str()),
             failure,
             attempts: history.attempts,
             first_failed_at: history.first_failed_at,
@@ -70,7 +93,7 @@ impl Handler for Write {
         let (partition, offset) = delivery.await.map_err(|error| Failure::from(&error))?;
         metrics::counter!("coupon_dead_letters_written_total", "class" => failure.class.as_str()).increment(1);
         tracing::info!(
-            request_id = work.request_id,
+            request_id,
             dlq_topic = self.dead_letters.topic(),
             partition,
             offset,
@@ -89,5 +112,23 @@ impl Handler for Write {
 
     async fn probe(&self) -> Result<(), Failure> {
         self.database.probe().await.map_err(|error| Failure::from(&error))
+    }
+}
+
+impl Write {
+    /// Ends an attempt by what became of its event.
+    fn end(self: Arc<Self>, attempt: Attempt<Arc<CouponIssued>>, outcome: Result<Outcome, Failure>) {
+        let work = Arc::clone(&attempt.work);
+        match (outcome, &work.item) {
+            (Ok(outcome), Ok(event)) => match self.writer.settle_at_once(event, outcome, self.clock.now()) {
+                Some(settled) => attempt.end(settled),
+                None => drop(tokio::spawn(async move {
+                    let Ok(event) = &work.item else { return };
+                    attempt.end(self.writer.settle(event, outcome, self.clock.now()).await);
+                })),
+            },
+            (Err(failure), _) => attempt.end(Err(failure)),
+            (_, Err(failure)) => attempt.end(Err(failure.clone())),
+        }
     }
 }

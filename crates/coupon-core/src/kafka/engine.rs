@@ -3,9 +3,12 @@
 //! One task owns all state. It never waits for a record: attempts run in tasks of their own, a record in back-off
 //! sits on a timer, and the loop goes on polling, so the group membership is kept whatever the database does. An
 //! offset is stored when everything below it is durable.
+//!
+//! What is done for each record is little, because there are many: records are taken from the client, begun and ended
+//! in groups, and offsets are stored once for each turn of the loop.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     future::poll_fn,
     sync::Arc,
     time::Duration,
@@ -18,21 +21,21 @@ use rdkafka::{
 };
 use tokio::{
     sync::mpsc,
-    task::{Id, JoinError, JoinSet},
-    time::{Instant, interval},
+    time::{Instant, interval, sleep_until},
 };
 use tokio_util::time::DelayQueue;
 
 use super::{
     ConsumerSettings, GroupSettings, Handler, History, KafkaSettings, PublishError, Record, Work,
     context::{Assignment, EngineContext},
+    handler::{Attempt, Ended},
     lanes::{Key, Lanes},
     needs::{Needs, Stage},
 };
 use crate::{
     clock::Clock,
     crash::{self, Moment},
-    failure::{Class, Failure},
+    failure::Failure,
     retry::{Backoff, RetrySchedule},
     runtime::{Condition, Shutdown},
 };
@@ -41,9 +44,13 @@ mod closing;
 mod failing;
 mod measuring;
 mod starting;
+mod taking;
 
 /// How often the gauges are set.
 const MEASURED_EVERY: Duration = Duration::from_secs(1);
+/// Most records taken in, and most ends dealt with, in one turn of the loop.
+const TURN: usize = 256;
+
 /// How a stage treats failures.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
@@ -66,8 +73,14 @@ pub struct Engine<H: Handler> {
     joined: Condition,
     lanes: Lanes<Entry<H::Item>>,
     timers: DelayQueue<Key>,
-    tasks: JoinSet<End>,
-    running: HashMap<Id, (Key, Stage)>,
+    /// Attempts that begin together at the end of this turn.
+    together: Vec<Attempt<H::Item>>,
+    /// Stages that have begun and not ended.
+    running: usize,
+    ends: (mpsc::UnboundedSender<Ended>, mpsc::UnboundedReceiver<Ended>),
+    /// Offsets to be stored at the end of this turn, by partition.
+    stores: BTreeMap<i32, i64>,
+    attempts_ok: metrics::Counter,
     needs: Needs,
     looks: (mpsc::UnboundedSender<Look>, mpsc::UnboundedReceiver<Look>),
     /// Records that run one at a time, and the one that does.
@@ -97,8 +110,6 @@ struct GivingUp {
 /// The moment to look whether what a stage needs is back, with the answer if a probe gave one.
 type Look = (Stage, Option<bool>);
 
-type End = Result<(), Failure>;
-
 impl<H: Handler> Engine<H> {
     /// Makes the consumer and subscribes it to `topic`. `joined` becomes ready with the first assignment.
     pub fn new(
@@ -126,8 +137,11 @@ impl<H: Handler> Engine<H> {
             joined,
             lanes: Lanes::new(windows.clone()),
             timers: DelayQueue::new(),
-            tasks: JoinSet::new(),
-            running: HashMap::new(),
+            together: Vec::new(),
+            running: 0,
+            ends: mpsc::unbounded_channel(),
+            stores: BTreeMap::new(),
+            attempts_ok: metrics::counter!("coupon_attempts_total", "outcome" => "OK"),
             needs: Needs::new(H::ATTEMPT_NEEDS, H::GIVE_UP_NEEDS),
             looks: mpsc::unbounded_channel(),
             alone: (VecDeque::new(), None),
@@ -137,26 +151,28 @@ impl<H: Handler> Engine<H> {
     /// Consumes until the shutdown begins, then drains, stores the offsets and leaves the group.
     pub async fn run(mut self, shutdown: Shutdown) {
         let mut measure = interval(MEASURED_EVERY);
+        let mut ended = Vec::with_capacity(TURN);
         loop {
             self.apply_pauses();
+            let held = self.lanes.held_until();
             tokio::select! {
                 biased;
                 () = shutdown.stopping() => break,
                 Some(assignment) = self.assignments.recv() => self.apply_assignment(assignment),
-                Some(ended) = self.tasks.join_next_with_id(), if !self.tasks.is_empty() => self.ended(ended),
+                _ = self.ends.1.recv_many(&mut ended, TURN) => {
+                    for ended in ended.drain(..) {
+                        self.ended(ended);
+                    }
+                }
                 Some(due) = poll_fn(|cx| self.timers.poll_expired(cx)), if !self.timers.is_empty() => self.start(due.into_inner()),
                 Some(look) = self.looks.1.recv() => self.look(look),
                 _ = measure.tick() => self.measure(),
-                delivered = self.consumer.recv() => {
-                    let record = delivered.map(|message| Record::detach(&message));
-                    // The poll that gave this record may also have changed what it belongs to.
-                    self.apply_assignments();
-                    match record {
-                        Ok(record) => self.take_in(record),
-                        Err(error) => tracing::warn!(%error, topic = self.topic, "kafka gives no records now"),
-                    }
-                }
+                // Nothing is taken in for a moment; then the window that is full pauses its partition.
+                () = sleep_until(held.unwrap_or_else(Instant::now)), if held.is_some() => {}
+                records = taking::next_records(&self.consumer, self.lanes.room()), if held.is_none() => self.take_all_in(records),
             }
+            self.attempt_together();
+            self.store_offsets();
         }
         self.close().await;
     }
@@ -185,7 +201,7 @@ impl<H: Handler> Engine<H> {
     }
 
     fn apply_pauses(&mut self) {
-        let changes = self.lanes.changes(self.needs.bars_attempts());
+        let changes = self.lanes.changes(self.needs.bars_attempts(), Instant::now());
         for (partitions, pause) in [(changes.pause, true), (changes.resume, false)] {
             if partitions.is_empty() {
                 continue;
@@ -203,30 +219,8 @@ impl<H: Handler> Engine<H> {
         }
     }
 
-    fn take_in(&mut self, record: Record) {
-        let item = self.handler.read(&record);
-        let request_id = item.as_ref().map(|item| self.handler.request_id(item)).unwrap_or_default();
-        let (partition, offset, bytes) = (record.partition, record.offset, record.bytes());
-        let giving_up = item.as_ref().err().map(|failure| GivingUp::because(failure.clone()));
-        let first_failed_at = giving_up.is_some().then(|| self.clock.now());
-        let work = Arc::new(Work { record, item, request_id });
-        // Trying to read it was the one attempt there is at a record that cannot be read.
-        let attempts = u32::from(giving_up.is_some());
-        let taken_in = Instant::now();
-        let entry = Entry { work, taken_in, attempts, strikes: 0, guilty: false, first_failed_at, giving_up };
-        match self.lanes.deliver(partition, offset, bytes, entry) {
-            Some(key) => self.start(key),
-            // Of a partition that has just gone, or fetched again after a pause.
-            None => tracing::debug!(partition, offset, "a record was delivered that is not to be worked on"),
-        }
-    }
-
-    fn ended(&mut self, ended: Result<(Id, End), JoinError>) {
-        let (id, end) = match ended {
-            Ok((id, end)) => (id, end),
-            Err(error) => (error.id(), Err(panicked(&error))),
-        };
-        let Some((key, stage)) = self.running.remove(&id) else { return };
+    fn ended(&mut self, Ended { key, stage, end, is_torn }: Ended) {
+        self.running -= 1;
         if self.alone.1 == Some(key) {
             self.alone.1 = None;
         }
@@ -235,36 +229,47 @@ impl<H: Handler> Engine<H> {
             self.looked_for(stage, end.is_ok());
         }
         if stage == Stage::Attempt {
-            let outcome = end.as_ref().err().map_or("OK", |failure| failure.class.as_str());
-            metrics::counter!("coupon_attempts_total", "outcome" => outcome).increment(1);
+            match &end {
+                Ok(()) => self.attempts_ok.increment(1),
+                Err(Failure { class, .. }) => {
+                    metrics::counter!("coupon_attempts_total", "outcome" => class.as_str()).increment(1);
+                }
+            }
         }
         if end.is_ok() {
             self.needs.of(stage).worked();
         }
         match (end, stage) {
             (Ok(()), _) => self.complete(key),
-            (Err(failure), Stage::Attempt) => self.attempt_failed(key, failure),
+            (Err(failure), Stage::Attempt) => self.attempt_failed(key, failure, is_torn),
             (Err(failure), Stage::GiveUp) => self.give_up_failed(key, &failure),
         }
         self.start_next_alone();
     }
 
     fn complete(&mut self, key: Key) {
-        let Some(next) = self.lanes.complete(key) else { return };
+        if let Some(next) = self.lanes.complete(key) {
+            self.stores.insert(key.partition, next);
+        }
+    }
+
+    /// Stores what this turn has completed. A partition that went meanwhile has nothing to store any more.
+    fn store_offsets(&mut self) {
+        let stores = std::mem::take(&mut self.stores);
+        if stores.is_empty() {
+            return;
+        }
         crash::pass("store an offset", Moment::Before);
-        let mut list = TopicPartitionList::new();
-        let stored = list
-            .add_partition_offset(&self.topic, key.partition, Offset::Offset(next))
-            .and_then(|()| self.consumer.store_offsets(&list));
-        if let Err(error) = stored {
-            // The partition is being taken away; the next owner repeats these records and finds them decided.
-            tracing::debug!(%error, partition = key.partition, "an offset was not stored");
+        for (partition, next) in stores {
+            let mut list = TopicPartitionList::new();
+            let stored = list
+                .add_partition_offset(&self.topic, partition, Offset::Offset(next))
+                .and_then(|()| self.consumer.store_offsets(&list));
+            if let Err(error) = stored {
+                // The partition is being taken away; the next owner repeats these records and finds them decided.
+                tracing::debug!(%error, partition, "an offset was not stored");
+            }
         }
         crash::pass("store an offset", Moment::After);
     }
-}
-
-fn panicked(error: &JoinError) -> Failure {
-    let class = if error.is_panic() { Class::Unknown } else { Class::Interrupted };
-    Failure::new(class, "PANIC", &error.to_string())
 }

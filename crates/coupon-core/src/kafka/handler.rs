@@ -1,7 +1,14 @@
 //! What a stage does with a record; the engine decides when.
 
-use super::Record;
-use crate::failure::Failure;
+use std::{sync::Arc, thread};
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::{Record, lanes::Key, needs::Stage};
+use crate::{
+    failure::{Class, Failure},
+    ids::RequestId,
+};
 
 /// A record and what was read from it.
 #[derive(Debug)]
@@ -10,8 +17,15 @@ pub struct Work<I> {
     pub record: Record,
     /// What the handler read from it, or why it could not.
     pub item: Result<I, Failure>,
+    /// Whose request it is; `None` when the record could not be read.
+    pub request_id: Option<RequestId>,
+}
+
+impl<I> Work<I> {
     /// Request id for the log; empty when the record could not be read.
-    pub request_id: String,
+    pub fn request_id(&self) -> String {
+        self.request_id.map(|id| id.to_string()).unwrap_or_default()
+    }
 }
 
 /// The work of a stage. Every method may be called for many records at once, and again after a crash.
@@ -26,8 +40,26 @@ pub trait Handler: Send + Sync + 'static {
     /// Reads a record, once. A failure goes to [`Handler::give_up`] without an attempt.
     fn read(&self, record: &Record) -> Result<Self::Item, Failure>;
 
-    /// Name of the request for the log.
-    fn request_id(&self, item: &Self::Item) -> String;
+    /// Whose request it is.
+    fn request_id(&self, item: &Self::Item) -> RequestId;
+
+    /// Makes one attempt at each of several records. Each is told its own end, in whatever order, so that none waits
+    /// for another; one that is dropped without an end is tried again by itself.
+    ///
+    /// A stage that writes many records by one statement saves a task for each of them here.
+    fn attempt_all(self: Arc<Self>, attempts: Vec<Attempt<Self::Item>>) -> impl Future<Output = ()> + Send {
+        for Attempt { work, ending } in attempts {
+            let handler = Arc::clone(&self);
+            tokio::spawn(async move {
+                let end = match &work.item {
+                    Ok(item) => handler.attempt(&work, item, false).await,
+                    Err(failure) => Err(failure.clone()),
+                };
+                ending.tell(end);
+            });
+        }
+        async {}
+    }
 
     /// One attempt. `Ok` means durable. With `alone` nothing else may share its fate.
     fn attempt(
@@ -50,6 +82,66 @@ pub trait Handler: Send + Sync + 'static {
 
     /// Whether what [`Handler::attempt`] needs is back: a small write that was committed.
     fn probe(&self) -> impl Future<Output = Result<(), Failure>> + Send;
+}
+
+/// How a stage of a record ended: everything about it is durable, or why not.
+pub(super) type End = Result<(), Failure>;
+
+/// The end of a stage, on its way to the engine.
+pub(super) struct Ended {
+    pub(super) key: Key,
+    pub(super) stage: Stage,
+    pub(super) end: End,
+    /// It was torn by a panic while others shared its fate, so nobody knows whose doing that was.
+    pub(super) is_torn: bool,
+}
+
+/// One attempt at one record among others.
+#[must_use = "an attempt that is dropped counts as torn"]
+pub struct Attempt<I> {
+    /// The record.
+    pub work: Arc<Work<I>>,
+    pub(super) ending: Ending,
+}
+
+impl<I> Attempt<I> {
+    /// Ends it: `Ok` means durable.
+    pub fn end(self, end: Result<(), Failure>) {
+        self.ending.tell(end);
+    }
+}
+
+/// Tells the engine how a stage ended, once, also when a panic ends it.
+pub(super) struct Ending {
+    key: Key,
+    stage: Stage,
+    is_shared: bool,
+    /// Taken when the end is told.
+    engine: Option<UnboundedSender<Ended>>,
+}
+
+impl Ending {
+    pub(super) fn new(key: Key, stage: Stage, is_shared: bool, engine: UnboundedSender<Ended>) -> Self {
+        Self { key, stage, is_shared, engine: Some(engine) }
+    }
+
+    pub(super) fn tell(mut self, end: End) {
+        self.send(end, false);
+    }
+
+    fn send(&mut self, end: End, is_torn: bool) {
+        if let Some(engine) = self.engine.take() {
+            // The engine is gone only at shutdown, when the record stays outstanding.
+            let _ = engine.send(Ended { key: self.key, stage: self.stage, end, is_torn });
+        }
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let class = if thread::panicking() && !self.is_shared { Class::Unknown } else { Class::Interrupted };
+        self.send(Err(Failure::new(class, "PANIC", "the handler of the record panicked")), self.is_shared);
+    }
 }
 
 /// What has happened to a record so far.

@@ -1,6 +1,11 @@
 //! The records that are under way, by partition and assignment. Holds no I/O.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
+
+use tokio::time::Instant;
 
 use super::{ConsumerSettings, Watermark};
 
@@ -20,7 +25,14 @@ pub(super) struct Lanes<T> {
     /// Bytes of the outstanding records.
     bytes: usize,
     windows: ConsumerSettings,
+    /// Since when a window has been full without a break.
+    full_since: Option<Instant>,
 }
+
+/// How long a full window only keeps the consumer from taking records in, before it pauses its partition. Most windows
+/// are full because a batch is being written, which takes a few ms; and the client throws away what it has fetched of
+/// a partition that pauses.
+const HOLD: Duration = Duration::from_millis(100);
 
 /// Most bytes of all outstanding records together before every partition pauses. A thousand events have 0.3 MB; this
 /// is for those who write what is none.
@@ -42,7 +54,7 @@ pub(super) struct Changes {
 
 impl<T> Lanes<T> {
     pub(super) fn new(windows: ConsumerSettings) -> Self {
-        Self { lanes: BTreeMap::new(), generations: 0, outstanding: 0, bytes: 0, windows }
+        Self { lanes: BTreeMap::new(), generations: 0, outstanding: 0, bytes: 0, windows, full_since: None }
     }
 
     /// Begins a new generation of each partition. The client keeps a pause beyond the assignment it was made in, so
@@ -103,27 +115,46 @@ impl<T> Lanes<T> {
     }
 
     /// Which partitions to pause or resume so that full windows stop delivering and nothing else does. A partition
-    /// resumes at half its window, all at four fifths of the whole, so that they do not flutter.
-    pub(super) fn changes(&mut self, all_paused: bool) -> Changes {
+    /// resumes at half its window, all at four fifths of the whole, so that they do not flutter; and none pauses before
+    /// its window has been full for [`HOLD`].
+    pub(super) fn changes(&mut self, all_paused: bool, now: Instant) -> Changes {
         let mut changes = Changes::default();
-        let total = self.windows.window_total;
+        let (total, window) = (self.windows.window_total, self.windows.window_per_partition);
+        let all_full = self.outstanding >= total || self.bytes >= WINDOW_BYTES;
+        let is_full = self.lanes.values().any(|lane| !lane.paused && (all_full || lane.entries.len() >= window));
+        self.full_since = is_full.then(|| self.full_since.unwrap_or(now));
+        let is_held = self.held_until().is_some_and(|until| now < until);
         for (partition, lane) in &mut self.lanes {
-            let window = self.windows.window_per_partition;
             let (lane_bound, total_bound, byte_bound) = if lane.paused {
                 (window.div_ceil(2), total - total / 5, WINDOW_BYTES / 2)
             } else {
                 (window, total, WINDOW_BYTES)
             };
-            let pause = all_paused
-                || lane.entries.len() >= lane_bound
-                || self.outstanding >= total_bound
-                || self.bytes >= byte_bound;
+            let is_full =
+                lane.entries.len() >= lane_bound || self.outstanding >= total_bound || self.bytes >= byte_bound;
+            let pause = all_paused || is_full && (lane.paused || !is_held);
             if pause != lane.paused {
                 lane.paused = pause;
                 if pause { &mut changes.pause } else { &mut changes.resume }.push(*partition);
             }
         }
+        if !is_held {
+            self.full_since = None;
+        }
         changes
+    }
+
+    /// Until when nothing is to be taken in, because a window is full that may have room in a moment.
+    pub(super) fn held_until(&self) -> Option<Instant> {
+        self.full_since.map(|since| since + HOLD)
+    }
+
+    /// How many records may be taken in at once, whatever partitions they are of.
+    pub(super) fn room(&self) -> usize {
+        let open = self.lanes.values().filter(|lane| !lane.paused);
+        let fullest = open.map(|lane| lane.entries.len()).max().unwrap_or(0);
+        let of_partition = self.windows.window_per_partition.saturating_sub(fullest);
+        of_partition.min(self.windows.window_total.saturating_sub(self.outstanding)).max(1)
     }
 
     /// Records delivered and not done.

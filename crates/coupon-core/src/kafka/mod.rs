@@ -21,7 +21,7 @@ pub use breaker::Breaker;
 pub use dead_letter::{DeadLetter, Origin, read_origin};
 pub use engine::{Engine, Policy};
 pub use error::PublishError;
-pub use handler::{Handler, History, Work};
+pub use handler::{Attempt, Handler, History, Work};
 pub use passage::{Ends, Passage};
 pub use producer::{Delivery, Publisher};
 pub use record::{Header, Record};

@@ -1,5 +1,7 @@
 //! The decision ledger on a real PostgreSQL: one word on each request, whoever speaks first.
 
+use std::sync::Arc;
+
 use coupon_core::{
     budget::Budget,
     event::CouponIssued,
@@ -32,9 +34,9 @@ async fn r8_issue_and_compensation_of_one_request_at_once_a_thousand_times_one_d
         let event = event(&code, &format!("m{round}"));
         let batch = [event.clone()];
         let (left, right) = (database.clone(), database.clone());
-        let (give_up, code_of_batch) = (give_up(&event, round, BUDGET), code.clone());
+        let give_up = give_up(&event, round, BUDGET);
         // Each goes first every other time, so that both orders and everything between them happen.
-        let issue = async move { retried(|| left.issue(&code_of_batch, 1, &batch)).await };
+        let issue = async move { retried(|| left.issue(shared(&batch))).await };
         let compensate = async move { retried(|| right.give_up(give_up.clone())).await };
         let (outcome, given_up) = if round % 2 == 0 {
             let issue = tokio::spawn(issue);
@@ -71,14 +73,14 @@ async fn overlapping_batches_write_each_event_once_and_the_counter_is_their_numb
     let events: Vec<CouponIssued> = (0..400).map(|n| event(&code, &format!("m{n}"))).collect();
     let mut writers = JoinSet::new();
     for shift in 0..8 {
-        let (database, code) = (database.clone(), code.clone());
+        let database = database.clone();
         // Every writer has the same events in another order.
         let mut mine = events.clone();
         mine.rotate_left(shift * 50);
         writers.spawn(async move {
             let mut now = 0;
             for batch in mine.chunks(100) {
-                let outcomes = retried(|| database.issue(&code, 1, batch)).await;
+                let outcomes = retried(|| database.issue(shared(batch))).await;
                 now += outcomes.iter().filter(|outcome| **outcome == Outcome::IssuedNow).count();
                 assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::IssuedNow | Outcome::IssuedBefore)));
             }
@@ -120,7 +122,7 @@ async fn every_outcome_is_told_apart() {
 
     // Two are left, three ask in one batch: what fits is issued, the rest is told so.
     let batch: Vec<CouponIssued> = ["x", "y", "z"].iter().map(|member| event(&code, member)).collect();
-    let outcomes = database.issue(&code, 1, &batch).await.unwrap();
+    let outcomes = database.issue(shared(&batch)).await.unwrap();
     assert_eq!(outcomes.iter().filter(|outcome| **outcome == Outcome::CapReached).count(), 1, "{outcomes:?}");
     let mut raw = PgConnection::connect(&url).await.unwrap();
     let (counted, high_seq): (i64, i64) =
@@ -145,7 +147,7 @@ async fn a_batch_with_one_row_the_database_refuses_writes_nothing_and_says_why()
         .await
         .unwrap();
     let batch = [event(&code, "good"), event(&code, "bad")];
-    let error = database.issue(&code, 1, &batch).await.unwrap_err();
+    let error = database.issue(shared(&batch)).await.unwrap_err();
     let failure = Failure::from(&error);
     assert_eq!((failure.class, failure.code.as_str()), (Class::Permanent, "23514"));
     assert!(failure.message.contains("nobody_called_bad"), "{}", failure.message);
@@ -222,7 +224,7 @@ async fn retried<T, F: Future<Output = Result<T, coupon_core::repo::RepoError>>>
 }
 
 async fn issue(database: &Database, event: &CouponIssued) -> Outcome {
-    database.issue(&event.coupon_code, event.epoch, std::slice::from_ref(event)).await.unwrap()[0]
+    database.issue(shared(std::slice::from_ref(event))).await.unwrap()[0]
 }
 
 fn event(code: &CouponCode, member: &str) -> CouponIssued {
@@ -259,4 +261,8 @@ fn give_up(event: &CouponIssued, offset: i64, budget: Budget) -> GiveUp {
         now: chrono::DateTime::UNIX_EPOCH + chrono::TimeDelta::days(20_000),
         by: None,
     }
+}
+
+fn shared(events: &[CouponIssued]) -> Vec<Arc<CouponIssued>> {
+    events.iter().cloned().map(Arc::new).collect()
 }

@@ -15,17 +15,19 @@ impl<H: Handler> Engine<H> {
     /// owner of the partition begins with them anew.
     pub(super) async fn close(mut self) {
         let deadline = Instant::now() + self.policy.drain;
-        while let Ok(Some(ended)) = timeout_at(deadline, self.tasks.join_next_with_id()).await {
-            if let Ok((id, Ok(()))) = ended
-                && let Some((key, _)) = self.running.remove(&id)
-            {
-                self.complete(key);
+        self.attempt_together();
+        while self.running > 0
+            && let Ok(Some(ended)) = timeout_at(deadline, self.ends.1.recv()).await
+        {
+            self.running -= 1;
+            if ended.end.is_ok() {
+                self.complete(ended.key);
             }
         }
+        self.store_offsets();
         let left = self.lanes.outstanding();
         tracing::info!(topic = self.topic, left, "drained; records left over are consumed again by the next owner");
         // Work that did not end in time is not cancelled: the process ends around it.
-        self.tasks.detach_all();
         let consumer = self.consumer;
         let leave = tokio::task::spawn_blocking(move || {
             // There is nothing to commit when nothing was stored since the last time.

@@ -10,7 +10,7 @@ use crate::{
 };
 
 impl<H: Handler> Engine<H> {
-    pub(super) fn attempt_failed(&mut self, key: Key, failure: Failure) {
+    pub(super) fn attempt_failed(&mut self, key: Key, failure: Failure, is_torn: bool) {
         let (max, policy, now) = (self.policy.schedule.max_attempts(), self.policy, self.clock.now());
         let Some(entry) = self.lanes.get_mut(key) else { return };
         if failure.class == Class::Unavailable {
@@ -19,6 +19,8 @@ impl<H: Handler> Engine<H> {
             return self.trip(Stage::Attempt, &failure);
         }
         if failure.class == Class::Interrupted {
+            // Alone it will show whose doing a panic was.
+            entry.guilty |= is_torn;
             self.timers.insert(key, Duration::from_secs(1));
             return;
         }
@@ -32,7 +34,7 @@ impl<H: Handler> Engine<H> {
             Class::Contended if contended => policy.schedule.wait_after(max - 1),
             _ => policy.schedule.wait_after(entry.attempts),
         };
-        let (attempt, request_id) = (entry.attempts, entry.work.request_id.clone());
+        let (attempt, request_id) = (entry.attempts, entry.work.request_id());
         let Record { partition, offset, .. } = entry.work.record;
         let wait_ms = waits.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
         tracing::warn!(
@@ -63,7 +65,7 @@ impl<H: Handler> Engine<H> {
         giving_up.refusals += u32::from(matches!(failure.class, Class::Unknown | Class::Permanent));
         let wait = giving_up.backoff.next_wait();
         tracing::warn!(
-            request_id = work.request_id, class = %failure.class, code = failure.code,
+            request_id = work.request_id(), class = %failure.class, code = failure.code,
             wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX), "could not be given up yet: {failure}"
         );
         self.timers.insert(key, wait);

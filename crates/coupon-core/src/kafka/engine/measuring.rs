@@ -28,7 +28,7 @@ impl<H: Handler> Engine<H> {
         metrics::gauge!("coupon_consumer_outstanding_records").set(count(lanes.outstanding()));
         metrics::gauge!("coupon_consumer_window_fill_ratio").set(lanes.fill());
         metrics::gauge!("coupon_consumer_backoff_records").set(count(self.timers.len()));
-        metrics::gauge!("coupon_consumer_running_records").set(count(self.running.len()));
+        metrics::gauge!("coupon_consumer_running_records").set(count(self.running));
         metrics::gauge!("coupon_consumer_oldest_outstanding_seconds").set(oldest);
         metrics::gauge!("coupon_consumer_watermark_lag_records").set(lanes.watermark_lag());
     }

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{End, Engine, GivingUp, Handler, History, Key, Stage, Work};
+use super::{Engine, GivingUp, Handler, History, Key, Stage, Work};
 use crate::{
     crash::{self, Moment},
     failure::{Class, Failure},
+    kafka::handler::{Attempt, End, Ending},
 };
 
 /// Times a record may find the dependency away, each time after a probe had found it there, before it runs alone.
@@ -27,20 +28,36 @@ impl<H: Handler> Engine<H> {
         if isolated {
             self.alone.1 = Some(key);
         }
+        self.running += 1;
         let (work, handler) = (Arc::clone(&entry.work), Arc::clone(&self.handler));
-        let task = match entry.giving_up.clone() {
+        let ending = |is_shared| Ending::new(key, stage, is_shared, self.ends.0.clone());
+        match entry.giving_up.clone() {
             Some(GivingUp { failure, refusals, .. }) => {
                 let first_failed_at = entry.first_failed_at.unwrap_or_else(|| self.clock.now());
                 let history = History { attempts: entry.attempts, first_failed_at, refusals };
-                self.tasks
-                    .spawn(async move { tried(&*handler, handler.give_up(&work, &failure, history), isolated).await })
+                let ending = ending(false);
+                tokio::spawn(async move {
+                    ending.tell(tried(&*handler, handler.give_up(&work, &failure, history), isolated).await);
+                });
             }
-            None => {
-                let alone = isolated || entry.guilty;
-                self.tasks.spawn(async move { tried(&*handler, attempt(&*handler, &work, alone), isolated).await })
+            None if isolated || entry.guilty => attempt_alone(handler, work, ending(false), isolated),
+            None => self.together.push(Attempt { work, ending: ending(true) }),
+        }
+    }
+
+    /// Begins the attempts that have come together since the last time.
+    pub(super) fn attempt_together(&mut self) {
+        let attempts = std::mem::take(&mut self.together);
+        if attempts.is_empty() {
+            return;
+        }
+        let handler = Arc::clone(&self.handler);
+        tokio::spawn(async move {
+            for _ in &attempts {
+                crash::pass("attempt", Moment::Before);
             }
-        };
-        self.running.insert(task.id(), (key, stage));
+            handler.attempt_all(attempts).await;
+        });
     }
 
     /// The next of the records that run one at a time, if none does.
@@ -52,11 +69,14 @@ impl<H: Handler> Engine<H> {
     }
 }
 
-/// One attempt.
-async fn attempt<H: Handler>(handler: &H, work: &Work<H::Item>, alone: bool) -> End {
-    let item = work.item.as_ref().map_err(Clone::clone)?;
-    crash::pass("attempt", Moment::Before);
-    handler.attempt(work, item, alone).await
+/// One attempt that shares nothing with others.
+fn attempt_alone<H: Handler>(handler: Arc<H>, work: Arc<Work<H::Item>>, ending: Ending, isolated: bool) {
+    let attempt = async move {
+        let item = work.item.as_ref().map_err(Clone::clone)?;
+        crash::pass("attempt", Moment::Before);
+        tried(&*handler, handler.attempt(&work, item, true), isolated).await
+    };
+    tokio::spawn(async move { ending.tell(attempt.await) });
 }
 
 /// A record that has found the dependency away several times, each time after a probe had found it there, and finds

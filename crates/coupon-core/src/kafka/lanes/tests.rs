@@ -4,10 +4,18 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// Looks twice, the second time when no window is held any more.
+fn changes<T>(lanes: &mut Lanes<T>, all_paused: bool) -> Changes {
+    let now = Instant::now();
+    let first = lanes.changes(all_paused, now);
+    let Changes { pause, resume } = lanes.changes(all_paused, now + HOLD);
+    Changes { pause: [first.pause, pause].concat(), resume: [first.resume, resume].concat() }
+}
+
 fn lanes(window_per_partition: usize, window_total: usize) -> Lanes<()> {
     let mut lanes = Lanes::new(ConsumerSettings { window_per_partition, window_total });
     lanes.assign(&[0, 1]);
-    assert_eq!(lanes.changes(false).resume, [0, 1], "whatever the client remembers of earlier pauses");
+    assert_eq!(changes(&mut lanes, false).resume, [0, 1], "whatever the client remembers of earlier pauses");
     lanes
 }
 
@@ -28,23 +36,49 @@ fn a_completion_of_an_earlier_assignment_moves_nothing() {
 fn a_full_window_pauses_its_partition_and_half_a_window_resumes_it() {
     let mut lanes = lanes(4, 100);
     let keys: Vec<Key> = (0..4).filter_map(|offset| lanes.deliver(0, offset, 1, ())).collect();
-    assert_eq!(lanes.changes(false), Changes { pause: vec![0], resume: vec![] });
+    assert_eq!(changes(&mut lanes, false), Changes { pause: vec![0], resume: vec![] });
     lanes.complete(keys[3]);
     lanes.complete(keys[2]);
-    assert_eq!(lanes.changes(false), Changes::default(), "at half, not before");
+    assert_eq!(changes(&mut lanes, false), Changes::default(), "at half, not before");
     lanes.complete(keys[1]);
-    assert_eq!(lanes.changes(false), Changes { pause: vec![], resume: vec![0] });
+    assert_eq!(changes(&mut lanes, false), Changes { pause: vec![], resume: vec![0] });
+}
+
+#[test]
+fn a_window_that_is_full_for_a_moment_only_holds_the_consumer_back() {
+    let mut lanes = lanes(2, 100);
+    let now = Instant::now();
+    let keys: Vec<Key> = (0..2).filter_map(|offset| lanes.deliver(0, offset, 1, ())).collect();
+    assert_eq!((lanes.changes(false, now), lanes.held_until()), (Changes::default(), Some(now + HOLD)));
+    lanes.complete(keys[0]);
+    assert_eq!((lanes.changes(false, now + HOLD / 2), lanes.held_until()), (Changes::default(), None));
+    lanes.deliver(0, 2, 1, ());
+    let again = now + HOLD;
+    assert_eq!((lanes.changes(false, again), lanes.held_until()), (Changes::default(), Some(again + HOLD)));
+    assert_eq!(lanes.changes(false, again + HOLD), Changes { pause: vec![0], resume: vec![] });
+    assert_eq!(lanes.held_until(), None, "the other partition delivers");
+}
+
+#[test]
+fn what_is_taken_in_at_once_fits_into_every_window() {
+    let mut lanes = lanes(4, 6);
+    assert_eq!(lanes.room(), 4);
+    (0..3).for_each(|offset| drop(lanes.deliver(0, offset, 1, ())));
+    assert_eq!(lanes.room(), 1, "they may all be of the fuller partition");
+    lanes.deliver(0, 3, 1, ());
+    changes(&mut lanes, false);
+    assert_eq!(lanes.room(), 2, "a paused partition delivers none, and two are left of all");
 }
 
 #[test]
 fn the_total_window_and_an_open_breaker_pause_every_partition() {
     let mut lanes = lanes(10, 5);
     let keys: Vec<Key> = (0..5).filter_map(|offset| lanes.deliver(0, offset, 1, ())).collect();
-    assert_eq!(lanes.changes(false).pause, [0, 1]);
+    assert_eq!(changes(&mut lanes, false).pause, [0, 1]);
     lanes.complete(keys[0]);
     lanes.complete(keys[1]);
-    assert_eq!(lanes.changes(false).resume, [0, 1]);
-    assert_eq!(lanes.changes(true).pause, [0, 1]);
+    assert_eq!(changes(&mut lanes, false).resume, [0, 1]);
+    assert_eq!(changes(&mut lanes, true).pause, [0, 1]);
     assert!(lanes.deliver(2, 0, 1, ()).is_none(), "a partition of others is not worked on");
 }
 
@@ -52,13 +86,13 @@ fn the_total_window_and_an_open_breaker_pause_every_partition() {
 fn large_records_fill_a_window_of_bytes() {
     let mut lanes = lanes(1000, 1000);
     let mut keys: Vec<Key> = (0..3).filter_map(|offset| lanes.deliver(0, offset, WINDOW_BYTES / 3, ())).collect();
-    assert_eq!(lanes.changes(false), Changes::default());
+    assert_eq!(changes(&mut lanes, false), Changes::default());
     keys.extend(lanes.deliver(1, 0, WINDOW_BYTES, ()));
-    assert_eq!(lanes.changes(false).pause, [0, 1]);
+    assert_eq!(changes(&mut lanes, false).pause, [0, 1]);
     for key in keys {
         lanes.complete(key);
     }
-    assert_eq!(lanes.changes(false).resume, [0, 1]);
+    assert_eq!(changes(&mut lanes, false).resume, [0, 1]);
     lanes.deliver(0, 3, WINDOW_BYTES, ());
     lanes.revoke(&[0]);
     assert_eq!(lanes.fill().partial_cmp(&0.0), Some(std::cmp::Ordering::Equal), "what is revoked weighs nothing");
@@ -149,7 +183,7 @@ proptest! {
                 Step::Deliver(_) | Step::Complete(_) => {}
                 Step::Pause(all) => all_paused = all,
             }
-            let changes = lanes.changes(all_paused);
+            let changes = changes(&mut lanes, all_paused);
             paused.extend(changes.pause);
             for partition in changes.resume {
                 paused.remove(&partition);

@@ -1,17 +1,20 @@
 //! Inserting a batch, with the counter in the same statement.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use chrono::{DateTime, Utc};
-use sqlx::PgPool;
+use sqlx::{PgPool, postgres::PgArguments, query::QueryAs};
 use uuid::Uuid;
 
 use crate::{clock::from_unix_ms, event::CouponIssued, ids::CouponCode};
 
-/// Inserts what is new and raises the counter by it, last, in one autocommitted statement: the hot row is locked as
-/// briefly as can be, and no transaction waits for a client. Rows are inserted in the order of (member, request id)
-/// so that overlapping batches wait for each other in one direction only.
-const INSERT: &str = "
+/// Inserts rows and raises the counter by them, last, in one autocommitted statement: the hot row is locked as briefly
+/// as can be, and no transaction waits for a client. The rows come in the order of (member, request id), in which
+/// they are inserted, so that overlapping batches wait for each other in one direction only.
+macro_rules! insert {
+    ($on_conflict:literal, $reply:literal) => {
+        concat!(
+            "
 WITH coupon AS (
     SELECT coupon_id, valid_days FROM coupons WHERE coupon_code = $1 AND epoch = $2
 ), inserted AS (
@@ -19,8 +22,9 @@ WITH coupon AS (
     SELECT coupon.coupon_id, r.request_id, r.member_id, 'ISSUED', $2, r.seq, r.reserved_at,
            r.reserved_at + make_interval(days => coupon.valid_days)
     FROM coupon, UNNEST($3::uuid[], $4::text[], $5::bigint[], $6::timestamptz[]) AS r (request_id, member_id, seq, reserved_at)
-    ORDER BY r.member_id, r.request_id
-    ON CONFLICT DO NOTHING
+    ",
+            $on_conflict,
+            "
     RETURNING request_id, member_id, seq
 ), tally AS (
     SELECT count(*) AS rows, max(seq) AS seq FROM inserted
@@ -30,9 +34,24 @@ WITH coupon AS (
     WHERE coupon_code = $1 AND epoch = $2 AND tally.rows > 0
     RETURNING coupon_id
 )
--- A rebuild may have moved the epoch while this statement waited for the counter: then nothing may stay.
-SELECT request_id, member_id, CASE WHEN NOT EXISTS (SELECT FROM counted) THEN coupon_guard_failed('epoch') END AS guard
-FROM inserted";
+",
+            $reply
+        )
+    };
+}
+
+/// Every row is new, or the statement fails. A rebuild may have moved the epoch before it: then there is no coupon, and
+/// no row; or while it waited for the counter: then nothing may stay.
+const INSERT_NEW: &str = insert!(
+    "",
+    "SELECT rows, CASE WHEN rows > 0 AND NOT EXISTS (SELECT FROM counted) THEN coupon_guard_failed('epoch') END FROM tally"
+);
+
+/// Inserts what is new, and tells which rows were.
+const INSERT: &str = insert!(
+    "ON CONFLICT DO NOTHING",
+    "SELECT request_id, member_id, CASE WHEN NOT EXISTS (SELECT FROM counted) THEN coupon_guard_failed('epoch') END FROM inserted"
+);
 
 /// Inserts no more rows than there are coupons left; the counter is locked by the caller.
 const INSERT_WHAT_FITS: &str = "
@@ -48,69 +67,82 @@ LIMIT $7
 ON CONFLICT DO NOTHING
 RETURNING seq";
 
-/// A batch as the arrays that UNNEST takes.
-#[derive(Clone)]
-pub(super) struct Columns {
-    code: String,
-    epoch: i64,
-    ids: Vec<Uuid>,
-    members: Vec<String>,
-    seqs: Vec<i64>,
-    times: Vec<DateTime<Utc>>,
+/// Events of one coupon and one epoch, in the order in which they are inserted.
+pub(super) struct Batch(Vec<Arc<CouponIssued>>);
+
+/// What a batch has become.
+pub(super) enum Inserted {
+    /// Each event has its row.
+    All,
+    /// These were not inserted.
+    AllBut(HashSet<(Uuid, String)>),
 }
 
-impl Columns {
-    pub(super) fn of(code: &CouponCode, epoch: i64, events: &[CouponIssued]) -> Self {
-        Self {
-            code: code.as_str().to_owned(),
-            epoch,
-            ids: events.iter().map(|event| event.request_id.as_uuid()).collect(),
-            members: events.iter().map(|event| event.member_id.as_str().to_owned()).collect(),
-            seqs: events.iter().map(|event| event.seq).collect(),
-            times: events.iter().map(|event| from_unix_ms(event.reserved_at)).collect(),
-        }
+impl Batch {
+    /// `None` without an event.
+    pub(super) fn of(events: &[Arc<CouponIssued>]) -> Option<Self> {
+        let mut events = events.to_vec();
+        events.sort_unstable_by(|a, b| (&a.member_id, a.request_id).cmp(&(&b.member_id, b.request_id)));
+        (!events.is_empty()).then_some(Self(events))
+    }
+
+    pub(super) fn code(&self) -> &CouponCode {
+        &self.0[0].coupon_code
+    }
+
+    pub(super) fn epoch(&self) -> i64 {
+        self.0[0].epoch
+    }
+
+    fn bind<'q, R>(
+        &'q self,
+        query: QueryAs<'q, sqlx::Postgres, R, PgArguments>,
+    ) -> QueryAs<'q, sqlx::Postgres, R, PgArguments> {
+        let ids: Vec<Uuid> = self.0.iter().map(|event| event.request_id.as_uuid()).collect();
+        let members: Vec<&str> = self.0.iter().map(|event| event.member_id.as_str()).collect();
+        let seqs: Vec<i64> = self.0.iter().map(|event| event.seq).collect();
+        let times: Vec<DateTime<Utc>> = self.0.iter().map(|event| from_unix_ms(event.reserved_at)).collect();
+        query.bind(self.code().as_str()).bind(self.epoch()).bind(ids).bind(members).bind(seqs).bind(times)
     }
 }
 
-pub(super) async fn insert(pool: PgPool, batch: Columns) -> Result<HashSet<(Uuid, String)>, sqlx::Error> {
-    let rows: Vec<(Uuid, String, Option<bool>)> = sqlx::query_as(INSERT)
-        .bind(&batch.code)
-        .bind(batch.epoch)
-        .bind(&batch.ids)
-        .bind(&batch.members)
-        .bind(&batch.seqs)
-        .bind(&batch.times)
-        .fetch_all(&pool)
-        .await?;
-    Ok(rows.into_iter().map(|(id, member, _)| (id, member)).collect())
+/// Inserts rows that are all new.
+pub(super) async fn insert_new(pool: PgPool, batch: Arc<Batch>) -> Result<Inserted, sqlx::Error> {
+    let (rows, _): (i64, Option<bool>) = batch.bind(sqlx::query_as(INSERT_NEW)).fetch_one(&pool).await?;
+    if usize::try_from(rows) == Ok(batch.0.len()) {
+        return Ok(Inserted::All);
+    }
+    // There is no such coupon, or not of this epoch.
+    Ok(Inserted::AllBut(batch.0.iter().map(|event| super::key(event)).collect()))
+}
+
+/// Inserts the rows that are new.
+pub(super) async fn insert(pool: PgPool, batch: Arc<Batch>) -> Result<Inserted, sqlx::Error> {
+    let rows: Vec<(Uuid, String, Option<bool>)> = batch.bind(sqlx::query_as(INSERT)).fetch_all(&pool).await?;
+    let inserted: HashSet<(Uuid, String)> = rows.into_iter().map(|(id, member, _)| (id, member)).collect();
+    let missed: HashSet<_> =
+        batch.0.iter().map(|event| super::key(event)).filter(|key| !inserted.contains(key)).collect();
+    Ok(if missed.is_empty() { Inserted::All } else { Inserted::AllBut(missed) })
 }
 
 /// The one retry after the cap was hit: locks the counter first, so that it knows what fits.
-pub(super) async fn insert_what_fits(pool: PgPool, batch: Columns) -> Result<(), sqlx::Error> {
+pub(super) async fn insert_what_fits(pool: PgPool, batch: Arc<Batch>) -> Result<(), sqlx::Error> {
     let mut tx = pool.begin().await?;
     let room: Option<i64> = sqlx::query_scalar(
         "SELECT total_quantity - issued_quantity FROM coupons WHERE coupon_code = $1 AND epoch = $2 FOR NO KEY UPDATE",
     )
-    .bind(&batch.code)
-    .bind(batch.epoch)
+    .bind(batch.code().as_str())
+    .bind(batch.epoch())
     .fetch_optional(&mut *tx)
     .await?;
-    let seqs: Vec<i64> = sqlx::query_scalar(INSERT_WHAT_FITS)
-        .bind(&batch.code)
-        .bind(batch.epoch)
-        .bind(&batch.ids)
-        .bind(&batch.members)
-        .bind(&batch.seqs)
-        .bind(&batch.times)
-        .bind(room.unwrap_or(0))
-        .fetch_all(&mut *tx)
-        .await?;
+    let seqs: Vec<(i64,)> =
+        batch.bind(sqlx::query_as(INSERT_WHAT_FITS)).bind(room.unwrap_or(0)).fetch_all(&mut *tx).await?;
     sqlx::query(
         "UPDATE coupons SET issued_quantity = issued_quantity + $2, high_seq = greatest(high_seq, $3) WHERE coupon_code = $1",
     )
-    .bind(&batch.code)
+    .bind(batch.code().as_str())
     .bind(i64::try_from(seqs.len()).unwrap_or(i64::MAX))
-    .bind(seqs.iter().max())
+    .bind(seqs.iter().max().map(|(seq,)| seq))
     .execute(&mut *tx)
     .await?;
     tx.commit().await

@@ -1,6 +1,8 @@
 //! Held and parked letters: written down as they are, with their own request id. Whoever was decided meanwhile keeps the
 //! decision; what cannot be written stays where it is.
 
+use std::sync::Arc;
+
 use coupon_core::{
     event::{CouponIssued, DecodeError, VERSION},
     failure::{Class, Failure},
@@ -33,7 +35,7 @@ impl Desk {
 
     async fn replay_letter(&self, job: &Job, letter: UndecidedLetter) -> Result<Begun, DeskError> {
         let event = match CouponIssued::decode(letter.letter.payload.as_deref(), VERSION) {
-            Ok(event) => event,
+            Ok(event) => Arc::new(event),
             Err(error) => {
                 let newer = matches!(error, DecodeError::Newer(_));
                 return self.refuse(job, &letter, if newer { "NEWER_VERSION" } else { "UNREADABLE" }, false).await;

@@ -1,0 +1,217 @@
+//! Which events wait for which batch, and how a batch is written.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
+};
+
+use tokio::sync::Semaphore;
+
+use super::WriterSettings;
+use crate::{
+    event::CouponIssued,
+    failure::{Class, Failure},
+    ids::CouponCode,
+    repo::{Database, issues::Outcome},
+};
+
+/// Batches of one lane that are written at once. With two, PostgreSQL has the next one to work on while an answer is on
+/// its way; they wait for each other only at the counter of the coupon, which a batch touches last.
+const IN_STEP: usize = 2;
+
+/// The batches of all coupons.
+pub(super) struct Batches {
+    database: Database,
+    lanes: Mutex<HashMap<Lane, Queue>>,
+    parallel: Semaphore,
+    max_batch: usize,
+    sizes: metrics::Histogram,
+}
+
+/// Events of one coupon and one epoch.
+type Lane = (CouponCode, i64);
+
+/// What waits in one lane. It is in the map as long as it has a writer.
+#[derive(Default)]
+struct Queue {
+    waiting: Vec<Waiting>,
+    /// Tasks that write batches of it.
+    writers: usize,
+}
+
+/// An event that waits for its batch.
+pub(super) struct Waiting {
+    pub(super) event: Arc<CouponIssued>,
+    pub(super) reply: Reply,
+}
+
+/// Who wants to know what became of an event.
+pub(super) struct Reply(Box<dyn FnOnce(Result<Outcome, Failure>) + Send>);
+
+impl Reply {
+    pub(super) fn new(reply: impl FnOnce(Result<Outcome, Failure>) + Send + 'static) -> Self {
+        Self(Box::new(reply))
+    }
+}
+
+impl Batches {
+    pub(super) fn new(database: Database, settings: &WriterSettings) -> Arc<Self> {
+        let parallel = Semaphore::new(settings.max_parallel);
+        let sizes = metrics::histogram!("coupon_batch_events");
+        Arc::new(Self { database, lanes: Mutex::default(), parallel, max_batch: settings.max_batch, sizes })
+    }
+
+    /// Lets events wait for a batch of theirs, and sees to it that somebody writes it.
+    pub(super) fn put(self: &Arc<Self>, events: impl IntoIterator<Item = Waiting>) {
+        let mut events = events.into_iter().peekable();
+        let mut lanes = self.lanes();
+        while let Some(first) = events.next() {
+            let (code, epoch) = (first.event.coupon_code.clone(), first.event.epoch);
+            let is_of_it = |next: &Waiting| next.event.epoch == epoch && next.event.coupon_code == code;
+            let queue = lanes.entry((code.clone(), epoch)).or_default();
+            queue.waiting.push(first);
+            while let Some(next) = events.next_if(is_of_it) {
+                queue.waiting.push(next);
+            }
+            while queue.wants_a_writer(self.max_batch) {
+                queue.writers += 1;
+                QueueWriter::spawn(self, (code.clone(), epoch));
+            }
+        }
+    }
+
+    /// Writes a batch. When it fails for a reason that may lie in one record, it is halved until the guilty one
+    /// stands alone, so that nobody else is charged for it.
+    async fn write(&self, batch: Vec<Waiting>) {
+        let mut pending = vec![batch];
+        while let Some(batch) = pending.pop() {
+            let events: Vec<Arc<CouponIssued>> = batch.iter().map(|waiting| Arc::clone(&waiting.event)).collect();
+            let Some(code) = events.first().map(|event| event.coupon_code.clone()) else { return };
+            self.sizes.record(u32::try_from(events.len()).unwrap_or(u32::MAX));
+            match self.issue(events).await {
+                Ok(outcomes) => {
+                    for (waiting, outcome) in batch.into_iter().zip(outcomes) {
+                        waiting.reply.0(Ok(outcome));
+                    }
+                }
+                Err(failure) if self.may_lie_in_one(&code, &failure).await => {
+                    if batch.len() == 1 {
+                        answer(batch, &Failure { by_itself: true, ..failure });
+                        continue;
+                    }
+                    let mut first = batch;
+                    let second = first.split_off(first.len() / 2);
+                    pending.extend([second, first]);
+                }
+                Err(failure) => answer(batch, &failure),
+            }
+        }
+    }
+
+    /// Whether the batch may have failed for one of its records. Contention does when somebody holds a single decision,
+    /// and does not when it is the coupon's row.
+    async fn may_lie_in_one(&self, code: &CouponCode, failure: &Failure) -> bool {
+        match failure.class {
+            Class::Unknown | Class::Permanent => true,
+            Class::Contended => self.database.is_coupon_unlocked(code).await.unwrap_or(false),
+            Class::Unavailable | Class::Malformed | Class::Interrupted => false,
+        }
+    }
+
+    /// Writes events of one lane by one statement.
+    pub(super) async fn issue(&self, events: Vec<Arc<CouponIssued>>) -> Result<Vec<Outcome>, Failure> {
+        self.database.issue(events).await.map_err(|error| Failure::from(&error))
+    }
+
+    fn lanes(&self) -> MutexGuard<'_, HashMap<Lane, Queue>> {
+        // Nothing panics while the lock is held, and a map of waiting events would be whole all the same.
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Queue {
+    /// A second writer begins when a whole batch waits for it; what is less had better grow while the first one writes.
+    fn wants_a_writer(&self, max_batch: usize) -> bool {
+        match self.writers {
+            0 => !self.waiting.is_empty(),
+            writers => writers < IN_STEP && self.waiting.len() >= max_batch,
+        }
+    }
+}
+
+/// One of the writers of a lane.
+struct QueueWriter {
+    batches: Arc<Batches>,
+    lane: Lane,
+    /// Whether the lane still counts it.
+    is_counted: bool,
+}
+
+impl QueueWriter {
+    fn spawn(batches: &Arc<Batches>, lane: Lane) {
+        let writer = Self { batches: Arc::clone(batches), lane, is_counted: true };
+        // A task nobody aborts: a caller that goes away must not tear the batches of others.
+        tokio::spawn(writer.work());
+    }
+
+    async fn work(mut self) {
+        let batches = Arc::clone(&self.batches);
+        while let Ok(_permit) = batches.parallel.acquire().await
+            && let Some(batch) = self.next()
+        {
+            batches.write(batch).await;
+        }
+    }
+
+    /// The next batch. Without one, because nothing waits or another writer does better alone, the lane no longer counts
+    /// this writer.
+    fn next(&mut self) -> Option<Vec<Waiting>> {
+        let max_batch = self.batches.max_batch;
+        let mut lanes = self.batches.lanes();
+        let queue = lanes.get_mut(&self.lane)?;
+        let least = if queue.writers > 1 { max_batch } else { 1 };
+        if queue.waiting.len() < least {
+            self.is_counted = false;
+            queue.writers -= 1;
+            if queue.writers == 0 {
+                lanes.remove(&self.lane);
+            }
+            return None;
+        }
+        if queue.waiting.len() <= max_batch {
+            return Some(std::mem::take(&mut queue.waiting));
+        }
+        let rest = queue.waiting.split_off(max_batch);
+        Some(std::mem::replace(&mut queue.waiting, rest))
+    }
+}
+
+impl Drop for QueueWriter {
+    /// A panic ends a batch, and must not end the lane: what somebody seems to write and nobody does would wait for ever.
+    fn drop(&mut self) {
+        if !self.is_counted {
+            return;
+        }
+        let mut lanes = self.batches.lanes();
+        let Some(queue) = lanes.get_mut(&self.lane) else { return };
+        queue.writers -= 1;
+        if queue.writers > 0 {
+            return;
+        }
+        if queue.waiting.is_empty() || !thread::panicking() {
+            lanes.remove(&self.lane);
+            return;
+        }
+        queue.writers += 1;
+        drop(lanes);
+        Self::spawn(&self.batches, self.lane.clone());
+    }
+}
+
+/// Tells everybody of a batch the same.
+fn answer(batch: Vec<Waiting>, failure: &Failure) {
+    for waiting in batch {
+        waiting.reply.0(Err(failure.clone()));
+    }
+}

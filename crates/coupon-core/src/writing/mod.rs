@@ -1,0 +1,173 @@
+//! Writing events down in batches: the composition of events and the decision ledger that both consumers share.
+//!
+//! Events of one coupon and one epoch go together. While one batch of a coupon commits, the next one grows, so the
+//! batch size follows the load by itself and an idle pipeline writes at once.
+
+mod batches;
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+
+use self::batches::{Batches, Reply, Waiting};
+
+use crate::{
+    clock::from_unix_ms,
+    event::CouponIssued,
+    failure::{Class, Failure},
+    repo::{Database, issues::Outcome},
+    runtime::{SettingsError, admin::count_from_zero},
+};
+
+/// The `[writer]` section.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct WriterSettings {
+    /// Most events in one batch.
+    pub max_batch: usize,
+    /// Most batches written at once, over all coupons; not more than `database.max_connections`.
+    pub max_parallel: usize,
+}
+
+/// Writes events down. Clones share the batches.
+#[derive(Clone)]
+pub struct Writer {
+    database: Database,
+    batches: Arc<Batches>,
+    accept_to_row: metrics::Histogram,
+    issued_now: metrics::Counter,
+}
+
+impl WriterSettings {
+    /// Tests what the types cannot.
+    pub fn check(&self) -> Result<(), SettingsError> {
+        if !(1..=10_000).contains(&self.max_batch) {
+            return Err(SettingsError::invalid("writer.max_batch", self.max_batch, "1 to 10000 events"));
+        }
+        if !(1..=500).contains(&self.max_parallel) {
+            return Err(SettingsError::invalid("writer.max_parallel", self.max_parallel, "1 to 500 batches"));
+        }
+        Ok(())
+    }
+}
+
+impl Writer {
+    /// A writer into `database`.
+    pub fn new(database: Database, settings: &WriterSettings) -> Self {
+        const OUTCOMES: &str = "coupon_outcomes_total";
+        count_from_zero(OUTCOMES, "outcome", [Outcome::IssuedNow.as_str()]);
+        Self {
+            batches: Batches::new(database.clone(), settings),
+            database,
+            // From the reservation to the row of a coupon, in seconds. What ends without a row is not in it.
+            accept_to_row: metrics::histogram!("coupon_accept_to_row_seconds"),
+            issued_now: metrics::counter!(OUTCOMES, "outcome" => Outcome::IssuedNow.as_str()),
+        }
+    }
+
+    /// Acts on what became of an event at `now`: done, or a failure that says what has to follow.
+    pub async fn settle(&self, event: &CouponIssued, outcome: Outcome, now: DateTime<Utc>) -> Result<(), Failure> {
+        if let Some(settled) = self.settle_at_once(event, outcome, now) {
+            return settled;
+        }
+        self.count(event, outcome, now);
+        let asked = self.database.ask_give_back_again(event.coupon_code.clone(), event.request_id).await;
+        asked.map_err(|error| Failure::from(&error))?;
+        judge(outcome)
+    }
+
+    /// The same where nothing has to be written for it; `None` where something has, and [`Writer::settle`] does it.
+    pub fn settle_at_once(
+        &self,
+        event: &CouponIssued,
+        outcome: Outcome,
+        now: DateTime<Utc>,
+    ) -> Option<Result<(), Failure>> {
+        if outcome == Outcome::CompensatedBefore {
+            return None;
+        }
+        self.count(event, outcome, now);
+        Some(judge(outcome))
+    }
+
+    fn count(&self, event: &CouponIssued, outcome: Outcome, now: DateTime<Utc>) {
+        if outcome == Outcome::IssuedNow {
+            self.issued_now.increment(1);
+            // Less than nothing when the clocks of Redis and this machine differ.
+            self.accept_to_row.record((now - from_unix_ms(event.reserved_at)).to_std().unwrap_or_default());
+        } else {
+            metrics::counter!("coupon_outcomes_total", "outcome" => outcome.as_str()).increment(1);
+        }
+    }
+
+    /// Writes an event down and tells what became of it. With `alone` it shares no statement with other events.
+    pub async fn write(&self, event: &Arc<CouponIssued>, alone: bool) -> Result<Outcome, Failure> {
+        if alone {
+            let outcomes = self.batches.issue(vec![Arc::clone(event)]).await?;
+            return outcomes.first().copied().ok_or_else(lost);
+        }
+        let (reply, answer) = oneshot::channel();
+        // Nobody waits any more when the partition was taken away meanwhile.
+        let reply = Reply::new(move |outcome| drop(reply.send(outcome)));
+        self.batches.put(vec![Waiting { event: Arc::clone(event), reply }]);
+        answer.await.map_err(|_| lost())?
+    }
+
+    /// Writes many events down, with others of their coupons; each is told what became of it as soon as it is known.
+    /// One that is dropped untold was torn by a panic.
+    pub fn write_all<R>(&self, events: impl IntoIterator<Item = (Arc<CouponIssued>, R)>)
+    where
+        R: FnOnce(Result<Outcome, Failure>) + Send + 'static,
+    {
+        let waiting = |(event, reply)| Waiting { event, reply: Reply::new(reply) };
+        self.batches.put(events.into_iter().map(waiting));
+    }
+}
+
+/// What an outcome means for the record: done, or a failure that says what has to follow.
+pub fn judge(outcome: Outcome) -> Result<(), Failure> {
+    let (class, code, message) = match outcome {
+        Outcome::IssuedNow | Outcome::IssuedBefore | Outcome::CompensatedBefore => return Ok(()),
+        Outcome::MemberHoldsOne(_) => {
+            (Class::Permanent, codes::MEMBER_HOLDS_ONE, "the member already holds a coupon by another request")
+        }
+        Outcome::CapReached => {
+            (Class::Permanent, codes::CAP_REACHED, "every coupon is issued although redis reserved one more")
+        }
+        Outcome::OldEpoch => {
+            (Class::Permanent, codes::OLD_EPOCH, "the reservation was made in redis data that a rebuild has replaced")
+        }
+        Outcome::OtherMember => {
+            (Class::Permanent, codes::OTHER_MEMBER, "the request id was decided for another member")
+        }
+        Outcome::CouponUnknown => (Class::Unknown, codes::COUPON_UNKNOWN, "postgresql knows no such coupon"),
+        Outcome::NewerEpoch => {
+            (Class::Unknown, codes::NEWER_EPOCH, "the reservation is of an epoch postgresql has not heard of")
+        }
+        Outcome::Undecided => (Class::Contended, codes::UNDECIDED, "what the insert ran into is gone again"),
+    };
+    Err(Failure::new(class, code, message))
+}
+
+/// Codes of the failures that [`judge`] finds.
+pub mod codes {
+    /// The member holds a coupon by another request.
+    pub const MEMBER_HOLDS_ONE: &str = "MEMBER_HOLDS_ONE";
+    /// Every coupon is issued.
+    pub const CAP_REACHED: &str = "CAP_REACHED";
+    /// Reserved before a rebuild.
+    pub const OLD_EPOCH: &str = "OLD_EPOCH";
+    /// Decided for somebody else.
+    pub const OTHER_MEMBER: &str = "OTHER_MEMBER";
+    /// No such coupon.
+    pub const COUPON_UNKNOWN: &str = "COUPON_UNKNOWN";
+    /// Reserved after what PostgreSQL was restored to.
+    pub const NEWER_EPOCH: &str = "NEWER_EPOCH";
+    /// Neither inserted nor found.
+    pub const UNDECIDED: &str = "UNDECIDED";
+}
+
+fn lost() -> Failure {
+    Failure::new(Class::Interrupted, "WRITER", "the writer was torn down before it answered")
+}
