@@ -7,14 +7,16 @@
 --       {'TAKEN'}      the member's mark names another request; nothing was changed
 --       {'MOVED'}      the data is of another epoch; nothing was changed
 -- After RESTORED: issued[member] = request id. The unit is no longer free, even if that makes more marks than units:
--- PostgreSQL has issued it.
+-- PostgreSQL has issued it. A mark that was not there has moved seq on, as every new one does (see sold_out.lua).
 if not tonumber(ARGV[3]) then
     return redis.error_reply('ERR restore: ARGV 3 is a number')
 end
 if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[3] then
     return {'MOVED'}
 end
-redis.call('HSETNX', KEYS[2], ARGV[2], ARGV[1])
+if redis.call('HSETNX', KEYS[2], ARGV[2], ARGV[1]) == 1 then
+    redis.call('HINCRBY', KEYS[1], 'seq', 1)
+end
 if redis.call('HGET', KEYS[2], ARGV[2]) ~= ARGV[1] then
     return {'TAKEN'}
 end

@@ -16,6 +16,7 @@ use crate::{
     campaigns::Campaigns,
     detached::Detached,
     publish::{Publishing, Start},
+    sold_out::Memories,
     suspects::Suspects,
 };
 
@@ -30,6 +31,8 @@ pub struct Accept {
     pub campaigns: Campaigns,
     /// Where reservations are published.
     pub publishing: Publishing,
+    /// What is known to be sold out.
+    pub sold_out: Arc<Memories>,
     /// Who is told of lost data.
     pub suspects: Suspects,
     /// Runs what must not be torn.
@@ -97,6 +100,9 @@ impl Held {
 impl Accept {
     /// Reserves a coupon for a member and begins to publish it.
     pub async fn accept(self: &Arc<Self>, code: &CouponCode, member: &MemberId) -> Result<Held, NotHeld> {
+        if self.sold_out.refuse(code, member) {
+            return Err(NotHeld::SoldOut);
+        }
         let work = {
             let (this, code, member) = (Arc::clone(self), code.clone(), member.clone());
             async move { this.reserve(&code, &member).await }
@@ -116,7 +122,10 @@ impl Accept {
     async fn reserve(&self, code: &CouponCode, member: &MemberId) -> Result<Result<Held, Refused>, StockError> {
         let request_id = RequestId::make(self.clock.as_ref());
         Ok(match self.stock.reserve(code, member, request_id, self.outbox_cap).await? {
-            Reservation::Reserved(reserved) => Ok(self.publish(&reserved)),
+            Reservation::Reserved(reserved) => {
+                self.sold_out.forget(code);
+                Ok(self.publish(&reserved))
+            }
             // Not published here: whoever reserved it is at it, or the relay will be.
             Reservation::Already(Reserved { event, pending }) => {
                 let progress = if pending { Progress::Promised } else { Progress::Acknowledged };
@@ -144,7 +153,10 @@ impl Accept {
 
     async fn explain(&self, code: &CouponCode, refused: Refused) -> NotHeld {
         match refused {
-            Refused::SoldOut => NotHeld::SoldOut,
+            Refused::SoldOut => {
+                self.sold_out.learn(code);
+                NotHeld::SoldOut
+            }
             Refused::NotOpen(wait) => NotHeld::NotOpen(wait),
             Refused::Closed => NotHeld::Closed,
             Refused::Filling => NotHeld::GateClosed,

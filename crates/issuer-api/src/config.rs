@@ -10,7 +10,7 @@ use coupon_core::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::auth::AuthSettings;
+use crate::{auth::AuthSettings, sold_out::SoldOutSettings};
 
 /// Everything that can be set.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -29,6 +29,8 @@ pub struct ApiSettings {
     pub kafka: TopicSettings,
     /// How promises to publish are kept.
     pub outbox: OutboxSettings,
+    /// How long "sold out" is believed.
+    pub sold_out: SoldOutSettings,
     /// What is logged.
     pub log: LogSettings,
     /// How long a stop may take.
@@ -129,6 +131,8 @@ impl Settings for ApiSettings {
         self.kafka.client().check()?;
         check_topic("kafka.topic", &self.kafka.topic)?;
         self.outbox.check()?;
+        // The next member after a unit came back gets it within a second (DESIGN, A9).
+        between("sold_out.believed_ms", self.sold_out.believed_ms, 0, 900, "ms")?;
         self.log.check("log")?;
         self.shutdown.check("shutdown")
     }

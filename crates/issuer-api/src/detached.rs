@@ -1,26 +1,32 @@
 //! Work that goes on when its client is gone, and that a stop waits for.
 
-use tokio::{sync::watch, task::JoinHandle};
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use tokio::{sync::Notify, task::JoinHandle};
 
 /// Counts the detached work. Clones count together.
-#[derive(Clone, Debug)]
-pub struct Detached(watch::Sender<usize>);
+#[derive(Clone, Debug, Default)]
+pub struct Detached(Arc<Count>);
+
+#[derive(Debug, Default)]
+struct Count {
+    pieces: AtomicUsize,
+    /// Told when the last piece has ended.
+    idle: Notify,
+}
 
 /// One piece of work; it ends when this is dropped.
 #[derive(Debug)]
-pub struct Piece(watch::Sender<usize>);
-
-impl Default for Detached {
-    fn default() -> Self {
-        Self(watch::Sender::new(0))
-    }
-}
+pub struct Piece(Arc<Count>);
 
 impl Detached {
     /// Begins a piece of work.
     pub fn begin(&self) -> Piece {
-        self.0.send_modify(|pieces| *pieces += 1);
-        Piece(self.0.clone())
+        self.0.pieces.fetch_add(1, Ordering::AcqRel);
+        Piece(Arc::clone(&self.0))
     }
 
     /// Runs a future that nobody cancels.
@@ -34,19 +40,27 @@ impl Detached {
 
     /// How many pieces are under way.
     pub fn pieces(&self) -> usize {
-        *self.0.borrow()
+        self.0.pieces.load(Ordering::Acquire)
     }
 
     /// Waits until none is.
     pub async fn idle(&self) {
-        // It fails only when the sender is gone, and this is one.
-        let _ = self.0.subscribe().wait_for(|pieces| *pieces == 0).await;
+        loop {
+            // Before the look: what ends between the look and the wait would not be noticed otherwise.
+            let ended = self.0.idle.notified();
+            if self.pieces() == 0 {
+                return;
+            }
+            ended.await;
+        }
     }
 }
 
 impl Drop for Piece {
     fn drop(&mut self) {
-        self.0.send_modify(|pieces| *pieces -= 1);
+        if self.0.pieces.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.idle.notify_waiters();
+        }
     }
 }
 

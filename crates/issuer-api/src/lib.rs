@@ -13,6 +13,7 @@ pub mod http;
 pub mod publish;
 pub mod relay;
 pub mod serve;
+pub mod sold_out;
 mod start;
 pub mod suspects;
 

@@ -54,33 +54,30 @@ impl Publishing {
         Self { publisher, in_flight: InFlight::default(), acknowledged, detached }
     }
 
-    /// Publishes an event that is in the outbox, in work that nobody cancels.
+    /// Publishes an event that is in the outbox; nobody can cancel what follows from the acknowledgement.
     pub fn start(&self, event: &CouponIssued) -> Start {
         let Some(flight) = self.in_flight.begin(event.request_id, &self.detached) else { return Start::InFlight };
-        let delivery = match self.publisher.publish(event) {
-            Ok(delivery) => delivery,
-            Err(error) => {
-                metrics::counter!("coupon_publish_failures_total").increment(1);
-                return Start::Refused(error);
-            }
-        };
         let (told, tell) = oneshot::channel();
         let (code, entry) = (event.coupon_code.clone(), OutboxEntry::of(event));
         let acknowledged = self.acknowledged.clone();
-        tokio::spawn(async move {
-            match delivery.await {
-                Ok(_) => {
-                    // Whoever asked may be gone, and during a stop the deletion may be too: the relay repeats it.
-                    let _ = told.send(());
-                    let _ = acknowledged.send(Acknowledged { code, entry, flight });
-                }
-                Err(error) => {
-                    metrics::counter!("coupon_publish_failures_total").increment(1);
-                    tracing::debug!(error = %chain(&error), request_id = %entry.request_id, "a publication was not acknowledged");
-                }
+        let queued = self.publisher.publish(event, move |delivered| match delivered {
+            Ok(_) => {
+                // Whoever asked may be gone, and during a stop the deletion may be too: the relay repeats it.
+                let _ = told.send(());
+                let _ = acknowledged.send(Acknowledged { code, entry, flight });
+            }
+            Err(error) => {
+                metrics::counter!("coupon_publish_failures_total").increment(1);
+                tracing::debug!(error = %chain(&error), request_id = %entry.request_id, "a publication was not acknowledged");
             }
         });
-        Start::Queued(tell)
+        match queued {
+            Ok(()) => Start::Queued(tell),
+            Err(error) => {
+                metrics::counter!("coupon_publish_failures_total").increment(1);
+                Start::Refused(error)
+            }
+        }
     }
 
     /// Whether this process is publishing it now, or deleting it from the outbox.

@@ -27,6 +27,7 @@ use crate::{
     http::{Api, routes},
     publish::Publishing,
     relay::Relay,
+    sold_out::Memories,
     start::{self, Start},
     suspects::Suspects,
 };
@@ -55,6 +56,7 @@ async fn work(settings: &ApiSettings, verifier: Verifier, service: &Service) -> 
         stock: stock.clone(),
         campaigns: Campaigns::new(database.clone()),
         publishing: publishing.clone(),
+        sold_out: Arc::new(Memories::new(stock.clone(), &settings.sold_out)),
         suspects: Suspects::new(stock.clone(), database.clone()),
         detached: detached.clone(),
         clock: Arc::new(SystemClock),

@@ -23,7 +23,7 @@ pub use engine::{Engine, Policy};
 pub use error::PublishError;
 pub use handler::{Attempt, Handler, History, Work};
 pub use passage::{Ends, Passage};
-pub use producer::{Delivery, Publisher};
+pub use producer::{Delivered, Delivery, Publisher};
 pub use record::{Header, Record};
 pub use settings::{ConsumerSettings, GroupSettings, KafkaSettings, check_topic};
 pub use topics::{Broker, TopicFinding};

@@ -8,10 +8,12 @@ use std::{
 };
 
 use rdkafka::{
-    ClientConfig,
-    message::{Header as KafkaHeader, OwnedHeaders, ToBytes},
-    producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer},
+    ClientConfig, ClientContext,
+    config::FromClientConfigAndContext,
+    message::{Header as KafkaHeader, Message, OwnedHeaders, ToBytes},
+    producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer},
 };
+use tokio::sync::oneshot;
 
 use super::{KafkaSettings, PublishError, Record};
 use crate::{
@@ -22,14 +24,40 @@ use crate::{
 /// Publishes to one topic. Clones share the client.
 #[derive(Clone)]
 pub struct Publisher {
-    producer: Arc<FutureProducer>,
+    producer: Arc<ThreadedProducer<Deliveries>>,
     topic: Arc<str>,
 }
 
-/// The broker's acknowledgement to come: partition and offset.
-pub struct Delivery {
-    delivery: DeliveryFuture,
+/// Where a record has arrived: partition and offset. An error proves nothing about whether it has.
+pub type Delivered = Result<(i32, i64), PublishError>;
+
+/// The broker's acknowledgement to come.
+pub struct Delivery(oneshot::Receiver<Delivered>);
+
+/// Hands each acknowledgement to whoever published the record, on the thread of the client: a task that only waits for
+/// one would cost more than what it waits for.
+struct Deliveries;
+
+struct Told {
     effect: &'static str,
+    tell: Box<dyn FnOnce(Delivered) + Send + Sync>,
+}
+
+impl ClientContext for Deliveries {}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = Box<Told>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, told: Box<Told>) {
+        let delivered = match result {
+            Ok(message) => {
+                crash::pass(told.effect, Moment::After);
+                Ok((message.partition(), message.offset()))
+            }
+            Err((error, _)) => Err(error.clone().into()),
+        };
+        (told.tell)(delivered);
+    }
 }
 
 impl Publisher {
@@ -44,7 +72,7 @@ impl Publisher {
     }
 
     fn make(config: &ClientConfig, topic: &str) -> Result<Self, PublishError> {
-        let producer: FutureProducer = config.create()?;
+        let producer = ThreadedProducer::from_config_and_context(config, Deliveries)?;
         Ok(Self { producer: Arc::new(producer), topic: topic.into() })
     }
 
@@ -53,12 +81,16 @@ impl Publisher {
         &self.topic
     }
 
-    /// Queues an event under its member's key. An error, now or from the [`Delivery`], proves nothing about whether
-    /// it arrived.
-    pub fn publish(&self, event: &CouponIssued) -> Result<Delivery, PublishError> {
+    /// Queues an event under its member's key and tells what became of it, on a thread that must not be held up. An
+    /// error, now or then, proves nothing about whether it arrived.
+    pub fn publish(
+        &self,
+        event: &CouponIssued,
+        tell: impl FnOnce(Delivered) + Send + Sync + 'static,
+    ) -> Result<(), PublishError> {
         let value = event.encode();
-        let record = FutureRecord::to(&self.topic).key(event.member_id.as_str()).payload(&value);
-        self.send("publish an event", record)
+        let told = Told { effect: "publish an event", tell: Box::new(tell) };
+        self.send(BaseRecord::with_opaque_to(&self.topic, Box::new(told)).key(event.member_id.as_str()).payload(&value))
     }
 
     /// Queues a record as it is: key, value, timestamp and headers, to whatever partition its key belongs.
@@ -67,24 +99,23 @@ impl Publisher {
         for header in &record.headers {
             headers = headers.insert(KafkaHeader { key: &header.name, value: header.value.as_deref() });
         }
-        let mut out = FutureRecord::<[u8], [u8]>::to(&self.topic).headers(headers);
+        let (tell, delivery) = oneshot::channel();
+        // Whoever published it may be gone.
+        let told = Told { effect: "publish a dead letter", tell: Box::new(|delivered| drop(tell.send(delivered))) };
+        let mut out = BaseRecord::<[u8], [u8], _>::with_opaque_to(&self.topic, Box::new(told)).headers(headers);
         out.key = record.key.as_deref();
         out.payload = record.value.as_deref();
         out.timestamp = record.timestamp_ms;
-        self.send("publish a dead letter", out)
+        self.send(out)?;
+        Ok(Delivery(delivery))
     }
 
-    /// Queues a record; `effect` names what is done by it, see [`crash`].
     fn send<K: ToBytes + ?Sized, P: ToBytes + ?Sized>(
         &self,
-        effect: &'static str,
-        record: FutureRecord<'_, K, P>,
-    ) -> Result<Delivery, PublishError> {
-        crash::pass(effect, Moment::Before);
-        match self.producer.send_result(record) {
-            Ok(delivery) => Ok(Delivery { delivery, effect }),
-            Err((error, _)) => Err(error.into()),
-        }
+        record: BaseRecord<'_, K, P, Box<Told>>,
+    ) -> Result<(), PublishError> {
+        crash::pass(record.delivery_opaque.effect, Moment::Before);
+        self.producer.send(record).map_err(|(error, _)| error.into())
     }
 
     /// Waits until everything queued is acknowledged, for at most `bound`. Dropping a producer throws away what is
@@ -102,17 +133,9 @@ impl Publisher {
 }
 
 impl Future for Delivery {
-    type Output = Result<(i32, i64), PublishError>;
+    type Output = Delivered;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let effect = self.effect;
-        Pin::new(&mut self.delivery).poll(cx).map(|result| match result {
-            Ok(Ok(delivery)) => {
-                crash::pass(effect, Moment::After);
-                Ok((delivery.partition, delivery.offset))
-            }
-            Ok(Err((error, _))) => Err(error.into()),
-            Err(_) => Err(PublishError::Closed),
-        })
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Delivered> {
+        Pin::new(&mut self.0).poll(cx).map(|told| told.unwrap_or(Err(PublishError::Closed)))
     }
 }

@@ -124,6 +124,12 @@ impl Stock {
         crash::around(effect, self.bounded(call.invoke_async(&mut connection))).await
     }
 
+    /// Invokes a script that changes nothing.
+    pub(super) async fn ask(&self, call: &ScriptInvocation<'_>) -> Result<Value, StockError> {
+        let mut connection = self.connection.clone();
+        self.bounded(call.invoke_async(&mut connection)).await
+    }
+
     /// Invokes a script that a repeat does not harm: without an answer it asks once more. Both tries share the bound,
     /// so that somebody who waits for the answer does not wait twice as long.
     pub(super) async fn invoke_repeatable(

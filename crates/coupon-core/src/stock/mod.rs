@@ -12,6 +12,7 @@ mod keys;
 mod outbox;
 mod reply;
 mod reserve;
+mod sold_out;
 
 pub use connection::{RedisSettings, ServerFinding, Stock};
 pub use error::StockError;
@@ -20,3 +21,4 @@ pub use give_back::GiveBack;
 pub use inspection::{Forgotten, Marks, Mended};
 pub use outbox::{OutboxEntry, Relay};
 pub use reserve::{Refused, Reservation, Reserved, Seen};
+pub use sold_out::SoldOut;

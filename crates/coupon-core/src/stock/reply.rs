@@ -8,15 +8,16 @@ use super::StockError;
 pub(super) struct Reply {
     word: String,
     fields: std::vec::IntoIter<Value>,
-    shown: String,
 }
 
 impl Reply {
     /// Takes the word off.
     pub(super) fn read(value: Value) -> Result<Self, StockError> {
-        let shown = format!("{value:?}");
-        let Value::Array(fields) = value else { return Err(StockError::Reply(shown)) };
-        let mut reply = Self { word: String::new(), fields: fields.into_iter(), shown };
+        let fields = match value {
+            Value::Array(fields) => fields,
+            other => return Err(StockError::Reply(format!("{other:?}"))),
+        };
+        let mut reply = Self { word: String::new(), fields: fields.into_iter() };
         reply.word = reply.next()?;
         Ok(reply)
     }
@@ -28,12 +29,12 @@ impl Reply {
 
     /// The next field as a `T`.
     pub(super) fn next<T: FromRedisValue>(&mut self) -> Result<T, StockError> {
-        let field = self.fields.next().and_then(|value| T::from_redis_value(value).ok());
-        field.ok_or_else(|| StockError::Reply(self.shown.clone()))
+        let Some(field) = self.fields.next() else { return Err(self.unexpected()) };
+        T::from_redis_value(field).map_err(|error| StockError::Reply(format!("{} … {error}", self.word)))
     }
 
-    /// The error for a word nobody expects.
+    /// The error for a word nobody expects, with what has not been taken off.
     pub(super) fn unexpected(&self) -> StockError {
-        StockError::Reply(self.shown.clone())
+        StockError::Reply(format!("{} {:?}", self.word, self.fields.as_slice()))
     }
 }

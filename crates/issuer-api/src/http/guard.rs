@@ -14,35 +14,66 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
+use metrics::{Counter, Histogram};
 use tokio::time::Instant;
 
 use super::{Api, Code, Problem, issue};
 
-/// What a response stands for in the metrics. Members and coupons are no labels: there are too many of them.
+/// What a response to a member who asks stands for in the metrics. Members and coupons are no labels: there are too many
+/// of them.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Outcome(pub &'static str);
+pub(super) enum Outcome {
+    /// The member holds a coupon.
+    Held(issue::Held),
+    /// Another answer.
+    Problem(Code),
+}
+
+/// The metrics of all outcomes, looked up once: a look-up for each request costs more than the counting.
+pub(super) struct Meters {
+    held: Vec<Meter>,
+    problems: Vec<Meter>,
+}
+
+struct Meter {
+    requests: Counter,
+    seconds: Histogram,
+}
+
+impl Meters {
+    /// Shows every answer that has not been given yet as 0, so that the first one counts.
+    pub(super) fn from_zero() -> Self {
+        let meter = |outcome: &'static str, answer: &'static str| Meter {
+            requests: metrics::counter!("coupon_requests_total", "outcome" => outcome, "answer" => answer),
+            seconds: metrics::histogram!("coupon_request_seconds", "answer" => answer),
+        };
+        let held = issue::Held::ALL.iter().map(|held| meter(held.as_str(), meaning(StatusCode::OK)));
+        let problems = Code::ALL.iter().map(|code| meter(code.as_str(), meaning(code.status())));
+        Self { held: held.collect(), problems: problems.collect() }
+    }
+
+    fn count(&self, outcome: Outcome, seconds: f64) {
+        let meter = match outcome {
+            Outcome::Held(held) => self.held.get(held as usize),
+            Outcome::Problem(code) => self.problems.get(code as usize),
+        };
+        if let Some(meter) = meter {
+            meter.requests.increment(1);
+            meter.seconds.record(seconds);
+        }
+    }
+}
 
 /// Runs the rest of the stack.
 pub(super) async fn guard(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
     let (started, is_post) = (Instant::now(), request.method() == Method::POST);
     let response = limited(&api, request, next).await;
     if is_post {
-        let outcome = response.extensions().get::<Outcome>().map_or("OTHER", |outcome| outcome.0);
-        let answer = meaning(response.status());
-        metrics::counter!("coupon_requests_total", "outcome" => outcome, "answer" => answer).increment(1);
-        metrics::histogram!("coupon_request_seconds", "answer" => answer).record(started.elapsed().as_secs_f64());
+        // Every answer to a POST is one of ours; what has no outcome would be a fault in the stack.
+        let outcome = response.extensions().get().copied().unwrap_or(Outcome::Problem(Code::Internal));
+        api.meters.count(outcome, started.elapsed().as_secs_f64());
     }
     response
-}
-
-/// Shows every answer that has not been given yet as 0, so that the first one counts.
-pub(super) fn measure_from_zero() {
-    let held = issue::HELD.iter().map(|outcome| (*outcome, meaning(StatusCode::OK)));
-    let problems = Code::ALL.iter().map(|code| (code.as_str(), meaning(code.status())));
-    for (outcome, answer) in held.chain(problems) {
-        metrics::counter!("coupon_requests_total", "outcome" => outcome, "answer" => answer).increment(0);
-        drop(metrics::histogram!("coupon_request_seconds", "answer" => answer));
-    }
 }
 
 /// What an answer means for the objectives: `held` and `refused` are decisions, `failed` is a fault of ours, and the

@@ -18,8 +18,30 @@ use crate::accept::NotHeld;
 /// After this a gate may be open again, or Redis be back.
 pub(super) const AGAIN: Duration = Duration::from_secs(1);
 
-/// What the answers of a member who holds a coupon are counted as.
-pub(super) const HELD: [&str; 3] = ["ACCEPTED", "RESERVED", "REPEATED"];
+/// What the answers to a member who holds a coupon are counted as.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Held {
+    /// Kafka has it.
+    Accepted,
+    /// It is in the outbox.
+    Reserved,
+    /// The member had asked before.
+    Repeated,
+}
+
+impl Held {
+    /// All of them.
+    pub(super) const ALL: &[Self] = &[Self::Accepted, Self::Reserved, Self::Repeated];
+
+    /// The word in the metrics.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "ACCEPTED",
+            Self::Reserved => "RESERVED",
+            Self::Repeated => "REPEATED",
+        }
+    }
+}
 
 #[derive(Serialize)]
 struct Answer {
@@ -40,17 +62,17 @@ pub(super) async fn ask(
     body::check(body, api.max_body_bytes, api.body_within).await?;
     let held = api.accept.accept(&code, &member).await.map_err(refusal)?;
     let (request_id, is_repeat) = (held.request_id.to_string(), held.is_repeat);
-    let state = if held.is_acknowledged(api.answer_within).await { "accepted" } else { "reserved" };
-    let [accepted, reserved, repeated] = HELD;
-    let (status, outcome) = match (is_repeat, state) {
-        (true, _) => (StatusCode::OK, repeated),
-        (false, "accepted") => (StatusCode::ACCEPTED, accepted),
-        (false, _) => (StatusCode::ACCEPTED, reserved),
+    let is_acknowledged = held.is_acknowledged(api.answer_within).await;
+    let state = if is_acknowledged { "accepted" } else { "reserved" };
+    let (status, outcome) = match (is_repeat, is_acknowledged) {
+        (true, _) => (StatusCode::OK, Held::Repeated),
+        (false, true) => (StatusCode::ACCEPTED, Held::Accepted),
+        (false, false) => (StatusCode::ACCEPTED, Held::Reserved),
     };
     let location = format!("/api/v1/coupons/{code}/issues/{request_id}");
     let answer = Answer { request_id, coupon_code: code, state };
     let mut response = (status, [(LOCATION, location)], Json(answer)).into_response();
-    response.extensions_mut().insert(Outcome(outcome));
+    response.extensions_mut().insert(Outcome::Held(outcome));
     Ok(response)
 }
 

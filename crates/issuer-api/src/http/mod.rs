@@ -28,6 +28,7 @@ pub use routes::routes;
 pub struct Api {
     accept: Arc<Accept>,
     verifier: Verifier,
+    meters: guard::Meters,
     slots: Arc<Semaphore>,
     is_open: AtomicBool,
     max_body_bytes: usize,
@@ -38,8 +39,8 @@ pub struct Api {
 impl Api {
     /// Refuses everything until [`Api::open`].
     pub fn new(accept: Arc<Accept>, verifier: Verifier, settings: &HttpSettings) -> Self {
-        guard::measure_from_zero();
         Self {
+            meters: guard::Meters::from_zero(),
             accept,
             verifier,
             slots: Arc::new(Semaphore::new(settings.max_in_flight)),

@@ -122,7 +122,7 @@ impl IntoResponse for Problem {
             detail: &self.detail,
         };
         let mut response = (status, Json(body)).into_response();
-        response.extensions_mut().insert(Outcome(self.code.as_str()));
+        response.extensions_mut().insert(Outcome::Problem(self.code));
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(wait) = self.retry_after {

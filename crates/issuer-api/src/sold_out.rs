@@ -1,0 +1,198 @@
+//! What this process remembers of sold-out campaigns, so that a crowd that comes too late is refused without a question to
+//! Redis for each of them.
+//!
+//! A memory is a filter of all holders, read while the coupon's sequence stood still. It is believed for a moment only
+//! (`sold_out.believed_ms`, counted from before the question), and renewed by one question every [`LOOK`] as long as
+//! somebody asks. Who may be a holder by the filter is never refused by it: Redis answers. A holder that another process
+//! has made within that moment, by a unit that came back, is the one whom it can refuse wrongly; asking again tells.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use coupon_core::{
+    ids::{CouponCode, MemberId},
+    runtime::chain,
+    stock::{SoldOut, Stock, StockError},
+};
+use fastbloom::BloomFilter;
+use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, sleep};
+
+/// Between two questions whether a coupon is still sold out: several in the time that an answer is believed, so that a
+/// late one makes no gap.
+const LOOK: Duration = Duration::from_millis(50);
+/// How long a memory is kept when nobody asks.
+const IDLE: Duration = Duration::from_secs(5);
+/// Between a memory that was given up and the next one: reading the holders is work for Redis.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Holders read at a time.
+const PAGE: usize = 1000;
+/// Share of strangers whom the filter takes for holders; Redis is asked for them. 14.4 bits for each holder.
+const MISTAKEN: f64 = 0.001;
+/// Most holders of all memories together: 18 MB. What is beyond it is asked of Redis each time.
+const MOST_HOLDERS: u64 = 10_000_000;
+
+/// The `[sold_out]` section.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SoldOutSettings {
+    /// How long "sold out" is believed, in ms; 0: Redis is asked each time.
+    pub believed_ms: u64,
+}
+
+/// The memories of all campaigns.
+pub struct Memories {
+    stock: Stock,
+    believed: Duration,
+    began: Instant,
+    coupons: RwLock<HashMap<CouponCode, Arc<Memory>>>,
+    /// Coupons with a task, and how many holders these keep in mind.
+    watched: Mutex<HashSet<CouponCode>>,
+    holders: AtomicU64,
+    refused: metrics::Counter,
+}
+
+struct Memory {
+    of: SoldOut,
+    holders: BloomFilter,
+    /// In ms since the memories began.
+    believed_until: AtomicU64,
+    is_asked: AtomicBool,
+}
+
+impl Memories {
+    /// Without any.
+    pub fn new(stock: Stock, settings: &SoldOutSettings) -> Self {
+        Self {
+            stock,
+            believed: Duration::from_millis(settings.believed_ms),
+            began: Instant::now(),
+            coupons: RwLock::default(),
+            watched: Mutex::default(),
+            holders: AtomicU64::new(0),
+            refused: metrics::counter!("coupon_refused_from_memory_total"),
+        }
+    }
+
+    /// Whether the member surely gets nothing: the coupon is sold out, and it is none of the holders.
+    pub fn refuse(&self, code: &CouponCode, member: &MemberId) -> bool {
+        if self.believed.is_zero() {
+            return false;
+        }
+        let coupons = self.coupons.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(memory) = coupons.get(code) else { return false };
+        if !memory.is_asked.load(Ordering::Relaxed) {
+            memory.is_asked.store(true, Ordering::Relaxed);
+        }
+        let refused =
+            self.now() < memory.believed_until.load(Ordering::Acquire) && !memory.holders.contains(member.as_str());
+        if refused {
+            self.refused.increment(1);
+        }
+        refused
+    }
+
+    /// Redis has refused somebody: the coupon is worth a memory.
+    pub fn learn(self: &Arc<Self>, code: &CouponCode) {
+        if !self.believed.is_zero() && self.watched().insert(code.clone()) {
+            let (this, code) = (Arc::clone(self), code.clone());
+            tokio::spawn(async move {
+                if let Err(error) = this.watch(&code).await {
+                    tracing::debug!(coupon = %code, error = %chain(&error), "a sold-out coupon is not kept in mind");
+                }
+                sleep(PAUSE).await;
+                this.watched().remove(&code);
+            });
+        }
+    }
+
+    /// Somebody got a unit of it through this process.
+    pub fn forget(&self, code: &CouponCode) {
+        // Nearly always there is nothing to forget, and others read meanwhile.
+        let is_there = self.coupons.read().unwrap_or_else(PoisonError::into_inner).contains_key(code);
+        if is_there {
+            self.coupons.write().unwrap_or_else(PoisonError::into_inner).remove(code);
+        }
+    }
+
+    /// Reads the holders, and keeps the memory true until the coupon has changed or nobody asks.
+    async fn watch(&self, code: &CouponCode) -> Result<(), StockError> {
+        let Some(of) = self.stock.sold_out(code).await? else { return Ok(()) };
+        let before = self.holders.fetch_add(of.holders, Ordering::Relaxed);
+        let watched = if before + of.holders <= MOST_HOLDERS { self.remember(code, of).await } else { Ok(()) };
+        self.holders.fetch_sub(of.holders, Ordering::Relaxed);
+        watched
+    }
+
+    async fn remember(&self, code: &CouponCode, of: SoldOut) -> Result<(), StockError> {
+        let holders = self.read_holders(code, of.holders).await?;
+        let memory =
+            Arc::new(Memory { of, holders, believed_until: AtomicU64::new(0), is_asked: AtomicBool::new(true) });
+        let mut asked = Instant::now();
+        let mut outcome = Ok(());
+        // Also the first time only after the holders were read: nobody has got a unit meanwhile.
+        while asked.elapsed() < IDLE {
+            let now = self.now();
+            match self.stock.sold_out(code).await {
+                Ok(Some(still)) if (still.epoch, still.seq) == (of.epoch, of.seq) => {}
+                Ok(_) => break,
+                Err(error) => {
+                    outcome = Err(error);
+                    break;
+                }
+            }
+            let believed = u64::try_from(self.believed.as_millis()).unwrap_or(u64::MAX);
+            memory.believed_until.store(now.saturating_add(believed), Ordering::Release);
+            if !self.keep(code, &memory) {
+                break;
+            }
+            sleep(LOOK).await;
+            if memory.is_asked.swap(false, Ordering::Relaxed) {
+                asked = Instant::now();
+            }
+        }
+        self.forget(code);
+        outcome
+    }
+
+    /// Puts the memory where it is looked up, unless this process has seen a later sequence of the coupon.
+    fn keep(&self, code: &CouponCode, memory: &Arc<Memory>) -> bool {
+        let mut coupons = self.coupons.write().unwrap_or_else(PoisonError::into_inner);
+        // A reservation notes its sequence before it waits for the lock to forget the memory: either it is seen here, or
+        // it forgets what is put here.
+        let is_true = self.stock.seen.of(code) <= (memory.of.epoch, memory.of.seq);
+        if is_true && !coupons.contains_key(code) {
+            coupons.insert(code.clone(), Arc::clone(memory));
+        }
+        is_true
+    }
+
+    async fn read_holders(&self, code: &CouponCode, count: u64) -> Result<BloomFilter, StockError> {
+        let expected = usize::try_from(count).unwrap_or(usize::MAX).max(1);
+        let mut holders = BloomFilter::with_false_pos(MISTAKEN).expected_items(expected);
+        let mut cursor = 0;
+        loop {
+            let page = self.stock.scan_marks(code, cursor, PAGE).await?;
+            for (member, _) in &page.marks {
+                holders.insert(member.as_str());
+            }
+            cursor = page.cursor;
+            if cursor == 0 {
+                return Ok(holders);
+            }
+        }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn watched(&self) -> MutexGuard<'_, HashSet<CouponCode>> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
