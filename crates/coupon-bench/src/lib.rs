@@ -3,6 +3,7 @@
 mod binaries;
 pub mod cli;
 mod environment;
+mod figures;
 mod machine;
 mod measure;
 mod place;

@@ -3,11 +3,11 @@
 use std::fs::read_to_string;
 
 use anyhow::Result;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
 /// A machine with its servers. What cannot be found out stays empty.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Machine {
     /// Name of the processor.
     pub processor: String,
