@@ -1,12 +1,23 @@
 //! What a run has measured: figures, each with the rounds it comes from, the limit it is held against and its goal. This
 //! is also the form of the files that `report` and `model` read.
 
+mod files;
+pub mod finish;
+mod sheet;
+mod text;
+
 use std::{fs, path::Path};
 
 use anyhow::{Context, Result};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+pub use self::{
+    files::Files,
+    finish::{finish, finish_on},
+    sheet::Sheet,
+    text::whole,
+};
 use crate::{machine::Machine, measure::spread::Spread};
 
 /// Everything that one command has measured.
