@@ -1,10 +1,10 @@
-//! The command line: one variant here and one module of the same name for each thing that is measured.
+//! The command line: one variant here and one module of the same name for each command.
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{environment::Environment, repair};
+use crate::{environment::Environment, repair, report};
 
 /// Measures the pipeline by driving its real binaries, and says what one run on one machine has shown.
 #[derive(Debug, Parser)]
@@ -20,21 +20,37 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[command(flatten)]
+    OnServers(OnServers),
+    #[command(flatten)]
+    Alone(Alone),
+}
+
+/// What works on servers, and so needs their addresses.
+#[derive(Debug, Subcommand)]
+enum OnServers {
     /// Measure `dlq-consumer reconcile` and `rebuild` on one coupon with many issued members.
     Repair(repair::RepairArgs),
 }
 
+/// What needs no server.
+#[derive(Debug, Subcommand)]
+enum Alone {
+    /// Put what several commands have measured into one table and one plot.
+    Report(report::ReportArgs),
+}
+
 /// Runs the command.
 pub async fn execute(cli: Cli) -> ExitCode {
-    let environment = match Environment::of_process() {
-        Ok(environment) => environment,
-        Err(error) => {
-            eprintln!("coupon-bench: {error:#}");
-            return ExitCode::from(2);
-        }
-    };
     let outcome = match cli.command {
-        Command::Repair(arguments) => repair::run(&environment, &arguments).await,
+        Command::OnServers(command) => match Environment::of_process() {
+            Ok(environment) => on_servers(&environment, command).await,
+            Err(error) => {
+                eprintln!("coupon-bench: {error:#}");
+                return ExitCode::from(2);
+            }
+        },
+        Command::Alone(command) => alone(command).await,
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -42,5 +58,17 @@ pub async fn execute(cli: Cli) -> ExitCode {
             eprintln!("coupon-bench: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+async fn on_servers(environment: &Environment, command: OnServers) -> anyhow::Result<()> {
+    match command {
+        OnServers::Repair(arguments) => repair::run(environment, &arguments).await,
+    }
+}
+
+async fn alone(command: Alone) -> anyhow::Result<()> {
+    match command {
+        Alone::Report(arguments) => report::run(&arguments),
     }
 }

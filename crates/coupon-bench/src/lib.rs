@@ -9,3 +9,4 @@ mod measure;
 mod place;
 mod progress;
 mod repair;
+mod report;
