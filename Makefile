@@ -6,12 +6,12 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 # The goals share target/ and .local/, so `make -j` must not run two of them at once.
 .NOTPARALLEL:
-.PHONY: help demo up down status logs test test-long mutants bench-repair image check deploy-check check-fmt check-clippy check-doc check-scripts fmt clean-data
+.PHONY: help demo up down status logs test test-long mutants bench-repair image check deploy-check check-fmt check-clippy check-doc check-scripts check-instructions fmt clean-data
 
 ARGS ?=
 
 help: ## list the goals
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## install, build, start everything, play a campaign, print the verdict
 	scripts/stack install
@@ -53,6 +53,11 @@ bench-repair: ## measure reconcile and rebuild of a large campaign: ARGS='--memb
 	cargo build --release --locked --workspace --bins
 	scripts/stack up servers
 	eval "$$(scripts/stack env)"; target/release/coupon-bench repair $(ARGS)
+
+check-instructions: ## count the instructions of the parts without I/O, each against its limit
+	scripts/stack install valgrind
+	cargo build --release --locked --workspace --bins
+	target/release/coupon-bench instructions $(ARGS)
 
 check: check-fmt check-clippy check-doc check-scripts ## format, lints and documentation, warnings denied
 

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{environment::Environment, repair, report};
+use crate::{environment::Environment, instructions, pure, repair, report};
 
 /// Measures the pipeline by driving its real binaries, and says what one run on one machine has shown.
 #[derive(Debug, Parser)]
@@ -38,6 +38,11 @@ enum OnServers {
 enum Alone {
     /// Put what several commands have measured into one table and one plot.
     Report(report::ReportArgs),
+    /// Count the instructions of the parts without I/O, each against its limit; needs valgrind.
+    Instructions(instructions::InstructionsArgs),
+    /// Do one part without I/O again and again; what `instructions` looks at.
+    #[command(hide = true)]
+    Pure(pure::PureArgs),
 }
 
 /// Runs the command.
@@ -70,5 +75,10 @@ async fn on_servers(environment: &Environment, command: OnServers) -> anyhow::Re
 async fn alone(command: Alone) -> anyhow::Result<()> {
     match command {
         Alone::Report(arguments) => report::run(&arguments),
+        Alone::Instructions(arguments) => instructions::run(&arguments).await,
+        Alone::Pure(arguments) => {
+            pure::run(&arguments);
+            Ok(())
+        }
     }
 }

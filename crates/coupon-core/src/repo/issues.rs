@@ -15,7 +15,8 @@ use crate::{
 mod insert;
 mod look_up;
 
-use insert::{Columns, insert, insert_what_fits};
+pub use insert::Columns;
+use insert::{insert, insert_what_fits};
 
 words! {
     /// The word on a request, spoken once.

@@ -48,9 +48,9 @@ LIMIT $7
 ON CONFLICT DO NOTHING
 RETURNING seq";
 
-/// A batch as the arrays that UNNEST takes.
+/// A batch of one coupon and one epoch as the arrays that UNNEST takes.
 #[derive(Clone)]
-pub(super) struct Columns {
+pub struct Columns {
     code: String,
     epoch: i64,
     ids: Vec<Uuid>,
@@ -60,7 +60,8 @@ pub(super) struct Columns {
 }
 
 impl Columns {
-    pub(super) fn of(code: &CouponCode, epoch: i64, events: &[CouponIssued]) -> Self {
+    /// The events column by column, in the order given.
+    pub fn of(code: &CouponCode, epoch: i64, events: &[CouponIssued]) -> Self {
         Self {
             code: code.as_str().to_owned(),
             epoch,
