@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{environment::Environment, instructions, pure, repair, report};
+use crate::{environment::Environment, instructions, model, pure, repair, report};
 
 /// Measures the pipeline by driving its real binaries, and says what one run on one machine has shown.
 #[derive(Debug, Parser)]
@@ -38,6 +38,8 @@ enum OnServers {
 enum Alone {
     /// Put what several commands have measured into one table and one plot.
     Report(report::ReportArgs),
+    /// Predict from what was measured what a peak needs of each stage, and what gives in first.
+    Model(model::ModelArgs),
     /// Count the instructions of the parts without I/O, each against its limit; needs valgrind.
     Instructions(instructions::InstructionsArgs),
     /// Do one part without I/O again and again; what `instructions` looks at.
@@ -75,6 +77,7 @@ async fn on_servers(environment: &Environment, command: OnServers) -> anyhow::Re
 async fn alone(command: Alone) -> anyhow::Result<()> {
     match command {
         Alone::Report(arguments) => report::run(&arguments),
+        Alone::Model(arguments) => model::run(&arguments),
         Alone::Instructions(arguments) => instructions::run(&arguments).await,
         Alone::Pure(arguments) => {
             pure::run(&arguments);

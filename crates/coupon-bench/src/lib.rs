@@ -7,6 +7,7 @@ mod figures;
 mod instructions;
 mod machine;
 mod measure;
+mod model;
 mod place;
 mod progress;
 mod pure;
