@@ -6,7 +6,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 # The goals share target/ and .local/, so `make -j` must not run two of them at once.
 .NOTPARALLEL:
-.PHONY: help demo up down status logs test test-long mutants bench-repair image check deploy-check check-fmt check-clippy check-doc check-scripts check-instructions fmt clean-data
+.PHONY: help demo up down status logs test test-long mutants bench bench-size bench-repair image check deploy-check check-fmt check-clippy check-doc check-scripts check-instructions fmt clean-data
 
 ARGS ?=
 
@@ -48,6 +48,12 @@ image: ## build the images of the release binaries, and run each from its own ro
 mutants: ## make plausible mistakes one at a time, and show which test finds each; takes an hour
 	scripts/mutants $(ARGS)
 
+bench: ## measure all stages against the limits of this machine, and check the model: ARGS='--rounds 1'
+	scripts/bench $(ARGS)
+
+bench-size: ## measure the cost of an issue at 10 thousand, 1 and 10 million issued: ARGS='--largest 1000000'
+	scripts/bench --size $(ARGS)
+
 bench-repair: ## measure reconcile and rebuild of a large campaign: ARGS='--members 10000000'
 	scripts/stack install
 	cargo build --release --locked --workspace --bins
@@ -72,7 +78,7 @@ check-doc:
 
 check-scripts:
 	@if command -v shellcheck >/dev/null; then \
-	  shellcheck -x scripts/stack scripts/test scripts/mutants scripts/image deploy/docker/assemble .ci/run scripts/lib/*.sh; \
+	  shellcheck -x scripts/stack scripts/test scripts/bench scripts/mutants scripts/image deploy/docker/assemble .ci/run scripts/lib/*.sh; \
 	else \
 	  echo 'shellcheck is not installed: the scripts are not checked'; \
 	fi

@@ -49,6 +49,7 @@ mod tests {
     fn the_total_is_read_where_instructions_are_counted_and_nothing_else() {
         assert_eq!(total("version: 1\nevents: Ir\nfn=(1) main\n1 200\n\ntotals: 12345\n"), Some(12_345));
         assert_eq!(total("version: 1\nevents: Ir Dr\ntotals: 12345 7\n"), None);
+        assert_eq!(total("version: 1\nevents: Dr\ntotals: 12345\n"), None);
         assert_eq!(total("version: 1\nevents: Ir\n"), None);
     }
 }

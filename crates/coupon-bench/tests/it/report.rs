@@ -14,7 +14,7 @@ fn file(name: &str) -> String {
 }
 
 /// Runs it without any address in its environment.
-async fn run(arguments: &[&str]) -> Result<Ended> {
+pub async fn run(arguments: &[&str]) -> Result<Ended> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_coupon-bench"));
     command.args(arguments).env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     ended(command.output()).await
