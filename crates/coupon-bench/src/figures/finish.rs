@@ -1,13 +1,17 @@
 //! The end of every measurement: the table on stdout, and the file.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use chrono::Utc;
+use redis::AsyncConnectionConfig;
 use sqlx::{Connection, PgConnection};
 
 use super::{Figure, Measured, Sheet};
 use crate::{environment::Environment, machine::Machine};
+
+/// Longest time Redis may take to say what it is.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Prints what was measured, and writes it to the file if there is one. A figure with a round that is no number is an
 /// error: it was divided by something that was not measured.
@@ -28,7 +32,11 @@ pub fn finish_on(machine: Machine, rounds: u32, figures: Vec<Figure>, json: Opti
 async fn on_servers(environment: &Environment) -> Result<Machine> {
     let mut database = PgConnection::connect(environment.database()).await.context("PostgreSQL does not answer")?;
     let redis = redis::Client::open(environment.redis_numbered(0))?;
-    let mut redis = redis.get_multiplexed_async_connection().await.context("Redis does not answer")?;
+    // Patient: what was measured, perhaps for an hour, must not be lost to a server that is still busy with it.
+    let patient =
+        AsyncConnectionConfig::new().set_response_timeout(Some(PATIENCE)).set_connection_timeout(Some(PATIENCE));
+    let connection = redis.get_multiplexed_async_connection_with_config(&patient);
+    let mut redis = connection.await.context("Redis does not answer")?;
     let machine = Machine::look(&mut database, &mut redis).await?;
     database.close().await?;
     Ok(machine)
@@ -52,6 +60,12 @@ mod tests {
         finish_on(Machine::default(), 2, figures, Some(&file)).unwrap();
         let read = Measured::read(&file).unwrap();
         assert_eq!((read.rounds, read.figure("a.b").unwrap().rounds.as_slice()), (2, &[1.5, 2.5][..]));
+    }
+
+    #[tokio::test]
+    async fn the_servers_are_named_by_their_versions() {
+        let machine = on_servers(&Environment::of_process().unwrap()).await.unwrap();
+        assert!(!machine.postgresql.is_empty() && !machine.redis.is_empty(), "{machine:?}");
     }
 
     #[test]
