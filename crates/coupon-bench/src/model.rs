@@ -27,7 +27,7 @@ pub struct ModelArgs {
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
     /// Predict what this machine does with the whole chain from the costs of its parts, and compare that with what was
-    /// measured (chain.per_second). Nothing else is predicted then.
+    /// measured (`chain.per_second`). Nothing else is predicted then.
     #[arg(long)]
     check: bool,
     #[command(flatten)]

@@ -158,8 +158,20 @@ pub mod tests {
             ("size.redis_bytes", 8.0),
         ];
         let costs = Costs::of(&files(&all)).unwrap();
-        assert_eq!([costs.api_accept, costs.redis_accept, costs.redis_refuse(), costs.kafka_row], [1.0, 3.0, 3.0, 5.0]);
-        assert_eq!((costs.consumer_row, costs.postgres_row, costs.copy_rows), (6.0, 7.0, None));
+        let expected = Costs {
+            api_accept: 1.0,
+            api_refuse: 2.0,
+            redis_accept: 3.0,
+            refuse_measured: None,
+            kafka_accept: 4.0,
+            kafka_row: 5.0,
+            consumer_row: 6.0,
+            postgres_row: 7.0,
+            redis_bytes: 8.0,
+            coupon_rows: None,
+            copy_rows: None,
+        };
+        assert_eq!((costs.redis_refuse().to_bits(), costs), (3.0_f64.to_bits(), expected));
         all.push(("refuse.redis_cpu_us", 0.5));
         assert_eq!(Costs::of(&files(&all)).unwrap().redis_refuse().to_bits(), 0.5_f64.to_bits());
     }

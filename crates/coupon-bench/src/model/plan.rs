@@ -33,8 +33,8 @@ impl Display for Plan<'_> {
         for stage in Stage::ALL {
             table.add_row([stage.name().to_owned(), self.peak.load(self.costs, stage).arithmetic(), self.needs(stage)]);
         }
-        for [what, arithmetic, needs] in self.bytes() {
-            table.add_row([what.to_owned(), arithmetic, needs]);
+        for kept in self.bytes() {
+            table.add_row(kept);
         }
         writeln!(f, "{table}\n")?;
         if self.costs.refuse_measured.is_none() && self.peak.refused() > 0.0 {
