@@ -20,7 +20,7 @@ impl Display for Sheet<'_> {
         let remarked = self.figures().filter(|figure| !figure.remark.is_empty());
         for (place, figure) in remarked.enumerate() {
             let gap = if place == 0 { "\n" } else { "" };
-            writeln!(f, "{gap}- {}: {}", figure.name, figure.remark)?;
+            writeln!(f, "{gap}- {}: {}", self.title(figure), figure.remark)?;
         }
         writeln!(f)?;
         for measured in self.0 {
@@ -35,7 +35,8 @@ impl Display for Sheet<'_> {
 }
 
 impl Sheet<'_> {
-    fn figures(&self) -> impl Iterator<Item = &Figure> {
+    /// All figures, in the order in which they are shown.
+    pub fn figures(&self) -> impl Iterator<Item = &Figure> {
         self.0.iter().flat_map(|measured| &measured.figures)
     }
 
@@ -55,22 +56,29 @@ impl Sheet<'_> {
         table.load_preset(presets::ASCII_MARKDOWN);
         table.set_header(["figure", "median (least – most)", "goal", "kept"]);
         for figure in self.figures() {
-            table.add_row(row(figure));
+            table.add_row(self.row(figure));
         }
         table
     }
-}
 
-fn row(figure: &Figure) -> [String; 4] {
-    let value = |spread: crate::measure::spread::Spread| spread.text(|value| figure.unit.text(value));
-    let kept = figure.is_kept().map_or("", |kept| if kept { "yes" } else { "**no**" });
-    [
-        // A bar would end the cell.
-        figure.name.replace('|', "\\|"),
-        figure.spread().map_or_else(|| "–".to_owned(), value),
-        figure.goal.map_or_else(String::new, |goal| goal.text(figure.unit)),
-        kept.to_owned(),
-    ]
+    /// The name of a figure; where two stages have figures of one name, with the stage.
+    pub fn title(&self, figure: &Figure) -> String {
+        let is_alone = self.figures().filter(|other| other.name == figure.name).count() == 1;
+        let stage = figure.id.split('.').next().unwrap_or_default();
+        if is_alone { figure.name.clone() } else { format!("{} ({stage})", figure.name) }
+    }
+
+    fn row(&self, figure: &Figure) -> [String; 4] {
+        let value = |spread: crate::measure::spread::Spread| spread.text(|value| figure.unit.text(value));
+        let kept = figure.is_kept().map_or("", |kept| if kept { "yes" } else { "**no**" });
+        [
+            // A bar would end the cell.
+            self.title(figure).replace('|', "\\|"),
+            figure.spread().map_or_else(|| "–".to_owned(), value),
+            figure.goal.map_or_else(String::new, |goal| goal.text(figure.unit)),
+            kept.to_owned(),
+        ]
+    }
 }
 
 #[cfg(test)]
@@ -105,6 +113,18 @@ mod tests {
         assert!(cells("nothing").contains('–') && !cells("nothing").contains("yes"), "{text}");
         assert!(text.contains("\n- a|b: the limit is c\n"), "{text}");
         assert!(text.ends_with("- `coupon-bench x`, 3 rounds, 1970-01-01T00:00:00Z\n"), "{text}");
+    }
+
+    #[test]
+    fn figures_of_one_name_are_told_apart_by_their_stage() {
+        let figure = |id, name| Figure::new(id, name, Unit::Us, [1.0]);
+        let (drain, mixed) = (figure("drain.us", "CPU of a row"), figure("mixed.us", "CPU of a row").remark("many"));
+        let text =
+            Sheet(&[measured("One", vec![drain, figure("drain.x", "x")]), measured("One", vec![mixed])]).to_string();
+        for part in ["| CPU of a row (drain) |", "| CPU of a row (mixed) |", "| x  ", "- CPU of a row (mixed): many\n"]
+        {
+            assert!(text.contains(part), "{part}: {text}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The figures that have a goal, each as a bar that is measured by it.
 
 use super::svg::Svg;
-use crate::figures::{Figure, Goal, Measured};
+use crate::figures::{Figure, Goal, Measured, Sheet};
 
 const WIDTH: f64 = 960.0;
 /// Where the bars begin; the names stand before them.
@@ -17,7 +17,7 @@ const NAME: usize = 54;
 
 /// The file.
 pub fn draw(measured: &[Measured]) -> String {
-    let figures: Vec<&Figure> = measured.iter().flat_map(|measured| &measured.figures).collect();
+    let sheet = Sheet(measured);
     let mut svg = Svg::new();
     let mut y = 34.0;
     svg.text("title", 20.0, y, "Each figure as a share of its goal");
@@ -30,7 +30,8 @@ pub fn draw(measured: &[Measured]) -> String {
         ("to be at most the goal: the bar must not pass the line", false),
     ];
     for (title, is_least) in sections {
-        let rows: Vec<Row> = figures.iter().filter_map(|figure| Row::of(figure, is_least)).collect();
+        let rows: Vec<Row> =
+            sheet.figures().filter_map(|figure| Row::of(&sheet.title(figure), figure, is_least)).collect();
         if rows.is_empty() {
             continue;
         }
@@ -58,7 +59,7 @@ struct Row {
 
 impl Row {
     /// The bar of a figure that has a goal of this direction and was measured.
-    fn of(figure: &Figure, is_least: bool) -> Option<Self> {
+    fn of(title: &str, figure: &Figure, is_least: bool) -> Option<Self> {
         let goal = figure.goal?;
         let by = match goal {
             Goal::AtLeast(value) if is_least => value,
@@ -67,7 +68,7 @@ impl Row {
         };
         let spread = figure.spread()?;
         Some(Self {
-            name: shortened(&figure.name),
+            name: shortened(title),
             shares: [spread.least, spread.median, spread.most].map(|value| share(value, by)),
             kept: figure.is_kept()?,
             text: format!("{}, goal {}", figure.unit.text(spread.median), goal.text(figure.unit)),
@@ -119,18 +120,18 @@ mod tests {
     #[test]
     fn a_bar_is_measured_by_its_goal_in_its_direction() {
         let figure = Figure::new("a.b", "name", Unit::Us, [2.0, 5.0, 20.0]).goal(Goal::AtMost(10.0));
-        let row = Row::of(&figure, false).unwrap();
+        let row = Row::of("name", &figure, false).unwrap();
         assert!(row.kept && (row.shares[1] - 0.5).abs() < 1e-9 && (row.shares[2] - 2.0).abs() < 1e-9);
         assert_eq!(row.text, "5.0 µs, goal ≤ 10 µs");
-        assert!(Row::of(&figure, true).is_none());
-        assert!(!Row::of(&figure.goal(Goal::AtLeast(10.0)), true).unwrap().kept);
+        assert!(Row::of("name", &figure, true).is_none());
+        assert!(!Row::of("name", &figure.goal(Goal::AtLeast(10.0)), true).unwrap().kept);
     }
 
     #[test]
     fn a_bar_never_leaves_the_plot() {
         let figure = Figure::new("a.b", "name", Unit::Us, [1e9, 3e9]).goal(Goal::AtMost(0.0));
         let mut svg = Svg::new();
-        Row::of(&figure, false).unwrap().draw(&mut svg, 0.0);
+        Row::of("name", &figure, false).unwrap().draw(&mut svg, 0.0);
         let file = svg.finish("", WIDTH, ROW);
         assert!(
             file.contains(&format!(r#"class="missed" x="{LEFT:.1}" y="6.0" width="{:.1}""#, GOAL * MOST)),
