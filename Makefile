@@ -6,12 +6,12 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 # The goals share target/ and .local/, so `make -j` must not run two of them at once.
 .NOTPARALLEL:
-.PHONY: help demo up down status logs test test-long mutants bench-repair image check deploy-check check-fmt check-clippy check-doc check-scripts fmt clean-data
+.PHONY: help demo up down status logs test test-long mutants bench bench-size bench-repair image check deploy-check check-fmt check-clippy check-doc check-scripts check-instructions fmt clean-data
 
 ARGS ?=
 
 help: ## list the goals
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## install, build, start everything, play a campaign, print the verdict
 	scripts/stack install
@@ -48,11 +48,22 @@ image: ## build the images of the release binaries, and run each from its own ro
 mutants: ## make plausible mistakes one at a time, and show which test finds each; takes an hour
 	scripts/mutants $(ARGS)
 
+bench: ## measure all stages against the limits of this machine, and check the model: ARGS='--rounds 1'
+	scripts/bench $(ARGS)
+
+bench-size: ## measure the cost of an issue at 10 thousand, 1 and 10 million issued: ARGS='--largest 1000000'
+	scripts/bench --size $(ARGS)
+
 bench-repair: ## measure reconcile and rebuild of a large campaign: ARGS='--members 10000000'
 	scripts/stack install
 	cargo build --release --locked --workspace --bins
 	scripts/stack up servers
 	eval "$$(scripts/stack env)"; target/release/coupon-bench repair $(ARGS)
+
+check-instructions: ## count the instructions of the parts without I/O, each against its limit
+	scripts/stack install valgrind
+	cargo build --release --locked --workspace --bins
+	target/release/coupon-bench instructions $(ARGS)
 
 check: check-fmt check-clippy check-doc check-scripts ## format, lints and documentation, warnings denied
 
@@ -67,7 +78,7 @@ check-doc:
 
 check-scripts:
 	@if command -v shellcheck >/dev/null; then \
-	  shellcheck -x scripts/stack scripts/test scripts/mutants scripts/image deploy/docker/assemble .ci/run scripts/lib/*.sh; \
+	  shellcheck -x scripts/stack scripts/test scripts/bench scripts/mutants scripts/image deploy/docker/assemble .ci/run scripts/lib/*.sh; \
 	else \
 	  echo 'shellcheck is not installed: the scripts are not checked'; \
 	fi

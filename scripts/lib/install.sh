@@ -17,7 +17,8 @@ java_package() {
   fi
 }
 
-# missing_packages [all]: what the servers need; with `all` also what the build of librdkafka needs.
+# missing_packages [all [valgrind]]: what the servers need; with `all` also what the build of librdkafka needs, and
+# what is named: who only runs the pipeline counts no instructions.
 missing_packages() {
   is_yours postgres || has_postgres || say postgresql
   is_yours redis || command -v redis-server >/dev/null || say redis-server
@@ -28,6 +29,7 @@ missing_packages() {
   { command -v cc && command -v c++ && command -v make; } >/dev/null || say build-essential
   command -v pkg-config >/dev/null || say pkg-config
   [[ -e /usr/include/zlib.h ]] || say zlib1g-dev
+  [[ ${2:-} != valgrind ]] || command -v valgrind >/dev/null || say valgrind
 }
 
 # As root, or through sudo when it asks for no password.
@@ -67,10 +69,10 @@ let_services_go() {
   held_back=()
 }
 
-# install_packages [all]
+# install_packages [all [valgrind]]
 install_packages() {
   local packages
-  mapfile -t packages < <(missing_packages "${1:-}")
+  mapfile -t packages < <(missing_packages "$@")
   if ((${#packages[@]})); then
     command -v apt-get >/dev/null ||
       die "missing: ${packages[*]} (these are Debian's names; this system has no apt-get, so install them its own way)"
@@ -84,7 +86,7 @@ install_packages() {
     # The lists of a fresh container are empty, and those of an old machine name versions that are gone.
     apt_install "${packages[@]}" || {
       as_root apt-get update -q </dev/null >>"$LOG/install.log" 2>&1 9>&- || true
-      mapfile -t packages < <(missing_packages "${1:-}")
+      mapfile -t packages < <(missing_packages "$@")
       apt_install "${packages[@]}" || {
         tail -n 10 "$LOG/install.log" >&2
         die "apt-get could not install ${packages[*]}; its log: $(shown "$LOG/install.log")"

@@ -48,6 +48,13 @@ impl Environment {
         with_path(&self.redis, &number.to_string())
     }
 
+    /// Ports of PostgreSQL, Redis and the first Kafka broker.
+    pub fn ports(&self) -> (u16, u16, u16) {
+        let kafka =
+            self.kafka_brokers.split(',').next().and_then(|broker| broker.rsplit_once(':')?.1.trim().parse().ok());
+        (self.database.port().unwrap_or(5432), self.redis.port().unwrap_or(6379), kafka.unwrap_or(9092))
+    }
+
     /// `host:port`, several with commas between.
     pub fn kafka_brokers(&self) -> &str {
         &self.kafka_brokers
@@ -89,6 +96,7 @@ mod tests {
         assert_eq!(environment.database_named("two"), "postgres://role:secret@localhost:5432/two?sslmode=disable");
         assert_eq!(environment.redis_numbered(7), "redis://localhost:6379/7");
         assert_eq!(environment.kafka_brokers(), "localhost:9092");
+        assert_eq!(environment.ports(), (5432, 6379, 9092));
     }
 
     #[test]

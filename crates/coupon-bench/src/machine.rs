@@ -3,11 +3,11 @@
 use std::fs::read_to_string;
 
 use anyhow::Result;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
 /// A machine with its servers. What cannot be found out stays empty.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Machine {
     /// Name of the processor.
     pub processor: String,
@@ -28,24 +28,32 @@ impl Machine {
     pub async fn look(database: &mut PgConnection, redis: &mut redis::aio::MultiplexedConnection) -> Result<Self> {
         let postgresql = sqlx::query_scalar("SHOW server_version").fetch_one(database).await?;
         let server: String = redis::cmd("INFO").arg("server").query_async(redis).await?;
+        let redis = field(&server, "redis_version").unwrap_or_default();
+        Ok(Self { postgresql, redis, ..Self::alone() })
+    }
+
+    /// This machine, where no server took part.
+    pub fn alone() -> Self {
         let read = |path: &str| read_to_string(path).unwrap_or_default();
         let memory = field(&read("/proc/meminfo"), "MemTotal").unwrap_or_default();
-        Ok(Self {
+        Self {
             processor: field(&read("/proc/cpuinfo"), "model name").unwrap_or_default(),
             cores: std::thread::available_parallelism().map_or(0, usize::from),
             memory_mib: memory.trim_end_matches(" kB").parse().unwrap_or(0) / 1024,
             kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
-            postgresql,
-            redis: field(&server, "redis_version").unwrap_or_default(),
-        })
+            ..Self::default()
+        }
     }
 
     /// On one line.
     pub fn line(&self) -> String {
-        format!(
-            "{} × {}, {} MiB, Linux {}, PostgreSQL {}, Redis {}",
-            self.cores, self.processor, self.memory_mib, self.kernel, self.postgresql, self.redis
-        )
+        let mut line = format!("{} × {}, {} MiB", self.cores, self.processor, self.memory_mib);
+        for (name, version) in [("Linux", &self.kernel), ("PostgreSQL", &self.postgresql), ("Redis", &self.redis)] {
+            if !version.is_empty() {
+                line.extend([", ", name, " ", version]);
+            }
+        }
+        line
     }
 }
 
@@ -60,6 +68,15 @@ pub fn field(text: &str, name: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_took_no_part_is_not_named() {
+        let mut machine =
+            Machine { processor: "A Processor".to_owned(), cores: 2, memory_mib: 512, ..Machine::default() };
+        assert_eq!(machine.line(), "2 × A Processor, 512 MiB");
+        machine.redis = "7.0.15".to_owned();
+        assert_eq!(machine.line(), "2 × A Processor, 512 MiB, Redis 7.0.15");
+    }
 
     #[test]
     fn a_field_is_found_by_its_whole_name() {

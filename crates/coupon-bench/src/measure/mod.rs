@@ -4,5 +4,6 @@
 pub mod client;
 pub mod process;
 pub mod redis_log;
+pub mod servers;
 pub mod spread;
-mod usage;
+pub mod usage;

@@ -15,7 +15,8 @@ use crate::{
 mod insert;
 mod look_up;
 
-use insert::{Batch, Inserted, insert, insert_new, insert_what_fits};
+pub use insert::{Batch, Columns};
+use insert::{Inserted, insert, insert_new, insert_what_fits};
 
 words! {
     /// The word on a request, spoken once.

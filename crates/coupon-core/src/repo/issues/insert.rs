@@ -68,7 +68,15 @@ ON CONFLICT DO NOTHING
 RETURNING seq";
 
 /// Events of one coupon and one epoch, in the order in which they are inserted.
-pub(super) struct Batch(Vec<Arc<CouponIssued>>);
+pub struct Batch(Vec<Arc<CouponIssued>>);
+
+/// A batch as the arrays that UNNEST takes.
+pub struct Columns<'a> {
+    ids: Vec<Uuid>,
+    members: Vec<&'a str>,
+    seqs: Vec<i64>,
+    times: Vec<DateTime<Utc>>,
+}
 
 /// What a batch has become.
 pub(super) enum Inserted {
@@ -79,8 +87,8 @@ pub(super) enum Inserted {
 }
 
 impl Batch {
-    /// `None` without an event.
-    pub(super) fn of(events: &[Arc<CouponIssued>]) -> Option<Self> {
+    /// These events, in whatever order; `None` without one. All are of the coupon and the epoch of the first.
+    pub fn of(events: &[Arc<CouponIssued>]) -> Option<Self> {
         let mut events = events.to_vec();
         events.sort_unstable_by(|a, b| (&a.member_id, a.request_id).cmp(&(&b.member_id, b.request_id)));
         (!events.is_empty()).then_some(Self(events))
@@ -94,14 +102,21 @@ impl Batch {
         self.0[0].epoch
     }
 
+    /// The columns of the rows that are inserted.
+    pub fn columns(&self) -> Columns<'_> {
+        Columns {
+            ids: self.0.iter().map(|event| event.request_id.as_uuid()).collect(),
+            members: self.0.iter().map(|event| event.member_id.as_str()).collect(),
+            seqs: self.0.iter().map(|event| event.seq).collect(),
+            times: self.0.iter().map(|event| from_unix_ms(event.reserved_at)).collect(),
+        }
+    }
+
     fn bind<'q, R>(
         &'q self,
         query: QueryAs<'q, sqlx::Postgres, R, PgArguments>,
     ) -> QueryAs<'q, sqlx::Postgres, R, PgArguments> {
-        let ids: Vec<Uuid> = self.0.iter().map(|event| event.request_id.as_uuid()).collect();
-        let members: Vec<&str> = self.0.iter().map(|event| event.member_id.as_str()).collect();
-        let seqs: Vec<i64> = self.0.iter().map(|event| event.seq).collect();
-        let times: Vec<DateTime<Utc>> = self.0.iter().map(|event| from_unix_ms(event.reserved_at)).collect();
+        let Columns { ids, members, seqs, times } = self.columns();
         query.bind(self.code().as_str()).bind(self.epoch()).bind(ids).bind(members).bind(seqs).bind(times)
     }
 }

@@ -1,0 +1,104 @@
+//! `coupon-bench instructions`: how many instructions the parts without I/O take for one event, each held against its
+//! limit. Unlike times, they are the same on a busy machine and on an idle one, so a limit can stand in CI.
+
+mod callgrind;
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+
+use self::callgrind::instructions;
+use crate::{
+    figures::{Figure, Goal, Unit, finish_on, whole},
+    machine::Machine,
+    progress,
+    pure::Part,
+};
+
+/// The limits, beside the code that they are about.
+const LIMITS: &str = include_str!("../instructions.toml");
+
+/// Events of the two runs whose difference counts: what starting and preparing takes is in both.
+const EVENTS: (u32, u32) = (2000, 12_000);
+
+/// What is counted.
+#[derive(Debug, Args)]
+#[command(before_help = "Example:\n  coupon-bench instructions --json instructions.json")]
+pub struct InstructionsArgs {
+    /// Also write the figures to this file, as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// Counts, prints what was counted, and fails where a part takes more than its limit.
+pub async fn run(arguments: &InstructionsArgs) -> Result<()> {
+    ensure!(!cfg!(debug_assertions), "the limits hold for a release build: cargo run --release -p coupon-bench");
+    let limits = limits(LIMITS)?;
+    let mut figures = Vec::new();
+    for part in Part::ALL {
+        let limit = limits.get(part.name()).copied().with_context(|| format!("{} has no limit", part.name()))?;
+        figures.push(count(part, limit).await?);
+    }
+    let over: Vec<String> = figures.iter().filter_map(too_many).collect();
+    finish_on(Machine::alone(), 1, figures, arguments.json.as_deref())?;
+    ensure!(over.is_empty(), "{}; the limits stand in crates/coupon-bench/instructions.toml", over.join(", "));
+    Ok(())
+}
+
+async fn count(part: Part, limit: u32) -> Result<Figure> {
+    let name = part.name();
+    let counting = progress::step(&format!("counting: {name}"));
+    let (few, many) = (instructions(part, EVENTS.0).await?, instructions(part, EVENTS.1).await?);
+    counting.finish_and_clear();
+    let figure = Figure::new(
+        &format!("instructions.{name}"),
+        &format!("instructions of {name} for an event"),
+        Unit::Instructions,
+        [per_event(few, many)?],
+    );
+    Ok(figure.goal(Goal::AtMost(f64::from(limit))))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a run has far fewer than 2^53 instructions")]
+fn per_event(few: u64, many: u64) -> Result<f64> {
+    let more = many.checked_sub(few).filter(|more| *more > 0).context("more events did not take more instructions")?;
+    Ok(more as f64 / f64::from(EVENTS.1 - EVENTS.0))
+}
+
+/// In words, where a part takes more than its limit.
+fn too_many(figure: &Figure) -> Option<String> {
+    let (median, Goal::AtMost(limit)) = (figure.spread()?.median, figure.goal?) else { return None };
+    (median > limit).then(|| format!("{}: {}, and the limit is {}", figure.name, whole(median), whole(limit)))
+}
+
+fn limits(text: &str) -> Result<BTreeMap<String, u32>> {
+    toml::from_str(text).context("instructions.toml is no list of parts with their limits")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_part_has_a_limit_and_no_limit_is_left_over() {
+        let limits = limits(LIMITS).unwrap();
+        let mut parts = Part::ALL.map(Part::name);
+        parts.sort_unstable();
+        assert_eq!(limits.keys().map(String::as_str).collect::<Vec<_>>(), parts);
+    }
+
+    #[test]
+    fn what_starting_takes_is_not_counted() {
+        assert!((per_event(1_000_000, 21_000_000).unwrap() - 2000.0).abs() < 1e-9);
+        assert!(per_event(1_000_000, 1_000_000).is_err());
+    }
+
+    #[test]
+    fn a_part_over_its_limit_is_told() {
+        let figure = Figure::new("instructions.decode", "instructions of decode", Unit::Instructions, [2200.5]);
+        let told = too_many(&figure.clone().goal(Goal::AtMost(2200.0)));
+        assert_eq!(told.as_deref(), Some("instructions of decode: 2,201, and the limit is 2,200"));
+        assert_eq!(too_many(&figure.goal(Goal::AtMost(2201.0))), None);
+    }
+}

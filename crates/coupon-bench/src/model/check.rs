@@ -1,0 +1,183 @@
+//! The model against a measured run at a size that one machine can do: the whole chain on it.
+
+use std::fmt::{Display, Formatter};
+
+use anyhow::{Context, Result, ensure};
+use comfy_table::{Table, presets};
+
+use super::costs::Median;
+use crate::figures::{Figure, Files, Unit};
+
+/// Farthest that a prediction may be from what was measured, as a share of the latter.
+const FARTHEST: f64 = 0.25;
+
+/// A prediction of `chain.per_second` beside what was measured.
+pub struct Check {
+    /// Cores of the machine, which all parts share.
+    cores: f64,
+    parts: [Part; 6],
+    measured: Figure,
+}
+
+/// What one part of the chain costs for a request, in µs of CPU time.
+struct Part {
+    name: &'static str,
+    /// From the runs of accept and drain alone.
+    alone: f64,
+    /// In the whole chain, if that was measured.
+    chain: Option<f64>,
+    /// Whether all of it is done by one thread, which has one core at most.
+    one_thread: bool,
+}
+
+impl Check {
+    /// From the parts in the files. All must be of one machine.
+    pub fn of(files: &Files) -> Result<Self> {
+        let of = Median { files };
+        let [load, api, redis, kafka_accept, kafka_row, consumer, postgres, _] = of.each([
+            "accept.load_cpu_us",
+            "accept.api_cpu_us",
+            "accept.redis_cpu_us",
+            "accept.kafka_cpu_us",
+            "drain.kafka_cpu_us",
+            "drain.consumer_cpu_us",
+            "drain.postgres_cpu_us",
+            "chain.per_second",
+        ])?;
+        let (run, measured) = files.figure("chain.per_second").context("looked for above")?;
+        for id in ["accept.api_cpu_us", "drain.consumer_cpu_us"] {
+            let (other, _) = files.figure(id).context("looked for above")?;
+            let (one, other) = (run.machine.line(), other.machine.line());
+            ensure!(one == other, "{id} is from another machine than chain.per_second: {other}, and not {one}");
+        }
+        let part = |name, alone, id, one_thread| Part { name, alone, chain: files.median(id), one_thread };
+        Ok(Self {
+            cores: f64::from(u32::try_from(run.machine.cores)?),
+            parts: [
+                part("load generator", load, "chain.load_cpu_us", true),
+                part("issuer-api", api, "chain.api_cpu_us", false),
+                part("Redis", redis, "chain.redis_cpu_us", true),
+                part("Kafka, both sides", kafka_accept + kafka_row, "chain.kafka_cpu_us", false),
+                part("issue-consumer", consumer, "chain.consumer_cpu_us", false),
+                part("PostgreSQL", postgres, "chain.postgres_cpu_us", false),
+            ],
+            measured: measured.clone(),
+        })
+    }
+
+    /// Requests a second: all cores busy with all parts, and no single thread with more than one core.
+    fn predicted(&self) -> f64 {
+        let shared = self.cores * 1e6 / self.sum();
+        self.longest_thread().map_or(shared, |thread| shared.min(1e6 / thread.alone))
+    }
+
+    /// The part that a single thread does and that takes longest.
+    fn longest_thread(&self) -> Option<&Part> {
+        let threads = self.parts.iter().filter(|part| part.one_thread);
+        threads.max_by(|one, other| one.alone.total_cmp(&other.alone))
+    }
+
+    /// How the prediction is reckoned.
+    fn arithmetic(&self) -> String {
+        match self.longest_thread() {
+            Some(thread) if thread.alone * self.cores > self.sum() => {
+                format!("1 core / {} of {}", Unit::Us.text(thread.alone), thread.name)
+            }
+            _ => format!("{} cores / {}", self.cores, Unit::Us.text(self.sum())),
+        }
+    }
+
+    /// CPU time of a request in all parts, in µs.
+    fn sum(&self) -> f64 {
+        self.parts.iter().map(|part| part.alone).sum()
+    }
+
+    /// How far the prediction is off, as a share of what was measured: above 0 it promises too much.
+    fn difference(&self) -> f64 {
+        self.measured.spread().map_or(f64::NAN, |spread| self.predicted() / spread.median - 1.0)
+    }
+
+    /// An error where the prediction is too far off.
+    pub fn is_near(&self) -> Result<()> {
+        let difference = self.difference();
+        ensure!(
+            difference.abs() <= FARTHEST,
+            "the prediction is {} off, and {} is the most it may be",
+            Unit::Ratio.text(difference.abs()),
+            Unit::Ratio.text(FARTHEST)
+        );
+        Ok(())
+    }
+}
+
+impl Display for Check {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        let us = |value| Unit::Us.text(value);
+        let mut table = Table::new();
+        table.load_preset(presets::ASCII_MARKDOWN);
+        table.set_header(["CPU time of a request", "accept and drain alone", "whole chain"]);
+        for part in &self.parts {
+            table.add_row([part.name.to_owned(), us(part.alone), part.chain.map_or_else(String::new, us)]);
+        }
+        let chain: Option<f64> = self.parts.iter().map(|part| part.chain).sum();
+        table.add_row(["together".to_owned(), us(self.sum()), chain.map_or_else(String::new, us)]);
+        let per_second = |value| Unit::PerSecond.text(value);
+        let measured = self.measured.spread().map_or_else(String::new, |spread| spread.text(per_second));
+        writeln!(f, "{table}\n")?;
+        writeln!(f, "Predicted: {} = {}. Measured: {measured}.", self.arithmetic(), per_second(self.predicted()))?;
+        writeln!(f, "The prediction is {:+.1} % off; {:.0} % are allowed.", self.difference() * 100.0, FARTHEST * 100.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::costs::tests::files, *};
+
+    fn check(load: f64, per_second: f64) -> Check {
+        let figures = [
+            ("accept.load_cpu_us", load),
+            ("accept.api_cpu_us", 40.0),
+            ("accept.redis_cpu_us", 15.0),
+            ("accept.kafka_cpu_us", 20.0),
+            ("drain.kafka_cpu_us", 5.0),
+            ("drain.consumer_cpu_us", 10.0),
+            ("drain.postgres_cpu_us", 20.0),
+            ("chain.per_second", per_second),
+            ("chain.api_cpu_us", 44.0),
+        ];
+        Check::of(&files(&figures)).unwrap()
+    }
+
+    #[test]
+    fn the_cores_are_shared_by_all_parts() {
+        // 2 cores / (10 + 40 + 15 + 20 + 5 + 10 + 20 µs).
+        assert!((check(10.0, 1.0).predicted() - 2e6 / 120.0).abs() < 1e-6);
+        // A load generator of one thread that takes 200 µs sends 5,000 a second, whatever the other core could do.
+        assert!((check(200.0, 1.0).predicted() - 5000.0).abs() < 1e-6);
+        assert_eq!(check(200.0, 1.0).arithmetic(), "1 core / 200.0 µs of load generator");
+    }
+
+    #[test]
+    fn a_prediction_beyond_a_quarter_is_an_error_on_either_side() {
+        let predicted = 2e6 / 120.0;
+        for (measured, is_near) in [
+            (predicted, true),
+            (predicted / 1.24, true),
+            (predicted / 1.26, false),
+            (predicted / 0.76, true),
+            (predicted / 0.74, false),
+        ] {
+            assert_eq!(check(10.0, measured).is_near().is_ok(), is_near, "{measured}");
+        }
+        let text = check(10.0, 20_000.0).to_string();
+        assert!(text.contains("2 cores / 120.0 µs = 16.7 k/s") && text.contains("Measured: 20.0 k/s."), "{text}");
+        assert!(text.ends_with("The prediction is -16.7 % off; 25 % are allowed.\n"), "{text}");
+        assert!(text.lines().any(|line| line.contains("issuer-api") && line.contains("44.0 µs")), "{text}");
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let error = Check::of(&files(&[("accept.api_cpu_us", 1.0)])).err().unwrap().to_string();
+        assert!(error.contains("chain.per_second, which `coupon-bench accept` measures"), "{error}");
+    }
+}

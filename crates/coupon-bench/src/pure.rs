@@ -1,0 +1,143 @@
+//! `coupon-bench pure`: one part of the pipeline that does no I/O, again and again, for a tool that counts instructions.
+
+use std::{hint::black_box, sync::Arc};
+
+use clap::{Args, ValueEnum};
+use coupon_core::{
+    event::{CouponIssued, VERSION},
+    ids::CouponCode,
+    kafka::Watermark,
+    repo::issues::Batch,
+};
+use uuid::Uuid;
+
+/// Events that are dealt with together, as a batch of issue-consumer is: it writes up to 500 at once.
+const BATCH: u32 = 500;
+
+/// What is done how often.
+#[derive(Debug, Args)]
+pub struct PureArgs {
+    part: Part,
+    /// Events, in whole batches of 500.
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
+    events: u32,
+}
+
+/// A part of the pipeline that does no I/O.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Part {
+    /// The event of an accepted request, written as it goes to Kafka.
+    Encode,
+    /// The same read from a record.
+    Decode,
+    /// How far a partition is done: each offset delivered, then completed in the order of two batches.
+    Watermark,
+    /// A batch of events, put in order, as the columns of the statement that writes it.
+    Ledger,
+}
+
+impl Part {
+    /// All of them, in the order in which an event meets them.
+    pub const ALL: [Self; 4] = [Self::Encode, Self::Decode, Self::Watermark, Self::Ledger];
+
+    /// The word for it on the command line and in the file of limits.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Encode => "encode",
+            Self::Decode => "decode",
+            Self::Watermark => "watermark",
+            Self::Ledger => "ledger",
+        }
+    }
+}
+
+/// Does it. The result is nothing; what matters is how much work it was.
+pub fn run(arguments: &PureArgs) {
+    let batches = arguments.events.div_ceil(BATCH);
+    let code = code();
+    let events: Vec<Arc<CouponIssued>> = (0..BATCH).map(|number| Arc::new(event(&code, number))).collect();
+    let values: Vec<Vec<u8>> = events.iter().map(|event| event.encode()).collect();
+    let mut watermark = Watermark::default();
+    for batch in 0..batches {
+        match arguments.part {
+            Part::Encode => {
+                for event in &events {
+                    black_box(black_box(event).encode());
+                }
+            }
+            Part::Decode => {
+                for value in &values {
+                    // Dropped with all its texts, as it is in the end.
+                    drop(black_box(CouponIssued::decode(Some(black_box(value)), VERSION)));
+                }
+            }
+            Part::Watermark => complete(&mut watermark, i64::from(batch) * i64::from(BATCH)),
+            Part::Ledger => {
+                let batch = Batch::of(black_box(&events));
+                drop(black_box(batch.as_ref().map(Batch::columns)));
+            }
+        }
+    }
+}
+
+/// Records of two coupons came in turn, and the batch of the second coupon is written first.
+fn complete(watermark: &mut Watermark, first: i64) {
+    let offsets = first..first + i64::from(BATCH);
+    for offset in offsets.clone() {
+        black_box(watermark.deliver(offset));
+    }
+    for offset in offsets.clone().skip(1).step_by(2).chain(offsets.step_by(2)) {
+        black_box(watermark.complete(offset));
+    }
+}
+
+fn code() -> CouponCode {
+    "SPRING-2026".parse().unwrap_or_else(|_| unreachable!("the code is written as codes are"))
+}
+
+/// An event as issuer-api writes it, the same in every run.
+fn event(code: &CouponCode, number: u32) -> CouponIssued {
+    let (high, low) = (0x0199_f3a5_7b1a_7000, u64::MAX - u64::from(number));
+    CouponIssued {
+        version: VERSION,
+        request_id: Uuid::from_u64_pair(high, low).into(),
+        coupon_code: code.clone(),
+        member_id: format!("member-{:07}", 1_000_000 + number)
+            .parse()
+            .unwrap_or_else(|_| unreachable!("the member is written as members are")),
+        reserved_at: 1_760_000_000_000 + i64::from(number),
+        epoch: 1,
+        seq: 1 + i64::from(number),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_events_are_ones_that_the_pipeline_reads() {
+        let code = code();
+        for number in [0, 1, BATCH - 1] {
+            let event = event(&code, number);
+            assert_eq!(CouponIssued::decode(Some(&event.encode()), VERSION).unwrap(), event);
+        }
+        assert_ne!(event(&code, 1).request_id, event(&code, 2).request_id);
+    }
+
+    #[test]
+    fn the_watermark_is_done_after_each_batch() {
+        let mut watermark = Watermark::default();
+        for first in [0, 500] {
+            complete(&mut watermark, first);
+            assert_eq!((watermark.outstanding(), watermark.watermark()), (0, Some(first + 500)));
+        }
+    }
+
+    #[test]
+    fn a_part_has_one_name_everywhere() {
+        for part in Part::ALL {
+            assert_eq!(Part::from_str(part.name(), false), Ok(part));
+        }
+    }
+}
