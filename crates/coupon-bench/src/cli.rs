@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{environment::Environment, repair};
+use crate::{drain, environment::Environment, repair};
 
 /// Measures the pipeline by driving its real binaries, and says what one run on one machine has shown.
 #[derive(Debug, Parser)]
@@ -22,6 +22,10 @@ pub struct Cli {
 enum Command {
     /// Measure `dlq-consumer reconcile` and `rebuild` on one coupon with many issued members.
     Repair(repair::RepairArgs),
+    /// Measure how fast one issue-consumer writes the events of one hot coupon, against `COPY`.
+    Drain(drain::DrainArgs),
+    /// The same with the events of 100 coupons in turn.
+    Mixed(drain::DrainArgs),
 }
 
 /// Runs the command.
@@ -35,6 +39,8 @@ pub async fn execute(cli: Cli) -> ExitCode {
     };
     let outcome = match cli.command {
         Command::Repair(arguments) => repair::run(&environment, &arguments).await,
+        Command::Drain(arguments) => drain::run(&environment, &arguments).await,
+        Command::Mixed(arguments) => drain::run_mixed(&environment, &arguments).await,
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -2,6 +2,7 @@
 
 mod binaries;
 pub mod cli;
+mod drain;
 mod environment;
 mod figures;
 mod machine;
@@ -9,3 +10,4 @@ mod measure;
 mod place;
 mod progress;
 mod repair;
+mod seed;

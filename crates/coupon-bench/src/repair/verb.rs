@@ -2,7 +2,7 @@
 
 use serde::{Serialize, Serializer};
 
-use super::campaign::CODE;
+use crate::seed::CODE;
 use crate::place::Place;
 
 /// A verb in the situation in which it is measured.
