@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{drain, environment::Environment, repair};
+use crate::{drain, environment::Environment, poison, repair, scale, size};
 
 /// Measures the pipeline by driving its real binaries, and says what one run on one machine has shown.
 #[derive(Debug, Parser)]
@@ -26,6 +26,12 @@ enum Command {
     Drain(drain::DrainArgs),
     /// The same with the events of 100 coupons in turn.
     Mixed(drain::DrainArgs),
+    /// Measure how fast healthy events are written while one in a hundred always fails.
+    Poison(poison::PoisonArgs),
+    /// Measure two issue-consumers against one where PostgreSQL is not the limit.
+    Scale(scale::ScaleArgs),
+    /// Measure what an issue costs with 10 thousand, a million and 10 million issued of one coupon.
+    Size(size::SizeArgs),
 }
 
 /// Runs the command.
@@ -41,6 +47,9 @@ pub async fn execute(cli: Cli) -> ExitCode {
         Command::Repair(arguments) => repair::run(&environment, &arguments).await,
         Command::Drain(arguments) => drain::run(&environment, &arguments).await,
         Command::Mixed(arguments) => drain::run_mixed(&environment, &arguments).await,
+        Command::Poison(arguments) => poison::run(&environment, &arguments).await,
+        Command::Scale(arguments) => scale::run(&environment, &arguments).await,
+        Command::Size(arguments) => size::run(&environment, &arguments).await,
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

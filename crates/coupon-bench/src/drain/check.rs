@@ -9,8 +9,8 @@ use uuid::Uuid;
 
 use super::load::Load;
 
-/// Longest time until offsets are committed; it happens each second.
-const COMMITTED_WITHIN: Duration = Duration::from_secs(15);
+/// Longest time until offsets are committed. It happens each second, but what fails is tried for 7 s first (1 s, 2 s, 4 s).
+const COMMITTED_WITHIN: Duration = Duration::from_secs(60);
 
 /// How often a record that can never be written is tried before it is handed over.
 const ATTEMPTS: &str = "4";
