@@ -82,7 +82,12 @@ fn figures(id: &str, of: &str, rounds: &[(Copied, Drained)]) -> Vec<Figure> {
             drained.us_per_row(drained.consumer_ms)
         })
         .goal(Goal::AtMost(10.0))
-        .remark("user and system time of all threads"),
+        .remark("user and system time of all threads, between the same two moments"),
+        figure("consumer_whole_cpu_us", "the same with its start".to_owned(), Unit::Us, |(_, drained)| {
+            drained.consumer_whole_us
+        })
+        .goal(Goal::AtMost(10.0))
+        .remark("from the start of the process, for all rows; with what it fetched before its first commit"),
         figure("postgres_cpu_us", "CPU of PostgreSQL for each row".to_owned(), Unit::Us, |(_, drained)| {
             drained.us_per_row(drained.postgres_ms)
         }),

@@ -137,6 +137,7 @@ mod tests {
             rows: 1000,
             seconds: 1.0,
             consumer_ms,
+            consumer_whole_us: 1.0,
             postgres_ms: 10,
             kafka_ms: 0,
             peak_mib: 1.0,

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::load::Load;
 
 /// Longest time until offsets are committed. It happens each second, but what fails is tried for 7 s first (1 s, 2 s, 4 s).
-const COMMITTED_WITHIN: Duration = Duration::from_secs(60);
+const COMMITTED_WITHIN: Duration = Duration::from_mins(1);
 
 /// How often a record that can never be written is tried before it is handed over.
 const ATTEMPTS: &str = "4";
@@ -133,6 +133,8 @@ mod tests {
 
     const IDS: [i64; 3] = [11, 12, 13];
 
+    type Damage = fn(&mut Found);
+
     fn load() -> Load {
         Load::of(1000, 3).poisoned()
     }
@@ -156,7 +158,7 @@ mod tests {
         let load = load();
         let whole = whole(&load);
         assert_eq!(judge(&whole, &load, &IDS), Vec::<String>::new());
-        let damages: [(&str, fn(&mut Found)); 10] = [
+        let damages: [(&str, Damage); 10] = [
             ("have no row", |found| drop(found.rows.pop())),
             ("more than one row", |found| found.rows.push(found.rows[0].clone())),
             ("differ from theirs", |found| found.rows[5].2.push('x')),

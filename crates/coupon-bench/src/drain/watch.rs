@@ -20,7 +20,7 @@ use crate::{
 const EVERY: Duration = Duration::from_millis(20);
 
 /// Longest time without another row; group join and retries are far shorter.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What was seen between the first commit and the last.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +31,9 @@ pub struct Drained {
     pub seconds: f64,
     /// CPU time of all consumers, in ms.
     pub consumer_ms: u64,
+    /// CPU time of all consumers since they started, for each row there is, in µs. What was fetched before the first
+    /// commit is in it, and so is starting: never less than what a row costs.
+    pub consumer_whole_us: f64,
     /// CPU time of PostgreSQL, in ms.
     pub postgres_ms: u64,
     /// CPU time of Kafka, in ms.
@@ -81,13 +84,15 @@ pub async fn until(url: &str, machines: &Machines, consumers: &[&Process], befor
         if let (Some((began, at_first, cpu)), true) = (first, seen == rows) {
             let counted = rows - at_first;
             ensure!(counted * 2 > rows, "half of the events were written before any was seen; take more (--events)");
-            let used = Cpu::read(machines, consumers).since(cpu);
+            let whole = Cpu::read(machines, consumers);
+            let used = whole.since(cpu);
             let memory = consumers.iter().filter_map(|consumer| Some(memory_mib(consumer.pid())?.1));
             database.close().await?;
             return Ok(Drained {
                 rows: counted,
                 seconds: (now - began).as_secs_f64(),
                 consumer_ms: used.consumers,
+                consumer_whole_us: as_f64(whole.consumers) * 1000.0 / as_f64(rows),
                 postgres_ms: used.postgres,
                 kafka_ms: used.kafka,
                 peak_mib: memory.fold(0.0, f64::max),
@@ -171,6 +176,7 @@ mod tests {
             rows: 50_000,
             seconds: 2.0,
             consumer_ms: 500,
+            consumer_whole_us: 10.0,
             postgres_ms: 1500,
             kafka_ms: 100,
             peak_mib: 20.0,
