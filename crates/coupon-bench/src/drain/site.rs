@@ -99,3 +99,29 @@ impl Site {
 pub async fn new_world() -> Result<World> {
     World::with(Setup { servers: Servers::from_env()?, partitions: 8, dlq_partitions: 4 }).await
 }
+
+#[cfg(test)]
+mod tests {
+    use sqlx::{AssertSqlSafe, raw_sql};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_row_that_is_lost_or_changed_or_too_many_is_seen_in_the_real_table() {
+        let environment = Environment::of_process().expect("the servers are named; see scripts/test");
+        let site = Site::filled(&environment, Load::of(1000, 3).poisoned()).await.unwrap();
+        raw_sql(include_str!("../poison/poison.sql")).execute(&site.world.db).await.unwrap();
+        let _consumer = site.world.start_issue_consumer().await.unwrap();
+        site.check().await.expect("what the real issue-consumer has written is whole");
+        let damages = [
+            ("have no row", "DELETE FROM coupon_issues WHERE seq = 7 AND coupon_id = 1"),
+            ("differ from theirs", "UPDATE coupon_issues SET member_id = 'other' WHERE seq = 8 AND coupon_id = 1"),
+            ("count other", "UPDATE coupons SET issued_quantity = issued_quantity - 1 WHERE coupon_id = 2"),
+        ];
+        for (told, damage) in damages {
+            raw_sql(AssertSqlSafe(damage)).execute(&site.world.db).await.unwrap();
+            let error = site.check().await.expect_err(damage).to_string();
+            assert!(error.contains(told), "{damage}: {error}");
+        }
+    }
+}

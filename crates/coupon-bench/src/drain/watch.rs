@@ -14,6 +14,7 @@ use crate::{
         servers::Server,
         usage::{memory_mib, stat},
     },
+    progress,
 };
 
 /// How often the counters are looked at.
@@ -56,10 +57,17 @@ pub struct Machines {
 }
 
 impl Machines {
-    /// Those that the environment names, as far as they run here.
+    /// Those that the environment names, as far as they run here; says of the others that their time is not known.
     pub fn find(environment: &Environment) -> Self {
         let (postgres, redis, kafka) = environment.ports();
-        Self { postgres: Server::on_port(postgres), redis: Server::on_port(redis), kafka: Server::on_port(kafka) }
+        let server = |name: &str, port| {
+            let server = Server::on_port(port);
+            if !server.is_here() {
+                progress::say(&format!("{name} does not run on this machine: its CPU time is told as 0"));
+            }
+            server
+        };
+        Self { postgres: server("PostgreSQL", postgres), redis: server("Redis", redis), kafka: server("Kafka", kafka) }
     }
 }
 
