@@ -1,10 +1,14 @@
-//! The command line: one variant here and one module of the same name for each command.
+//! The command line: one variant here and one module of the same name for each thing that is measured.
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{environment::Environment, instructions, model, pure, repair, report};
+use crate::{
+    accept, bare, drain, environment::Environment, instructions, limits, model, poison, pure, refuse, repair, report,
+    scale, size,
+};
 
 /// Measures the pipeline by driving its real binaries, and says what one run on one machine has shown.
 #[derive(Debug, Parser)]
@@ -29,6 +33,22 @@ enum Command {
 /// What works on servers, and so needs their addresses.
 #[derive(Debug, Subcommand)]
 enum OnServers {
+    /// Measure HTTP, the script and the producer, each alone.
+    Limits(limits::LimitsArgs),
+    /// Measure what issuer-api accepts, and how soon there is an answer and a row.
+    Accept(accept::AcceptArgs),
+    /// Measure how fast members are told that nothing is left.
+    Refuse(refuse::RefuseArgs),
+    /// Measure how fast one issue-consumer writes the events of one hot coupon, against `COPY`.
+    Drain(drain::DrainArgs),
+    /// The same with the events of 100 coupons in turn.
+    Mixed(drain::DrainArgs),
+    /// Measure how fast healthy events are written while one in a hundred always fails.
+    Poison(poison::PoisonArgs),
+    /// Measure two issue-consumers against one where PostgreSQL is not the limit.
+    Scale(scale::ScaleArgs),
+    /// Measure what an issue costs with 10 thousand, a million and 10 million issued of one coupon.
+    Size(size::SizeArgs),
     /// Measure `dlq-consumer reconcile` and `rebuild` on one coupon with many issued members.
     Repair(repair::RepairArgs),
 }
@@ -45,11 +65,15 @@ enum Alone {
     /// Do one part without I/O again and again; what `instructions` looks at.
     #[command(hide = true)]
     Pure(pure::PureArgs),
+    /// The limit of HTTP, as a process.
+    #[command(hide = true)]
+    Bare(bare::BareArgs),
 }
 
 /// Runs the command.
 pub async fn execute(cli: Cli) -> ExitCode {
     let outcome = match cli.command {
+        Command::OnServers(OnServers::Accept(arguments)) if arguments.is_elsewhere() => arguments.run_elsewhere().await,
         Command::OnServers(command) => match Environment::of_process() {
             Ok(environment) => on_servers(&environment, command).await,
             Err(error) => {
@@ -70,7 +94,27 @@ pub async fn execute(cli: Cli) -> ExitCode {
 
 async fn on_servers(environment: &Environment, command: OnServers) -> anyhow::Result<()> {
     match command {
+        OnServers::Limits(arguments) => unless_stopped(limits::run(environment, &arguments)).await,
+        OnServers::Accept(arguments) => unless_stopped(accept::run(environment, &arguments)).await,
+        OnServers::Refuse(arguments) => unless_stopped(refuse::run(environment, &arguments)).await,
+        OnServers::Drain(arguments) => unless_stopped(drain::run(environment, &arguments)).await,
+        OnServers::Mixed(arguments) => unless_stopped(drain::run_mixed(environment, &arguments)).await,
+        OnServers::Poison(arguments) => unless_stopped(poison::run(environment, &arguments)).await,
+        OnServers::Scale(arguments) => unless_stopped(scale::run(environment, &arguments)).await,
+        OnServers::Size(arguments) => unless_stopped(size::run(environment, &arguments)).await,
+        // It has a place of its own to remove, and listens for signals itself.
         OnServers::Repair(arguments) => repair::run(environment, &arguments).await,
+    }
+}
+
+/// Gives up when somebody stops it (SIGINT, SIGTERM). What was begun is dropped, and with it end the services and their
+/// world.
+async fn unless_stopped(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    tokio::select! {
+        outcome = work => outcome,
+        _ = interrupt.recv() => anyhow::bail!("interrupted"),
+        _ = terminate.recv() => anyhow::bail!("terminated"),
     }
 }
 
@@ -83,5 +127,6 @@ async fn alone(command: Alone) -> anyhow::Result<()> {
             pure::run(&arguments);
             Ok(())
         }
+        Alone::Bare(arguments) => bare::run(arguments).await,
     }
 }

@@ -1,15 +1,25 @@
 #![doc = include_str!("../README.md")]
 
+mod accept;
+mod bare;
 mod binaries;
 pub mod cli;
+mod drain;
 mod environment;
 mod figures;
 mod instructions;
+mod limits;
+mod load;
 mod machine;
 mod measure;
 mod model;
 mod place;
+mod poison;
 mod progress;
 mod pure;
+mod refuse;
 mod repair;
 mod report;
+mod scale;
+mod seed;
+mod size;

@@ -2,10 +2,8 @@
 
 mod campaign;
 mod check;
-mod members;
 mod report;
 mod rounds;
-mod seed;
 mod verb;
 
 use std::path::PathBuf;

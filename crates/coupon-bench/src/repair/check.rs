@@ -6,10 +6,8 @@ use anyhow::{Result, bail};
 use redis::AsyncCommands;
 use uuid::Uuid;
 
-use super::{
-    campaign::{CODE, Campaign, key},
-    members::Reservation,
-};
+use super::campaign::Campaign;
+use crate::seed::{CODE, key, members::Reservation};
 
 /// What both servers hold after a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -117,7 +115,7 @@ mod tests {
     use chrono::Utc;
 
     use super::*;
-    use crate::repair::members::Members;
+    use crate::seed::members::Members;
 
     const COUNT: u32 = 1000;
 

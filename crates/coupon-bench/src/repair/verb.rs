@@ -2,8 +2,8 @@
 
 use serde::{Serialize, Serializer};
 
-use super::campaign::CODE;
 use crate::place::Place;
+use crate::seed::CODE;
 
 /// A verb in the situation in which it is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,5 +1,8 @@
 //! Filling the servers: rows by `COPY`, marks by pipelined `HSET`, both from the same members.
 
+pub mod members;
+pub mod rest;
+
 use std::fmt::Write;
 
 use anyhow::{Context, Result};
@@ -7,11 +10,11 @@ use chrono::TimeDelta;
 use redis::{AsyncCommands, aio::MultiplexedConnection};
 use sqlx::{AssertSqlSafe, PgConnection};
 
-use super::{
-    campaign::{CODE, key},
-    members::Members,
-};
+use self::members::Members;
 use crate::progress;
+
+/// Name of the coupon.
+pub const CODE: &str = "BENCH";
 
 /// Rows or marks that are sent at once.
 const AT_ONCE: u64 = 10_000;
@@ -20,23 +23,29 @@ const AT_ONCE: u64 = 10_000;
 const IN_A_COMMAND: u64 = 500;
 
 /// Days for which a coupon is valid.
-const VALID_DAYS: i64 = 30;
+pub const VALID_DAYS: i64 = 30;
 
-/// Writes the coupon, open and sold out, and an ISSUED row of each member. Returns the coupon's key.
-pub async fn rows(database: &mut PgConnection, members: &Members) -> Result<i64> {
-    let count = i64::try_from(members.count)?;
+/// The key of one part of the campaign in Redis.
+pub fn key(part: &str) -> String {
+    format!("coupon:{{{CODE}}}:{part}")
+}
+
+/// Writes the coupon, open, with so many units in all, and an ISSUED row of each member. Returns the coupon's key.
+pub async fn rows(database: &mut PgConnection, members: &Members, total: u64) -> Result<i64> {
+    let (count, total) = (i64::try_from(members.count)?, i64::try_from(total)?);
     // The data is worth nothing after a crash; the schema and its indexes stay as `migrate` made them.
     execute(database, "SET synchronous_commit = off; SET maintenance_work_mem = '512MB'; BEGIN").await?;
     let coupon_id: i64 = sqlx::query_scalar(
         "INSERT INTO coupons
              (coupon_code, status, total_quantity, issued_quantity, opens_at, valid_days, epoch, high_seq)
-         VALUES ($1, 'OPEN', $2, $2, $3, $4, 1, $2)
+         VALUES ($1, 'OPEN', $5, $2, $3, $4, 1, $2)
          RETURNING coupon_id",
     )
     .bind(CODE)
     .bind(count)
     .bind(members.reserved_at(0))
     .bind(i32::try_from(VALID_DAYS)?)
+    .bind(total)
     .fetch_one(&mut *database)
     .await?;
     // An index sorted once is made in a fraction of the time that millions of single entries take.
@@ -99,7 +108,7 @@ fn lines(coupon_id: i64, members: &Members, numbers: std::ops::Range<u64>) -> Re
 }
 
 /// Writes the mark of each member and the campaign's `meta`, as `begin_fill.lua` and `gate.lua` do.
-pub async fn marks(redis: &mut MultiplexedConnection, members: &Members) -> Result<()> {
+pub async fn marks(redis: &mut MultiplexedConnection, members: &Members, total: u64) -> Result<()> {
     let bar = progress::counted("marks", members.count);
     for from in (0..members.count).step_by(usize::try_from(AT_ONCE)?) {
         let until = (from + AT_ONCE).min(members.count);
@@ -116,11 +125,12 @@ pub async fn marks(redis: &mut MultiplexedConnection, members: &Members) -> Resu
         bar.set_position(until);
     }
     bar.finish_and_clear();
-    let (count, opens_at) = (members.count.to_string(), members.reserved_at(0).timestamp_millis().to_string());
+    let (count, total) = (members.count.to_string(), total.to_string());
+    let opens_at = members.reserved_at(0).timestamp_millis().to_string();
     let meta = [
         ("status", "OPEN"),
         ("epoch", "1"),
-        ("total", &count),
+        ("total", &total),
         ("total_version", "0"),
         ("opens_at", &opens_at),
         ("closes_at", "0"),

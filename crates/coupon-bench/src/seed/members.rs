@@ -15,6 +15,19 @@ pub struct Members {
     first: DateTime<Utc>,
     /// Distance of two members who reserved one after the other; prime to their number, so that each comes once.
     stride: u64,
+    /// If they come to a campaign that others came to before.
+    newcomers: Option<Newcomers>,
+}
+
+/// Who come later.
+#[derive(Clone, Copy, Debug)]
+struct Newcomers {
+    /// Among the names of so many they spread.
+    among: u64,
+    /// Reservations before theirs.
+    before: u64,
+    /// Tells them from those who came at another time.
+    time: u32,
 }
 
 /// One of them, with what was reserved.
@@ -34,23 +47,40 @@ impl Members {
         let count = u64::from(count);
         let lasted = TimeDelta::milliseconds(i64::try_from(count / EACH_MS).unwrap_or(i64::MAX));
         // Redis tells the time in ms.
-        Self { count, first: now.trunc_subsecs(3) - TimeDelta::minutes(1) - lasted, stride: stride(count) }
+        let first = now.trunc_subsecs(3) - TimeDelta::minutes(1) - lasted;
+        Self { count, first, stride: stride(count), newcomers: None }
+    }
+
+    /// So many others, whose names lie everywhere among these, after `before` reservations. Each time it is others.
+    pub fn newcomers(&self, now: DateTime<Utc>, count: u32, before: u64, time: u32) -> Self {
+        let newcomers = Some(Newcomers { among: self.count, before, time });
+        Self { stride: self.stride, newcomers, ..Self::until(now, count) }
+    }
+
+    /// Reservations of the same coupon before theirs.
+    pub fn before(&self) -> u64 {
+        self.newcomers.map_or(0, |newcomers| newcomers.before)
     }
 
     /// The reservation of this number, from 0. The members come in no order, as they do to a campaign: one after the
     /// other would lie side by side in every index, and be read faster than they ever will be.
     pub fn reservation(&self, number: u64) -> Reservation {
-        let member = u128::from(number) * u128::from(self.stride) % u128::from(self.count) + 1;
-        let random = mixed(number).to_be_bytes();
+        let among = self.newcomers.map_or(self.count, |newcomers| newcomers.among);
+        let place = u128::from(number) * u128::from(self.stride) % u128::from(among) + 1;
+        let time = self.newcomers.map_or(0, |newcomers| u64::from(newcomers.time) + 1);
+        let random = mixed(number + (time << 40)).to_be_bytes();
         let mut tail = [0; 10];
         tail[2..].copy_from_slice(&random);
         // In one millisecond the last digits of the number differ, so no two ids are the same.
         tail[..2].copy_from_slice(&(u16::try_from(number & 0xfff).unwrap_or(0)).to_be_bytes());
         let ms = u64::try_from(self.reserved_at(number).timestamp_millis()).unwrap_or(0);
         Reservation {
-            member: format!("member-{member:08}"),
+            member: match self.newcomers {
+                None => format!("member-{place:08}"),
+                Some(Newcomers { time, .. }) => format!("member-{place:08}.{time}.{number}"),
+            },
             request_id: Builder::from_unix_timestamp_millis(ms, &tail).into_uuid(),
-            seq: number + 1,
+            seq: self.before() + number + 1,
         }
     }
 
@@ -101,6 +131,22 @@ mod tests {
             assert!(all.windows(2).all(|pair| ms(pair[0].request_id) <= ms(pair[1].request_id)));
             assert!(members.reserved_at(members.count - 1) < now);
         }
+    }
+
+    #[test]
+    fn newcomers_are_others_each_time_and_lie_among_the_first_by_name() {
+        let first = Members::until(Utc::now(), 1000);
+        let all: Vec<Reservation> =
+            [first, first.newcomers(Utc::now(), 5000, 1000, 0), first.newcomers(Utc::now(), 5000, 6000, 1)]
+                .iter()
+                .flat_map(|members| (0..members.count).map(|number| members.reservation(number)))
+                .collect();
+        let names: HashSet<&str> = all.iter().map(|one| one.member.as_str()).collect();
+        let ids: HashSet<Uuid> = all.iter().map(|one| one.request_id).collect();
+        assert_eq!((names.len(), ids.len()), (11_000, 11_000));
+        assert!(all.iter().zip(1..).all(|(one, seq)| one.seq == seq));
+        let late = all[1000..].iter().filter(|one| one.member.as_str() < "member-00000501").count();
+        assert_eq!(late, 5000, "half of them lie in the lower half");
     }
 
     #[test]

@@ -1,0 +1,127 @@
+//! One drain: a world of its own, its coupons, its events, its consumers.
+
+use std::{collections::BTreeMap, fmt::Display};
+
+use anyhow::Result;
+use coupon_e2e::{
+    process::Process,
+    servers::Servers,
+    world::{Setup, World},
+};
+use sqlx::{Connection, PgConnection};
+
+use super::{
+    check,
+    copy::{self, Copied},
+    fill,
+    load::Load,
+    watch::{self, Drained, Machines},
+};
+use crate::{environment::Environment, seed::rest};
+
+/// A setting of issue-consumer and its value.
+pub type Set<'a> = (&'a str, &'a dyn Display);
+
+/// Where a drain happens.
+pub struct Site {
+    /// A database and topics of its own; removed when it is dropped.
+    pub world: World,
+    /// What is to be written.
+    pub load: Load,
+    /// Keys of the coupons.
+    pub coupon_ids: Vec<i64>,
+    brokers: String,
+    machines: Machines,
+    ends: BTreeMap<i32, i64>,
+}
+
+impl Site {
+    /// A new world with these coupons, its topic empty.
+    pub async fn empty(environment: &Environment, load: Load) -> Result<Self> {
+        let world = new_world().await?;
+        let mut database = PgConnection::connect(&world.database_url).await?;
+        let coupon_ids = fill::coupons(&mut database, &load).await?;
+        database.close().await?;
+        Ok(Self::in_world(environment, world, load, coupon_ids))
+    }
+
+    /// A new world with these coupons, in whose topic all events wait.
+    pub async fn filled(environment: &Environment, load: Load) -> Result<Self> {
+        let mut site = Self::empty(environment, load).await?;
+        site.fill().await?;
+        Ok(site)
+    }
+
+    /// A world that has its coupons already.
+    pub fn in_world(environment: &Environment, world: World, load: Load, coupon_ids: Vec<i64>) -> Self {
+        let (brokers, machines) = (environment.kafka_brokers().to_owned(), Machines::find(environment));
+        Self { world, load, coupon_ids, brokers, machines, ends: BTreeMap::new() }
+    }
+
+    /// Lets the events into the topic.
+    pub async fn fill(&mut self) -> Result<()> {
+        self.ends.extend(fill::topic(&self.brokers, self.world.topic.name(), &self.load).await?);
+        Ok(())
+    }
+
+    /// Measures `COPY` of the same rows and leaves the table empty.
+    pub async fn copy(&self) -> Result<Copied> {
+        copy::measure(&self.world.database_url, &self.machines.postgres, &self.load, &self.coupon_ids).await
+    }
+
+    /// Has one consumer write everything, checks what it has written, and lets it go.
+    pub async fn drain(&self, settings: &[Set<'_>]) -> Result<Drained> {
+        let mut database = PgConnection::connect(&self.world.database_url).await?;
+        rest::checkpoint(&mut database).await;
+        database.close().await?;
+        let launch = self.world.start_issue_consumer().without_waiting();
+        let launch = settings.iter().fold(launch, |launch, (key, value)| launch.set(key, value));
+        // Watched from its start: it begins to write before it is seen to be ready.
+        let consumer = launch.await?;
+        let drained = self.watch(&[&consumer]).await?;
+        self.check().await?;
+        Ok(drained)
+    }
+
+    /// Watches these consumers until everything that can be written is.
+    pub async fn watch(&self, consumers: &[&Process]) -> Result<Drained> {
+        let Self { world, machines, load, .. } = self;
+        watch::until(&world.database_url, machines, consumers, load.before(), load.healthy()).await
+    }
+
+    /// Whether everything that was to be written is, and nothing else.
+    pub async fn check(&self) -> Result<()> {
+        check::is_whole(&self.world, &self.load, &self.coupon_ids, &self.ends).await
+    }
+}
+
+/// A world to measure in: eight partitions, as in production.
+pub async fn new_world() -> Result<World> {
+    World::with(Setup { servers: Servers::from_env()?, partitions: 8, dlq_partitions: 4 }).await
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::{AssertSqlSafe, raw_sql};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_row_that_is_lost_or_changed_or_too_many_is_seen_in_the_real_table() {
+        let environment = Environment::of_process().expect("the servers are named; see scripts/test");
+        let site = Site::filled(&environment, Load::of(1000, 3).poisoned()).await.unwrap();
+        raw_sql(include_str!("../poison/poison.sql")).execute(&site.world.db).await.unwrap();
+        let _consumer = site.world.start_issue_consumer().await.unwrap();
+        site.check().await.expect("what the real issue-consumer has written is whole");
+        let damages = [
+            ("have no row", "DELETE FROM coupon_issues WHERE seq = 7 AND coupon_id = 1"),
+            ("differ from theirs", "UPDATE coupon_issues SET member_id = 'other' WHERE seq = 8 AND coupon_id = 1"),
+            ("count other", "UPDATE coupons SET issued_quantity = issued_quantity - 1 WHERE coupon_id = 2"),
+        ];
+        for (told, damage) in damages {
+            raw_sql(AssertSqlSafe(damage)).execute(&site.world.db).await.unwrap();
+            let error = site.check().await.expect_err(damage).to_string();
+            assert!(error.contains(told), "{damage}: {error}");
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! `coupon-bench size`: whether an issue costs more the more coupons of a campaign are issued.
+
+mod place;
+mod script;
+
+use anyhow::{Context, Result};
+use clap::Args;
+
+use self::{
+    place::{Sized, Written, label},
+    script::Called,
+};
+use crate::{
+    drain::{
+        rounds::{self, Rounds},
+        watch::Machines,
+    },
+    environment::Environment,
+    figures::{Figure, Goal, Unit, finish},
+    progress,
+};
+
+/// The size that all others are held against.
+const SMALLEST: u32 = 10_000;
+
+/// The size in the middle.
+const MIDDLE: u32 = 1_000_000;
+
+/// How much is measured.
+#[derive(Debug, Args)]
+#[command(before_help = "Example:\n  coupon-bench size --largest 1000000 --json size.json")]
+pub struct SizeArgs {
+    /// Coupons issued of the largest campaign; the others have 10,000 and 1,000,000.
+    #[arg(long, value_name = "N", default_value_t = 10_000_000)]
+    #[arg(value_parser = clap::value_parser!(u32).range(20_000..=50_000_000))]
+    largest: u32,
+    /// Reservations in each round.
+    #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1000..=1_000_000))]
+    calls: u32,
+    /// Events that are written in each round.
+    #[arg(long, value_name = "N", default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(1000..=1_000_000))]
+    events: u32,
+    #[command(flatten)]
+    rounds: Rounds,
+}
+
+/// What each round has shown at each size, smallest first.
+type Round = Vec<(Called, Written)>;
+
+/// Measures, and prints what was measured.
+pub async fn run(environment: &Environment, arguments: &SizeArgs) -> Result<()> {
+    let SizeArgs { largest, calls, events, rounds } = arguments;
+    rounds::look_at_build()?;
+    let redis = Machines::find(environment).redis;
+    let mut sizes = Vec::new();
+    for count in [SMALLEST, MIDDLE].into_iter().filter(|count| count < largest).chain([*largest]) {
+        sizes.push(Sized::fill(environment, count).await.with_context(|| label(u64::from(count)))?);
+    }
+    let mut all: Vec<Round> = Vec::new();
+    for round in 1..=rounds.rounds {
+        progress::say(&format!("size, round {round} of {}", rounds.rounds));
+        let mut called = Vec::new();
+        for sized in &mut sizes {
+            let what = format!("round {round}, reserving at {}", sized.label());
+            called.push(script::measure(sized, &redis, *calls, round).await.context(what)?);
+        }
+        let mut written = Vec::new();
+        for sized in &mut sizes {
+            let what = format!("round {round}, writing at {}", sized.label());
+            written.push(sized.write(*events, round).await.context(what)?);
+        }
+        all.push(called.into_iter().zip(written).collect());
+        for (sized, (called, written)) in sizes.iter().zip(all.last().into_iter().flatten()) {
+            let (script, row) = (called.script_us, written.us_per_row());
+            progress::say(&format!("  at {}: script {script:.1} µs, row {row:.1} µs", sized.label()));
+        }
+    }
+    finish::finish(environment, rounds.rounds, figures(&sizes, &all), rounds.json.as_deref()).await
+}
+
+fn figures(sizes: &[Sized], rounds: &[Round]) -> Vec<Figure> {
+    let labels: Vec<String> = sizes.iter().map(Sized::label).collect();
+    let mut figures = of_each(&labels, rounds);
+    let Some(sized) = sizes.iter().find(|sized| sized.members.count == u64::from(MIDDLE)).or(sizes.last()) else {
+        return figures;
+    };
+    let bytes =
+        Figure::new("size.redis_bytes", "memory of Redis for each issued member", Unit::Bytes, [sized.mark_bytes])
+            .goal(Goal::AtMost(150.0))
+            .remark(format!("used_memory after filling {} marks less that before; measured once", sized.label()));
+    figures.push(bytes);
+    figures
+}
+
+fn of_each(labels: &[String], rounds: &[Round]) -> Vec<Figure> {
+    let mut figures = Vec::new();
+    let mut each = |short: &str, name: &str, unit, remark: &str, read: fn(&(Called, Written)) -> f64| {
+        for (place, label) in labels.iter().enumerate() {
+            let id = format!("size.{short}_{label}");
+            let of_rounds = rounds.iter().filter_map(|round| round.get(place).map(read));
+            figures.push(Figure::new(&id, &format!("{name}, {label} issued"), unit, of_rounds).remark(remark));
+        }
+    };
+    each("script_us", "time of reserve.lua", Unit::Us, "from Redis' own commandstats", |(called, _)| called.script_us);
+    each("redis_cpu_us", "CPU of Redis for each reservation", Unit::Us, "64 at once", |(called, _)| called.cpu_us);
+    let row = "PostgreSQL and issue-consumer together, right after a checkpoint";
+    each("write_us", "CPU for each row written", Unit::Us, row, |(_, written)| written.us_per_row());
+    let whole = "what a page needs that is touched for the first time after a checkpoint is in it";
+    each("write_wal_bytes", "log of PostgreSQL for each row", Unit::Bytes, whole, |(_, written)| written.wal_bytes);
+    each(
+        "write_per_second",
+        "rows written",
+        Unit::PerSecond,
+        "one issue-consumer with its defaults",
+        |(_, written)| written.drained.rows_per_second(),
+    );
+    let mut against = |short: &str, name: &str, read: fn(&(Called, Written)) -> f64| {
+        for (place, label) in labels.iter().enumerate().skip(1) {
+            let id = format!("size.{short}_{label}");
+            let of_rounds = rounds.iter().filter_map(|round| Some(read(round.get(place)?) / read(round.first()?)));
+            let ratio = Figure::new(&id, &format!("{name}, {label} issued"), Unit::Times, of_rounds);
+            figures.push(ratio.goal(Goal::AtMost(1.1)).remark("limit: the cost with the fewest issued, same round"));
+        }
+    };
+    against("script_ratio", "cost of reserving", |(called, _)| called.script_us);
+    against("write_ratio", "cost of writing", |(_, written)| written.us_per_row());
+    figures
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::drain::watch::Drained;
+
+    fn round(script_us: f64, consumer_ms: u64) -> (Called, Written) {
+        let drained = Drained {
+            rows: 1000,
+            seconds: 1.0,
+            consumer_ms,
+            consumer_whole_us: 1.0,
+            postgres_ms: 10,
+            kafka_ms: 0,
+            peak_mib: 1.0,
+            batch_rows: 1.0,
+        };
+        (Called { script_us, cpu_us: 1.0 }, Written { drained, wal_bytes: 1.0 })
+    }
+
+    #[test]
+    fn each_size_is_held_against_the_smallest_of_its_round() {
+        let rounds = [vec![round(10.0, 10), round(12.0, 30)], vec![round(20.0, 10), round(20.0, 10)]];
+        let figures = of_each(&["10k".to_owned(), "1m".to_owned()], &rounds);
+        let found = |id: &str| figures.iter().find(|figure| figure.id == id).map(|figure| figure.rounds.clone());
+        assert_eq!(found("size.script_ratio_1m"), Some(vec![1.2, 1.0]));
+        assert_eq!(found("size.write_ratio_1m"), Some(vec![2.0, 1.0]));
+        assert_eq!(found("size.write_us_10k"), Some(vec![20.0, 20.0]));
+        assert_eq!(found("size.script_ratio_10k"), None);
+    }
+}

@@ -1,0 +1,137 @@
+//! A campaign of one size in a world of its own: so many rows, so many marks, and room for more.
+
+use anyhow::{Context, Result};
+use chrono::Utc;
+use redis::{aio::MultiplexedConnection, cmd};
+use sqlx::{Connection, PgConnection};
+
+use crate::{
+    drain::{
+        copy::as_f64,
+        load::Load,
+        site::{Site, new_world},
+        watch::Drained,
+    },
+    environment::Environment,
+    machine::field,
+    progress,
+    seed::{self, members::Members, rest},
+};
+
+/// Units that are still free, more than all rounds take.
+const ROOM: u64 = 100_000_000;
+
+/// From this size on what a round adds changes it by a percent at most, and it is not filled anew each time.
+const LARGE: u64 = 5_000_000;
+
+/// One size.
+pub struct Sized {
+    /// Members that hold a coupon.
+    pub members: Members,
+    /// Its world; what is drained there changes with each round.
+    pub site: Site,
+    /// A connection to its marks.
+    pub redis: MultiplexedConnection,
+    /// Memory of Redis for each mark, in bytes.
+    pub mark_bytes: f64,
+    /// Rows of the coupon.
+    rows: u64,
+}
+
+/// What writing costs at one size.
+#[derive(Clone, Copy, Debug)]
+pub struct Written {
+    /// What was seen.
+    pub drained: Drained,
+    /// Bytes in the log of PostgreSQL for each row, the whole server's.
+    pub wal_bytes: f64,
+}
+
+impl Sized {
+    /// Fills both servers.
+    pub async fn fill(environment: &Environment, count: u32) -> Result<Self> {
+        progress::say(&format!("filling {}", label(u64::from(count))));
+        let members = Members::until(Utc::now(), count);
+        let world = new_world().await?;
+        let mut redis = world.stock.redis();
+        let mut database = PgConnection::connect(&world.database_url).await?;
+        let coupon_id = seed::rows(&mut database, &members, members.count + ROOM).await?;
+        rest::settle(&mut database, &mut redis).await?;
+        let before = used_memory(&mut redis).await?;
+        seed::marks(&mut redis, &members, members.count + ROOM).await?;
+        rest::settle(&mut database, &mut redis).await?;
+        let marks = used_memory(&mut redis).await?.saturating_sub(before);
+        database.close().await?;
+        let load = Load::of_members(members);
+        Ok(Self {
+            members,
+            site: Site::in_world(environment, world, load, vec![coupon_id]),
+            redis,
+            mark_bytes: as_f64(marks) / as_f64(members.count),
+            rows: members.count,
+        })
+    }
+
+    /// What the figures of this size are called by: `10k`, `1m`.
+    pub fn label(&self) -> String {
+        label(self.members.count)
+    }
+
+    /// Has a real issue-consumer write so many new events, into a table of this size.
+    pub async fn write(&mut self, events: u32, round: u32) -> Result<Written> {
+        let mut database = PgConnection::connect(&self.site.world.database_url).await?;
+        if self.rows > self.members.count && self.members.count < LARGE {
+            sqlx::query("DELETE FROM coupons").execute(&mut database).await?;
+            let coupon_id = seed::rows(&mut database, &self.members, self.members.count + ROOM).await?;
+            (self.site.coupon_ids, self.rows) = (vec![coupon_id], self.members.count);
+        }
+        self.site.load = Load::of_members(self.members.newcomers(Utc::now(), events, self.rows, round));
+        self.site.fill().await?;
+        rest::checkpoint(&mut database).await;
+        let log = log_bytes(&mut database).await?;
+        let drained = self.site.drain(&[]).await?;
+        let log = log_bytes(&mut database).await? - log;
+        database.close().await?;
+        self.rows += u64::from(events);
+        Ok(Written { drained, wal_bytes: log / f64::from(events) })
+    }
+}
+
+impl Written {
+    /// CPU time of PostgreSQL and of issue-consumer for each row, in µs.
+    pub fn us_per_row(&self) -> f64 {
+        self.drained.us_per_row(self.drained.postgres_ms + self.drained.consumer_ms)
+    }
+}
+
+/// A number in few characters.
+pub fn label(count: u64) -> String {
+    match count {
+        1_000_000.. if count.is_multiple_of(1_000_000) => format!("{}m", count / 1_000_000),
+        1000.. if count.is_multiple_of(1000) => format!("{}k", count / 1000),
+        _ => count.to_string(),
+    }
+}
+
+async fn used_memory(redis: &mut MultiplexedConnection) -> Result<u64> {
+    let info: String = cmd("INFO").arg("memory").query_async(redis).await?;
+    let used = field(&info, "used_memory").context("Redis does not tell its used_memory")?;
+    Ok(used.parse()?)
+}
+
+/// How far the log of PostgreSQL has come, in bytes.
+async fn log_bytes(database: &mut PgConnection) -> Result<f64> {
+    let place = "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::float8";
+    Ok(sqlx::query_scalar(place).fetch_one(database).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_size_is_called_by_few_characters() {
+        let labels = [10_000, 1_000_000, 10_000_000, 1_500_000, 12_345].map(label);
+        assert_eq!(labels, ["10k", "1m", "10m", "1500k", "12345"]);
+    }
+}

@@ -1,0 +1,153 @@
+//! What reserving costs Redis: its own time for each call of `reserve.lua`, and its CPU time.
+
+use std::{cell::Cell, rc::Rc};
+
+use anyhow::{Context, Result, bail, ensure};
+use chrono::Utc;
+use coupon_core::{
+    ids::CouponCode,
+    runtime::SecretUrl,
+    stock::{RedisSettings, Reservation, Stock},
+};
+use redis::{AsyncCommands, aio::MultiplexedConnection, cmd};
+use tokio::task::{JoinSet, LocalSet};
+
+use super::place::Sized;
+use crate::{
+    drain::copy::as_f64,
+    measure::servers::Server,
+    progress,
+    seed::{CODE, key, members::Members},
+};
+
+/// Calls that are under way at once.
+const AT_ONCE: usize = 64;
+
+/// Marks that are removed by one command.
+const IN_A_COMMAND: usize = 500;
+
+/// Tells the newcomers of a script from those of a drain.
+const NO_DRAIN: u32 = 1000;
+
+/// What one call costs.
+#[derive(Clone, Copy, Debug)]
+pub struct Called {
+    /// Time in which Redis ran the script, in µs, as its `commandstats` tell.
+    pub script_us: f64,
+    /// CPU time of Redis, in µs: also reading the request, answering it and writing the append-only file.
+    pub cpu_us: f64,
+}
+
+/// Reserves for so many new members, and gives the units back, so that the size stays.
+pub async fn measure(sized: &mut Sized, server: &Server, calls: u32, round: u32) -> Result<Called> {
+    let newcomers = sized.members.newcomers(Utc::now(), calls, sized.members.count, NO_DRAIN + round);
+    let patience = 10_000;
+    let settings = RedisSettings {
+        url: SecretUrl::new(sized.site.world.redis_url.clone()),
+        response_timeout_ms: patience,
+        connect_timeout_ms: patience,
+    };
+    let stock = Stock::new(&settings)?;
+    let code: CouponCode = CODE.parse()?;
+    // A server that has not seen the script yet is sent it first.
+    let early = sized.members.newcomers(Utc::now(), 1, sized.members.count, NO_DRAIN * 2 + round);
+    reserve(&stock, &code, &early, 0).await?;
+    let (stats, cpu) = (CommandStats::read(&mut sized.redis).await?, server.cpu_ms());
+    all(&stock, &code, newcomers).await?;
+    let (ran, cpu) = (CommandStats::read(&mut sized.redis).await?.since(stats), server.cpu_ms() - cpu);
+    ensure!(ran.calls >= u64::from(calls), "Redis counts {} calls of {calls}", ran.calls);
+    if ran.calls > u64::from(calls) {
+        progress::say(&format!("  somebody else has called scripts: {} times", ran.calls - u64::from(calls)));
+    }
+    give_back(&mut sized.redis, &early).await?;
+    give_back(&mut sized.redis, &newcomers).await?;
+    let marks: u64 = sized.redis.hlen(key("issued")).await?;
+    ensure!(marks == sized.members.count, "{marks} marks are left instead of {}", sized.members.count);
+    Ok(Called { script_us: as_f64(ran.micros) / as_f64(ran.calls), cpu_us: as_f64(cpu) * 1000.0 / f64::from(calls) })
+}
+
+/// Everybody, so many at once.
+async fn all(stock: &Stock, code: &CouponCode, members: Members) -> Result<()> {
+    let local = LocalSet::new();
+    let next = Rc::new(Cell::new(0));
+    let mut tasks = JoinSet::new();
+    for _ in 0..AT_ONCE {
+        let (stock, code, next) = (stock.clone(), code.clone(), next.clone());
+        let task = async move {
+            while next.get() < members.count {
+                let number = next.replace(next.get() + 1);
+                reserve(&stock, &code, &members, number).await?;
+            }
+            Result::<()>::Ok(())
+        };
+        tasks.spawn_local_on(task, &local);
+    }
+    local
+        .run_until(async {
+            while let Some(ended) = tasks.join_next().await {
+                ended??;
+            }
+            Ok(())
+        })
+        .await
+}
+
+async fn reserve(stock: &Stock, code: &CouponCode, members: &Members, number: u64) -> Result<()> {
+    let one = members.reservation(number);
+    let reserved = stock.reserve(code, &one.member.parse()?, one.request_id.into(), u64::from(u32::MAX)).await?;
+    match reserved {
+        Reservation::Reserved(reserved) if reserved.pending => Ok(()),
+        other => bail!("a new member was not given a new coupon: {other:?}"),
+    }
+}
+
+async fn give_back(redis: &mut MultiplexedConnection, members: &Members) -> Result<()> {
+    let names: Vec<String> = (0..members.count).map(|number| members.reservation(number).member).collect();
+    let mut gone = 0;
+    for some in names.chunks(IN_A_COMMAND) {
+        gone += redis.hdel::<_, _, u64>(key("issued"), some).await?;
+    }
+    ensure!(gone == members.count, "{gone} of {} marks were there to be given back", members.count);
+    let _: u64 = redis.unlink(key("outbox")).await?;
+    Ok(())
+}
+
+/// What Redis has counted of its scripts so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct CommandStats {
+    calls: u64,
+    micros: u64,
+}
+
+impl CommandStats {
+    async fn read(redis: &mut MultiplexedConnection) -> Result<Self> {
+        let info: String = cmd("INFO").arg("commandstats").query_async(redis).await?;
+        Self::parse(&info).context("Redis does not count the calls of EVALSHA")
+    }
+
+    /// Reads `cmdstat_evalsha:calls=…,usec=…,…`.
+    fn parse(info: &str) -> Option<Self> {
+        let line = info.lines().find_map(|line| line.strip_prefix("cmdstat_evalsha:"))?;
+        let number = |name: &str| {
+            line.split(',').find_map(|field| field.strip_prefix(name)?.strip_prefix('=')?.trim_end().parse().ok())
+        };
+        Some(Self { calls: number("calls")?, micros: number("usec")? })
+    }
+
+    fn since(self, before: Self) -> Self {
+        Self { calls: self.calls.saturating_sub(before.calls), micros: self.micros.saturating_sub(before.micros) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_calls_of_scripts_are_read_and_no_others() {
+        let info =
+            "cmdstat_eval:calls=1,usec=2\r\ncmdstat_evalsha:calls=20,usec=700,usec_per_call=35.00,failed_calls=1\r\n";
+        assert_eq!(CommandStats::parse(info), Some(CommandStats { calls: 20, micros: 700 }));
+        assert_eq!(CommandStats::parse("cmdstat_eval:calls=1,usec=2\r\n"), None);
+    }
+}
