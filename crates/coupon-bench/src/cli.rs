@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{environment::Environment, repair};
+use crate::{bare, environment::Environment, limits, repair};
 
 /// Measures the pipeline by driving its real binaries, and says what one run on one machine has shown.
 #[derive(Debug, Parser)]
@@ -20,6 +20,11 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// The limit of HTTP, as a process.
+    #[command(hide = true)]
+    Bare(bare::BareArgs),
+    /// Measure HTTP, the script and the producer, each alone.
+    Limits(limits::LimitsArgs),
     /// Measure `dlq-consumer reconcile` and `rebuild` on one coupon with many issued members.
     Repair(repair::RepairArgs),
 }
@@ -34,6 +39,8 @@ pub async fn execute(cli: Cli) -> ExitCode {
         }
     };
     let outcome = match cli.command {
+        Command::Bare(arguments) => bare::run(arguments).await,
+        Command::Limits(arguments) => limits::run(&environment, &arguments).await,
         Command::Repair(arguments) => repair::run(&environment, &arguments).await,
     };
     match outcome {

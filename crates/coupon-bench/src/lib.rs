@@ -1,9 +1,12 @@
 #![doc = include_str!("../README.md")]
 
+mod bare;
 mod binaries;
 pub mod cli;
 mod environment;
 mod figures;
+mod limits;
+mod load;
 mod machine;
 mod measure;
 mod place;

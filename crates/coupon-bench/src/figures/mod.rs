@@ -1,6 +1,8 @@
 //! What a run has measured: figures, each with the rounds it comes from, the limit it is held against and its goal. This
 //! is also the form of the files that `report` and `model` read.
 
+pub mod finish;
+
 use std::{fs, path::Path};
 
 use anyhow::{Context, Result};
