@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{bare, environment::Environment, limits, repair};
+use crate::{accept, bare, environment::Environment, limits, refuse, repair};
 
 /// Measures the pipeline by driving its real binaries, and says what one run on one machine has shown.
 #[derive(Debug, Parser)]
@@ -23,6 +23,10 @@ enum Command {
     /// The limit of HTTP, as a process.
     #[command(hide = true)]
     Bare(bare::BareArgs),
+    /// Measure what issuer-api accepts, and how soon there is an answer and a row.
+    Accept(accept::AcceptArgs),
+    /// Measure how fast members are told that nothing is left.
+    Refuse(refuse::RefuseArgs),
     /// Measure HTTP, the script and the producer, each alone.
     Limits(limits::LimitsArgs),
     /// Measure `dlq-consumer reconcile` and `rebuild` on one coupon with many issued members.
@@ -40,6 +44,8 @@ pub async fn execute(cli: Cli) -> ExitCode {
     };
     let outcome = match cli.command {
         Command::Bare(arguments) => bare::run(arguments).await,
+        Command::Accept(arguments) => accept::run(&environment, &arguments).await,
+        Command::Refuse(arguments) => refuse::run(&environment, &arguments).await,
         Command::Limits(arguments) => limits::run(&environment, &arguments).await,
         Command::Repair(arguments) => repair::run(&environment, &arguments).await,
     };

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod accept;
 mod bare;
 mod binaries;
 pub mod cli;
@@ -11,4 +12,5 @@ mod machine;
 mod measure;
 mod place;
 mod progress;
+mod refuse;
 mod repair;

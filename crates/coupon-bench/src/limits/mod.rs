@@ -5,6 +5,7 @@
 pub mod bare;
 mod operations;
 mod servers;
+pub mod table;
 
 use std::path::PathBuf;
 
@@ -69,6 +70,7 @@ pub struct Limits {
 
 /// Measures, and prints what was measured.
 pub async fn run(environment: &Environment, arguments: &LimitsArgs) -> Result<()> {
+    warn_of_debug_build();
     let mut rounds = Vec::new();
     for round in 1..=arguments.rounds {
         progress::say(&format!("round {round} of {}", arguments.rounds));
@@ -166,4 +168,13 @@ pub fn each_us(cpu_ms: u64, count: usize) -> f64 {
 pub fn seconds(text: &str) -> Result<f64, String> {
     let seconds: f64 = text.parse().map_err(|_| "no number of seconds".to_owned())?;
     if (0.2..=600.0).contains(&seconds) { Ok(seconds) } else { Err("0.2 to 600 seconds".to_owned()) }
+}
+
+/// Figures of a build without optimisation mislead.
+pub fn warn_of_debug_build() {
+    let folder = std::env::var_os("COUPON_BIN_DIR").map(PathBuf::from);
+    let beside = || std::env::current_exe().ok()?.parent().map(PathBuf::from);
+    if folder.or_else(beside).is_some_and(|folder| folder.ends_with("debug")) {
+        progress::say("this is a debug build: its figures say nothing");
+    }
 }

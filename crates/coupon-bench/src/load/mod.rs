@@ -18,7 +18,7 @@ use anyhow::{Context, Result, anyhow};
 use tokio::sync::{mpsc::UnboundedSender, oneshot};
 
 pub use self::{
-    outcome::{Outcome, Record, middle_rate, quantile_ms, told},
+    outcome::{Outcome, Record, middle_rate, quantile_ms, request_id, told},
     requests::{Requests, member},
     schedule::Schedule,
 };
