@@ -35,6 +35,12 @@ enum Command {
 
 /// Runs the command.
 pub async fn execute(cli: Cli) -> ExitCode {
+    // Neither needs a server of the environment.
+    let cli = match cli.command {
+        Command::Bare(arguments) => return exit_code(bare::run(arguments).await),
+        Command::Accept(arguments) if arguments.is_elsewhere() => return exit_code(arguments.run_elsewhere().await),
+        command => Cli { command },
+    };
     let environment = match Environment::of_process() {
         Ok(environment) => environment,
         Err(error) => {
@@ -49,6 +55,10 @@ pub async fn execute(cli: Cli) -> ExitCode {
         Command::Limits(arguments) => limits::run(&environment, &arguments).await,
         Command::Repair(arguments) => repair::run(&environment, &arguments).await,
     };
+    exit_code(outcome)
+}
+
+fn exit_code(outcome: anyhow::Result<()>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -43,17 +43,18 @@ pub async fn measure(
     log(&world, &outcome);
     accepted_all(&outcome)?;
 
-    let (per_second, limit) = (outcome.per_second(), limits.together());
-    let each = |which: usize| each_us(after[which] - before[which], outcome.records.len());
+    let (per_second, limit) = (outcome.per_second(202), limits.together());
+    let api_cpu_us = each_us(after[0] - before[0], outcome.count(202));
     collected.put("accept.per_second", per_second);
     collected.put("accept.limit_per_second", limit);
     collected.put("accept.ratio", per_second / limit);
-    collected.put("accept.api_cpu_us", each(0));
-    collected.put("accept.redis_cpu_us", each(1));
-    collected.put("accept.kafka_cpu_us", each(2));
-    collected.put("accept.load_cpu_us", outcome.cpu_us());
-    collected.put("accept.cpu_ratio", each(0) / limits.bare.server_cpu_us);
-    remark_if_busy("accept.per_second", &outcome, collected);
+    collected.put("accept.api_cpu_us", api_cpu_us);
+    let accepted = outcome.count(202);
+    collected.put_cpu("accept.redis_cpu_us", &machines.redis, after[1] - before[1], accepted);
+    collected.put_cpu("accept.kafka_cpu_us", &machines.kafka, after[2] - before[2], accepted);
+    collected.put("accept.load_cpu_us", each_us(outcome.cpu_ms, outcome.count(202)));
+    collected.put("accept.cpu_ratio", api_cpu_us / limits.bare.server_cpu_us);
+    remark("accept.per_second", &outcome, 202, collected);
 
     let _consumers = (world.start_issue_consumer().await?, world.start_dlq_consumer().await?);
     promises::hold(&world).await?;
@@ -84,15 +85,20 @@ pub fn log(world: &World, outcome: &Outcome) {
     }
 }
 
-/// A rate of answers is one of accepted requests only if all were accepted.
+/// A run in which a hundredth was not accepted says nothing of accepting. What a single one was told is in the remarks;
+/// whether it lost something is for the oracle to say.
 pub fn accepted_all(outcome: &Outcome) -> Result<()> {
-    let all = outcome.count(202) == outcome.asked;
-    ensure!(all, "members without a coupon asked for one of plenty, and the answers were {}", outcome.statuses());
+    let enough = outcome.asked - outcome.count(202) <= outcome.asked / 100;
+    ensure!(enough, "members without a coupon asked for one of plenty, and the answers were {}", outcome.statuses());
     Ok(())
 }
 
-/// A client at the end of its strength has measured itself.
-pub fn remark_if_busy(id: &'static str, outcome: &Outcome, collected: &mut Collected) {
+/// Remarks on a figure what must be known of its run: a client at the end of its strength has measured itself, and a
+/// request with another answer than the rest (`status`) has cost something else.
+pub fn remark(id: &'static str, outcome: &Outcome, status: u16, collected: &mut Collected) {
+    if outcome.count(status) != outcome.asked {
+        collected.remark(id, format!("not all answers were alike: {}", outcome.statuses()));
+    }
     if outcome.busy() > 0.9 {
         let percent = outcome.busy() * 100.0;
         collected

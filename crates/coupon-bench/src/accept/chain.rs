@@ -24,9 +24,6 @@ pub struct Stage {
     pub world: World,
 }
 
-const CPU_OF: [&str; 5] =
-    ["chain.api_cpu_us", "chain.consumer_cpu_us", "chain.redis_cpu_us", "chain.kafka_cpu_us", "chain.postgres_cpu_us"];
-
 impl Stage {
     /// Starts them on a fresh world.
     pub async fn set() -> Result<Self> {
@@ -62,11 +59,16 @@ impl Stage {
                 .await?;
         let seconds = (outcome.took * 8 / 10).as_secs_f64();
         collected.put("chain.per_second", f64::from(i32::try_from(within)?) / seconds);
-        let accepted = format!("{:.0} were accepted a second meanwhile", outcome.per_second());
+        capacity::remark("chain.load_cpu_us", &outcome, 202, collected);
+        let accepted = format!("{:.0} were accepted a second meanwhile", outcome.per_second(202));
         collected.remark("chain.per_second", accepted);
-        for (index, id) in CPU_OF.into_iter().enumerate() {
-            collected.put(id, each_us(after[index].saturating_sub(before[index]), rows));
-        }
+        let used = |which: usize| after[which].saturating_sub(before[which]);
+        collected.put("chain.api_cpu_us", each_us(used(0), rows));
+        collected.put("chain.consumer_cpu_us", each_us(used(1), rows));
+        collected.put_cpu("chain.redis_cpu_us", &machines.redis, used(2), rows);
+        collected.put_cpu("chain.kafka_cpu_us", &machines.kafka, used(3), rows);
+        // A worker of PostgreSQL that ended meanwhile takes its time with it; the consumer keeps its connections.
+        collected.put_cpu("chain.postgres_cpu_us", &machines.postgres, used(4), rows);
         collected.put("chain.load_cpu_us", each_us(outcome.cpu_ms, rows));
         Ok(PROBE_REQUESTS + prepared)
     }

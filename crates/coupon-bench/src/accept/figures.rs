@@ -11,7 +11,7 @@ use crate::{
 const ALONE: &str = "issuer-api alone, no consumer";
 const ALONG: &str = "while an issue-consumer writes along";
 const WHOLE: &str = "from the start until the last row, for each row";
-const PLANNED: &str = "from the planned moment of sending";
+const PLANNED: &str = "from the planned moment of sending; the timer of the client is up to 1 ms late";
 
 pub const ROWS: &[Row] = &[
     row("accept.per_second", "accepted", PerSecond, ALONE),

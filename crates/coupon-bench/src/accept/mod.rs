@@ -3,6 +3,7 @@
 
 mod capacity;
 mod chain;
+mod elsewhere;
 mod figures;
 mod half;
 mod memory;
@@ -11,7 +12,7 @@ mod rows;
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::Args;
 use coupon_e2e::world::World;
 
@@ -23,7 +24,7 @@ use crate::{
     progress,
 };
 
-pub use self::capacity::{address, remark_if_busy};
+pub use self::capacity::{address, remark};
 
 /// The campaign that members ask for.
 pub const CODE: &str = "BENCH-ACCEPT";
@@ -33,12 +34,14 @@ pub const PLENTY: u64 = 50_000_000;
 
 /// What is measured.
 #[derive(Debug, Args)]
-#[command(before_help = "Examples:\n  coupon-bench accept\n  coupon-bench accept --rounds 3 --json accept.json")]
+#[command(before_help = "Examples:\n  coupon-bench accept\n  coupon-bench accept --rounds 3 --json accept.json\n  \
+                   coupon-bench accept --url http://localhost:8080 --coupon SPRING --secret-file hmac.secret \
+                   --issuer ISS --audience AUD --rate 500")]
 pub struct AcceptArgs {
     /// How often everything is measured; the figures are medians.
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
-    /// Length of each run at full load, in seconds.
+    /// Length of each run at full load, in seconds; with --url of the one run.
     #[arg(long, value_name = "S", default_value_t = 5.0, value_parser = limits::seconds)]
     seconds: f64,
     /// Length of each run at half load, in seconds.
@@ -50,6 +53,8 @@ pub struct AcceptArgs {
     /// Also write every figure of every round to this file, as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    #[command(flatten)]
+    elsewhere: elsewhere::Elsewhere,
 }
 
 /// Measures, and prints what was measured.
@@ -67,6 +72,19 @@ pub async fn run(environment: &Environment, arguments: &AcceptArgs) -> Result<()
     let figures = [limits::figures(&limits), collected.figures(figures::ROWS)].concat();
     progress::say("the CPU time of the load generator is in load_cpu_us and in no other figure");
     finish::finish(environment, arguments.rounds, figures, arguments.json.as_deref()).await
+}
+
+impl AcceptArgs {
+    /// Whether another system is asked, for which no server of the environment is needed.
+    pub fn is_elsewhere(&self) -> bool {
+        self.elsewhere.is_meant()
+    }
+
+    /// Asks the other system.
+    pub async fn run_elsewhere(&self) -> Result<()> {
+        ensure!(self.json.is_none(), "--json is for figures of this machine; with --url there are none");
+        self.elsewhere.run(self.seconds).await
+    }
 }
 
 /// Everything that is measured while an issue-consumer writes along: on one world, one run after the other.

@@ -33,7 +33,7 @@ pub async fn measure(world: &World, seconds: f64) -> Result<Limit> {
     let used = bare.cpu_ms()? - before;
     running.finish_and_clear();
     Ok(Limit {
-        per_second: outcome.per_second(),
+        per_second: outcome.per_second(200),
         caller_cpu_us: outcome.cpu_us(),
         server_cpu_us: each_us(used, outcome.records.len()),
     })
@@ -42,7 +42,7 @@ pub async fn measure(world: &World, seconds: f64) -> Result<Limit> {
 /// Requests for so many seconds: half as many more as the probe lets expect.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts of requests are small")]
 pub fn enough(probe: &Outcome, seconds: f64) -> usize {
-    (probe.per_second() * seconds * 1.5) as usize + 1000
+    (probe.answers_per_second() * seconds * 1.5) as usize + 1000
 }
 
 /// A free address on loopback.

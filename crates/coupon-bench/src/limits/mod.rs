@@ -57,6 +57,13 @@ pub struct Limit {
     pub server_cpu_us: f64,
 }
 
+impl Limit {
+    /// How much of one core the caller was busy; a producer has further threads, and may be at more than one.
+    pub fn busy(&self) -> f64 {
+        self.per_second * self.caller_cpu_us / 1e6
+    }
+}
+
 /// The three limits of one round.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Limits {
@@ -143,13 +150,19 @@ async fn produce(environment: &Environment, world: &World, machines: &Machines, 
 
 /// The figures of all rounds.
 pub fn figures(rounds: &[Limits]) -> Vec<Figure> {
-    let figure = |id: &str, name: &str, unit: Unit, of: fn(&Limits) -> f64| {
-        Figure::new(id, name, unit, rounds.iter().map(of)).remark("measured with the load on the same machine")
+    let figure =
+        |id: &str, name: &str, unit: Unit, of: fn(&Limits) -> f64| Figure::new(id, name, unit, rounds.iter().map(of));
+    let rate = |id: &str, name: &str, of: fn(&Limits) -> Limit| {
+        let figure = Figure::new(id, name, Unit::PerSecond, rounds.iter().map(|limits| of(limits).per_second));
+        let busy = rounds.iter().map(|limits| of(limits).busy()).fold(0.0, f64::max) * 100.0;
+        let odd = if busy > 90.0 { "; this may be its own limit" } else { "" };
+        figure.remark(format!("the caller, on the same machine, was busy {busy:.0} % of one core{odd}"))
     };
+    // The limit of COPY, once it is measured here too, has its place behind the producer.
     vec![
-        figure("limits.bare_per_second", "HTTP and token alone", Unit::PerSecond, |limits| limits.bare.per_second),
-        figure("limits.script_per_second", "the script alone", Unit::PerSecond, |limits| limits.script.per_second),
-        figure("limits.produce_per_second", "the producer alone", Unit::PerSecond, |limits| limits.produce.per_second),
+        rate("limits.bare_per_second", "HTTP and token alone", |limits| limits.bare),
+        rate("limits.script_per_second", "the script alone", |limits| limits.script),
+        rate("limits.produce_per_second", "the producer alone", |limits| limits.produce),
         figure("bare.cpu_us", "CPU of HTTP and token", Unit::Us, |limits| limits.bare.server_cpu_us),
         figure("script.caller_cpu_us", "CPU of calling the script", Unit::Us, |limits| limits.script.caller_cpu_us),
         figure("script.redis_cpu_us", "CPU of Redis in the script", Unit::Us, |limits| limits.script.server_cpu_us),

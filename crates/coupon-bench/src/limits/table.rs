@@ -2,7 +2,10 @@
 
 use std::collections::HashMap;
 
-use crate::figures::{Figure, Goal, Unit};
+use crate::{
+    figures::{Figure, Goal, Unit},
+    measure::servers::Server,
+};
 
 /// What is known of a figure before it is measured.
 #[derive(Debug)]
@@ -42,6 +45,13 @@ impl Collected {
         self.values.entry(id).or_default().push(value);
     }
 
+    /// Notes what each of `count` has cost a server in CPU time, if that server runs on this machine.
+    pub fn put_cpu(&mut self, id: &'static str, server: &Server, cpu_ms: u64, count: usize) {
+        if server.is_here() {
+            self.put(id, super::each_us(cpu_ms, count));
+        }
+    }
+
     /// Notes what was odd in a round; the last word of a figure counts.
     pub fn remark(&mut self, id: &'static str, text: String) {
         self.remarks.insert(id, text);
@@ -54,7 +64,11 @@ impl Collected {
             let figure = Figure::new(row.id, row.name, row.unit, values.iter().copied());
             let odd = self.remarks.get(row.id).map_or("", String::as_str);
             let between = if row.remark.is_empty() || odd.is_empty() { "" } else { "; " };
-            Figure { goal: row.goal, ..figure.remark(format!("{}{between}{odd}", row.remark)) }
+            let figure = figure.remark(format!("{}{between}{odd}", row.remark));
+            match row.goal {
+                Some(goal) => figure.goal(goal),
+                None => figure,
+            }
         };
         measured.map(figure).collect()
     }

@@ -49,8 +49,14 @@ pub struct Record {
 }
 
 impl Outcome {
-    /// Answers a second between the first tenth and the last tenth of them.
-    pub fn per_second(&self) -> f64 {
+    /// Answers of this status a second, between the first tenth and the last tenth of them.
+    pub fn per_second(&self, status: u16) -> f64 {
+        let those = self.records.iter().filter(|record| record.status == status);
+        middle_rate(those.map(|record| record.at_ns).collect())
+    }
+
+    /// Answers of any status a second.
+    pub fn answers_per_second(&self) -> f64 {
         middle_rate(self.records.iter().map(|record| record.at_ns).collect())
     }
 
