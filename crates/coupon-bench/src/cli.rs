@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{accept, bare, environment::Environment, limits, refuse, repair};
 
@@ -50,12 +51,23 @@ pub async fn execute(cli: Cli) -> ExitCode {
     };
     let outcome = match cli.command {
         Command::Bare(arguments) => bare::run(arguments).await,
-        Command::Accept(arguments) => accept::run(&environment, &arguments).await,
-        Command::Refuse(arguments) => refuse::run(&environment, &arguments).await,
-        Command::Limits(arguments) => limits::run(&environment, &arguments).await,
+        Command::Accept(arguments) => unless_stopped(accept::run(&environment, &arguments)).await,
+        Command::Refuse(arguments) => unless_stopped(refuse::run(&environment, &arguments)).await,
+        Command::Limits(arguments) => unless_stopped(limits::run(&environment, &arguments)).await,
         Command::Repair(arguments) => repair::run(&environment, &arguments).await,
     };
     exit_code(outcome)
+}
+
+/// Gives up when somebody stops it (SIGINT, SIGTERM). What was begun is dropped, and with it end the services and their
+/// world.
+async fn unless_stopped(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    tokio::select! {
+        outcome = work => outcome,
+        _ = interrupt.recv() => anyhow::bail!("interrupted"),
+        _ = terminate.recv() => anyhow::bail!("terminated"),
+    }
 }
 
 fn exit_code(outcome: anyhow::Result<()>) -> ExitCode {

@@ -15,9 +15,13 @@ const QUIET_WITHIN: Duration = Duration::from_mins(1);
 
 /// Waits until everything is written and fails if a promise does not hold.
 pub async fn hold(world: &World) -> Result<()> {
+    hold_within(world, QUIET_WITHIN).await
+}
+
+async fn hold_within(world: &World, quiet_within: Duration) -> Result<()> {
     let running = progress::step("the oracle");
     written(world).await?;
-    let verdict = world.quiet(QUIET_WITHIN, &[]).await?;
+    let verdict = world.quiet(quiet_within, &[]).await?;
     running.finish_and_clear();
     progress::say(&verdict.to_string());
     Ok(())
@@ -34,4 +38,28 @@ pub async fn written(world: &World) -> Result<usize> {
     });
     all.await.with_context(|| format!("{held} were accepted"))?;
     Ok(held)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        accept::{CODE, address, settle},
+        load::{Load, Requests, member},
+    };
+
+    #[tokio::test]
+    async fn a_mark_that_vanished_is_a_broken_promise() {
+        let world = World::new().await.unwrap();
+        world.open_campaign(CODE, 10).await.unwrap();
+        let (api, _consumer) = (world.start_api().await.unwrap(), world.start_issue_consumer().await.unwrap());
+        let address = address(&api).unwrap();
+        let requests = Requests::make(&world.signer, &address.to_string(), CODE, 0, 10).unwrap();
+        let outcome = Load::capacity(address, requests, 30.0).run().await.unwrap();
+        settle(&world, &outcome).await.unwrap();
+        hold_within(&world, Duration::from_secs(20)).await.unwrap();
+        world.stock.set_mark(CODE, &member(3), None).await.unwrap();
+        let broken = hold_within(&world, Duration::from_secs(1)).await.unwrap_err();
+        assert!(format!("{broken:#}").contains(&member(3)), "{broken:#}");
+    }
 }

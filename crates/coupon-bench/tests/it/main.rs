@@ -1,4 +1,5 @@
 //! The real `coupon-bench` on real servers, with programs in the place of `dlq-consumer` that go wrong.
 
+mod accept;
 mod bench;
 mod repair;
