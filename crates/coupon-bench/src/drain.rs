@@ -58,7 +58,7 @@ async fn measure(environment: &Environment, arguments: &DrainArgs, id: &str, cou
         progress::say(&format!("  issue-consumer: {:.0} rows/s", drained.rows_per_second()));
         all.push((copied, drained));
     }
-    finish::finish(environment, rounds.rounds, figures(id, of, &all), rounds.json.as_deref()).await
+    finish(environment, rounds.rounds, figures(id, of, &all), rounds.json.as_deref()).await
 }
 
 fn figures(id: &str, of: &str, rounds: &[(Copied, Drained)]) -> Vec<Figure> {

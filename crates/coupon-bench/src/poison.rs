@@ -49,7 +49,7 @@ pub async fn run(environment: &Environment, arguments: &PoisonArgs) -> Result<()
         progress::say(&format!("  1 % failing: {:.0} healthy rows/s", with.rows_per_second()));
         all.push(Round { without, with });
     }
-    finish::finish(environment, rounds.rounds, figures(&all), rounds.json.as_deref()).await
+    finish(environment, rounds.rounds, figures(&all), rounds.json.as_deref()).await
 }
 
 /// One drain. Both kinds have the trigger, so that its cost is in both; what fails must end in the dead letter topic.

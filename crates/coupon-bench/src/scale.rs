@@ -67,7 +67,7 @@ pub async fn run(environment: &Environment, arguments: &ScaleArgs) -> Result<()>
         }
         all.push(<[Drained; 2]>::try_from(both).ok().context("two runs to a round")?);
     }
-    finish::finish(environment, rounds.rounds, figures(&all, arguments), rounds.json.as_deref()).await
+    finish(environment, rounds.rounds, figures(&all, arguments), rounds.json.as_deref()).await
 }
 
 /// Drains with so many replicas that all have their partitions before the first event is there.

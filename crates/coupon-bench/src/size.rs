@@ -75,7 +75,7 @@ pub async fn run(environment: &Environment, arguments: &SizeArgs) -> Result<()> 
             progress::say(&format!("  at {}: script {script:.1} µs, row {row:.1} µs", sized.label()));
         }
     }
-    finish::finish(environment, rounds.rounds, figures(&sizes, &all), rounds.json.as_deref()).await
+    finish(environment, rounds.rounds, figures(&sizes, &all), rounds.json.as_deref()).await
 }
 
 fn figures(sizes: &[Sized], rounds: &[Round]) -> Vec<Figure> {

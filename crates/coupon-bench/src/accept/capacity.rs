@@ -1,0 +1,107 @@
+//! What `issuer-api` accepts when nothing else runs.
+
+use std::{net::SocketAddr, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use coupon_e2e::{process::Process, world::World};
+
+use super::{CODE, PLENTY, promises};
+use crate::{
+    environment::Environment,
+    limits::{
+        Limits, Machines,
+        bare::{PROBE, PROBE_REQUESTS, enough},
+        each_us,
+        table::Collected,
+    },
+    load::{Load, Outcome, Requests},
+    measure::usage,
+    progress,
+};
+
+/// What was accepted is acknowledged and forgotten by the outbox within this; its CPU time belongs to the run.
+const SETTLED: Duration = Duration::from_millis(300);
+
+/// Measures on a fresh world, lets everything be written, and checks every promise. Returns accepted a second.
+pub async fn measure(
+    environment: &Environment,
+    seconds: f64,
+    limits: &Limits,
+    collected: &mut Collected,
+) -> Result<f64> {
+    let (machines, world) = (Machines::find(environment), crate::limits::world().await?);
+    world.open_campaign(CODE, PLENTY).await?;
+    let api = world.start_api().await?;
+    let running = progress::step("issuer-api at full load");
+    let (requests, address) = prepare(&world, &api, seconds).await?;
+    let looks = || Some([usage::stat(api.pid())?.cpu_ms, machines.redis.cpu_ms(), machines.kafka.cpu_ms()]);
+    let before = looks().context("issuer-api has ended")?;
+    let outcome = Load::capacity(address, requests, seconds).run().await?;
+    tokio::time::sleep(SETTLED).await;
+    let after = looks().context("issuer-api has ended")?;
+    running.finish_and_clear();
+    log(&world, &outcome);
+    accepted_all(&outcome)?;
+
+    let (per_second, limit) = (outcome.per_second(202), limits.together());
+    let api_cpu_us = each_us(after[0] - before[0], outcome.count(202));
+    collected.put("accept.per_second", per_second);
+    collected.put("accept.limit_per_second", limit);
+    collected.put("accept.ratio", per_second / limit);
+    collected.put("accept.api_cpu_us", api_cpu_us);
+    let accepted = outcome.count(202);
+    collected.put_cpu("accept.redis_cpu_us", &machines.redis, after[1] - before[1], accepted);
+    collected.put_cpu("accept.kafka_cpu_us", &machines.kafka, after[2] - before[2], accepted);
+    collected.put("accept.load_cpu_us", each_us(outcome.cpu_ms, outcome.count(202)));
+    collected.put("accept.cpu_ratio", api_cpu_us / limits.bare.server_cpu_us);
+    remark("accept.per_second", &outcome, 202, collected);
+
+    let _consumers = (world.start_issue_consumer().await?, world.start_dlq_consumer().await?);
+    promises::hold(&world).await?;
+    Ok(per_second)
+}
+
+/// Probes, and prepares as many requests as such a run can need at most.
+pub async fn prepare(world: &World, api: &Process, seconds: f64) -> Result<(Requests, SocketAddr)> {
+    let address = address(api)?;
+    let host = address.to_string();
+    let requests = Requests::make(&world.signer, &host, CODE, 0, PROBE_REQUESTS)?;
+    let probe = Load::capacity(address, requests, PROBE).run().await?;
+    log(world, &probe);
+    accepted_all(&probe)?;
+    Ok((Requests::make(&world.signer, &host, CODE, PROBE_REQUESTS, enough(&probe, seconds))?, address))
+}
+
+/// Where an `issuer-api` is asked.
+pub fn address(api: &Process) -> Result<SocketAddr> {
+    let url = api.http_url()?;
+    url.trim_start_matches("http://").parse().with_context(|| format!("{url} is no address"))
+}
+
+/// Tells the oracle of every answer.
+pub fn log(world: &World, outcome: &Outcome) {
+    for answer in outcome.answers(CODE) {
+        world.answers.write(answer);
+    }
+}
+
+/// A run in which a hundredth was not accepted says nothing of accepting. What a single one was told is in the remarks;
+/// whether it lost something is for the oracle to say.
+pub fn accepted_all(outcome: &Outcome) -> Result<()> {
+    let enough = outcome.asked - outcome.count(202) <= outcome.asked / 100;
+    ensure!(enough, "members without a coupon asked for one of plenty, and the answers were {}", outcome.statuses());
+    Ok(())
+}
+
+/// Remarks on a figure what must be known of its run: a client at the end of its strength has measured itself, and a
+/// request with another answer than the rest (`status`) has cost something else.
+pub fn remark(id: &'static str, outcome: &Outcome, status: u16, collected: &mut Collected) {
+    if outcome.count(status) != outcome.asked {
+        collected.remark(id, format!("not all answers were alike: {}", outcome.statuses()));
+    }
+    if outcome.busy() > 0.9 {
+        let percent = outcome.busy() * 100.0;
+        collected
+            .remark(id, format!("the load generator was busy {percent:.0} % of its core: this may be its own limit"));
+    }
+}

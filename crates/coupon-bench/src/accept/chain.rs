@@ -1,0 +1,86 @@
+//! Accepting and writing at once: how many rows a second, and what each costs whom.
+
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result};
+use chrono::TimeDelta;
+use coupon_e2e::{process::Process, world::World};
+
+use super::{CODE, PLENTY, capacity, promises};
+use crate::{
+    limits::{Machines, bare::PROBE_REQUESTS, each_us, table::Collected},
+    load::Load,
+    measure::usage,
+    progress,
+};
+
+/// A world with all three services running.
+pub struct Stage {
+    pub api: Process,
+    pub issue_consumer: Process,
+    pub dlq_consumer: Process,
+    pub address: SocketAddr,
+    /// Last, so that the services end before their world does.
+    pub world: World,
+}
+
+impl Stage {
+    /// Starts them on a fresh world.
+    pub async fn set() -> Result<Self> {
+        let world = crate::limits::world().await?;
+        world.open_campaign(CODE, PLENTY).await?;
+        let (api, issue_consumer) = (world.start_api().await?, world.start_issue_consumer().await?);
+        let dlq_consumer = world.start_dlq_consumer().await?;
+        let address = capacity::address(&api)?;
+        Ok(Self { api, issue_consumer, dlq_consumer, address, world })
+    }
+
+    /// Full load while rows are written. Returns how many members have asked so far.
+    pub async fn full_load(&self, seconds: f64, machines: &Machines, collected: &mut Collected) -> Result<usize> {
+        let running = progress::step("all services at full load");
+        let (requests, address) = capacity::prepare(&self.world, &self.api, seconds).await?;
+        let prepared = requests.len();
+        let written_before = promises::written(&self.world).await?;
+        let before = self.cpu_ms(machines)?;
+        let outcome = Load::capacity(address, requests, seconds).run().await?;
+        capacity::log(&self.world, &outcome);
+        capacity::accepted_all(&outcome)?;
+        let rows = promises::written(&self.world).await? - written_before;
+        let after = self.cpu_ms(machines)?;
+        running.finish_and_clear();
+
+        let from = outcome.started_at + TimeDelta::from_std(outcome.took / 10)?;
+        let to = outcome.started_at + TimeDelta::from_std(outcome.took * 9 / 10)?;
+        let within: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM coupon_issues WHERE decided_at >= $1 AND decided_at < $2")
+                .bind(from)
+                .bind(to)
+                .fetch_one(&self.world.db)
+                .await?;
+        let seconds = (outcome.took * 8 / 10).as_secs_f64();
+        collected.put("chain.per_second", f64::from(i32::try_from(within)?) / seconds);
+        capacity::remark("chain.load_cpu_us", &outcome, 202, collected);
+        let accepted = format!("{:.0} were accepted a second meanwhile", outcome.per_second(202));
+        collected.remark("chain.per_second", accepted);
+        let used = |which: usize| after[which].saturating_sub(before[which]);
+        collected.put("chain.api_cpu_us", each_us(used(0), rows));
+        collected.put("chain.consumer_cpu_us", each_us(used(1), rows));
+        collected.put_cpu("chain.redis_cpu_us", &machines.redis, used(2), rows);
+        collected.put_cpu("chain.kafka_cpu_us", &machines.kafka, used(3), rows);
+        // A worker of PostgreSQL that ended meanwhile takes its time with it; the consumer keeps its connections.
+        collected.put_cpu("chain.postgres_cpu_us", &machines.postgres, used(4), rows);
+        collected.put("chain.load_cpu_us", each_us(outcome.cpu_ms, rows));
+        Ok(PROBE_REQUESTS + prepared)
+    }
+
+    fn cpu_ms(&self, machines: &Machines) -> Result<[u64; 5]> {
+        let of = |process: &Process| Some(usage::stat(process.pid())?.cpu_ms);
+        Ok([
+            of(&self.api).context("issuer-api has ended")?,
+            of(&self.issue_consumer).context("issue-consumer has ended")?,
+            machines.redis.cpu_ms(),
+            machines.kafka.cpu_ms(),
+            machines.postgres.cpu_ms(),
+        ])
+    }
+}

@@ -1,0 +1,114 @@
+//! `coupon-bench accept`: how much of what its parts allow the accept path reaches, and how soon members have an answer
+//! and a row when half of that comes.
+
+mod capacity;
+mod chain;
+mod elsewhere;
+mod figures;
+mod half;
+mod memory;
+mod promises;
+mod rows;
+
+use std::path::PathBuf;
+
+use anyhow::{Result, ensure};
+use clap::Args;
+use coupon_e2e::world::World;
+
+use crate::{
+    environment::Environment,
+    figures::finish,
+    limits::{self, Limits, Machines, table::Collected},
+    load::Outcome,
+    progress,
+};
+
+pub use self::capacity::{address, remark};
+
+/// The campaign that members ask for.
+pub const CODE: &str = "BENCH-ACCEPT";
+
+/// More than any run can hand out.
+pub const PLENTY: u64 = 50_000_000;
+
+/// What is measured.
+#[derive(Debug, Args)]
+#[command(before_help = "Examples:\n  coupon-bench accept\n  coupon-bench accept --rounds 3 --json accept.json\n  \
+                   coupon-bench accept --url http://localhost:8080 --coupon SPRING --secret-file hmac.secret \
+                   --issuer ISS --audience AUD --rate 500")]
+pub struct AcceptArgs {
+    /// How often everything is measured; the figures are medians.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: u32,
+    /// Length of each run at full load, in seconds; with --url of the one run.
+    #[arg(long, value_name = "S", default_value_t = 5.0, value_parser = limits::seconds)]
+    seconds: f64,
+    /// Length of each run at half load, in seconds.
+    #[arg(long, value_name = "S", default_value_t = 10.0, value_parser = limits::seconds)]
+    half_seconds: f64,
+    /// Requests that come on top of half load within one second; 0: no such run.
+    #[arg(long, value_name = "N", default_value_t = 20_000)]
+    burst: u32,
+    /// Also write every figure of every round to this file, as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    #[command(flatten)]
+    elsewhere: elsewhere::Elsewhere,
+}
+
+/// Measures, and prints what was measured.
+pub async fn run(environment: &Environment, arguments: &AcceptArgs) -> Result<()> {
+    limits::warn_of_debug_build();
+    let mut collected = Collected::default();
+    let mut limits = Vec::new();
+    for round in 1..=arguments.rounds {
+        progress::say(&format!("round {round} of {}", arguments.rounds));
+        let limit = Limits::measure(environment, arguments.seconds).await?;
+        let per_second = capacity::measure(environment, arguments.seconds, &limit, &mut collected).await?;
+        with_consumer(environment, arguments, per_second / 2.0, &mut collected).await?;
+        limits.push(limit);
+    }
+    let figures = [limits::figures(&limits), collected.figures(figures::ROWS)].concat();
+    progress::say("the CPU time of the load generator is in load_cpu_us and in no other figure");
+    finish(environment, arguments.rounds, figures, arguments.json.as_deref()).await
+}
+
+impl AcceptArgs {
+    /// Whether another system is asked, for which no server of the environment is needed.
+    pub fn is_elsewhere(&self) -> bool {
+        self.elsewhere.is_meant()
+    }
+
+    /// Asks the other system.
+    pub async fn run_elsewhere(&self) -> Result<()> {
+        ensure!(self.json.is_none(), "--json is for figures of this machine; with --url there are none");
+        self.elsewhere.run(self.seconds).await
+    }
+}
+
+/// Everything that is measured while an issue-consumer writes along: on one world, one run after the other.
+async fn with_consumer(
+    environment: &Environment,
+    arguments: &AcceptArgs,
+    rate: f64,
+    collected: &mut Collected,
+) -> Result<()> {
+    let machines = Machines::find(environment);
+    let stage = chain::Stage::set().await?;
+    memory::idle(&stage, collected)?;
+    let mut asked = stage.full_load(arguments.seconds, &machines, collected).await?;
+    asked = half::steady(&stage, asked, rate, arguments.half_seconds, collected).await?;
+    if arguments.burst > 0 {
+        half::burst(&stage, asked, rate, arguments.half_seconds, arguments.burst, collected).await?;
+    }
+    memory::loaded(&stage, collected)?;
+    promises::hold(&stage.world).await
+}
+
+/// Notes every answer and waits until each accepted request has its row.
+pub async fn settle(world: &World, outcome: &Outcome) -> Result<()> {
+    capacity::log(world, outcome);
+    promises::written(world).await?;
+    Ok(())
+}

@@ -1,0 +1,82 @@
+//! `coupon-bench bare`: the limit for HTTP. The listener of `issuer-api`, its route and its check of the token, and an
+//! answer as large as a real one; nothing else. A process of its own, so that its CPU time can be told from the load's.
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use anyhow::{Context, Result};
+use axum::{
+    Router,
+    body::Body,
+    extract::{Path, State},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::post,
+};
+use clap::Args;
+use coupon_core::runtime::{HttpLimits, Secret, Shutdown, http};
+use issuer_api::auth::{AuthSettings, Verifier};
+use tokio::net::TcpListener;
+
+/// What every member is told.
+const ANSWER: &str =
+    r#"{"request_id":"018f3f5e-7b1a-7000-8000-000000000001","coupon_code":"BENCH-ACCEPT","state":"accepted"}"#;
+
+/// Where it listens, and whose tokens it believes.
+#[derive(Clone, Debug, Args)]
+pub struct BareArgs {
+    /// Address.
+    #[arg(long)]
+    listen: SocketAddr,
+    /// The claim `iss`.
+    #[arg(long)]
+    issuer: String,
+    /// The claim `aud`.
+    #[arg(long)]
+    audience: String,
+    /// File with the secret of HS256.
+    #[arg(long)]
+    hmac_secret_file: PathBuf,
+}
+
+/// Serves until SIGTERM.
+pub async fn run(arguments: BareArgs) -> Result<()> {
+    // The runtime of the service has as many threads as there are cores; that of coupon-bench has one.
+    let serve = move || tokio::runtime::Runtime::new()?.block_on(serve(&arguments));
+    tokio::task::spawn_blocking(serve).await?
+}
+
+async fn serve(arguments: &BareArgs) -> Result<()> {
+    let verifier = Verifier::load(&AuthSettings {
+        issuer: arguments.issuer.clone(),
+        audience: arguments.audience.clone(),
+        algorithms: vec!["HS256".to_owned()],
+        public_key_file: String::new(),
+        jwks_file: String::new(),
+        hmac_secret: Secret::new(""),
+        hmac_secret_file: arguments.hmac_secret_file.display().to_string(),
+        leeway_s: 30,
+    })?;
+    let route = post(answer).with_state(Arc::new(verifier));
+    let router = Router::new().route("/api/v1/coupons/{code}/issues", route);
+    let listener = TcpListener::bind(arguments.listen).await.context("the address cannot be bound")?;
+    let limits =
+        HttpLimits { header_timeout: Duration::from_secs(5), drain: Duration::from_secs(1), max_connections: 16_384 };
+    let shutdown = Shutdown::new();
+    shutdown.on_signals();
+    http::serve(listener, router, limits, shutdown).await;
+    Ok(())
+}
+
+async fn answer(
+    State(verifier): State<Arc<Verifier>>,
+    Path(code): Path<String>,
+    headers: HeaderMap,
+    _body: Body,
+) -> Response {
+    let token = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.split_once(' '));
+    let Some(Ok(_member)) = token.map(|(_, token)| verifier.member(token.trim_matches(' '))) else {
+        return StatusCode::UNAUTHORIZED.into_response();
+    };
+    let location = format!("/api/v1/coupons/{code}/issues/018f3f5e-7b1a-7000-8000-000000000001");
+    ([(header::LOCATION, location), (header::CONTENT_TYPE, "application/json".to_owned())], ANSWER).into_response()
+}

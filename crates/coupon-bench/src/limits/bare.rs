@@ -1,0 +1,89 @@
+//! HTTP and the check of the token alone: `coupon-bench bare` under the load that `issuer-api` gets.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+use coupon_e2e::{wait::eventually, world::World};
+use tokio::net::TcpStream;
+
+use super::{Limit, each_us};
+use crate::{
+    load::{Load, Outcome, Requests},
+    measure::usage,
+    progress,
+};
+
+/// Length of the probe that says how many requests to prepare; it also warms everything up.
+pub const PROBE: f64 = 0.5;
+
+/// Requests for the probe.
+pub const PROBE_REQUESTS: usize = 20_000;
+
+/// The limit, and the CPU time of the process for each request.
+pub async fn measure(world: &World, seconds: f64) -> Result<Limit> {
+    let running = progress::step("HTTP and token alone");
+    let bare = Bare::start(world).await?;
+    let probe = bare.load(world, 0, PROBE_REQUESTS, PROBE).await?;
+    let before = bare.cpu_ms()?;
+    let outcome = bare.load(world, PROBE_REQUESTS, enough(&probe, seconds), seconds).await?;
+    let used = bare.cpu_ms()? - before;
+    running.finish_and_clear();
+    Ok(Limit {
+        per_second: outcome.per_second(200),
+        caller_cpu_us: outcome.cpu_us(),
+        server_cpu_us: each_us(used, outcome.records.len()),
+    })
+}
+
+/// Requests for so many seconds: half as many more as the probe lets expect.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts of requests are small")]
+pub fn enough(probe: &Outcome, seconds: f64) -> usize {
+    (probe.answers_per_second() * seconds * 1.5) as usize + 1000
+}
+
+/// A free address on loopback.
+pub fn free_address() -> Result<SocketAddr> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
+}
+
+/// The process; it is killed when this is dropped.
+struct Bare {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Bare {
+    async fn start(world: &World) -> Result<Self> {
+        let address = free_address()?;
+        let mut command = Command::new(std::env::current_exe().context("this program has no path")?);
+        command.args(["bare", "--listen", &address.to_string(), "--issuer", world.signer.issuer()]);
+        command.args(["--audience", world.signer.audience(), "--hmac-secret-file"]).arg(world.secret_file());
+        let child = command.stdin(Stdio::null()).spawn().context("coupon-bench bare does not start")?;
+        let bare = Self { child, address };
+        let answers = async || TcpStream::connect(address).await.is_ok();
+        eventually("coupon-bench bare listens", Duration::from_secs(10), answers).await?;
+        Ok(bare)
+    }
+
+    async fn load(&self, world: &World, first: usize, count: usize, seconds: f64) -> Result<Outcome> {
+        let requests = Requests::make(&world.signer, &self.address.to_string(), "LIMIT", first, count)?;
+        let outcome = Load::capacity(self.address, requests, seconds).run().await?;
+        ensure!(outcome.count(200) == outcome.asked, "bare answered {}", outcome.statuses());
+        Ok(outcome)
+    }
+
+    fn cpu_ms(&self) -> Result<u64> {
+        Ok(usage::stat(self.child.id()).context("coupon-bench bare has ended")?.cpu_ms)
+    }
+}
+
+impl Drop for Bare {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}

@@ -1,0 +1,193 @@
+//! `coupon-bench limits`: what the parts of accepting can do alone, each measured through the very code of the service:
+//! HTTP with the check of a token, the script in Redis, and an acknowledged record in Kafka. No accept path on this
+//! machine can be faster than what these leave of each second.
+
+pub mod bare;
+mod operations;
+mod servers;
+pub mod table;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use coupon_core::{
+    clock::SystemClock,
+    event::{CouponIssued, VERSION},
+    ids::{CouponCode, MemberId, RequestId},
+    kafka::{KafkaSettings, Publisher},
+    runtime::{Properties, SecretUrl},
+    stock::{RedisSettings, Reservation, Stock},
+};
+use coupon_e2e::world::World;
+
+pub use self::servers::{Machines, world};
+use crate::{
+    environment::Environment,
+    figures::{Figure, Unit, finish},
+    load::CONNECTIONS,
+    progress,
+};
+
+/// One campaign that no limit can empty.
+const PLENTY: u64 = 100_000_000;
+
+/// What is measured.
+#[derive(Debug, Args)]
+pub struct LimitsArgs {
+    /// How often everything is measured; the figures are medians.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: u32,
+    /// Length of each measurement in seconds.
+    #[arg(long, value_name = "S", default_value_t = 5.0, value_parser = seconds)]
+    seconds: f64,
+    /// Also write every figure of every round to this file, as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// How fast one part is alone.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Limit {
+    /// Operations a second.
+    pub per_second: f64,
+    /// CPU time of whoever calls, for each operation.
+    pub caller_cpu_us: f64,
+    /// CPU time of whoever is called, for each operation.
+    pub server_cpu_us: f64,
+}
+
+impl Limit {
+    /// How much of one core the caller was busy; a producer has further threads, and may be at more than one.
+    pub fn busy(&self) -> f64 {
+        self.per_second * self.caller_cpu_us / 1e6
+    }
+}
+
+/// The three limits of one round.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Limits {
+    /// HTTP with the check of a token.
+    pub bare: Limit,
+    /// The script that reserves.
+    pub script: Limit,
+    /// A record that Kafka acknowledges.
+    pub produce: Limit,
+}
+
+/// Measures, and prints what was measured.
+pub async fn run(environment: &Environment, arguments: &LimitsArgs) -> Result<()> {
+    warn_of_debug_build();
+    let mut rounds = Vec::new();
+    for round in 1..=arguments.rounds {
+        progress::say(&format!("round {round} of {}", arguments.rounds));
+        rounds.push(Limits::measure(environment, arguments.seconds).await?);
+    }
+    let json = arguments.json.as_deref();
+    finish(environment, arguments.rounds, figures(&rounds), json).await
+}
+
+impl Limits {
+    /// Measures all three, one after the other.
+    pub async fn measure(environment: &Environment, seconds: f64) -> Result<Self> {
+        let (machines, world) = (Machines::find(environment), world().await?);
+        let bare = bare::measure(&world, seconds).await?;
+        let script = script(&world, &machines, seconds).await?;
+        let produce = produce(environment, &world, &machines, seconds).await?;
+        Ok(Self { bare, script, produce })
+    }
+
+    /// Requests a second if each took all three parts one after the other, and nothing besides.
+    pub fn together(&self) -> f64 {
+        1.0 / (1.0 / self.bare.per_second + 1.0 / self.script.per_second + 1.0 / self.produce.per_second)
+    }
+}
+
+/// Reservations by distinct members, as `issuer-api` makes them.
+async fn script(world: &World, machines: &Machines, seconds: f64) -> Result<Limit> {
+    let running = progress::step("the script alone");
+    world.open_campaign("LIMIT", PLENTY).await?;
+    let url = SecretUrl::new(world.redis_url.clone());
+    let code: CouponCode = "LIMIT".parse()?;
+    let settings = RedisSettings { url, response_timeout_ms: 5000, connect_timeout_ms: 5000 };
+    let stock = tokio::sync::OnceCell::new();
+    let limit = operations::repeat(seconds, CONNECTIONS, &machines.redis, async move |number| {
+        // Made on the thread that uses it: the connection lives on that thread's runtime.
+        let stock = stock.get_or_try_init(async || Stock::new(&settings)).await?;
+        let member: MemberId = crate::load::member(number).parse()?;
+        let reservation = stock.reserve(&code, &member, RequestId::make(&SystemClock), PLENTY).await?;
+        anyhow::ensure!(matches!(reservation, Reservation::Reserved(_)), "not reserved: {reservation:?}");
+        Ok(())
+    });
+    let limit = limit.await.context("the limit of the script")?;
+    running.finish_and_clear();
+    Ok(limit)
+}
+
+/// Events, each acknowledged, as `issuer-api` publishes them.
+async fn produce(environment: &Environment, world: &World, machines: &Machines, seconds: f64) -> Result<Limit> {
+    let running = progress::step("the producer alone");
+    let settings = KafkaSettings { brokers: environment.kafka_brokers().to_owned(), properties: Properties::default() };
+    let publisher = Publisher::new(&settings, "coupon-bench", world.topic.name())?;
+    let code: CouponCode = "LIMIT".parse()?;
+    let limit = operations::repeat(seconds, CONNECTIONS, &machines.kafka, async move |number| {
+        let event = CouponIssued {
+            version: VERSION,
+            request_id: RequestId::make(&SystemClock),
+            coupon_code: code.clone(),
+            member_id: crate::load::member(number).parse()?,
+            reserved_at: chrono::Utc::now().timestamp_millis(),
+            epoch: 1,
+            seq: 1,
+        };
+        publisher.publish(&event)?.await?;
+        Ok(())
+    });
+    let limit = limit.await.context("the limit of the producer")?;
+    running.finish_and_clear();
+    Ok(limit)
+}
+
+/// The figures of all rounds.
+pub fn figures(rounds: &[Limits]) -> Vec<Figure> {
+    let figure =
+        |id: &str, name: &str, unit: Unit, of: fn(&Limits) -> f64| Figure::new(id, name, unit, rounds.iter().map(of));
+    let rate = |id: &str, name: &str, of: fn(&Limits) -> Limit| {
+        let figure = Figure::new(id, name, Unit::PerSecond, rounds.iter().map(|limits| of(limits).per_second));
+        let busy = rounds.iter().map(|limits| of(limits).busy()).fold(0.0, f64::max) * 100.0;
+        let odd = if busy > 90.0 { "; this may be its own limit" } else { "" };
+        figure.remark(format!("the caller, on the same machine, was busy {busy:.0} % of one core{odd}"))
+    };
+    // The limit of COPY, once it is measured here too, has its place behind the producer.
+    vec![
+        rate("limits.bare_per_second", "HTTP and token alone", |limits| limits.bare),
+        rate("limits.script_per_second", "the script alone", |limits| limits.script),
+        rate("limits.produce_per_second", "the producer alone", |limits| limits.produce),
+        figure("bare.cpu_us", "CPU of HTTP and token", Unit::Us, |limits| limits.bare.server_cpu_us),
+        figure("script.caller_cpu_us", "CPU of calling the script", Unit::Us, |limits| limits.script.caller_cpu_us),
+        figure("script.redis_cpu_us", "CPU of Redis in the script", Unit::Us, |limits| limits.script.server_cpu_us),
+        figure("produce.caller_cpu_us", "CPU of producing", Unit::Us, |limits| limits.produce.caller_cpu_us),
+        figure("produce.kafka_cpu_us", "CPU of Kafka taking it", Unit::Us, |limits| limits.produce.server_cpu_us),
+    ]
+}
+
+/// CPU time for each of `count`, in µs.
+#[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+pub fn each_us(cpu_ms: u64, count: usize) -> f64 {
+    cpu_ms as f64 * 1000.0 / count.max(1) as f64
+}
+
+/// Reads a length: 0.2 to 600 seconds.
+pub fn seconds(text: &str) -> Result<f64, String> {
+    let seconds: f64 = text.parse().map_err(|_| "no number of seconds".to_owned())?;
+    if (0.2..=600.0).contains(&seconds) { Ok(seconds) } else { Err("0.2 to 600 seconds".to_owned()) }
+}
+
+/// Figures of a build without optimisation mislead.
+pub fn warn_of_debug_build() {
+    let folder = std::env::var_os("COUPON_BIN_DIR").map(PathBuf::from);
+    let beside = || std::env::current_exe().ok()?.parent().map(PathBuf::from);
+    if folder.or_else(beside).is_some_and(|folder| folder.ends_with("debug")) {
+        progress::say("this is a debug build: its figures say nothing");
+    }
+}

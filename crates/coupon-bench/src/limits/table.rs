@@ -1,0 +1,100 @@
+//! Values of all rounds by the id of their figure, and the figures made of them.
+
+use std::collections::HashMap;
+
+use crate::{
+    figures::{Figure, Goal, Unit},
+    measure::servers::Server,
+};
+
+/// What is known of a figure before it is measured.
+#[derive(Debug)]
+pub struct Row {
+    /// Id of the figure.
+    pub id: &'static str,
+    /// In words.
+    pub name: &'static str,
+    /// What it is counted in.
+    pub unit: Unit,
+    /// What it is to be.
+    pub goal: Option<Goal>,
+    /// What has to be known to read it.
+    pub remark: &'static str,
+}
+
+/// A row without a goal.
+pub const fn row(id: &'static str, name: &'static str, unit: Unit, remark: &'static str) -> Row {
+    Row { id, name, unit, goal: None, remark }
+}
+
+/// A row with a goal.
+pub const fn goal(id: &'static str, name: &'static str, unit: Unit, goal: Goal, remark: &'static str) -> Row {
+    Row { id, name, unit, goal: Some(goal), remark }
+}
+
+/// What was measured, round by round.
+#[derive(Debug, Default)]
+pub struct Collected {
+    values: HashMap<&'static str, Vec<f64>>,
+    remarks: HashMap<&'static str, String>,
+}
+
+impl Collected {
+    /// Notes the value of a round.
+    pub fn put(&mut self, id: &'static str, value: f64) {
+        self.values.entry(id).or_default().push(value);
+    }
+
+    /// Notes what each of `count` has cost a server in CPU time, if that server runs on this machine.
+    pub fn put_cpu(&mut self, id: &'static str, server: &Server, cpu_ms: u64, count: usize) {
+        if server.is_here() {
+            self.put(id, super::each_us(cpu_ms, count));
+        }
+    }
+
+    /// Notes what was odd in a round; the last word of a figure counts.
+    pub fn remark(&mut self, id: &'static str, text: String) {
+        self.remarks.insert(id, text);
+    }
+
+    /// The figures of these rows that were measured.
+    pub fn figures(&self, rows: &[Row]) -> Vec<Figure> {
+        let measured = rows.iter().filter_map(|row| Some((row, self.values.get(row.id)?)));
+        let figure = |(row, values): (&Row, &Vec<f64>)| {
+            let figure = Figure::new(row.id, row.name, row.unit, values.iter().copied());
+            let odd = self.remarks.get(row.id).map_or("", String::as_str);
+            let between = if row.remark.is_empty() || odd.is_empty() { "" } else { "; " };
+            let figure = figure.remark(format!("{}{between}{odd}", row.remark));
+            match row.goal {
+                Some(goal) => figure.goal(goal),
+                None => figure,
+            }
+        };
+        measured.map(figure).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_figure_has_the_values_of_all_rounds_and_what_was_odd() {
+        let rows = [
+            goal("a.ratio", "a", Unit::Ratio, Goal::AtLeast(0.5), "of the limit"),
+            row("b.ms", "b", Unit::Ms, ""),
+            row("c.ms", "c", Unit::Ms, ""),
+        ];
+        let mut collected = Collected::default();
+        for value in [0.6, 0.8] {
+            collected.put("a.ratio", value);
+        }
+        collected.put("c.ms", 1.0);
+        collected.remark("a.ratio", "busy".to_owned());
+        let figures = collected.figures(&rows);
+        let ids: Vec<&str> = figures.iter().map(|figure| &*figure.id).collect();
+        assert_eq!(ids, ["a.ratio", "c.ms"]);
+        assert_eq!((figures[0].rounds.as_slice(), figures[0].is_kept()), ([0.6, 0.8].as_slice(), Some(true)));
+        assert_eq!((&*figures[0].remark, &*figures[1].remark), ("of the limit; busy", ""));
+    }
+}

@@ -1,0 +1,90 @@
+//! An open-loop load generator for HTTP/1.1, as cheap for each request as it can be: it shares the machine with what it
+//! measures. One thread, all bytes prepared, nothing parsed but the head of an answer until the run is over.
+//!
+//! A request is due at a planned moment whether or not earlier ones were answered, and its latency counts from then.
+
+mod connection;
+mod drive;
+mod outcome;
+mod requests;
+mod response;
+mod schedule;
+#[cfg(test)]
+mod tests;
+
+use std::{net::SocketAddr, sync::Arc, thread, time::Duration};
+
+use anyhow::{Context, Result, anyhow};
+use tokio::sync::{mpsc::UnboundedSender, oneshot};
+
+pub use self::{
+    outcome::{Outcome, Record, middle_rate, quantile_ms, request_id, told},
+    requests::{Requests, member},
+    schedule::Schedule,
+};
+
+/// Keep-alive connections, unless something else is asked for. Each has one request in flight.
+pub const CONNECTIONS: usize = 256;
+
+/// Longest time that answers are waited for after the last request was due, or after the time to stop.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What is to be sent where and when.
+#[derive(Debug)]
+pub struct Load {
+    /// The server.
+    pub address: SocketAddr,
+    /// Connections.
+    pub connections: usize,
+    /// What is sent.
+    pub requests: Arc<Requests>,
+    /// When each of them is due.
+    pub schedule: Schedule,
+    /// After this no request is sent any more, however many are left.
+    pub stop_after: Option<Duration>,
+    /// Who hears of some of the answers while the run goes on.
+    pub samples: Option<Samples>,
+}
+
+/// Sends on every so many-th request that was accepted.
+#[derive(Debug)]
+pub struct Samples {
+    /// One in so many.
+    pub every: usize,
+    /// To whom.
+    pub to: UnboundedSender<Sample>,
+}
+
+/// A request that was accepted.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample {
+    /// When it was due.
+    pub due: std::time::Instant,
+    /// The reservation.
+    pub request_id: uuid::Uuid,
+}
+
+impl Load {
+    /// Everything due at once, for as long as `seconds`: what the server can do.
+    pub fn capacity(address: SocketAddr, requests: Requests, seconds: f64) -> Self {
+        Self {
+            address,
+            connections: CONNECTIONS,
+            schedule: Schedule::at_once(requests.len()),
+            requests: Arc::new(requests),
+            stop_after: Some(Duration::from_secs_f64(seconds)),
+            samples: None,
+        }
+    }
+
+    /// Sends it on a thread of its own and waits for the end.
+    pub async fn run(self) -> Result<Outcome> {
+        let (tell, told) = oneshot::channel();
+        let work = move || {
+            // Nobody listens only if the whole program is about to end.
+            let _ = tell.send(drive::drive(self));
+        };
+        thread::Builder::new().name("load".to_owned()).spawn(work).context("the thread of the load does not start")?;
+        told.await.map_err(|_| anyhow!("the load generator has panicked"))?
+    }
+}
