@@ -51,9 +51,9 @@ pub async fn execute(cli: Cli) -> ExitCode {
     };
     let outcome = match cli.command {
         Command::Bare(arguments) => bare::run(arguments).await,
-        Command::Accept(arguments) => unless_stopped(accept::run(&environment, &arguments)).await,
-        Command::Refuse(arguments) => unless_stopped(refuse::run(&environment, &arguments)).await,
-        Command::Limits(arguments) => unless_stopped(limits::run(&environment, &arguments)).await,
+        Command::Accept(arguments) => unless_stopped(Box::pin(accept::run(&environment, &arguments))).await,
+        Command::Refuse(arguments) => unless_stopped(Box::pin(refuse::run(&environment, &arguments))).await,
+        Command::Limits(arguments) => unless_stopped(Box::pin(limits::run(&environment, &arguments))).await,
         Command::Repair(arguments) => repair::run(&environment, &arguments).await,
     };
     exit_code(outcome)
