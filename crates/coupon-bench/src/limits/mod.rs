@@ -20,6 +20,7 @@ use coupon_core::{
     stock::{RedisSettings, Reservation, Stock},
 };
 use coupon_e2e::world::World;
+use tokio::sync::oneshot;
 
 pub use self::servers::{Machines, world};
 use crate::{
@@ -140,7 +141,9 @@ async fn produce(environment: &Environment, world: &World, machines: &Machines, 
             epoch: 1,
             seq: 1,
         };
-        publisher.publish(&event)?.await?;
+        let (tell, delivered) = oneshot::channel();
+        publisher.publish(&event, |delivered| drop(tell.send(delivered)))?;
+        delivered.await??;
         Ok(())
     });
     let limit = limit.await.context("the limit of the producer")?;
