@@ -4,6 +4,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use coupon_bench::cli::{self, Cli};
+use mimalloc::MiMalloc;
+
+/// The allocator of the services, so that the limits have what these have.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {

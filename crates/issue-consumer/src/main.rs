@@ -5,6 +5,11 @@ use std::process::ExitCode;
 use clap::Parser;
 use coupon_core::runtime::block_on;
 use issue_consumer::cli::{self, Cli};
+use mimalloc::MiMalloc;
+
+/// As in issuer-api.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();

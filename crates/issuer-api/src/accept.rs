@@ -82,8 +82,6 @@ pub enum NotHeld {
     NoAnswer,
     /// Redis has no data of it, and PostgreSQL is not there to say what that means.
     DatabaseAway,
-    /// The work panicked: the member may hold one after all.
-    Torn,
 }
 
 impl Held {
@@ -108,14 +106,13 @@ impl Accept {
             async move { this.reserve(&code, &member).await }
         };
         // Detached: a client that hangs up drops this future, and must not tear the work between script and publish.
-        match self.detached.spawn(work).await {
-            Ok(Ok(Ok(held))) => Ok(held),
-            Ok(Ok(Err(refused))) => Err(self.explain(code, refused).await),
-            Ok(Err(error)) => {
+        match self.detached.run(work).await {
+            Ok(Ok(held)) => Ok(held),
+            Ok(Err(refused)) => Err(self.explain(code, refused).await),
+            Err(error) => {
                 say(code, &error);
                 Err(NotHeld::NoAnswer)
             }
-            Err(_) => Err(NotHeld::Torn),
         }
     }
 

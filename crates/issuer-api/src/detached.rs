@@ -1,11 +1,15 @@
 //! Work that goes on when its client is gone, and that a stop waits for.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
 };
 
-use tokio::{sync::Notify, task::JoinHandle};
+use tokio::{runtime::Handle, sync::Notify};
 
 /// Counts the detached work. Clones count together.
 #[derive(Clone, Debug, Default)]
@@ -18,6 +22,10 @@ struct Count {
     idle: Notify,
 }
 
+/// Work that goes on when this is dropped.
+#[must_use = "work that nobody waits for is better spawned"]
+pub struct Run<T: Send + 'static>(Option<Pin<Box<dyn Future<Output = T> + Send>>>);
+
 /// One piece of work; it ends when this is dropped.
 #[derive(Debug)]
 pub struct Piece(Arc<Count>);
@@ -29,13 +37,14 @@ impl Detached {
         Piece(Arc::clone(&self.0))
     }
 
-    /// Runs a future that nobody cancels.
-    pub fn spawn<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
+    /// Runs a future that nobody cancels. It is worked on by whoever waits for it, which costs no task; when it is given
+    /// up half-way, because the client has hung up, a task goes on with it.
+    pub fn run<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Run<T> {
         let piece = self.begin();
-        tokio::spawn(async move {
+        Run(Some(Box::pin(async move {
             let _piece = piece;
             work.await
-        })
+        })))
     }
 
     /// How many pieces are under way.
@@ -56,6 +65,29 @@ impl Detached {
     }
 }
 
+impl<T: Send + 'static> Future for Run<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        // Out of its place while it is polled: what has panicked or ended must not be polled again by a task.
+        let Some(mut work) = self.0.take() else { return Poll::Pending };
+        let polled = work.as_mut().poll(cx);
+        if polled.is_pending() {
+            self.0 = Some(work);
+        }
+        polled
+    }
+}
+
+impl<T: Send + 'static> Drop for Run<T> {
+    fn drop(&mut self) {
+        // Without a runtime the process is at its end.
+        if let (Some(work), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
+            runtime.spawn(work);
+        }
+    }
+}
+
 impl Drop for Piece {
     fn drop(&mut self) {
         if self.0.pieces.fetch_sub(1, Ordering::AcqRel) == 1 {
@@ -66,15 +98,21 @@ impl Drop for Piece {
 
 #[cfg(test)]
 mod tests {
+    use std::{panic::AssertUnwindSafe, time::Duration};
+
+    use futures_util::FutureExt;
+    use tokio::{sync::oneshot, time::timeout};
+
     use super::*;
 
     #[tokio::test]
     async fn idle_waits_for_every_piece_a_panicking_one_included() {
         let detached = Detached::default();
         let piece = detached.begin();
-        let panicking = detached.spawn(async { panic!("on purpose") });
+        let panicking = AssertUnwindSafe(detached.run(async { panic!("on purpose") }));
         assert_eq!(detached.pieces(), 2);
-        assert!(panicking.await.is_err_and(|error| error.is_panic()));
+        assert!(panicking.catch_unwind().await.is_err());
+        assert_eq!(detached.pieces(), 1, "what has panicked is over");
         let waiting = tokio::spawn({
             let detached = detached.clone();
             async move { detached.idle().await }
@@ -83,5 +121,22 @@ mod tests {
         assert!(!waiting.is_finished());
         drop(piece);
         waiting.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn work_that_is_given_up_half_way_goes_on_where_it_was() {
+        let detached = Detached::default();
+        let ((go_on, wait), (told, tell)) = (oneshot::channel::<()>(), oneshot::channel());
+        let mut begun = 0;
+        let work = detached.run(async move {
+            begun += 1;
+            wait.await.unwrap();
+            told.send(begun).unwrap();
+        });
+        assert!(timeout(Duration::ZERO, work).await.is_err(), "the client has hung up");
+        assert_eq!(detached.pieces(), 1);
+        go_on.send(()).unwrap();
+        assert_eq!(tell.await, Ok(1));
+        detached.idle().await;
     }
 }

@@ -105,6 +105,5 @@ pub(super) fn refusal(why: NotHeld) -> Problem {
             "it cannot be told whether there is such a coupon; asking again is safe",
         )
         .after(AGAIN),
-        NotHeld::Torn => Problem::new(Code::Internal, "a fault of ours; asking again is safe"),
     }
 }
