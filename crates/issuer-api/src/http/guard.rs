@@ -52,28 +52,37 @@ impl Meters {
         Self { held: held.collect(), problems: problems.collect() }
     }
 
-    fn count(&self, outcome: Outcome, seconds: f64) {
+    /// Counts an answer to a request that began at this time.
+    pub(super) fn count(&self, outcome: Outcome, started: Instant) {
         let meter = match outcome {
             Outcome::Held(held) => self.held.get(held as usize),
             Outcome::Problem(code) => self.problems.get(code as usize),
         };
         if let Some(meter) = meter {
             meter.requests.increment(1);
-            meter.seconds.record(seconds);
+            meter.seconds.record(started.elapsed().as_secs_f64());
         }
     }
 }
 
-/// Runs the rest of the stack.
+/// Runs the rest of the stack. Whoever makes the answer counts it: to hand its outcome on to here would cost a request
+/// more than the counting.
 pub(super) async fn guard(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
     let (started, is_post) = (Instant::now(), request.method() == Method::POST);
-    let response = limited(&api, request, next).await;
-    if is_post {
-        // Every answer to a POST is one of ours; what has no outcome would be a fault in the stack.
-        let outcome = response.extensions().get().copied().unwrap_or(Outcome::Problem(Code::Internal));
-        api.meters.count(outcome, started.elapsed().as_secs_f64());
+    limited(&api, request, next).await.unwrap_or_else(|problem| {
+        if is_post {
+            api.meters.count(Outcome::Problem(problem.code()), started);
+        }
+        problem.into_response()
+    })
+}
+
+/// The answer to a request that no handler is for.
+pub(super) fn no_handler(api: &Api, method: &Method, problem: Problem) -> Problem {
+    if method == Method::POST {
+        api.meters.count(Outcome::Problem(problem.code()), Instant::now());
     }
-    response
+    problem
 }
 
 /// What an answer means for the objectives: `held` and `refused` are decisions, `failed` is a fault of ours, and the
@@ -88,29 +97,25 @@ fn meaning(status: StatusCode) -> &'static str {
     }
 }
 
-async fn limited(api: &Api, request: Request, next: Next) -> Response {
+async fn limited(api: &Api, request: Request, next: Next) -> Result<Response, Problem> {
+    let again = Duration::from_secs(1);
     let Ok(_slot) = api.slots.try_acquire() else {
-        let problem = Problem::new(Code::TooManyRequests, "too many requests are being worked on");
-        return problem.after(Duration::from_secs(1)).into_response();
+        return Err(Problem::new(Code::TooManyRequests, "too many requests are being worked on").after(again));
     };
     if !api.is_open() {
-        let problem = Problem::new(Code::Starting, "the service is still connecting to what it needs");
-        return problem.after(Duration::from_secs(1)).into_response();
+        return Err(Problem::new(Code::Starting, "the service is still connecting to what it needs").after(again));
     }
     caught(next.run(request)).await
 }
 
 /// The process logs the panic; the client gets an answer instead of a torn connection.
-async fn caught(handler: impl Future<Output = Response>) -> Response {
+async fn caught(handler: impl Future<Output = Response>) -> Result<Response, Problem> {
     let mut handler = pin!(handler);
     let polled = std::future::poll_fn(|context| {
         catch_unwind(AssertUnwindSafe(|| handler.as_mut().poll(context)))
             .map_or_else(|_| Poll::Ready(None), |poll| poll.map(Some))
     });
-    match polled.await {
-        Some(response) => response,
-        None => Problem::new(Code::Internal, "a fault of ours; asking again is safe").into_response(),
-    }
+    polled.await.ok_or_else(|| Problem::new(Code::Internal, "a fault of ours; asking again is safe"))
 }
 
 #[cfg(test)]
@@ -123,6 +128,6 @@ mod tests {
             tokio::task::yield_now().await;
             panic!("on purpose")
         });
-        assert_eq!(response.await.status(), 500);
+        assert_eq!(response.await.map(|_| ()).map_err(|problem| problem.code()), Err(Code::Internal));
     }
 }

@@ -11,6 +11,7 @@ use axum::{
 };
 use coupon_core::ids::CouponCode;
 use serde::Serialize;
+use tokio::time::Instant;
 
 use super::{Api, Code, Problem, body, guard::Outcome, identity};
 use crate::accept::NotHeld;
@@ -56,8 +57,23 @@ pub(super) async fn ask(
     path: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
     body: Body,
-) -> Result<Response, Problem> {
-    let member = identity::member(&api.verifier, &headers)?;
+) -> Response {
+    let started = Instant::now();
+    let (outcome, response) = match answer(&api, path, &headers, body).await {
+        Ok((held, response)) => (Outcome::Held(held), response),
+        Err(problem) => (Outcome::Problem(problem.code()), problem.into_response()),
+    };
+    api.meters.count(outcome, started);
+    response
+}
+
+async fn answer(
+    api: &Api,
+    path: Result<Path<String>, PathRejection>,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<(Held, Response), Problem> {
+    let member = identity::member(&api.verifier, headers)?;
     let code = coupon_code(path.as_ref().map(|Path(code)| code.as_str()).unwrap_or_default())?;
     body::check(body, api.max_body_bytes, api.body_within).await?;
     let held = api.accept.accept(&code, &member).await.map_err(refusal)?;
@@ -71,9 +87,7 @@ pub(super) async fn ask(
     };
     let location = format!("/api/v1/coupons/{code}/issues/{request_id}");
     let answer = Answer { request_id, coupon_code: code, state };
-    let mut response = (status, [(LOCATION, location)], Json(answer)).into_response();
-    response.extensions_mut().insert(Outcome::Held(outcome));
-    Ok(response)
+    Ok((outcome, (status, [(LOCATION, location)], Json(answer)).into_response()))
 }
 
 /// Reads the code of a path.

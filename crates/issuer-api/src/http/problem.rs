@@ -3,7 +3,7 @@
 use std::{borrow::Cow, time::Duration};
 
 use axum::{
-    Json,
+    body::Body,
     http::{
         HeaderValue, StatusCode,
         header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
@@ -11,8 +11,6 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
-
-use super::guard::Outcome;
 
 /// An answer that is not what was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,6 +91,11 @@ impl Problem {
         Self { code, detail: detail.into(), retry_after: None }
     }
 
+    /// The word by which it is known.
+    pub fn code(&self) -> Code {
+        self.code
+    }
+
     /// When to ask again.
     #[must_use]
     pub fn after(mut self, wait: Duration) -> Self {
@@ -101,8 +104,11 @@ impl Problem {
     }
 }
 
+/// What a body takes, about.
+const TYPICAL_BYTES: usize = 256;
+
 #[derive(Serialize)]
-struct Body<'a> {
+struct Members<'a> {
     r#type: &'static str,
     title: &'a str,
     status: u16,
@@ -113,7 +119,7 @@ struct Body<'a> {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = self.code.status();
-        let body = Body {
+        let body = Members {
             r#type: "about:blank",
             // RFC 9457, section 4.2.1: with about:blank the title is the phrase of the status.
             title: status.canonical_reason().unwrap_or_default(),
@@ -121,8 +127,10 @@ impl IntoResponse for Problem {
             code: self.code.as_str(),
             detail: &self.detail,
         };
-        let mut response = (status, Json(body)).into_response();
-        response.extensions_mut().insert(Outcome::Problem(self.code));
+        let mut bytes = Vec::with_capacity(TYPICAL_BYTES);
+        serde_json::to_writer(&mut bytes, &body).expect("a struct of texts and a number always serialises");
+        let mut response = Response::new(Body::from(bytes));
+        *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(wait) = self.retry_after {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    http::header::CONTENT_TYPE,
+    extract::State,
+    http::{Method, header::CONTENT_TYPE},
     middleware,
     routing::{get, post},
 };
@@ -21,8 +22,12 @@ pub fn routes(api: Arc<Api>) -> Router {
         .route("/api/v1/coupons/{code}", get(coupon::show))
         .route("/api/v1/coupons/{code}/issues", post(issue::ask))
         .route("/api/v1/coupons/{code}/issues/{request_id}", get(status::show))
-        .fallback(async || Problem::new(Code::NotFound, "there is no such route"))
-        .method_not_allowed_fallback(async || Problem::new(Code::MethodNotAllowed, "the route has no such method"))
+        .fallback(async |State(api): State<Arc<Api>>, method: Method| {
+            guard::no_handler(&api, &method, Problem::new(Code::NotFound, "there is no such route"))
+        })
+        .method_not_allowed_fallback(async |State(api): State<Arc<Api>>, method: Method| {
+            guard::no_handler(&api, &method, Problem::new(Code::MethodNotAllowed, "the route has no such method"))
+        })
         .layer(middleware::from_fn_with_state(Arc::clone(&api), guard::guard))
         .with_state(api)
 }
