@@ -4,5 +4,6 @@
 mod ledger;
 mod poisoned;
 mod servers;
+mod sold_out;
 mod statements;
 mod stock_model;

@@ -37,6 +37,7 @@ mod scaling;
 mod security;
 mod servers;
 mod settling;
+mod sold_out;
 mod work_list;
 mod write;
 
