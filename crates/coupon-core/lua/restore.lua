@@ -11,8 +11,12 @@
 if not tonumber(ARGV[3]) then
     return redis.error_reply('ERR restore: ARGV 3 is a number')
 end
-if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[3] then
+local meta = redis.call('HMGET', KEYS[1], 'epoch', 'seq')
+if meta[1] ~= ARGV[3] then
     return {'MOVED'}
+end
+if not tonumber(meta[2]) then
+    return redis.error_reply('ERR restore: the sequence of the coupon is no number')
 end
 if redis.call('HSETNX', KEYS[2], ARGV[2], ARGV[1]) == 1 then
     redis.call('HINCRBY', KEYS[1], 'seq', 1)

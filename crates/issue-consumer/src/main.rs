@@ -5,11 +5,6 @@ use std::process::ExitCode;
 use clap::Parser;
 use coupon_core::runtime::block_on;
 use issue_consumer::cli::{self, Cli};
-use mimalloc::MiMalloc;
-
-/// As in issuer-api.
-#[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();

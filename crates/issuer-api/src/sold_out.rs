@@ -31,6 +31,8 @@ const LOOK: Duration = Duration::from_millis(50);
 const IDLE: Duration = Duration::from_secs(5);
 /// Between a memory that was given up and the next one: reading the holders is work for Redis.
 const PAUSE: Duration = Duration::from_secs(1);
+/// A coupon whose memory does not last is read for one of so many parts of the time at most.
+const SHARE: u32 = 10;
 /// Holders read at a time.
 const PAGE: usize = 1000;
 /// Share of strangers whom the filter takes for holders; Redis is asked for them. 14.4 bits for each holder.
@@ -100,14 +102,8 @@ impl Memories {
     /// Redis has refused somebody: the coupon is worth a memory.
     pub fn learn(self: &Arc<Self>, code: &CouponCode) {
         if !self.believed.is_zero() && self.watched().insert(code.clone()) {
-            let (this, code) = (Arc::clone(self), code.clone());
-            tokio::spawn(async move {
-                if let Err(error) = this.watch(&code).await {
-                    tracing::debug!(coupon = %code, error = %chain(&error), "a sold-out coupon is not kept in mind");
-                }
-                sleep(PAUSE).await;
-                this.watched().remove(&code);
-            });
+            let watch = Watch { of: Arc::clone(self), code: code.clone(), holders: 0 };
+            tokio::spawn(watch.run());
         }
     }
 
@@ -118,46 +114,6 @@ impl Memories {
         if is_there {
             self.coupons.write().unwrap_or_else(PoisonError::into_inner).remove(code);
         }
-    }
-
-    /// Reads the holders, and keeps the memory true until the coupon has changed or nobody asks.
-    async fn watch(&self, code: &CouponCode) -> Result<(), StockError> {
-        let Some(of) = self.stock.sold_out(code).await? else { return Ok(()) };
-        let before = self.holders.fetch_add(of.holders, Ordering::Relaxed);
-        let watched = if before + of.holders <= MOST_HOLDERS { self.remember(code, of).await } else { Ok(()) };
-        self.holders.fetch_sub(of.holders, Ordering::Relaxed);
-        watched
-    }
-
-    async fn remember(&self, code: &CouponCode, of: SoldOut) -> Result<(), StockError> {
-        let holders = self.read_holders(code, of.holders).await?;
-        let memory =
-            Arc::new(Memory { of, holders, believed_until: AtomicU64::new(0), is_asked: AtomicBool::new(true) });
-        let mut asked = Instant::now();
-        let mut outcome = Ok(());
-        // Also the first time only after the holders were read: nobody has got a unit meanwhile.
-        while asked.elapsed() < IDLE {
-            let now = self.now();
-            match self.stock.sold_out(code).await {
-                Ok(Some(still)) if (still.epoch, still.seq) == (of.epoch, of.seq) => {}
-                Ok(_) => break,
-                Err(error) => {
-                    outcome = Err(error);
-                    break;
-                }
-            }
-            let believed = u64::try_from(self.believed.as_millis()).unwrap_or(u64::MAX);
-            memory.believed_until.store(now.saturating_add(believed), Ordering::Release);
-            if !self.keep(code, &memory) {
-                break;
-            }
-            sleep(LOOK).await;
-            if memory.is_asked.swap(false, Ordering::Relaxed) {
-                asked = Instant::now();
-            }
-        }
-        self.forget(code);
-        outcome
     }
 
     /// Puts the memory where it is looked up, unless this process has seen a later sequence of the coupon.
@@ -172,12 +128,76 @@ impl Memories {
         is_true
     }
 
-    async fn read_holders(&self, code: &CouponCode, count: u64) -> Result<BloomFilter, StockError> {
-        let expected = usize::try_from(count).unwrap_or(usize::MAX).max(1);
+    fn now(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn watched(&self) -> MutexGuard<'_, HashSet<CouponCode>> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The task that keeps one memory true.
+struct Watch {
+    of: Arc<Memories>,
+    code: CouponCode,
+    /// As many as it is counted with.
+    holders: u64,
+}
+
+impl Watch {
+    async fn run(mut self) {
+        let read_in = self.watch().await.unwrap_or_else(|error| {
+            tracing::debug!(coupon = %self.code, error = %chain(&error), "a sold-out coupon is not kept in mind");
+            Duration::ZERO
+        });
+        self.of.forget(&self.code);
+        sleep(PAUSE.max(read_in * SHARE)).await;
+    }
+
+    /// Reads the holders, and keeps the memory true until the coupon has changed or nobody asks. Gives the time that
+    /// reading took.
+    async fn watch(&mut self) -> Result<Duration, StockError> {
+        let began = Instant::now();
+        let Some(sold_out) = self.of.stock.sold_out(&self.code).await? else { return Ok(Duration::ZERO) };
+        self.holders = sold_out.holders;
+        if self.of.holders.fetch_add(self.holders, Ordering::Relaxed) + self.holders > MOST_HOLDERS {
+            return Ok(Duration::ZERO);
+        }
+        let holders = self.read_holders().await?;
+        let read_in = began.elapsed();
+        let memory = Arc::new(Memory {
+            of: sold_out,
+            holders,
+            believed_until: AtomicU64::new(0),
+            is_asked: AtomicBool::new(true),
+        });
+        let mut asked = Instant::now();
+        // Also the first time only after the holders were read: nobody has got a unit meanwhile.
+        while asked.elapsed() < IDLE {
+            let now = self.of.now();
+            if self.of.stock.sold_out(&self.code).await? != Some(sold_out) {
+                break;
+            }
+            let believed = u64::try_from(self.of.believed.as_millis()).unwrap_or(u64::MAX);
+            memory.believed_until.store(now.saturating_add(believed), Ordering::Release);
+            if !self.of.keep(&self.code, &memory) {
+                break;
+            }
+            sleep(LOOK).await;
+            if memory.is_asked.swap(false, Ordering::Relaxed) {
+                asked = Instant::now();
+            }
+        }
+        Ok(read_in)
+    }
+
+    async fn read_holders(&self) -> Result<BloomFilter, StockError> {
+        let expected = usize::try_from(self.holders).unwrap_or(usize::MAX).max(1);
         let mut holders = BloomFilter::with_false_pos(MISTAKEN).expected_items(expected);
         let mut cursor = 0;
         loop {
-            let page = self.stock.scan_marks(code, cursor, PAGE).await?;
+            let page = self.of.stock.scan_marks(&self.code, cursor, PAGE).await?;
             for (member, _) in &page.marks {
                 holders.insert(member.as_str());
             }
@@ -187,12 +207,13 @@ impl Memories {
             }
         }
     }
+}
 
-    fn now(&self) -> u64 {
-        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
-
-    fn watched(&self) -> MutexGuard<'_, HashSet<CouponCode>> {
-        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+impl Drop for Watch {
+    /// Also after a panic: a coupon that seems to be watched is never watched again.
+    fn drop(&mut self) {
+        self.of.forget(&self.code);
+        self.of.holders.fetch_sub(self.holders, Ordering::Relaxed);
+        self.of.watched().remove(&self.code);
     }
 }

@@ -48,7 +48,8 @@ pub trait Handler: Send + Sync + 'static {
     ///
     /// A stage that writes many records by one statement saves a task for each of them here.
     fn attempt_all(self: Arc<Self>, attempts: Vec<Attempt<Self::Item>>) -> impl Future<Output = ()> + Send {
-        for Attempt { work, ending } in attempts {
+        for Attempt { work, mut ending } in attempts {
+            ending.share_nothing();
             let handler = Arc::clone(&self);
             tokio::spawn(async move {
                 let end = match &work.item {
@@ -123,6 +124,11 @@ pub(super) struct Ending {
 impl Ending {
     pub(super) fn new(key: Key, stage: Stage, is_shared: bool, engine: UnboundedSender<Ended>) -> Self {
         Self { key, stage, is_shared, engine: Some(engine) }
+    }
+
+    /// A panic will be the doing of this record.
+    pub(super) fn share_nothing(&mut self) {
+        self.is_shared = false;
     }
 
     pub(super) fn tell(mut self, end: End) {

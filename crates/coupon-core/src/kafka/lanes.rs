@@ -25,8 +25,9 @@ pub(super) struct Lanes<T> {
     /// Bytes of the outstanding records.
     bytes: usize,
     windows: ConsumerSettings,
-    /// Since when a window has been full without a break.
+    /// Since when a window has been full, without having real room in between.
     full_since: Option<Instant>,
+    held_until: Option<Instant>,
 }
 
 /// How long a full window only keeps the consumer from taking records in, before it pauses its partition. Most windows
@@ -43,6 +44,8 @@ struct Lane<T> {
     watermark: Watermark,
     entries: HashMap<i64, (usize, T)>,
     paused: bool,
+    /// The client has not been told yet, and may remember anything of an earlier assignment.
+    is_new: bool,
 }
 
 /// Partitions whose consumption is to be changed.
@@ -54,7 +57,15 @@ pub(super) struct Changes {
 
 impl<T> Lanes<T> {
     pub(super) fn new(windows: ConsumerSettings) -> Self {
-        Self { lanes: BTreeMap::new(), generations: 0, outstanding: 0, bytes: 0, windows, full_since: None }
+        Self {
+            lanes: BTreeMap::new(),
+            generations: 0,
+            outstanding: 0,
+            bytes: 0,
+            windows,
+            full_since: None,
+            held_until: None,
+        }
     }
 
     /// Begins a new generation of each partition. The client keeps a pause beyond the assignment it was made in, so
@@ -68,6 +79,7 @@ impl<T> Lanes<T> {
                 watermark: Watermark::default(),
                 entries: HashMap::new(),
                 paused: true,
+                is_new: true,
             };
             self.lanes.insert(*partition, lane);
         }
@@ -115,44 +127,54 @@ impl<T> Lanes<T> {
     }
 
     /// Which partitions to pause or resume so that full windows stop delivering and nothing else does. A partition
-    /// resumes at half its window, all at four fifths of the whole, so that they do not flutter; and none pauses before
-    /// its window has been full for [`HOLD`].
+    /// resumes at half its window, all of them at four fifths of the whole, so that they do not flutter; and none pauses
+    /// before a window has been full, or nearly, for [`HOLD`].
     pub(super) fn changes(&mut self, all_paused: bool, now: Instant) -> Changes {
         let mut changes = Changes::default();
         let (total, window) = (self.windows.window_total, self.windows.window_per_partition);
-        let all_full = self.outstanding >= total || self.bytes >= WINDOW_BYTES;
-        let is_full = self.lanes.values().any(|lane| !lane.paused && (all_full || lane.entries.len() >= window));
-        self.full_since = is_full.then(|| self.full_since.unwrap_or(now));
-        let is_held = self.held_until().is_some_and(|until| now < until);
+        let fullest = self.open().map(|lane| lane.entries.len()).max();
+        let is_full =
+            fullest.is_some_and(|fullest| fullest >= window || self.outstanding >= total || self.bytes >= WINDOW_BYTES);
+        let has_room = fullest.is_none_or(|fullest| {
+            fullest <= window - window / 10 && self.outstanding <= total - total / 10 && self.bytes < WINDOW_BYTES
+        });
+        if is_full {
+            self.full_since.get_or_insert(now);
+        } else if has_room {
+            self.full_since = None;
+        }
+        self.held_until = self.full_since.map(|since| since + HOLD).filter(|until| is_full && now < *until);
+        // All pause for what all share, and resume together; one that pauses for itself waits for itself alone.
+        let all_were_paused = fullest.is_none();
+        let (total_bound, byte_bound) =
+            if all_were_paused { (total - total / 5, WINDOW_BYTES / 2) } else { (total, WINDOW_BYTES) };
+        let all_full = self.outstanding >= total_bound || self.bytes >= byte_bound;
         for (partition, lane) in &mut self.lanes {
-            let (lane_bound, total_bound, byte_bound) = if lane.paused {
-                (window.div_ceil(2), total - total / 5, WINDOW_BYTES / 2)
-            } else {
-                (window, total, WINDOW_BYTES)
-            };
-            let is_full =
-                lane.entries.len() >= lane_bound || self.outstanding >= total_bound || self.bytes >= byte_bound;
-            let pause = all_paused || is_full && (lane.paused || !is_held);
-            if pause != lane.paused {
+            let bound = if lane.paused { window.div_ceil(2) } else { window };
+            let is_full = all_full || lane.entries.len() >= bound;
+            let pause = all_paused || is_full && (lane.paused || self.held_until.is_none());
+            let is_new = std::mem::take(&mut lane.is_new);
+            if pause != lane.paused || is_new {
                 lane.paused = pause;
                 if pause { &mut changes.pause } else { &mut changes.resume }.push(*partition);
             }
-        }
-        if !is_held {
-            self.full_since = None;
         }
         changes
     }
 
     /// Until when nothing is to be taken in, because a window is full that may have room in a moment.
     pub(super) fn held_until(&self) -> Option<Instant> {
-        self.full_since.map(|since| since + HOLD)
+        self.held_until
+    }
+
+    /// The partitions that deliver.
+    fn open(&self) -> impl Iterator<Item = &Lane<T>> {
+        self.lanes.values().filter(|lane| !lane.paused)
     }
 
     /// How many records may be taken in at once, whatever partitions they are of.
     pub(super) fn room(&self) -> usize {
-        let open = self.lanes.values().filter(|lane| !lane.paused);
-        let fullest = open.map(|lane| lane.entries.len()).max().unwrap_or(0);
+        let fullest = self.open().map(|lane| lane.entries.len()).max().unwrap_or(0);
         let of_partition = self.windows.window_per_partition.saturating_sub(fullest);
         of_partition.min(self.windows.window_total.saturating_sub(self.outstanding)).max(1)
     }

@@ -1,6 +1,7 @@
 //! Publishing: a record counts when the broker has acknowledged it, and not before.
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -56,7 +57,11 @@ impl ProducerContext for Deliveries {
             }
             Err((error, _)) => Err(error.clone().into()),
         };
-        (told.tell)(delivered);
+        // The thread is that of all deliveries: a panic must not end it.
+        let Told { effect, tell } = *told;
+        if catch_unwind(AssertUnwindSafe(|| tell(delivered))).is_err() {
+            tracing::error!(effect, "what follows from a delivery panicked: {effect}");
+        }
     }
 }
 

@@ -104,10 +104,13 @@ impl KafkaSettings {
             .set("enable.auto.offset.store", "false")
             .set("auto.offset.reset", "earliest")
             .set("enable.partition.eof", "false")
-            // Of what is fetched ahead, 20,000 records last a quarter of a second; the client's own bounds of 100,000
-            // records and 64 MiB make a process that has to catch up twice as large.
-            .set("queued.min.messages", "20000")
+            // Little is fetched ahead and soon again: the client's own bounds (100,000 records, 64 MiB, 1 MiB of each
+            // partition at a time) make a process that has to catch up twice as large, and after it has enough of a
+            // partition it looks away for a second.
+            .set("queued.min.messages", "10000")
             .set("queued.max.messages.kbytes", "16384")
+            .set("fetch.message.max.bytes", "262144")
+            .set("fetch.queue.backoff.ms", "5")
             .set("statistics.interval.ms", "5000")
             // The broker-driven protocol (KIP-848) stalls in librdkafka 2.12.
             .set("partition.assignment.strategy", "cooperative-sticky");

@@ -62,6 +62,11 @@ impl RepoError {
         }
     }
 
+    /// Whether a row was not new: 23505, whatever the name of the key (a partition's differs, and a rebuilt index's).
+    pub(super) fn is_unique_violation(&self) -> bool {
+        self.sqlstate().as_deref() == Some("23505")
+    }
+
     fn sqlstate(&self) -> Option<Cow<'_, str>> {
         match self {
             Self::Database { source, .. } => source.as_database_error()?.code(),

@@ -110,7 +110,7 @@ impl Database {
     async fn insert(&self, batch: &Arc<Batch>) -> Result<Inserted, RepoError> {
         let copy = Arc::clone(batch);
         match self.detached("issue a batch", move |pool| insert_new(pool, copy)).await {
-            Err(error) if is_conflict(&error) => {
+            Err(error) if error.is_unique_violation() => {
                 let copy = Arc::clone(batch);
                 self.detached("issue a batch", move |pool| insert(pool, copy)).await
             }
@@ -171,11 +171,6 @@ impl Database {
         let rows: Vec<(String, Uuid)> = self.bounded("read marks", question).await?;
         Ok(rows.into_iter().filter_map(|(member, id)| Some((member.parse().ok()?, id.into()))).collect())
     }
-}
-
-/// Whether a row was not new: either key of `coupon_issues` was taken.
-fn is_conflict(error: &RepoError) -> bool {
-    ["coupon_issues_pkey", "coupon_issues_one_each"].iter().any(|constraint| error.violates(constraint))
 }
 
 fn key(event: &CouponIssued) -> (Uuid, String) {

@@ -4,9 +4,10 @@ use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
+    time::Duration,
 };
 
-use tokio::sync::Semaphore;
+use tokio::{sync::Semaphore, time::sleep};
 
 use super::WriterSettings;
 use crate::{
@@ -19,6 +20,10 @@ use crate::{
 /// Batches of one lane that are written at once. With two, PostgreSQL has the next one to work on while an answer is on
 /// its way; they wait for each other only at the counter of the coupon, which a batch touches last.
 const IN_STEP: usize = 2;
+
+/// How often, and with what pause, a coupon's row is looked at before it counts as held by somebody.
+const LOOKS: u32 = 10;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
 
 /// The batches of all coupons.
 pub(super) struct Batches {
@@ -65,6 +70,7 @@ impl Batches {
     /// Lets events wait for a batch of theirs, and sees to it that somebody writes it.
     pub(super) fn put(self: &Arc<Self>, events: impl IntoIterator<Item = Waiting>) {
         let mut events = events.into_iter().peekable();
+        let mut writers = Vec::new();
         let mut lanes = self.lanes();
         while let Some(first) = events.next() {
             let (code, epoch) = (first.event.coupon_code.clone(), first.event.epoch);
@@ -74,10 +80,16 @@ impl Batches {
             while let Some(next) = events.next_if(is_of_it) {
                 queue.waiting.push(next);
             }
-            while queue.wants_a_writer(self.max_batch) {
+            // A coupon that somebody holds must not keep two turns from the others.
+            let in_step = if self.parallel.available_permits() > 1 { IN_STEP } else { 1 };
+            while queue.wants_a_writer(self.max_batch, in_step) {
                 queue.writers += 1;
-                QueueWriter::spawn(self, (code.clone(), epoch));
+                writers.push((code.clone(), epoch));
             }
+        }
+        drop(lanes);
+        for lane in writers {
+            QueueWriter::spawn(self, lane);
         }
     }
 
@@ -114,9 +126,20 @@ impl Batches {
     async fn may_lie_in_one(&self, code: &CouponCode, failure: &Failure) -> bool {
         match failure.class {
             Class::Unknown | Class::Permanent => true,
-            Class::Contended => self.database.is_coupon_unlocked(code).await.unwrap_or(false),
+            Class::Contended => self.is_coupon_unlocked(code).await,
             Class::Unavailable | Class::Malformed | Class::Interrupted => false,
         }
+    }
+
+    /// Looks several times: another batch holds the coupon's row for a moment at its end.
+    async fn is_coupon_unlocked(&self, code: &CouponCode) -> bool {
+        for _ in 0..LOOKS {
+            match self.database.is_coupon_unlocked(code).await {
+                Ok(false) => sleep(BETWEEN_LOOKS).await,
+                answer => return answer.unwrap_or(false),
+            }
+        }
+        false
     }
 
     /// Writes events of one lane by one statement.
@@ -132,10 +155,10 @@ impl Batches {
 
 impl Queue {
     /// A second writer begins when a whole batch waits for it; what is less had better grow while the first one writes.
-    fn wants_a_writer(&self, max_batch: usize) -> bool {
+    fn wants_a_writer(&self, max_batch: usize, in_step: usize) -> bool {
         match self.writers {
             0 => !self.waiting.is_empty(),
-            writers => writers < IN_STEP && self.waiting.len() >= max_batch,
+            writers => writers < in_step && self.waiting.len() >= max_batch,
         }
     }
 }
@@ -146,16 +169,19 @@ struct QueueWriter {
     lane: Lane,
     /// Whether the lane still counts it.
     is_counted: bool,
+    /// Whether it has begun. A runtime that shuts down drops what is spawned, unbegun.
+    has_begun: bool,
 }
 
 impl QueueWriter {
     fn spawn(batches: &Arc<Batches>, lane: Lane) {
-        let writer = Self { batches: Arc::clone(batches), lane, is_counted: true };
+        let writer = Self { batches: Arc::clone(batches), lane, is_counted: true, has_begun: false };
         // A task nobody aborts: a caller that goes away must not tear the batches of others.
         tokio::spawn(writer.work());
     }
 
     async fn work(mut self) {
+        self.has_begun = true;
         let batches = Arc::clone(&self.batches);
         while let Ok(_permit) = batches.parallel.acquire().await
             && let Some(batch) = self.next()
@@ -199,7 +225,7 @@ impl Drop for QueueWriter {
         if queue.writers > 0 {
             return;
         }
-        if queue.waiting.is_empty() || !thread::panicking() {
+        if queue.waiting.is_empty() || !self.has_begun || !thread::panicking() {
             lanes.remove(&self.lane);
             return;
         }

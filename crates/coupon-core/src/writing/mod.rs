@@ -169,5 +169,7 @@ pub mod codes {
 }
 
 fn lost() -> Failure {
-    Failure::new(Class::Interrupted, "WRITER", "the writer was torn down before it answered")
+    let failure = Failure::new(Class::Interrupted, "WRITER", "the writer was torn down before it answered");
+    // Whose doing that was shows when it is written alone.
+    Failure { by_itself: true, ..failure }
 }

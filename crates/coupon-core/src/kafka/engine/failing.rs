@@ -20,7 +20,7 @@ impl<H: Handler> Engine<H> {
         }
         if failure.class == Class::Interrupted {
             // Alone it will show whose doing a panic was.
-            entry.guilty |= is_torn;
+            entry.guilty |= is_torn || failure.by_itself;
             self.timers.insert(key, Duration::from_secs(1));
             return;
         }

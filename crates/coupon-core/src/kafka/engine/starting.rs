@@ -47,7 +47,10 @@ impl<H: Handler> Engine<H> {
 
     /// Begins the attempts that have come together since the last time.
     pub(super) fn attempt_together(&mut self) {
-        let attempts = std::mem::take(&mut self.together);
+        let mut attempts = std::mem::take(&mut self.together);
+        if let [only] = attempts.as_mut_slice() {
+            only.ending.share_nothing();
+        }
         if attempts.is_empty() {
             return;
         }

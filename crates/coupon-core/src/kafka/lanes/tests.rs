@@ -46,17 +46,51 @@ fn a_full_window_pauses_its_partition_and_half_a_window_resumes_it() {
 
 #[test]
 fn a_window_that_is_full_for_a_moment_only_holds_the_consumer_back() {
-    let mut lanes = lanes(2, 100);
+    let mut lanes = lanes(20, 100);
     let now = Instant::now();
-    let keys: Vec<Key> = (0..2).filter_map(|offset| lanes.deliver(0, offset, 1, ())).collect();
+    let keys: Vec<Key> = (0..20).filter_map(|offset| lanes.deliver(0, offset, 1, ())).collect();
     assert_eq!((lanes.changes(false, now), lanes.held_until()), (Changes::default(), Some(now + HOLD)));
-    lanes.complete(keys[0]);
+    keys.iter().take(2).for_each(|key| drop(lanes.complete(*key).is_some()));
     assert_eq!((lanes.changes(false, now + HOLD / 2), lanes.held_until()), (Changes::default(), None));
-    lanes.deliver(0, 2, 1, ());
+    (20..22).for_each(|offset| assert!(lanes.deliver(0, offset, 1, ()).is_some()));
     let again = now + HOLD;
     assert_eq!((lanes.changes(false, again), lanes.held_until()), (Changes::default(), Some(again + HOLD)));
     assert_eq!(lanes.changes(false, again + HOLD), Changes { pause: vec![0], resume: vec![] });
     assert_eq!(lanes.held_until(), None, "the other partition delivers");
+}
+
+#[test]
+fn a_window_that_is_nearly_full_all_the_time_does_not_hold_the_others_back_again_and_again() {
+    let mut lanes = lanes(20, 100);
+    let now = Instant::now();
+    let keys: Vec<Key> = (0..20).filter_map(|offset| lanes.deliver(0, offset, 1, ())).collect();
+    assert_eq!(lanes.changes(false, now), Changes::default());
+    // One of its records is done, and the next one takes its place.
+    lanes.complete(keys[0]);
+    assert_eq!((lanes.changes(false, now + HOLD / 2), lanes.held_until()), (Changes::default(), None));
+    assert!(lanes.deliver(0, 20, 1, ()).is_some());
+    assert_eq!(lanes.changes(false, now + HOLD).pause, [0], "it has been so for long enough");
+}
+
+#[test]
+fn a_partition_that_paused_for_itself_does_not_wait_for_what_all_share() {
+    let mut lanes = lanes(10, 15);
+    let first: Vec<Key> = (0..10).filter_map(|offset| lanes.deliver(0, offset, 1, ())).collect();
+    assert_eq!(changes(&mut lanes, false).pause, [0]);
+    first.iter().take(6).for_each(|key| drop(lanes.complete(*key).is_some()));
+    (0..9).for_each(|offset| assert!(lanes.deliver(1, offset, 1, ()).is_some()));
+    // 13 of 15: more than four fifths, which is for those that have all paused, and less than all.
+    assert_eq!(changes(&mut lanes, false).resume, [0]);
+}
+
+#[test]
+fn a_new_assignment_is_told_to_the_client_also_when_it_begins_paused() {
+    let mut lanes: Lanes<()> = Lanes::new(ConsumerSettings { window_per_partition: 4, window_total: 9 });
+    lanes.assign(&[0]);
+    assert_eq!(changes(&mut lanes, true).pause, [0], "the client may deliver of it, whatever it remembers");
+    assert_eq!(changes(&mut lanes, false).resume, [0]);
+    lanes.assign(&[0]);
+    assert_eq!(changes(&mut lanes, false).resume, [0]);
 }
 
 #[test]

@@ -62,7 +62,7 @@ WHERE c.coupon_code = $1
   AND NOT EXISTS (SELECT FROM coupon_issues own WHERE own.coupon_id = c.coupon_id AND own.request_id = r.request_id)
   AND NOT EXISTS (SELECT FROM coupon_issues held
                   WHERE held.coupon_id = c.coupon_id AND held.member_id = r.member_id AND held.decision = 'ISSUED')
-ORDER BY r.member_id, r.request_id
+ORDER BY r.member_id COLLATE \"C\", r.request_id
 LIMIT $7
 ON CONFLICT DO NOTHING
 RETURNING seq";
