@@ -63,8 +63,9 @@ impl RequestId {
     /// Makes a new id. The one place where request ids are made.
     pub fn make(clock: &dyn Clock) -> Self {
         let ms = u64::try_from(clock.now().timestamp_millis()).unwrap_or(0);
-        let time = uuid::Timestamp::from_unix_time(ms / 1000, u32::try_from(ms % 1000).unwrap_or(0) * 1_000_000, 0, 0);
-        Self(Uuid::new_v7(time))
+        // From the generator of the thread: `Uuid::new_v7` asks the kernel for each id.
+        let random: [u8; 10] = rand::random();
+        Self(uuid::Builder::from_unix_timestamp_millis(ms, &random).into_uuid())
     }
 
     /// The id as the databases hold it.
@@ -169,6 +170,22 @@ mod tests {
         }
         for bad in ["", "a b", "a}b", "a/b", "ü", "a\n", &"x".repeat(51)] {
             assert_eq!(bad.parse::<CouponCode>(), Err(InvalidId::CouponCode), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_request_id_is_a_version_7_uuid_of_its_time_and_no_two_are_alike() {
+        struct Fixed;
+        impl Clock for Fixed {
+            fn now(&self) -> chrono::DateTime<chrono::Utc> {
+                crate::clock::from_unix_ms(1_760_000_000_123)
+            }
+        }
+        let ids: std::collections::HashSet<_> = (0..1000).map(|_| RequestId::make(&Fixed)).collect();
+        assert_eq!(ids.len(), 1000);
+        for id in ids {
+            assert_eq!(id.as_uuid().get_version_num(), 7);
+            assert_eq!(id.as_uuid().get_timestamp().unwrap().to_unix(), (1_760_000_000, 123_000_000));
         }
     }
 

@@ -7,20 +7,25 @@ pub(super) const COUPONS: &str = "coupons";
 
 /// Hash: status, window, total, epoch, sequence.
 pub(super) fn meta(code: &CouponCode) -> String {
-    format!("coupon:{{{code}}}:meta")
+    key(code, "meta")
 }
 
 /// Hash: member id to request id.
 pub(super) fn issued(code: &CouponCode) -> String {
-    format!("coupon:{{{code}}}:issued")
+    key(code, "issued")
 }
 
 /// Sorted set: promises to publish, scored by the time of the reservation.
 pub(super) fn outbox(code: &CouponCode) -> String {
-    format!("coupon:{{{code}}}:outbox")
+    key(code, "outbox")
 }
 
 /// String with an expiry: the process whose relay works on the outbox. The only key that may vanish by itself.
 pub(super) fn relay_lease(code: &CouponCode) -> String {
-    format!("coupon:{{{code}}}:relay")
+    key(code, "relay")
+}
+
+/// Put together by hand, as three are for each request.
+fn key(code: &CouponCode, part: &str) -> String {
+    ["coupon:{", code.as_str(), "}:", part].concat()
 }

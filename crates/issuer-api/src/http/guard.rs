@@ -65,16 +65,22 @@ impl Meters {
     }
 }
 
-/// Runs the rest of the stack. Whoever makes the answer counts it: to hand its outcome on to here would cost a request
-/// more than the counting.
+/// Runs the rest of the stack.
 pub(super) async fn guard(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
-    let (started, is_post) = (Instant::now(), request.method() == Method::POST);
-    limited(&api, request, next).await.unwrap_or_else(|problem| {
-        if is_post {
-            api.meters.count(Outcome::Problem(problem.code()), started);
-        }
-        problem.into_response()
-    })
+    guarded(&api, async { Ok(next.run(request).await) }).await.unwrap_or_else(Problem::into_response)
+}
+
+/// The same around a handler by itself: for the one that a crowd comes to, a layer of the router costs as much as the rest
+/// of this.
+pub(super) async fn guarded<T>(api: &Api, handler: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
+    let again = Duration::from_secs(1);
+    let Ok(_slot) = api.slots.try_acquire() else {
+        return Err(Problem::new(Code::TooManyRequests, "too many requests are being worked on").after(again));
+    };
+    if !api.is_open() {
+        return Err(Problem::new(Code::Starting, "the service is still connecting to what it needs").after(again));
+    }
+    caught(handler).await
 }
 
 /// The answer to a request that no handler is for.
@@ -97,25 +103,15 @@ fn meaning(status: StatusCode) -> &'static str {
     }
 }
 
-async fn limited(api: &Api, request: Request, next: Next) -> Result<Response, Problem> {
-    let again = Duration::from_secs(1);
-    let Ok(_slot) = api.slots.try_acquire() else {
-        return Err(Problem::new(Code::TooManyRequests, "too many requests are being worked on").after(again));
-    };
-    if !api.is_open() {
-        return Err(Problem::new(Code::Starting, "the service is still connecting to what it needs").after(again));
-    }
-    caught(next.run(request)).await
-}
-
 /// The process logs the panic; the client gets an answer instead of a torn connection.
-async fn caught(handler: impl Future<Output = Response>) -> Result<Response, Problem> {
+async fn caught<T>(handler: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
     let mut handler = pin!(handler);
     let polled = std::future::poll_fn(|context| {
         catch_unwind(AssertUnwindSafe(|| handler.as_mut().poll(context)))
             .map_or_else(|_| Poll::Ready(None), |poll| poll.map(Some))
     });
-    polled.await.ok_or_else(|| Problem::new(Code::Internal, "a fault of ours; asking again is safe"))
+    let panicked = || Err(Problem::new(Code::Internal, "a fault of ours; asking again is safe"));
+    polled.await.unwrap_or_else(panicked)
 }
 
 #[cfg(test)]
@@ -124,10 +120,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_becomes_an_answer() {
-        let response = caught(async {
+        let answer = caught::<()>(async {
             tokio::task::yield_now().await;
             panic!("on purpose")
         });
-        assert_eq!(response.await.map(|_| ()).map_err(|problem| problem.code()), Err(Code::Internal));
+        assert_eq!(answer.await.map_err(|problem| problem.code()), Err(Code::Internal));
     }
 }

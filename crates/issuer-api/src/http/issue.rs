@@ -13,7 +13,11 @@ use coupon_core::ids::CouponCode;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::{Api, Code, Problem, body, guard::Outcome, identity};
+use super::{
+    Api, Code, Problem, body,
+    guard::{Outcome, guarded},
+    identity,
+};
 use crate::accept::NotHeld;
 
 /// After this a gate may be open again, or Redis be back.
@@ -59,7 +63,7 @@ pub(super) async fn ask(
     body: Body,
 ) -> Response {
     let started = Instant::now();
-    let (outcome, response) = match answer(&api, path, &headers, body).await {
+    let (outcome, response) = match guarded(&api, answer(&api, path, &headers, body)).await {
         Ok((held, response)) => (Outcome::Held(held), response),
         Err(problem) => (Outcome::Problem(problem.code()), problem.into_response()),
     };
@@ -98,7 +102,7 @@ pub(super) fn coupon_code(text: &str) -> Result<CouponCode, Problem> {
 /// Every 503 leaves open, or denies, that the member holds one: asking again is safe.
 pub(super) fn refusal(why: NotHeld) -> Problem {
     match why {
-        NotHeld::SoldOut => Problem::new(Code::SoldOut, "every coupon is held by somebody"),
+        NotHeld::SoldOut => Problem::sold_out(),
         NotHeld::NotOpen(wait) => Problem::new(Code::NotOpen, "the campaign has not opened yet").after(wait),
         NotHeld::Closed => Problem::new(Code::Closed, "the campaign is closed"),
         NotHeld::Unknown => Problem::new(Code::CouponNotFound, "there is no such coupon"),

@@ -1,9 +1,9 @@
 //! Errors as `application/problem+json` (RFC 9457) with a stable code.
 
-use std::{borrow::Cow, time::Duration};
+use std::{borrow::Cow, sync::LazyLock, time::Duration};
 
 use axum::{
-    body::Body,
+    body::{Body, Bytes},
     http::{
         HeaderValue, StatusCode,
         header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
@@ -91,6 +91,31 @@ impl Problem {
         Self { code, detail: detail.into(), retry_after: None }
     }
 
+    /// Every coupon is held by somebody.
+    pub fn sold_out() -> Self {
+        Self::new(Code::SoldOut, "every coupon is held by somebody")
+    }
+
+    fn members(&self) -> Bytes {
+        let (sold_out, members) = &*SOLD_OUT;
+        if self == sold_out { members.clone() } else { self.to_json() }
+    }
+
+    fn to_json(&self) -> Bytes {
+        let status = self.code.status();
+        let members = Members {
+            r#type: "about:blank",
+            // RFC 9457, section 4.2.1: with about:blank the title is the phrase of the status.
+            title: status.canonical_reason().unwrap_or_default(),
+            status: status.as_u16(),
+            code: self.code.as_str(),
+            detail: &self.detail,
+        };
+        let mut bytes = Vec::with_capacity(TYPICAL_BYTES);
+        serde_json::to_writer(&mut bytes, &members).expect("a struct of texts and a number always serialises");
+        bytes.into()
+    }
+
     /// The word by which it is known.
     pub fn code(&self) -> Code {
         self.code
@@ -107,6 +132,13 @@ impl Problem {
 /// What a body takes, about.
 const TYPICAL_BYTES: usize = 256;
 
+/// The one that a crowd is told, made once.
+static SOLD_OUT: LazyLock<(Problem, Bytes)> = LazyLock::new(|| {
+    let problem = Problem::sold_out();
+    let members = problem.to_json();
+    (problem, members)
+});
+
 #[derive(Serialize)]
 struct Members<'a> {
     r#type: &'static str,
@@ -119,17 +151,7 @@ struct Members<'a> {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = self.code.status();
-        let body = Members {
-            r#type: "about:blank",
-            // RFC 9457, section 4.2.1: with about:blank the title is the phrase of the status.
-            title: status.canonical_reason().unwrap_or_default(),
-            status: status.as_u16(),
-            code: self.code.as_str(),
-            detail: &self.detail,
-        };
-        let mut bytes = Vec::with_capacity(TYPICAL_BYTES);
-        serde_json::to_writer(&mut bytes, &body).expect("a struct of texts and a number always serialises");
-        let mut response = Response::new(Body::from(bytes));
+        let mut response = Response::new(Body::from(self.members()));
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

@@ -20,15 +20,16 @@ pub fn routes(api: Arc<Api>) -> Router {
     Router::new()
         .route("/openapi.json", get(async || ([(CONTENT_TYPE, "application/json")], OPENAPI)))
         .route("/api/v1/coupons/{code}", get(coupon::show))
-        .route("/api/v1/coupons/{code}/issues", post(issue::ask))
         .route("/api/v1/coupons/{code}/issues/{request_id}", get(status::show))
+        .layer(middleware::from_fn_with_state(Arc::clone(&api), guard::guard))
+        // It has its guard in itself.
+        .route("/api/v1/coupons/{code}/issues", post(issue::ask))
         .fallback(async |State(api): State<Arc<Api>>, method: Method| {
             guard::no_handler(&api, &method, Problem::new(Code::NotFound, "there is no such route"))
         })
         .method_not_allowed_fallback(async |State(api): State<Arc<Api>>, method: Method| {
             guard::no_handler(&api, &method, Problem::new(Code::MethodNotAllowed, "the route has no such method"))
         })
-        .layer(middleware::from_fn_with_state(Arc::clone(&api), guard::guard))
         .with_state(api)
 }
 
