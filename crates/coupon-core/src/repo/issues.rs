@@ -84,7 +84,8 @@ pub struct Decided {
 impl Database {
     /// Writes events of one coupon and one epoch; gives an outcome for each, in the order given.
     ///
-    /// An error means that nothing of the batch was written.
+    /// An error means that nothing of the batch was written, or that it is not known what its rows ran into; doing it
+    /// again is safe.
     pub async fn issue(&self, events: Vec<Arc<CouponIssued>>) -> Result<Vec<Outcome>, RepoError> {
         let Some(batch) = Batch::of(&events) else { return Ok(Vec::new()) };
         let batch = Arc::new(batch);

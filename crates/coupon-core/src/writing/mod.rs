@@ -1,7 +1,7 @@
 //! Writing events down in batches: the composition of events and the decision ledger that both consumers share.
 //!
 //! Events of one coupon and one epoch go together. While one batch of a coupon commits, the next one grows, so the
-//! batch size follows the load by itself and an idle pipeline writes at once.
+//! batch size follows the load by itself and an idle pipeline writes at once. One that is full is written beside it.
 
 mod batches;
 

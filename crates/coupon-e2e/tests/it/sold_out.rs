@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::SOON;
 
 /// How long "sold out" is believed, with room for a busy machine: after that everything is as Redis says.
-const BELIEVED: Duration = Duration::from_millis(1000);
+const BELIEVED: Duration = Duration::from_secs(1);
 
 const CODE: &str = "GONE";
 
