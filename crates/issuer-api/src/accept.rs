@@ -158,7 +158,8 @@ impl Accept {
             Refused::Closed => NotHeld::Closed,
             Refused::Filling => NotHeld::GateClosed,
             Refused::OutboxFull => NotHeld::OutboxFull,
-            Refused::Missing => self.explain_missing(code).await,
+            // Boxed: what it needs of PostgreSQL would otherwise be room that every request takes along.
+            Refused::Missing => Box::pin(self.explain_missing(code)).await,
             Refused::Suspect => {
                 self.suspects.report(code);
                 NotHeld::GateClosed

@@ -65,6 +65,8 @@ struct Memory {
     /// In ms since the memories began.
     believed_until: AtomicU64,
     is_asked: AtomicBool,
+    /// Refusals that are not in the metric yet.
+    refused: AtomicU64,
 }
 
 impl Memories {
@@ -94,7 +96,7 @@ impl Memories {
         let refused =
             self.now() < memory.believed_until.load(Ordering::Acquire) && !memory.holders.contains(member.as_str());
         if refused {
-            self.refused.increment(1);
+            memory.refused.fetch_add(1, Ordering::Relaxed);
         }
         refused
     }
@@ -171,6 +173,7 @@ impl Watch {
             holders,
             believed_until: AtomicU64::new(0),
             is_asked: AtomicBool::new(true),
+            refused: AtomicU64::new(0),
         });
         let mut asked = Instant::now();
         // Also the first time only after the holders were read: nobody has got a unit meanwhile.
@@ -185,6 +188,7 @@ impl Watch {
                 break;
             }
             sleep(LOOK).await;
+            self.of.refused.increment(memory.refused.swap(0, Ordering::Relaxed));
             if memory.is_asked.swap(false, Ordering::Relaxed) {
                 asked = Instant::now();
             }

@@ -62,18 +62,13 @@ impl Stage {
         capacity::remark("chain.load_cpu_us", &outcome, 202, collected);
         let accepted = format!("{:.0} were accepted a second meanwhile", outcome.per_second(202));
         collected.remark("chain.per_second", accepted);
-        let used = |which: usize| after[which].saturating_sub(before[which]);
-        collected.put("chain.api_cpu_us", each_us(used(0), rows));
-        collected.put("chain.consumer_cpu_us", each_us(used(1), rows));
-        collected.put_cpu("chain.redis_cpu_us", &machines.redis, used(2), rows);
-        collected.put_cpu("chain.kafka_cpu_us", &machines.kafka, used(3), rows);
-        // A worker of PostgreSQL that ended meanwhile takes its time with it; the consumer keeps its connections.
-        collected.put_cpu("chain.postgres_cpu_us", &machines.postgres, used(4), rows);
-        collected.put("chain.load_cpu_us", each_us(outcome.cpu_ms, rows));
+        let used = std::array::from_fn(|which| after[which].saturating_sub(before[which]));
+        put_costs(CHAIN, (used, outcome.cpu_ms), rows, machines, collected);
         Ok(PROBE_REQUESTS + prepared)
     }
 
-    fn cpu_ms(&self, machines: &Machines) -> Result<[u64; 5]> {
+    /// CPU time so far of issuer-api, issue-consumer, Redis, Kafka and PostgreSQL.
+    pub fn cpu_ms(&self, machines: &Machines) -> Result<[u64; 5]> {
         let of = |process: &Process| Some(usage::stat(process.pid())?.cpu_ms);
         Ok([
             of(&self.api).context("issuer-api has ended")?,
@@ -83,4 +78,33 @@ impl Stage {
             machines.postgres.cpu_ms(),
         ])
     }
+}
+
+/// Names of what each row costs whom: issuer-api, issue-consumer, Redis, Kafka, PostgreSQL, and the load generator.
+pub type CostIds = [&'static str; 6];
+
+const CHAIN: CostIds = [
+    "chain.api_cpu_us",
+    "chain.consumer_cpu_us",
+    "chain.redis_cpu_us",
+    "chain.kafka_cpu_us",
+    "chain.postgres_cpu_us",
+    "chain.load_cpu_us",
+];
+
+/// What each row has cost whom: the five of [`Stage::cpu_ms`], and the load generator.
+pub fn put_costs(
+    [api, consumer, redis, kafka, postgres, load]: CostIds,
+    (used, load_ms): ([u64; 5], u64),
+    rows: usize,
+    machines: &Machines,
+    collected: &mut Collected,
+) {
+    collected.put(api, each_us(used[0], rows));
+    collected.put(consumer, each_us(used[1], rows));
+    collected.put_cpu(redis, &machines.redis, used[2], rows);
+    collected.put_cpu(kafka, &machines.kafka, used[3], rows);
+    // A worker of PostgreSQL that ended meanwhile takes its time with it; the consumer keeps its connections.
+    collected.put_cpu(postgres, &machines.postgres, used[4], rows);
+    collected.put(load, each_us(load_ms, rows));
 }

@@ -5,9 +5,13 @@ use std::sync::Arc;
 use anyhow::{Result, ensure};
 use tokio::sync::mpsc::unbounded_channel;
 
-use super::{CODE, capacity, chain::Stage, promises, rows};
+use super::{
+    CODE, capacity,
+    chain::{self, Stage},
+    promises, rows,
+};
 use crate::{
-    limits::table::Collected,
+    limits::{Machines, table::Collected},
     load::{CONNECTIONS, Load, Outcome, Requests, Samples, Schedule, quantile_ms},
     progress,
 };
@@ -15,8 +19,25 @@ use crate::{
 /// One request in so many is followed to its row.
 const SAMPLED: usize = 20;
 
+const COSTS: chain::CostIds = [
+    "half.api_cpu_us",
+    "half.consumer_cpu_us",
+    "half.redis_cpu_us",
+    "half.kafka_cpu_us",
+    "half.postgres_cpu_us",
+    "half.load_cpu_us",
+];
+
 /// Half load for some seconds; members are numbered from `first`. Returns the number after the last one.
-pub async fn steady(stage: &Stage, first: usize, rate: f64, seconds: f64, collected: &mut Collected) -> Result<usize> {
+pub async fn steady(
+    stage: &Stage,
+    machines: &Machines,
+    first: usize,
+    (rate, seconds): (f64, f64),
+    collected: &mut Collected,
+) -> Result<usize> {
+    let written_before = promises::written(&stage.world).await?;
+    let before = stage.cpu_ms(machines)?;
     let running = progress::step("half load");
     let (to, samples) = unbounded_channel();
     let looking = tokio::spawn(rows::follow(stage.world.db.clone(), samples));
@@ -24,8 +45,12 @@ pub async fn steady(stage: &Stage, first: usize, rate: f64, seconds: f64, collec
     load.samples = Some(Samples { every: SAMPLED, to });
     let outcome = run(stage, load).await?;
     let rows = looking.await??;
+    let written = promises::written(&stage.world).await? - written_before;
+    let after = stage.cpu_ms(machines)?;
     running.finish_and_clear();
 
+    let used = std::array::from_fn(|which| after[which].saturating_sub(before[which]));
+    chain::put_costs(COSTS, (used, outcome.cpu_ms), written, machines, collected);
     let answers = outcome.latencies(false)?;
     collected.put("half.rate", rate);
     collected.put("half.answer_p50_ms", quantile_ms(&answers, 0.5));

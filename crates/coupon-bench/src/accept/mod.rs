@@ -98,7 +98,7 @@ async fn with_consumer(
     let stage = chain::Stage::set().await?;
     memory::idle(&stage, collected)?;
     let mut asked = stage.full_load(arguments.seconds, &machines, collected).await?;
-    asked = half::steady(&stage, asked, rate, arguments.half_seconds, collected).await?;
+    asked = half::steady(&stage, &machines, asked, (rate, arguments.half_seconds), collected).await?;
     if arguments.burst > 0 {
         half::burst(&stage, asked, rate, arguments.half_seconds, arguments.burst, collected).await?;
     }

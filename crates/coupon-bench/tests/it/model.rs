@@ -24,13 +24,12 @@ async fn a_prediction_that_is_far_from_what_was_measured_fails() -> Result<()> {
     // The parts take 100 µs together, which two cores do 20,000 times a second.
     for (per_second, code) in [(18_000.0, 0), (10_000.0, 1)] {
         let figures = [
-            ("accept.load_cpu_us", 10.0),
-            ("accept.api_cpu_us", 30.0),
-            ("accept.redis_cpu_us", 10.0),
-            ("accept.kafka_cpu_us", 15.0),
-            ("drain.kafka_cpu_us", 5.0),
-            ("drain.consumer_cpu_us", 10.0),
-            ("drain.postgres_cpu_us", 20.0),
+            ("half.load_cpu_us", 10.0),
+            ("half.api_cpu_us", 30.0),
+            ("half.redis_cpu_us", 10.0),
+            ("half.kafka_cpu_us", 20.0),
+            ("half.consumer_cpu_us", 10.0),
+            ("half.postgres_cpu_us", 20.0),
             ("chain.per_second", per_second),
         ];
         measured(&file, &figures)?;

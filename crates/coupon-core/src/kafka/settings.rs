@@ -73,8 +73,9 @@ impl KafkaSettings {
             .set("enable.idempotence", "true")
             .set("acks", "all")
             .set("compression.type", "lz4")
-            // With 1 ms an event costs the broker twice as much, with 10 ms a member waits for it (crates/coupon-bench).
-            .set("linger.ms", "3")
+            // With 1 ms an event costs the broker twice as much and this process a tenth more; with 10 ms its member waits
+            // for it (measured with crates/coupon-bench).
+            .set("linger.ms", "5")
             // A record that had to grow by our headers must still fit; the topic has the last word.
             .set("message.max.bytes", "2097152")
             // Longer than a broker's restart; what has not gone through by then is the relay's.

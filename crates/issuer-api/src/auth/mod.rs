@@ -2,6 +2,7 @@
 
 mod keys;
 mod token;
+mod verified;
 
 pub use keys::{Key, load_keys};
 pub use token::{TokenError, Verifier};

@@ -192,3 +192,24 @@ fn the_kid_chooses_from_a_jwk_set() {
     let shared = verifier(json!([{"kty": "oct", "k": "AQAB"}])).unwrap_err().to_string();
     assert!(shared.contains("a set of public keys"), "{shared}");
 }
+
+#[test]
+fn a_token_that_was_verified_counts_again_until_it_expires_and_a_changed_one_never() {
+    let verifier = rsa();
+    let soon = get_current_timestamp() - 4;
+    let (good, over_soon) = (rs256(&claims(), "rsa"), rs256(&with("exp", soon), "rsa"));
+    for _ in 0..2 {
+        assert_eq!(verifier.member(&good).map(|member| member.as_str().to_owned()), Ok("10".to_owned()));
+    }
+    // Other bits under the same signature, and the same bits under another one.
+    let parts: Vec<&str> = good.split('.').collect();
+    let other = rs256(&with("sub", "11"), "rsa");
+    let other: Vec<&str> = other.split('.').collect();
+    assert_eq!(verifier.member(&format!("{}.{}.{}", parts[0], other[1], parts[2])), Err(TokenError::Signature));
+    assert_eq!(verifier.member(&format!("{}.{}.{}", parts[0], parts[1], other[2])), Err(TokenError::Signature));
+    // It expired 4 s ago, and the leeway is 5 s.
+    assert!(verifier.member(&over_soon).is_ok());
+    std::thread::sleep(std::time::Duration::from_millis(2500));
+    assert_eq!(verifier.member(&over_soon), Err(TokenError::Expired), "it is not remembered beyond its time");
+    assert!(verifier.member(&good).is_ok());
+}

@@ -3,7 +3,7 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     task::Poll,
     time::Duration,
 };
@@ -74,13 +74,30 @@ pub(super) async fn guard(State(api): State<Arc<Api>>, request: Request, next: N
 /// of this.
 pub(super) async fn guarded<T>(api: &Api, handler: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
     let again = Duration::from_secs(1);
-    let Ok(_slot) = api.slots.try_acquire() else {
+    let Some(_slot) = Slot::take(api) else {
         return Err(Problem::new(Code::TooManyRequests, "too many requests are being worked on").after(again));
     };
     if !api.is_open() {
         return Err(Problem::new(Code::Starting, "the service is still connecting to what it needs").after(again));
     }
     caught(handler).await
+}
+
+/// One of the requests that are worked on at a time.
+struct Slot<'a>(&'a Api);
+
+impl<'a> Slot<'a> {
+    /// `None` when there are as many as may be. A semaphore would do, and take a lock for each request.
+    fn take(api: &'a Api) -> Option<Self> {
+        let slot = Self(api);
+        (api.in_flight.fetch_add(1, Ordering::Relaxed) < api.max_in_flight).then_some(slot)
+    }
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// The answer to a request that no handler is for.

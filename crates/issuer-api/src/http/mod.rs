@@ -12,12 +12,10 @@ mod status;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
-
-use tokio::sync::Semaphore;
 
 use crate::{accept::Accept, auth::Verifier, config::HttpSettings};
 
@@ -29,7 +27,8 @@ pub struct Api {
     accept: Arc<Accept>,
     verifier: Verifier,
     meters: guard::Meters,
-    slots: Arc<Semaphore>,
+    in_flight: AtomicUsize,
+    max_in_flight: usize,
     is_open: AtomicBool,
     max_body_bytes: usize,
     body_within: Duration,
@@ -43,7 +42,8 @@ impl Api {
             meters: guard::Meters::from_zero(),
             accept,
             verifier,
-            slots: Arc::new(Semaphore::new(settings.max_in_flight)),
+            in_flight: AtomicUsize::new(0),
+            max_in_flight: settings.max_in_flight,
             is_open: AtomicBool::new(false),
             max_body_bytes: settings.max_body_bytes,
             body_within: settings.header_timeout(),
