@@ -2,7 +2,7 @@
 //! Redis for each of them.
 //!
 //! A memory is a filter of all holders, read while the coupon's sequence stood still. It is believed for a moment only
-//! (`sold_out.believed_ms`, counted from before the question), and renewed by one question every [`LOOK`] as long as
+//! (`sold_out.believed_ms`, counted from before the question), and renewed by one question every `LOOK` as long as
 //! somebody asks. Who may be a holder by the filter is never refused by it: Redis answers. A holder that another process
 //! has made within that moment, by a unit that came back, is the one whom it can refuse wrongly; asking again tells.
 
