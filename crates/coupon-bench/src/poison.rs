@@ -80,7 +80,7 @@ fn figures(rounds: &[Round]) -> Vec<Figure> {
         .goal(Goal::AtLeast(0.9))
         .remark("limit: the same without failing records"),
         figure("batch_rows", "events in a batch, 1 % failing", Unit::Count, |round| round.with.batch_rows)
-            .remark("a batch that fails is halved until the record that fails stands alone; each half counts"),
+            .remark("a batch that fails is written once more, by parts, until the record that fails stands alone"),
         figure("without_batch_rows", "events in a batch, none failing", Unit::Count, |round| round.without.batch_rows),
         figure("consumer_cpu_us", "CPU of issue-consumer for each healthy row, 1 % failing", Unit::Us, |round| {
             round.with.us_per_row(round.with.consumer_ms)

@@ -13,8 +13,8 @@ use crate::seed::{
 /// Of so many events in a row one can never be written, if any.
 pub const ONE_IN: u64 = 100;
 
-/// How the name of a member begins whose coupon can never be written.
-pub const POISON: &str = "poison-";
+/// How the name of a member ends whose coupon can never be written: among the others in the order of a batch, too.
+pub const POISON: &str = "-poison";
 
 /// Events of distinct members, dealt out to the coupons in turn.
 #[derive(Clone, Copy, Debug)]
@@ -78,7 +78,7 @@ impl Load {
     /// Member, request id and sequence of an event.
     pub fn reservation(&self, number: u64) -> Reservation {
         let Reservation { member, request_id, .. } = self.members.reservation(number);
-        let member = if self.is_poison(number) { format!("{POISON}{member}") } else { member };
+        let member = if self.is_poison(number) { format!("{member}{POISON}") } else { member };
         Reservation { member, request_id, seq: self.before() + number / self.coupons + 1 }
     }
 
@@ -135,7 +135,7 @@ mod tests {
         let changed: Vec<u64> =
             (0..1000).filter(|number| load.reservation(*number) != poisoned.reservation(*number)).collect();
         assert_eq!(changed.len(), 10);
-        assert!(changed.iter().all(|number| poisoned.reservation(*number).member.starts_with(POISON)));
+        assert!(changed.iter().all(|number| poisoned.reservation(*number).member.ends_with(POISON)));
         assert_eq!((load.healthy(), poisoned.healthy()), (1000, 990));
     }
 

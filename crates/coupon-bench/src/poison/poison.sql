@@ -9,4 +9,4 @@ END
 $$;
 
 CREATE TRIGGER bench_poison BEFORE INSERT ON public.coupon_issues
-    FOR EACH ROW WHEN (NEW.member_id LIKE 'poison-%') EXECUTE FUNCTION bench_poison.refuse();
+    FOR EACH ROW WHEN (NEW.member_id LIKE '%-poison') EXECUTE FUNCTION bench_poison.refuse();

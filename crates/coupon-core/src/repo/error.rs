@@ -6,6 +6,8 @@ use crate::failure::{Class, Classified};
 
 mod sqlstate;
 
+pub(super) use sqlstate::not_of_a_record;
+
 /// The connection broke while an answer was waited for.
 const NO_ANSWER: &str = "PG_NO_ANSWER";
 
@@ -26,6 +28,16 @@ pub enum RepoError {
         /// Why it did not work.
         #[source]
         source: sqlx::Error,
+    },
+    /// What the server says of one row among others that it took.
+    #[error("postgresql: {doing}: {message}")]
+    Refused {
+        /// What was being done.
+        doing: &'static str,
+        /// The SQLSTATE.
+        state: String,
+        /// Why it did not work.
+        message: String,
     },
     /// No answer in time; what was asked may still happen.
     #[error("postgresql: {doing}: no answer within {} ms", within.as_millis())]
@@ -52,13 +64,24 @@ impl RepoError {
         move |source| Self::Database { doing, source }
     }
 
-    /// Whether the named constraint refused the statement.
-    pub(super) fn violates(&self, constraint: &str) -> bool {
+    /// One row of a batch.
+    pub(super) fn refused(doing: &'static str, state: &str, message: &str) -> Self {
+        Self::Refused { doing, state: state.to_owned(), message: message.to_owned() }
+    }
+
+    /// Whether a single row may have failed the statement for all: neither the database nor somebody else in the way.
+    pub(super) fn may_be_of_a_record(&self) -> bool {
+        matches!(self.class(), Class::Unknown | Class::Permanent) && !self.is_cap()
+    }
+
+    /// Whether the coupon has no more units.
+    pub(super) fn is_cap(&self) -> bool {
         match self {
             Self::Database { source, .. } => {
-                source.as_database_error().and_then(sqlx::error::DatabaseError::constraint) == Some(constraint)
+                let constraint = source.as_database_error().and_then(sqlx::error::DatabaseError::constraint);
+                constraint == Some("coupons_issued_within_total")
             }
-            Self::Silent { .. } | Self::Task { .. } => false,
+            Self::Refused { .. } | Self::Silent { .. } | Self::Task { .. } => false,
         }
     }
 
@@ -70,6 +93,7 @@ impl RepoError {
     fn sqlstate(&self) -> Option<Cow<'_, str>> {
         match self {
             Self::Database { source, .. } => source.as_database_error()?.code(),
+            Self::Refused { state, .. } => Some(Cow::Borrowed(state)),
             Self::Silent { .. } | Self::Task { .. } => None,
         }
     }
@@ -93,7 +117,8 @@ impl Classified for RepoError {
                     | sqlx::Error::Encode(_)
                     | sqlx::Error::InvalidArgument(_),
                 ..
-            } => Class::Unknown,
+            }
+            | Self::Refused { .. } => Class::Unknown,
             Self::Database { .. } | Self::Silent { .. } => Class::Unavailable,
             Self::Task { source, .. } if source.is_cancelled() => Class::Interrupted,
             Self::Task { .. } => Class::Unknown,
@@ -104,7 +129,7 @@ impl Classified for RepoError {
         match (self.sqlstate(), self) {
             (Some(code), _) => code.into_owned(),
             (None, Self::Database { source: sqlx::Error::PoolTimedOut, .. }) => "PG_NO_CONNECTION".to_owned(),
-            (None, Self::Database { .. }) => NO_ANSWER.to_owned(),
+            (None, Self::Database { .. } | Self::Refused { .. }) => NO_ANSWER.to_owned(),
             (None, Self::Silent { .. }) => "PG_SILENT".to_owned(),
             (None, Self::Task { .. }) => "PG_TASK".to_owned(),
         }
@@ -116,7 +141,7 @@ impl Classified for RepoError {
             Self::Database { source: sqlx::Error::Database(error), .. } => format!("{self}: {}", error.message()),
             Self::Database { source, .. } => format!("{self}: {source}"),
             Self::Task { source, .. } => format!("{self}: {source}"),
-            Self::Silent { .. } => self.to_string(),
+            Self::Refused { .. } | Self::Silent { .. } => self.to_string(),
         }
     }
 }

@@ -104,8 +104,7 @@ impl Writer {
     /// Writes an event down and tells what became of it. With `alone` it shares no statement with other events.
     pub async fn write(&self, event: &Arc<CouponIssued>, alone: bool) -> Result<Outcome, Failure> {
         if alone {
-            let outcomes = self.batches.issue(vec![Arc::clone(event)]).await?;
-            return outcomes.first().copied().ok_or_else(lost);
+            return self.batches.issue(event).await;
         }
         let (reply, answer) = oneshot::channel();
         // Nobody waits any more when the partition was taken away meanwhile.

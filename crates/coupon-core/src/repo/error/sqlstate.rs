@@ -64,6 +64,12 @@ pub(super) fn class_of(sqlstate: &str) -> Class {
     SQLSTATES.iter().find(|(prefix, ..)| sqlstate.starts_with(prefix)).map_or(Class::Unknown, |(_, class, _)| *class)
 }
 
+/// The beginnings of the SQLSTATEs that tell of the database, or of others in the way, and so of no single record.
+pub fn not_of_a_record() -> Vec<&'static str> {
+    let rows = SQLSTATES.iter().filter(|(_, class, _)| matches!(class, Class::Unavailable | Class::Contended));
+    rows.map(|(prefix, ..)| *prefix).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,6 +94,15 @@ mod tests {
             let shadowed = SQLSTATES[..index].iter().any(|(earlier, ..)| prefix.starts_with(earlier));
             assert!(!shadowed, "{prefix} is never reached");
             assert_eq!(class_of(&format!("{prefix:Z<5}")), *class);
+        }
+    }
+
+    #[test]
+    fn what_is_not_of_a_record_is_told_by_beginnings_alone() {
+        let prefixes = not_of_a_record();
+        for (prefix, class, _) in SQLSTATES {
+            let is_told = prefixes.iter().any(|other| prefix.starts_with(other));
+            assert_eq!(is_told, matches!(class, Class::Unavailable | Class::Contended), "{prefix}");
         }
     }
 

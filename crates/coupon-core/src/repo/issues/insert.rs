@@ -1,20 +1,22 @@
 //! Inserting a batch, with the counter in the same statement.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use chrono::{DateTime, Utc};
 use sqlx::{PgPool, postgres::PgArguments, query::QueryAs};
 use uuid::Uuid;
 
-use crate::{clock::from_unix_ms, event::CouponIssued, ids::CouponCode};
+use crate::{clock::from_unix_ms, event::CouponIssued, ids::CouponCode, repo::error};
 
-/// Inserts rows and raises the counter by them, last, in one autocommitted statement: the hot row is locked as briefly
-/// as can be, and no transaction waits for a client. The rows come in the order of (member, request id), in which
-/// they are inserted, so that overlapping batches wait for each other in one direction only.
-macro_rules! insert {
-    ($on_conflict:literal, $reply:literal) => {
-        concat!(
-            "
+/// Inserts rows that are all new, or none, and raises the counter by them, last, in one autocommitted statement: the hot
+/// row is locked as briefly as can be, and no transaction waits for a client. The rows come in the order of (member,
+/// request id), in which they are inserted, so that overlapping batches wait for each other in one direction only. A
+/// rebuild may have moved the epoch before it: then there is no coupon, and no row; or while it waited for the counter:
+/// then nothing may stay.
+const INSERT_NEW: &str = "
 WITH coupon AS (
     SELECT coupon_id, valid_days FROM coupons WHERE coupon_code = $1 AND epoch = $2
 ), inserted AS (
@@ -22,10 +24,7 @@ WITH coupon AS (
     SELECT coupon.coupon_id, r.request_id, r.member_id, 'ISSUED', $2, r.seq, r.reserved_at,
            r.reserved_at + make_interval(days => coupon.valid_days)
     FROM coupon, UNNEST($3::uuid[], $4::text[], $5::bigint[], $6::timestamptz[]) AS r (request_id, member_id, seq, reserved_at)
-    ",
-            $on_conflict,
-            "
-    RETURNING request_id, member_id, seq
+    RETURNING seq
 ), tally AS (
     SELECT count(*) AS rows, max(seq) AS seq FROM inserted
 ), counted AS (
@@ -34,24 +33,11 @@ WITH coupon AS (
     WHERE coupon_code = $1 AND epoch = $2 AND tally.rows > 0
     RETURNING coupon_id
 )
-",
-            $reply
-        )
-    };
-}
+SELECT rows, CASE WHEN rows > 0 AND NOT EXISTS (SELECT FROM counted) THEN coupon_guard_failed('epoch') END FROM tally";
 
-/// Every row is new, or the statement fails. A rebuild may have moved the epoch before it: then there is no coupon, and
-/// no row; or while it waited for the counter: then nothing may stay.
-const INSERT_NEW: &str = insert!(
-    "",
-    "SELECT rows, CASE WHEN rows > 0 AND NOT EXISTS (SELECT FROM counted) THEN coupon_guard_failed('epoch') END FROM tally"
-);
-
-/// Inserts what is new, and tells which rows were.
-const INSERT: &str = insert!(
-    "ON CONFLICT DO NOTHING",
-    "SELECT request_id, member_id, CASE WHEN NOT EXISTS (SELECT FROM counted) THEN coupon_guard_failed('epoch') END FROM inserted"
-);
+/// The same for rows of which some are there already or are refused; gives those (see the migration that brings it).
+const INSERT_EACH: &str =
+    "SELECT request_id, member_id, state, message FROM coupon_issue_each($1, $2, $3, $4, $5, $6, $7, $8)";
 
 /// Inserts no more rows than there are coupons left; the counter is locked by the caller.
 const INSERT_WHAT_FITS: &str = "
@@ -78,13 +64,17 @@ pub struct Columns<'a> {
     times: Vec<DateTime<Utc>>,
 }
 
-/// What a batch has become.
-pub(super) enum Inserted {
-    /// Each event has its row.
-    All,
-    /// These were not inserted.
-    AllBut(HashSet<(Uuid, String)>),
+/// What was not inserted of a batch.
+#[derive(Default)]
+pub(super) struct Missing {
+    /// Events that ran into a row, or that have no coupon of their epoch.
+    pub(super) missed: HashSet<Key>,
+    /// Events that the database refuses, with SQLSTATE and message.
+    pub(super) refused: HashMap<Key, (String, String)>,
 }
+
+/// Request id and member.
+pub(super) type Key = (Uuid, String);
 
 impl Batch {
     /// These events, in whatever order; `None` without one. All are of the coupon and the epoch of the first.
@@ -122,22 +112,30 @@ impl Batch {
 }
 
 /// Inserts rows that are all new.
-pub(super) async fn insert_new(pool: PgPool, batch: Arc<Batch>) -> Result<Inserted, sqlx::Error> {
+pub(super) async fn insert_new(pool: PgPool, batch: Arc<Batch>) -> Result<Missing, sqlx::Error> {
     let (rows, _): (i64, Option<bool>) = batch.bind(sqlx::query_as(INSERT_NEW)).fetch_one(&pool).await?;
-    if usize::try_from(rows) == Ok(batch.0.len()) {
-        return Ok(Inserted::All);
+    let mut missing = Missing::default();
+    if usize::try_from(rows) != Ok(batch.0.len()) {
+        // There is no such coupon, or not of this epoch.
+        missing.missed.extend(batch.0.iter().map(|event| super::key(event)));
     }
-    // There is no such coupon, or not of this epoch.
-    Ok(Inserted::AllBut(batch.0.iter().map(|event| super::key(event)).collect()))
+    Ok(missing)
 }
 
-/// Inserts the rows that are new.
-pub(super) async fn insert(pool: PgPool, batch: Arc<Batch>) -> Result<Inserted, sqlx::Error> {
-    let rows: Vec<(Uuid, String, Option<bool>)> = batch.bind(sqlx::query_as(INSERT)).fetch_all(&pool).await?;
-    let inserted: HashSet<(Uuid, String)> = rows.into_iter().map(|(id, member, _)| (id, member)).collect();
-    let missed: HashSet<_> =
-        batch.0.iter().map(|event| super::key(event)).filter(|key| !inserted.contains(key)).collect();
-    Ok(if missed.is_empty() { Inserted::All } else { Inserted::AllBut(missed) })
+/// Inserts the rows that can be, `part` of them at a time.
+pub(super) async fn insert_each(pool: PgPool, batch: Arc<Batch>, part: usize) -> Result<Missing, sqlx::Error> {
+    let part = i32::try_from(part).unwrap_or(i32::MAX);
+    let rows: Vec<(Uuid, String, Option<String>, Option<String>)> =
+        batch.bind(sqlx::query_as(INSERT_EACH)).bind(part).bind(error::not_of_a_record()).fetch_all(&pool).await?;
+    let mut missing = Missing::default();
+    for (id, member, state, message) in rows {
+        if let Some(state) = state {
+            missing.refused.insert((id, member), (state, message.unwrap_or_default()));
+        } else {
+            missing.missed.insert((id, member));
+        }
+    }
+    Ok(missing)
 }
 
 /// The one retry after the cap was hit: locks the counter first, so that it knows what fits.
