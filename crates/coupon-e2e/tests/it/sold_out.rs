@@ -3,7 +3,14 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use coupon_e2e::{answers::Answer, process::Process, stock::key, wait::eventually, world::World};
+use coupon_e2e::{
+    answers::Answer,
+    process::Process,
+    proxy::Proxy,
+    stock::key,
+    wait::{eventually, pause},
+    world::World,
+};
 use uuid::Uuid;
 
 use crate::SOON;
@@ -117,4 +124,26 @@ async fn a_unit_that_changes_hands_between_two_looks_is_noticed_by_the_sequence(
     .await?;
     remembered(&world, &api).await?;
     holds(&quick.ask(CODE).await, request_id)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_memory_that_redis_no_longer_confirms_refuses_nobody() -> Result<()> {
+    let world = World::new().await?;
+    let way = Proxy::before(&world.redis_url).await?;
+    let api = world.start_api().redis_through(&way).await?;
+    sell_out(&world, &api, 5).await?;
+    remembered(&world, &api).await?;
+    // Silent, so that no error tells the process: it has to look at the clock.
+    way.stall().await?;
+    pause(Duration::from_millis(300)).await;
+    let refused = refused_alone(&api).await?;
+    let answer = world.member(&api, "too-late")?.ask(CODE).await;
+    ensure!(answer.is_refused_as(503, "STOCK_UNAVAILABLE"), "{answer:?}");
+    ensure!(refused_alone(&api).await? <= refused, "it was believed for more than 250 ms");
+    way.restore().await?;
+    eventually("the process asks redis again", SOON, async || -> Result<bool> {
+        Ok(world.member(&api, "too-late")?.ask(CODE).await.is_refused_as(409, "SOLD_OUT"))
+    })
+    .await?;
+    remembered(&world, &api).await
 }

@@ -201,6 +201,8 @@ fn a_token_that_was_verified_counts_again_until_it_expires_and_a_changed_one_nev
     for _ in 0..2 {
         assert_eq!(verifier.member(&good).map(|member| member.as_str().to_owned()), Ok("10".to_owned()));
     }
+    let verified = verifier.verified.as_ref().unwrap();
+    assert!(verified.member(&good, get_current_timestamp()).is_some(), "it is remembered");
     // Other bits under the same signature, and the same bits under another one.
     let parts: Vec<&str> = good.split('.').collect();
     let other = rs256(&with("sub", "11"), "rsa");
