@@ -77,6 +77,7 @@ check-doc:
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked
 
 check-scripts:
+	@scripts/mutants --check
 	@if command -v shellcheck >/dev/null; then \
 	  shellcheck -x scripts/stack scripts/test scripts/bench scripts/mutants scripts/image deploy/docker/assemble .ci/run scripts/lib/*.sh; \
 	else \

@@ -18,13 +18,18 @@ pub struct Detached(Arc<Count>);
 #[derive(Debug, Default)]
 struct Count {
     pieces: AtomicUsize,
+    /// Those whose client is gone, worked on by a task.
+    abandoned: AtomicUsize,
     /// Told when the last piece has ended.
     idle: Notify,
 }
 
 /// Work that goes on when this is dropped.
 #[must_use = "work that nobody waits for is better spawned"]
-pub struct Run<T: Send + 'static>(Option<Pin<Box<dyn Future<Output = T> + Send>>>);
+pub struct Run<T: Send + 'static> {
+    work: Option<Pin<Box<dyn Future<Output = T> + Send>>>,
+    piece: Option<Piece>,
+}
 
 /// One piece of work; it ends when this is dropped.
 #[derive(Debug)]
@@ -40,11 +45,12 @@ impl Detached {
     /// Runs a future that nobody cancels. It is worked on by whoever waits for it, which costs no task; when it is given
     /// up half-way, because the client has hung up, a task goes on with it.
     pub fn run<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Run<T> {
-        let piece = self.begin();
-        Run(Some(Box::pin(async move {
-            let _piece = piece;
-            work.await
-        })))
+        Run { work: Some(Box::pin(work)), piece: Some(self.begin()) }
+    }
+
+    /// How many go on although their client is gone.
+    pub fn abandoned(&self) -> usize {
+        self.0.abandoned.load(Ordering::Relaxed)
     }
 
     /// How many pieces are under way.
@@ -70,10 +76,12 @@ impl<T: Send + 'static> Future for Run<T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
         // Out of its place while it is polled: what has panicked or ended must not be polled again by a task.
-        let Some(mut work) = self.0.take() else { return Poll::Pending };
+        let Some(mut work) = self.work.take() else { return Poll::Pending };
         let polled = work.as_mut().poll(cx);
         if polled.is_pending() {
-            self.0 = Some(work);
+            self.work = Some(work);
+        } else {
+            self.piece = None;
         }
         polled
     }
@@ -82,9 +90,29 @@ impl<T: Send + 'static> Future for Run<T> {
 impl<T: Send + 'static> Drop for Run<T> {
     fn drop(&mut self) {
         // Without a runtime the process is at its end.
-        if let (Some(work), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
-            runtime.spawn(work);
+        if let (Some(work), Some(piece), Ok(runtime)) = (self.work.take(), self.piece.take(), Handle::try_current()) {
+            let abandoned = Abandoned::from(piece);
+            runtime.spawn(async move {
+                let _abandoned = abandoned;
+                drop(work.await);
+            });
         }
+    }
+}
+
+/// A piece that is counted as abandoned.
+struct Abandoned(Piece);
+
+impl From<Piece> for Abandoned {
+    fn from(piece: Piece) -> Self {
+        piece.0.abandoned.fetch_add(1, Ordering::Relaxed);
+        Self(piece)
+    }
+}
+
+impl Drop for Abandoned {
+    fn drop(&mut self) {
+        self.0.0.abandoned.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -134,9 +162,10 @@ mod tests {
             told.send(begun).unwrap();
         });
         assert!(timeout(Duration::ZERO, work).await.is_err(), "the client has hung up");
-        assert_eq!(detached.pieces(), 1);
+        assert_eq!((detached.pieces(), detached.abandoned()), (1, 1));
         go_on.send(()).unwrap();
         assert_eq!(tell.await, Ok(1));
         detached.idle().await;
+        assert_eq!(detached.abandoned(), 0);
     }
 }

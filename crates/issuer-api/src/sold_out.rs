@@ -3,14 +3,15 @@
 //!
 //! A memory is a filter of all holders, read while the coupon's sequence stood still. It is believed for a moment only
 //! (`sold_out.believed_ms`, counted from before the question), and renewed by one question every `LOOK` as long as
-//! somebody asks. Who may be a holder by the filter is never refused by it: Redis answers. A holder that another process
-//! has made within that moment, by a unit that came back, is the one whom it can refuse wrongly; asking again tells.
+//! it spares Redis more than it costs. Who may be a holder by the filter is never refused by it: Redis answers. Holders
+//! whom another process has made within that moment, by units that came back or by a raised total, are those whom it can
+//! refuse wrongly; asking again tells.
 
 use std::{
     collections::{HashMap, HashSet},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -27,11 +28,15 @@ use tokio::time::{Instant, sleep};
 /// Between two questions whether a coupon is still sold out: several in the time that an answer is believed, so that a
 /// late one makes no gap.
 const LOOK: Duration = Duration::from_millis(50);
-/// How long a memory is kept when nobody asks.
-const IDLE: Duration = Duration::from_secs(5);
+/// Refusals of one coupon by Redis within a second that make it worth a memory: as many as looks in that time.
+const WORTH: u32 = 20;
+/// Looks after which is reckoned up whether it still is: 5 s.
+const RECKONED: u32 = 100;
+/// Most coupons with a memory, so that nobody who asks for many makes work for Redis.
+const MOST_COUPONS: usize = 100;
 /// Between a memory that was given up and the next one: reading the holders is work for Redis.
 const PAUSE: Duration = Duration::from_secs(1);
-/// A coupon whose memory does not last is read for one of so many parts of the time at most.
+/// A coupon whose memory does not last is read for one of so many parts of the time at most, by each process.
 const SHARE: u32 = 10;
 /// Holders read at a time.
 const PAGE: usize = 1000;
@@ -56,7 +61,16 @@ pub struct Memories {
     /// Coupons with a task, and how many holders these keep in mind.
     watched: Mutex<HashSet<CouponCode>>,
     holders: AtomicU64,
+    asked: Mutex<Asked>,
     refused: metrics::Counter,
+}
+
+/// How often Redis has refused somebody within a second.
+#[derive(Default)]
+struct Asked {
+    /// Since the memories began.
+    second: u64,
+    refused: HashMap<CouponCode, u32>,
 }
 
 struct Memory {
@@ -64,9 +78,9 @@ struct Memory {
     holders: BloomFilter,
     /// In ms since the memories began.
     believed_until: AtomicU64,
-    is_asked: AtomicBool,
     /// Refusals that are not in the metric yet.
     refused: AtomicU64,
+    in_all: metrics::Counter,
 }
 
 impl Memories {
@@ -79,6 +93,7 @@ impl Memories {
             coupons: RwLock::default(),
             watched: Mutex::default(),
             holders: AtomicU64::new(0),
+            asked: Mutex::default(),
             refused: metrics::counter!("coupon_refused_from_memory_total"),
         }
     }
@@ -90,9 +105,6 @@ impl Memories {
         }
         let coupons = self.coupons.read().unwrap_or_else(PoisonError::into_inner);
         let Some(memory) = coupons.get(code) else { return false };
-        if !memory.is_asked.load(Ordering::Relaxed) {
-            memory.is_asked.store(true, Ordering::Relaxed);
-        }
         let refused =
             self.now() < memory.believed_until.load(Ordering::Acquire) && !memory.holders.contains(member.as_str());
         if refused {
@@ -101,12 +113,28 @@ impl Memories {
         refused
     }
 
-    /// Redis has refused somebody: the coupon is worth a memory.
+    /// Redis has refused somebody. A coupon is worth a memory when that happens often.
     pub fn learn(self: &Arc<Self>, code: &CouponCode) {
-        if !self.believed.is_zero() && self.watched().insert(code.clone()) {
+        if self.believed.is_zero() || !self.is_often(code) {
+            return;
+        }
+        let mut watched = self.watched();
+        if watched.len() < MOST_COUPONS && watched.insert(code.clone()) {
             let watch = Watch { of: Arc::clone(self), code: code.clone(), holders: 0 };
             tokio::spawn(watch.run());
         }
+    }
+
+    /// Notes a refusal, and tells once a second whether there are many.
+    fn is_often(&self, code: &CouponCode) -> bool {
+        let second = self.now() / 1000;
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        if asked.second != second {
+            *asked = Asked { second, refused: HashMap::new() };
+        }
+        let refused = asked.refused.entry(code.clone()).or_default();
+        *refused += 1;
+        *refused == WORTH
     }
 
     /// Somebody got a unit of it through this process.
@@ -139,6 +167,21 @@ impl Memories {
     }
 }
 
+impl Memory {
+    /// Puts what it has refused into the metric, and tells how much that is.
+    fn count(&self) -> u64 {
+        let refused = self.refused.swap(0, Ordering::Relaxed);
+        self.in_all.increment(refused);
+        refused
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        self.count();
+    }
+}
+
 /// The task that keeps one memory true.
 struct Watch {
     of: Arc<Memories>,
@@ -161,6 +204,7 @@ impl Watch {
     /// reading took.
     async fn watch(&mut self) -> Result<Duration, StockError> {
         let began = Instant::now();
+        let server = self.of.stock.server_id().await?;
         let Some(sold_out) = self.of.stock.sold_out(&self.code).await? else { return Ok(Duration::ZERO) };
         self.holders = sold_out.holders;
         if self.of.holders.fetch_add(self.holders, Ordering::Relaxed) + self.holders > MOST_HOLDERS {
@@ -168,17 +212,21 @@ impl Watch {
         }
         let holders = self.read_holders().await?;
         let read_in = began.elapsed();
+        // The place in a scan means something else to the server that has taken over.
+        if self.of.stock.server_id().await? != server {
+            return Ok(read_in);
+        }
         let memory = Arc::new(Memory {
             of: sold_out,
             holders,
             believed_until: AtomicU64::new(0),
-            is_asked: AtomicBool::new(true),
             refused: AtomicU64::new(0),
+            in_all: self.of.refused.clone(),
         });
-        let mut asked = Instant::now();
-        // Also the first time only after the holders were read: nobody has got a unit meanwhile.
-        while asked.elapsed() < IDLE {
+        let (mut looks, mut spared) = (0, 0);
+        loop {
             let now = self.of.now();
+            // Also the first time only after the holders were read: nobody has got a unit meanwhile.
             if self.of.stock.sold_out(&self.code).await? != Some(sold_out) {
                 break;
             }
@@ -188,9 +236,13 @@ impl Watch {
                 break;
             }
             sleep(LOOK).await;
-            self.of.refused.increment(memory.refused.swap(0, Ordering::Relaxed));
-            if memory.is_asked.swap(false, Ordering::Relaxed) {
-                asked = Instant::now();
+            looks += 1;
+            spared += memory.count();
+            if looks == RECKONED {
+                if spared < u64::from(RECKONED) {
+                    break;
+                }
+                (looks, spared) = (0, 0);
             }
         }
         Ok(read_in)

@@ -103,11 +103,6 @@ impl Stock {
         let mut pipeline = redis::pipe();
         pipeline.cmd("INFO").arg("memory").cmd("INFO").arg("persistence");
         let (memory, persistence): (String, String) = self.pipeline(&pipeline).await?;
-        let field = |text: &str, name: &str| {
-            text.lines()
-                .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
-                .map(|value| value.trim().to_owned())
-        };
         let mut findings = Vec::new();
         if let Some(policy) = field(&memory, "maxmemory_policy").filter(|policy| policy != "noeviction") {
             findings.push(ServerFinding::Evicts(policy));
@@ -116,6 +111,13 @@ impl Stock {
             findings.push(ServerFinding::NotAppendOnly);
         }
         Ok(findings)
+    }
+
+    /// Which server answers: another one, or the same one started again, has another id. `None` where a managed service
+    /// does not tell.
+    pub async fn server_id(&self) -> Result<Option<String>, StockError> {
+        let text: String = self.query(redis::cmd("INFO").arg("server")).await?;
+        Ok(field(&text, "run_id"))
     }
 
     /// Invokes a script; `effect` names what it does, see [`crash`].
@@ -169,4 +171,10 @@ impl Stock {
             Err(_) => Err(StockError::TimedOut(u64::try_from(self.bound.as_millis()).unwrap_or(u64::MAX))),
         }
     }
+}
+
+/// A field of what `INFO` says.
+fn field(text: &str, name: &str) -> Option<String> {
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    Some(value.trim().to_owned())
 }

@@ -40,7 +40,7 @@ pub enum Forgotten {
 
 impl Stock {
     /// About `count` marks from `cursor` on; 0 begins. Every mark that is there from the first page to the last is
-    /// seen.
+    /// seen, as long as one server gives all of them (see [`Stock::server_id`]).
     pub async fn scan_marks(&self, code: &CouponCode, cursor: u64, count: usize) -> Result<Marks, StockError> {
         let mut command = redis::cmd("HSCAN");
         command.arg(keys::issued(code)).arg(cursor).arg("COUNT").arg(count);

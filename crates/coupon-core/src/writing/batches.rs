@@ -9,7 +9,7 @@ use std::{
 
 use tokio::{sync::Semaphore, time::sleep};
 
-use super::WriterSettings;
+use super::{WriterSettings, expectation::Expectation};
 use crate::{
     event::CouponIssued,
     failure::{Class, Failure},
@@ -195,7 +195,7 @@ impl QueueWriter {
         while let Ok(_permit) = batches.parallel.acquire().await
             && let Some(batch) = self.next()
         {
-            let held = batches.write(batch, expectation.next).await;
+            let held = batches.write(batch, expectation.of_next()).await;
             expectation.learn(held);
         }
     }
@@ -242,31 +242,6 @@ impl Drop for QueueWriter {
         queue.writers += 1;
         drop(lanes);
         Self::spawn(&self.batches, self.lane.clone());
-    }
-}
-
-/// What a writer expects of its next batch, by what the last ones held.
-#[derive(Debug)]
-struct Expectation {
-    next: Expected,
-    /// Batches for which it is kept.
-    left: u32,
-}
-
-/// One record in a hundred is in every third batch of forty, and then it pays to expect it.
-const KEPT_FOR: u32 = 16;
-
-impl Expectation {
-    const NOTHING_SPECIAL: Self = Self { next: Expected::AllNew, left: 0 };
-
-    fn learn(&mut self, held: Expected) {
-        if held >= self.next && held > Expected::AllNew {
-            *self = Self { next: held, left: KEPT_FOR };
-        } else if self.left > 0 {
-            self.left -= 1;
-        } else {
-            *self = Self::NOTHING_SPECIAL;
-        }
     }
 }
 

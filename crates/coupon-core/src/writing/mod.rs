@@ -4,6 +4,7 @@
 //! batch size follows the load by itself and an idle pipeline writes at once. One that is full is written beside it.
 
 mod batches;
+mod expectation;
 
 use std::sync::Arc;
 

@@ -3,7 +3,12 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use coupon_e2e::{process::Process, proxy::Proxy, wait::eventually, world::World};
+use coupon_e2e::{
+    process::Process,
+    proxy::Proxy,
+    wait::{eventually, pause},
+    world::World,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -53,6 +58,29 @@ async fn a5_a_client_that_hangs_up_before_redis_has_answered_is_published_all_th
     let reserved = reserved.await?;
     drop(client);
     published(&world, &[reserved], SOON).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_worked_on_for_clients_who_have_hung_up_counts_against_the_limit() -> Result<()> {
+    let world = World::new().await?;
+    world.open_campaign("GONE", 10).await?;
+    let way = Proxy::before(&world.redis_url).await?;
+    let api = world.start_api().set("http.max_in_flight", 4).redis_through(&way).await?;
+    way.stall().await?;
+    let mut clients = Vec::new();
+    for number in 0..4 {
+        let mut client = connect(&api).await?;
+        client.write_all(&request(&world, &api, &format!("gone-{number}"))?).await?;
+        clients.push(client);
+    }
+    let is_shed = async || -> Result<bool> { Ok(world.member(&api, "late")?.ask("GONE").await.status == Some(429)) };
+    eventually("four are worked on", SOON, is_shed).await?;
+    drop(clients);
+    // Time to notice it, well within the 500 ms for which Redis is waited for.
+    pause(Duration::from_millis(100)).await;
+    assert!(is_shed().await?, "they have hung up, and are still worked on");
+    way.restore().await?;
+    eventually("they are done", SOON, async || Ok(!is_shed().await?)).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -32,12 +32,14 @@ async fn sell_out(world: &World, api: &Process, total: u64) -> Result<Vec<(Strin
     Ok(held)
 }
 
-/// Asks until the process has refused somebody by itself, without Redis.
+/// Asks until the process has refused somebody by itself, without Redis: a crowd, since a few are not worth a memory.
 async fn remembered(world: &World, api: &Process) -> Result<()> {
     let refused = refused_alone(api).await?;
     eventually("a member is refused from memory", SOON, async || -> Result<bool> {
-        let answer = world.member(api, "too-late")?.ask(CODE).await;
-        ensure!(answer.is_refused_as(409, "SOLD_OUT"), "{answer:?}");
+        for _ in 0..30 {
+            let answer = world.member(api, "too-late")?.ask(CODE).await;
+            ensure!(answer.is_refused_as(409, "SOLD_OUT"), "{answer:?}");
+        }
         Ok(refused_alone(api).await? > refused)
     })
     .await
@@ -66,9 +68,11 @@ async fn a_crowd_that_comes_too_late_is_refused_from_memory_and_no_holder_ever_i
         let (id, request_id) = &held[number % held.len()];
         holds(&world.member(&api, id)?.ask(CODE).await, *request_id)?;
     }
-    let alone = refused_alone(&api).await? - before;
-    ensure!(alone > f64::from(u32::try_from(asked)?) * 0.9, "of {asked} only {alone} were refused without Redis");
-    Ok(())
+    let enough = f64::from(u32::try_from(asked)?) * 0.9;
+    eventually("nine of ten were refused without Redis", SOON, async || -> Result<bool> {
+        Ok(refused_alone(&api).await? - before > enough)
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -136,10 +140,8 @@ async fn a_memory_that_redis_no_longer_confirms_refuses_nobody() -> Result<()> {
     // Silent, so that no error tells the process: it has to look at the clock.
     way.stall().await?;
     pause(Duration::from_millis(300)).await;
-    let refused = refused_alone(&api).await?;
     let answer = world.member(&api, "too-late")?.ask(CODE).await;
     ensure!(answer.is_refused_as(503, "STOCK_UNAVAILABLE"), "{answer:?}");
-    ensure!(refused_alone(&api).await? <= refused, "it was believed for more than 250 ms");
     way.restore().await?;
     eventually("the process asks redis again", SOON, async || -> Result<bool> {
         Ok(world.member(&api, "too-late")?.ask(CODE).await.is_refused_as(409, "SOLD_OUT"))

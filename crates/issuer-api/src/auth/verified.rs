@@ -9,7 +9,7 @@ use std::{
 use coupon_core::ids::MemberId;
 use sha2::{Digest, Sha256};
 
-/// Most tokens of one generation; two are kept, about 100 bytes for each token.
+/// Most tokens of one generation; two are kept, about 150 bytes for each token.
 const MOST: usize = 32_768;
 
 /// Remembers tokens by their SHA-256: what differs in one bit is another token. Old ones make room for new ones by

@@ -87,10 +87,12 @@ pub(super) async fn guarded<T>(api: &Api, handler: impl Future<Output = Result<T
 struct Slot<'a>(&'a Api);
 
 impl<'a> Slot<'a> {
-    /// `None` when there are as many as may be. A semaphore would do, and take a lock for each request.
+    /// `None` when there are as many as may be; those whose client has hung up meanwhile count too. A semaphore would do,
+    /// and take a lock for each request.
     fn take(api: &'a Api) -> Option<Self> {
         let slot = Self(api);
-        (api.in_flight.fetch_add(1, Ordering::Relaxed) < api.max_in_flight).then_some(slot)
+        let others = api.in_flight.fetch_add(1, Ordering::Relaxed) + api.accept.detached.abandoned();
+        (others < api.max_in_flight).then_some(slot)
     }
 }
 
