@@ -16,7 +16,7 @@ use crate::{
         finish,
     },
     limits::{
-        self,
+        self, Machines,
         bare::{self, PROBE, PROBE_REQUESTS, enough},
         each_us,
         table::{Collected, Row, goal, row},
@@ -34,6 +34,12 @@ const ROWS: &[Row] = &[
     row("refuse.bare_per_second", "HTTP and token alone", PerSecond, "in the same round"),
     goal("refuse.ratio", "refused of bare HTTP", Ratio, AtLeast(0.90), ""),
     row("refuse.api_cpu_us", "CPU of issuer-api per refused", Us, ""),
+    row(
+        "refuse.redis_cpu_us",
+        "CPU of Redis per refused",
+        Us,
+        "the memory of issuer-api answers, and asks now and then",
+    ),
     row("refuse.bare_cpu_us", "CPU of bare HTTP per request", Us, ""),
 ];
 
@@ -57,14 +63,14 @@ pub async fn run(environment: &Environment, arguments: &RefuseArgs) -> Result<()
     let mut collected = Collected::default();
     for round in 1..=arguments.rounds {
         progress::say(&format!("round {round} of {}", arguments.rounds));
-        measure(arguments.seconds, &mut collected).await?;
+        measure(environment, arguments.seconds, &mut collected).await?;
     }
     let figures = collected.figures(ROWS);
     finish(environment, arguments.rounds, figures, arguments.json.as_deref()).await
 }
 
-async fn measure(seconds: f64, collected: &mut Collected) -> Result<()> {
-    let world = limits::world().await?;
+async fn measure(environment: &Environment, seconds: f64, collected: &mut Collected) -> Result<()> {
+    let (machines, world) = (Machines::find(environment), limits::world().await?);
     let bare = bare::measure(&world, seconds).await?;
     world.open_campaign(CODE, u64::try_from(STOCK)?).await?;
     let (api, _consumer) = (world.start_api().await?, world.start_issue_consumer().await?);
@@ -75,17 +81,19 @@ async fn measure(seconds: f64, collected: &mut Collected) -> Result<()> {
     let running = progress::step("refusing");
     let probe = ask(&world, &api, STOCK, PROBE_REQUESTS, PROBE).await?;
     refused_all(&probe)?;
-    let cpu_ms = || Some(usage::stat(api.pid())?.cpu_ms);
+    let cpu_ms = || Some([usage::stat(api.pid())?.cpu_ms, machines.redis.cpu_ms()]);
     let before = cpu_ms().context("issuer-api has ended")?;
     let outcome = ask(&world, &api, STOCK + PROBE_REQUESTS, enough(&probe, seconds), seconds).await?;
-    let used = cpu_ms().context("issuer-api has ended")? - before;
+    let after = cpu_ms().context("issuer-api has ended")?;
     running.finish_and_clear();
     refused_all(&outcome)?;
 
     collected.put("refuse.per_second", outcome.per_second(409));
     collected.put("refuse.bare_per_second", bare.per_second);
     collected.put("refuse.ratio", outcome.per_second(409) / bare.per_second);
-    collected.put("refuse.api_cpu_us", each_us(used, outcome.records.len()));
+    let refused = outcome.records.len();
+    collected.put("refuse.api_cpu_us", each_us(after[0] - before[0], refused));
+    collected.put_cpu("refuse.redis_cpu_us", &machines.redis, after[1] - before[1], refused);
     collected.put("refuse.bare_cpu_us", bare.server_cpu_us);
     crate::accept::remark("refuse.per_second", &outcome, 409, collected);
     holders_still_hold(&world, &api, &holders).await
