@@ -211,6 +211,7 @@ fn a_token_that_was_verified_counts_again_until_it_expires_and_a_changed_one_nev
     // It expired 3 s ago, and the leeway is 5 s.
     let over_soon = rs256(&with("exp", get_current_timestamp() - 3), "rsa");
     assert!(verifier.member(&over_soon).is_ok());
+    // Nothing tells when a second of the clock is over.
     std::thread::sleep(std::time::Duration::from_millis(3500));
     assert_eq!(verifier.member(&over_soon), Err(TokenError::Expired), "it is not remembered beyond its time");
     assert!(verifier.member(&good).is_ok());
