@@ -11,12 +11,10 @@ use self::{
     script::Called,
 };
 use crate::{
-    drain::{
-        rounds::{self, Rounds},
-        watch::Machines,
-    },
+    drain::rounds::{self, Rounds},
     environment::Environment,
     figures::{Figure, Goal, Unit, finish},
+    measure::servers::Machines,
     progress,
 };
 

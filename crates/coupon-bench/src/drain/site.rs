@@ -15,9 +15,9 @@ use super::{
     copy::{self, Copied},
     fill,
     load::Load,
-    watch::{self, Drained, Machines},
+    watch::{self, Drained},
 };
-use crate::{environment::Environment, seed::rest};
+use crate::{environment::Environment, measure::servers::Machines, seed::rest};
 
 /// A setting of issue-consumer and its value.
 pub type Set<'a> = (&'a str, &'a dyn Display);

@@ -8,13 +8,9 @@ use sqlx::{Connection, PgConnection};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::copy::as_f64;
-use crate::{
-    environment::Environment,
-    measure::{
-        servers::Server,
-        usage::{memory_mib, stat},
-    },
-    progress,
+use crate::measure::{
+    servers::Machines,
+    usage::{memory_mib, stat},
 };
 
 /// How often the counters are looked at.
@@ -43,32 +39,6 @@ pub struct Drained {
     pub peak_mib: f64,
     /// Events in a batch, on average.
     pub batch_rows: f64,
-}
-
-/// The servers whose time counts.
-#[derive(Clone, Debug)]
-pub struct Machines {
-    /// PostgreSQL.
-    pub postgres: Server,
-    /// Redis.
-    pub redis: Server,
-    /// Kafka.
-    pub kafka: Server,
-}
-
-impl Machines {
-    /// Those that the environment names, as far as they run here; says of the others that their time is not known.
-    pub fn find(environment: &Environment) -> Self {
-        let (postgres, redis, kafka) = environment.ports();
-        let server = |name: &str, port| {
-            let server = Server::on_port(port);
-            if !server.is_here() {
-                progress::say(&format!("{name} does not run on this machine: its CPU time is told as 0"));
-            }
-            server
-        };
-        Self { postgres: server("PostgreSQL", postgres), redis: server("Redis", redis), kafka: server("Kafka", kafka) }
-    }
 }
 
 /// Watches from now on until so many rows more than `before` are committed. The counters of `coupons` are raised in the

@@ -22,7 +22,8 @@ use coupon_core::{
 use coupon_e2e::world::World;
 use tokio::sync::oneshot;
 
-pub use self::servers::{Machines, world};
+pub use self::servers::world;
+pub use crate::measure::servers::Machines;
 use crate::{
     environment::Environment,
     figures::{Figure, Unit, finish},

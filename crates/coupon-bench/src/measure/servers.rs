@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::usage::{self, Stat};
+use crate::{environment::Environment, progress};
 
 /// A server with all its processes. One that runs elsewhere has none, and uses no time here.
 #[derive(Clone, Debug)]
@@ -81,6 +82,32 @@ impl Stat {
     /// CPU time of this program so far, in ms: the load generator's own.
     pub fn own_cpu_ms() -> u64 {
         usage::stat(std::process::id()).map_or(0, |stat| stat.cpu_ms)
+    }
+}
+
+/// The servers whose time counts.
+#[derive(Clone, Debug)]
+pub struct Machines {
+    /// PostgreSQL.
+    pub postgres: Server,
+    /// Redis.
+    pub redis: Server,
+    /// Kafka.
+    pub kafka: Server,
+}
+
+impl Machines {
+    /// Those that the environment names, as far as they run here; says of the others that their time is not known.
+    pub fn find(environment: &Environment) -> Self {
+        let (postgres, redis, kafka) = environment.ports();
+        let server = |name: &str, port| {
+            let server = Server::on_port(port);
+            if !server.is_here() {
+                progress::say(&format!("{name} does not run on this machine: its CPU time is told as 0"));
+            }
+            server
+        };
+        Self { postgres: server("PostgreSQL", postgres), redis: server("Redis", redis), kafka: server("Kafka", kafka) }
     }
 }
 
