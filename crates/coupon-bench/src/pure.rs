@@ -11,7 +11,7 @@ use coupon_core::{
 };
 use uuid::Uuid;
 
-/// Events that are dealt with together, as a batch of issue-consumer is: it writes up to 500 at once.
+/// Events that are dealt with together, as a batch of issue-consumer is; by its defaults it has up to 1,000.
 const BATCH: u32 = 500;
 
 /// What is done how often.

@@ -60,8 +60,6 @@ impl Stage {
         let seconds = (outcome.took * 8 / 10).as_secs_f64();
         collected.put("chain.per_second", f64::from(i32::try_from(within)?) / seconds);
         capacity::remark("chain.load_cpu_us", &outcome, 202, collected);
-        let accepted = format!("{:.0} were accepted a second meanwhile", outcome.per_second(202));
-        collected.remark("chain.per_second", accepted);
         let used = std::array::from_fn(|which| after[which].saturating_sub(before[which]));
         put_costs(CHAIN, (used, outcome.cpu_ms), rows, machines, collected);
         Ok(PROBE_REQUESTS + prepared)
