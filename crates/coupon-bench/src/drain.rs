@@ -24,7 +24,9 @@ const MANY: u64 = 100;
 
 /// How much is measured.
 #[derive(Debug, Args)]
-#[command(before_help = "Examples:\n  coupon-bench drain --events 400000 --json drain.json\n  coupon-bench mixed --json mixed.json")]
+#[command(
+    before_help = "Examples:\n  coupon-bench drain --events 400000 --json drain.json\n  coupon-bench mixed --json mixed.json"
+)]
 pub struct DrainArgs {
     /// Events that wait in the topic.
     #[arg(long, value_name = "N", default_value_t = 200_000)]

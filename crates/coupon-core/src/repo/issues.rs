@@ -93,9 +93,6 @@ impl Expected {
     }
 }
 
-/// What is being done, as errors and the points of a crash test name it.
-const ISSUE: &str = "issue a batch";
-const ISSUE_WHAT_FITS: &str = "issue what fits";
 /// Rows that are tried at once where some are refused: with one in a hundred of a thousand, fewer cost more beginnings
 /// and more cost more rows that were written in vain. Measured; anything from 8 to 32 is as good within a tenth.
 const PART: usize = 16;
@@ -127,7 +124,7 @@ impl Database {
             Ok(missing) => (missing, false),
             Err(error) if error.is_cap() => {
                 let batch = Arc::clone(&batch);
-                self.detached(ISSUE_WHAT_FITS, move |pool| insert_what_fits(pool, batch)).await?;
+                self.detached("issue what fits", move |pool| insert_what_fits(pool, batch)).await?;
                 let missed = events.iter().map(|event| key(event)).collect();
                 (Missing { missed, ..Missing::default() }, true)
             }
@@ -145,7 +142,7 @@ impl Database {
         let outcome = |event: &Arc<CouponIssued>| {
             let key = key(event);
             match refused.get(&key) {
-                Some((state, message)) => Err(RepoError::refused(ISSUE, state, message)),
+                Some((state, message)) => Err(RepoError::refused("issue a batch", state, message)),
                 None => Ok(found.get(&key).copied().unwrap_or(Outcome::IssuedNow)),
             }
         };
@@ -158,7 +155,7 @@ impl Database {
         let part = match expected {
             Expected::AllNew => {
                 let copy = Arc::clone(batch);
-                match self.detached(ISSUE, move |pool| insert_new(pool, copy)).await {
+                match self.detached("issue a batch", move |pool| insert_new(pool, copy)).await {
                     Err(error) if error.is_unique_violation() => events,
                     Err(error) if events > 1 && error.may_be_of_a_record() => PART,
                     other => return other,
@@ -168,7 +165,7 @@ impl Database {
             Expected::SomeRefused => PART,
         };
         let copy = Arc::clone(batch);
-        self.detached(ISSUE, move |pool| insert_each(pool, copy, part)).await
+        self.detached("issue a batch", move |pool| insert_each(pool, copy, part)).await
     }
 
     /// Whether nobody holds the coupon's row, which every batch needs.

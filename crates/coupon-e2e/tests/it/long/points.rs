@@ -63,8 +63,16 @@ pub const OF_SITUATIONS: &[&str] = &[
 ];
 
 /// Names as they stand in the sources, behind any of these.
-const MARKS: [&str; 7] =
-    ["detached(\"", "crash::pass(\"", "invoke(\"", "invoke_repeatable(\"", "change(\"", "self.send(\"", "at_once(\""];
+const MARKS: [&str; 8] = [
+    "detached(\"",
+    "crash::pass(\"",
+    "invoke(\"",
+    "invoke_repeatable(\"",
+    "change(\"",
+    "self.send(\"",
+    "at_once(\"",
+    "effect: \"",
+];
 
 #[test]
 fn every_point_of_the_sources_is_swept() -> Result<()> {
