@@ -30,8 +30,8 @@ use tokio::time::{Instant, sleep};
 const LOOK: Duration = Duration::from_millis(50);
 /// Refusals of one coupon by Redis within a second that make it worth a memory: as many as looks in that time.
 const WORTH: u32 = 20;
-/// Looks after which is reckoned up whether it still is: 5 s.
-const RECKONED: u32 = 100;
+/// Looks after which is reckoned up whether it still is: 2 s.
+const RECKONED: u32 = 40;
 /// Most coupons with a memory, so that nobody who asks for many makes work for Redis.
 const MOST_COUPONS: usize = 100;
 /// Between a memory that was given up and the next one: reading the holders is work for Redis.

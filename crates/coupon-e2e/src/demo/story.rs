@@ -18,6 +18,9 @@ use crate::{answers::Answer, process::logs::LogLine, wait::eventually};
 /// Longest time until the next thing happens: the longest back-off is 4 s.
 const SOON: Duration = Duration::from_secs(15);
 
+/// Longest time until a unit that came back is given out to somebody who asks.
+const GIVEN_OUT: Duration = Duration::from_secs(1);
+
 /// Plays everything up to the verdict.
 pub(super) async fn play(stage: &Stage) -> Result<()> {
     let mut writing = Follower::at_end_of(&stage.logs, "issue-consumer")?;
@@ -135,8 +138,15 @@ async fn tell_give_up(timeline: &mut Timeline, stage: &Stage, id: Uuid, alarm: &
 /// Somebody who was refused before asks again.
 async fn tell_next_in_line(timeline: &mut Timeline, stage: &Stage, rush: &Rush) -> Result<()> {
     let next = rush.sold_out().next().context("nobody was refused")?;
-    let answer: Answer = stage.member(&next.member)?.ask(&stage.code).await;
-    let id = answer.request_id.with_context(|| format!("the next in line was refused: {answer:?}"))?;
+    let member = stage.member(&next.member)?;
+    // A process that has refused many remembers for a quarter of a second that nothing is left.
+    let (answer, id) =
+        eventually("the next in line gets the unit", GIVEN_OUT, async || -> Result<Option<(Answer, Uuid)>> {
+            let answer: Answer = member.ask(&stage.code).await;
+            let id = answer.request_id.with_context(|| format!("refused: {answer:?}"))?;
+            Ok(Some((answer, id)))
+        })
+        .await?;
     let left = stage.stock.of(&stage.code).await?.left().unwrap_or_default();
     let what = format!("member {}, refused before, asks again: accepted, stock {left}", next.member);
     timeline.tell(answer.at, "issuer-api", &what);
