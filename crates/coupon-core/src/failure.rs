@@ -30,6 +30,13 @@ words! {
     }
 }
 
+impl Class {
+    /// Whether what failed may lie in a single record: neither in the dependency nor in others that are in the way.
+    pub fn may_lie_in_one_record(self) -> bool {
+        matches!(self, Self::Unknown | Self::Permanent)
+    }
+}
+
 /// An error that knows what it means. Implemented beside each driver.
 pub trait Classified: Error {
     /// What follows from it.
@@ -66,6 +73,12 @@ impl Failure {
     /// A failure of our own making, with no other error below it.
     pub fn new(class: Class, code: &str, message: &str) -> Self {
         Self { class, code: code.to_owned(), message: cut(message), chain: String::new(), by_itself: false }
+    }
+
+    /// The same, known to have happened to this record whatever others would have met.
+    #[must_use]
+    pub fn happened_by_itself(self) -> Self {
+        Self { by_itself: true, ..self }
     }
 
     /// What alarms are counted by: class, code and message, without what differs from record to record.

@@ -26,10 +26,9 @@ struct Count {
 
 /// Work that goes on when this is dropped.
 #[must_use = "work that nobody waits for is better spawned"]
-pub struct Run<T: Send + 'static> {
-    work: Option<Pin<Box<dyn Future<Output = T> + Send>>>,
-    piece: Option<Piece>,
-}
+pub struct Run<T: Send + 'static>(Option<(Work<T>, Piece)>);
+
+type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// One piece of work; it ends when this is dropped.
 #[derive(Debug)]
@@ -45,7 +44,7 @@ impl Detached {
     /// Runs a future that nobody cancels. It is worked on by whoever waits for it, which costs no task; when it is given
     /// up half-way, because the client has hung up, a task goes on with it.
     pub fn run<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Run<T> {
-        Run { work: Some(Box::pin(work)), piece: Some(self.begin()) }
+        Run(Some((Box::pin(work), self.begin())))
     }
 
     /// How many go on although their client is gone.
@@ -76,12 +75,10 @@ impl<T: Send + 'static> Future for Run<T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
         // Out of its place while it is polled: what has panicked or ended must not be polled again by a task.
-        let Some(mut work) = self.work.take() else { return Poll::Pending };
+        let Some((mut work, piece)) = self.0.take() else { return Poll::Pending };
         let polled = work.as_mut().poll(cx);
         if polled.is_pending() {
-            self.work = Some(work);
-        } else {
-            self.piece = None;
+            self.0 = Some((work, piece));
         }
         polled
     }
@@ -90,7 +87,7 @@ impl<T: Send + 'static> Future for Run<T> {
 impl<T: Send + 'static> Drop for Run<T> {
     fn drop(&mut self) {
         // Without a runtime the process is at its end.
-        if let (Some(work), Some(piece), Ok(runtime)) = (self.work.take(), self.piece.take(), Handle::try_current()) {
+        if let (Some((work, piece)), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
             let abandoned = Abandoned::from(piece);
             runtime.spawn(async move {
                 let _abandoned = abandoned;

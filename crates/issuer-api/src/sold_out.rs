@@ -31,7 +31,7 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Refusals of one coupon by Redis within a second that make it worth a memory: as many as looks in that time.
 const WORTH: u32 = 20;
 /// Looks after which is reckoned up whether it still is: 2 s.
-const RECKONED: u32 = 40;
+const RECKONED: u64 = 40;
 /// Most coupons with a memory, so that nobody who asks for many makes work for Redis.
 const MOST_COUPONS: usize = 100;
 /// Between a memory that was given up and the next one: reading the holders is work for Redis.
@@ -55,7 +55,7 @@ pub struct SoldOutSettings {
 /// The memories of all campaigns.
 pub struct Memories {
     stock: Stock,
-    believed: Duration,
+    believed_ms: u64,
     began: Instant,
     coupons: RwLock<HashMap<CouponCode, Arc<Memory>>>,
     /// Coupons with a task, and how many holders these keep in mind.
@@ -88,7 +88,7 @@ impl Memories {
     pub fn new(stock: Stock, settings: &SoldOutSettings) -> Self {
         Self {
             stock,
-            believed: Duration::from_millis(settings.believed_ms),
+            believed_ms: settings.believed_ms,
             began: Instant::now(),
             coupons: RwLock::default(),
             watched: Mutex::default(),
@@ -100,7 +100,7 @@ impl Memories {
 
     /// Whether the member surely gets nothing: the coupon is sold out, and it is none of the holders.
     pub fn refuse(&self, code: &CouponCode, member: &MemberId) -> bool {
-        if self.believed.is_zero() {
+        if self.believed_ms == 0 {
             return false;
         }
         let coupons = self.coupons.read().unwrap_or_else(PoisonError::into_inner);
@@ -115,7 +115,7 @@ impl Memories {
 
     /// Redis has refused somebody. A coupon is worth a memory when that happens often.
     pub fn learn(self: &Arc<Self>, code: &CouponCode) {
-        if self.believed.is_zero() || !self.is_often(code) {
+        if self.believed_ms == 0 || !self.is_often(code) {
             return;
         }
         let mut watched = self.watched();
@@ -230,8 +230,7 @@ impl Watch {
             if self.of.stock.sold_out(&self.code).await? != Some(sold_out) {
                 break;
             }
-            let believed = u64::try_from(self.of.believed.as_millis()).unwrap_or(u64::MAX);
-            memory.believed_until.store(now.saturating_add(believed), Ordering::Release);
+            memory.believed_until.store(now.saturating_add(self.of.believed_ms), Ordering::Release);
             if !self.of.keep(&self.code, &memory) {
                 break;
             }
@@ -239,7 +238,7 @@ impl Watch {
             looks += 1;
             spared += memory.count();
             if looks == RECKONED {
-                if spared < u64::from(RECKONED) {
+                if spared < RECKONED {
                     break;
                 }
                 (looks, spared) = (0, 0);

@@ -71,7 +71,7 @@ impl RepoError {
 
     /// Whether a single row may have failed the statement for all: neither the database nor somebody else in the way.
     pub(super) fn may_be_of_a_record(&self) -> bool {
-        matches!(self.class(), Class::Unknown | Class::Permanent) && !self.is_cap()
+        self.class().may_lie_in_one_record() && !self.is_cap()
     }
 
     /// Whether the coupon has no more units.

@@ -120,13 +120,12 @@ impl Database {
     ) -> Result<Vec<Result<Outcome, RepoError>>, RepoError> {
         let Some(batch) = Batch::of(&events) else { return Ok(Vec::new()) };
         let batch = Arc::new(batch);
-        let (Missing { missed, refused }, cap_hit) = match self.insert(&batch, events.len(), expected).await {
+        let (Missing { missed, refused }, cap_hit) = match self.insert(&batch, expected).await {
             Ok(missing) => (missing, false),
             Err(error) if error.is_cap() => {
-                let batch = Arc::clone(&batch);
-                self.detached("issue what fits", move |pool| insert_what_fits(pool, batch)).await?;
-                let missed = events.iter().map(|event| key(event)).collect();
-                (Missing { missed, ..Missing::default() }, true)
+                let copy = Arc::clone(&batch);
+                self.detached("issue what fits", move |pool| insert_what_fits(pool, copy)).await?;
+                (Missing::all(&batch), true)
             }
             Err(error) => return Err(error),
         };
@@ -151,17 +150,17 @@ impl Database {
 
     /// An insert that need not look for conflicts costs PostgreSQL a third less, and nearly always every row is new.
     /// Where one is not, or is refused, nothing was written, and it is done again with care.
-    async fn insert(&self, batch: &Arc<Batch>, events: usize, expected: Expected) -> Result<Missing, RepoError> {
+    async fn insert(&self, batch: &Arc<Batch>, expected: Expected) -> Result<Missing, RepoError> {
         let part = match expected {
             Expected::AllNew => {
                 let copy = Arc::clone(batch);
                 match self.detached("issue a batch", move |pool| insert_new(pool, copy)).await {
-                    Err(error) if error.is_unique_violation() => events,
-                    Err(error) if events > 1 && error.may_be_of_a_record() => PART,
+                    Err(error) if error.is_unique_violation() => batch.len(),
+                    Err(error) if batch.len() > 1 && error.may_be_of_a_record() => PART,
                     other => return other,
                 }
             }
-            Expected::SomeThere => events,
+            Expected::SomeThere => batch.len(),
             Expected::SomeRefused => PART,
         };
         let copy = Arc::clone(batch);

@@ -109,12 +109,12 @@ impl Batches {
                 Ok(outcomes) => {
                     for (waiting, outcome) in batch.into_iter().zip(outcomes) {
                         held = held.max(Expected::by(&outcome));
-                        waiting.reply.0(outcome.map_err(|error| by_itself((&error).into())));
+                        waiting.reply.0(outcome.map_err(|error| Failure::from(&error).happened_by_itself()));
                     }
                 }
                 Err(failure) if self.may_lie_in_one(&code, &failure).await => {
                     if batch.len() == 1 {
-                        answer(batch, &by_itself(failure));
+                        answer(batch, &failure.happened_by_itself());
                         continue;
                     }
                     let mut first = batch;
@@ -130,11 +130,8 @@ impl Batches {
     /// Whether the batch may have failed for one of its records. Contention does when somebody holds a single decision,
     /// and does not when it is the coupon's row.
     async fn may_lie_in_one(&self, code: &CouponCode, failure: &Failure) -> bool {
-        match failure.class {
-            Class::Unknown | Class::Permanent => true,
-            Class::Contended => self.is_coupon_unlocked(code).await,
-            Class::Unavailable | Class::Malformed | Class::Interrupted => false,
-        }
+        failure.class.may_lie_in_one_record()
+            || failure.class == Class::Contended && self.is_coupon_unlocked(code).await
     }
 
     /// Looks several times: another batch holds the coupon's row for a moment at its end.
@@ -243,11 +240,6 @@ impl Drop for QueueWriter {
         drop(lanes);
         Self::spawn(&self.batches, self.lane.clone());
     }
-}
-
-/// It happened to this record, whatever others would have met.
-fn by_itself(failure: Failure) -> Failure {
-    Failure { by_itself: true, ..failure }
 }
 
 /// Tells everybody of a batch the same.

@@ -169,7 +169,6 @@ pub mod codes {
 }
 
 fn lost() -> Failure {
-    let failure = Failure::new(Class::Interrupted, "WRITER", "the writer was torn down before it answered");
     // Whose doing that was shows when it is written alone.
-    Failure { by_itself: true, ..failure }
+    Failure::new(Class::Interrupted, "WRITER", "the writer was torn down before it answered").happened_by_itself()
 }

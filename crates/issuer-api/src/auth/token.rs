@@ -1,7 +1,9 @@
 //! Verifying a token: one algorithm, one key of that algorithm's family, and every claim.
 
 use coupon_core::{ids::MemberId, runtime::SettingsError};
-use jsonwebtoken::{Algorithm, Header, Validation, decode, decode_header, errors::ErrorKind, get_current_timestamp};
+use jsonwebtoken::{
+    Algorithm, AlgorithmFamily, Header, Validation, decode, decode_header, errors::ErrorKind, get_current_timestamp,
+};
 use serde::Deserialize;
 
 use super::{AuthSettings, Key, load_keys, verified::Verified};
@@ -142,7 +144,7 @@ impl Verifier {
 
 /// Whether tokens of it are signed with a secret that both sides share.
 fn is_shared(algorithm: Algorithm) -> bool {
-    matches!(algorithm, Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512)
+    algorithm.family() == AlgorithmFamily::Hmac
 }
 
 fn judge(error: &ErrorKind) -> TokenError {

@@ -41,11 +41,12 @@ impl Verified {
 
     /// Remembers a token that was verified now.
     pub(super) fn remember(&self, token: &str, member: &MemberId, until: u64) {
+        let key = key(token);
         let mut generations = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if generations.young.len() >= MOST {
             generations.old = std::mem::take(&mut generations.young);
         }
-        generations.young.insert(key(token), Remembered { member: member.clone(), until });
+        generations.young.insert(key, Remembered { member: member.clone(), until });
     }
 }
 

@@ -62,7 +62,7 @@ impl<H: Handler> Engine<H> {
             return self.trip(Stage::GiveUp, failure);
         }
         // Contention, and what only this process did, say nothing about the record.
-        giving_up.refusals += u32::from(matches!(failure.class, Class::Unknown | Class::Permanent));
+        giving_up.refusals += u32::from(failure.class.may_lie_in_one_record());
         let wait = giving_up.backoff.next_wait();
         tracing::warn!(
             request_id = work.request_id(), class = %failure.class, code = failure.code,

@@ -66,7 +66,7 @@ pub(super) fn class_of(sqlstate: &str) -> Class {
 
 /// The beginnings of the SQLSTATEs that tell of the database, or of others in the way, and so of no single record.
 pub fn not_of_a_record() -> Vec<&'static str> {
-    let rows = SQLSTATES.iter().filter(|(_, class, _)| matches!(class, Class::Unavailable | Class::Contended));
+    let rows = SQLSTATES.iter().filter(|(_, class, _)| !class.may_lie_in_one_record());
     rows.map(|(prefix, ..)| *prefix).collect()
 }
 

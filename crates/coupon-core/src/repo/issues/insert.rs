@@ -73,6 +73,13 @@ pub(super) struct Missing {
     pub(super) refused: HashMap<Key, (String, String)>,
 }
 
+impl Missing {
+    /// Every event of it, none refused.
+    pub(super) fn all(batch: &Batch) -> Self {
+        Self { missed: batch.0.iter().map(|event| super::key(event)).collect(), ..Self::default() }
+    }
+}
+
 /// Request id and member.
 pub(super) type Key = (Uuid, String);
 
@@ -82,6 +89,10 @@ impl Batch {
         let mut events = events.to_vec();
         events.sort_unstable_by(|a, b| (&a.member_id, a.request_id).cmp(&(&b.member_id, b.request_id)));
         (!events.is_empty()).then_some(Self(events))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
     }
 
     pub(super) fn code(&self) -> &CouponCode {
@@ -114,12 +125,8 @@ impl Batch {
 /// Inserts rows that are all new.
 pub(super) async fn insert_new(pool: PgPool, batch: Arc<Batch>) -> Result<Missing, sqlx::Error> {
     let (rows, _): (i64, Option<bool>) = batch.bind(sqlx::query_as(INSERT_NEW)).fetch_one(&pool).await?;
-    let mut missing = Missing::default();
-    if usize::try_from(rows) != Ok(batch.0.len()) {
-        // There is no such coupon, or not of this epoch.
-        missing.missed.extend(batch.0.iter().map(|event| super::key(event)));
-    }
-    Ok(missing)
+    // Without a row there is no such coupon, or not of this epoch.
+    Ok(if usize::try_from(rows) == Ok(batch.len()) { Missing::default() } else { Missing::all(&batch) })
 }
 
 /// Inserts the rows that can be, `part` of them at a time.
