@@ -4,6 +4,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
+        mpsc::{SyncSender, sync_channel},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -11,14 +12,18 @@ use std::{
 
 use anyhow::{Context, Result, anyhow};
 use hdrhistogram::Histogram;
-use redis::Commands;
+use redis::{AsyncCommands, AsyncConnectionConfig};
 use serde::Serialize;
+use tokio::runtime;
 
 /// How often it asks.
 const EVERY: Duration = Duration::from_millis(1);
 
 /// A Redis that is silent for so long is no stall any more.
 const PATIENCE: Duration = Duration::from_mins(1);
+
+/// What its thread is called.
+const NAME: &str = "stall-client";
 
 /// A client at work, on a connection and a thread of its own. Dropping it stops it.
 pub struct Client {
@@ -44,14 +49,23 @@ pub struct Stalls {
 impl Client {
     /// Connects, and asks for a field of a hash in this logical database from now on.
     pub fn start(url: &str, key: &str, field: &str) -> Result<Self> {
-        let connection = redis::Client::open(url)?.get_connection_with_timeout(PATIENCE)?;
-        connection.set_read_timeout(Some(PATIENCE))?;
+        let redis = redis::Client::open(url)?;
         let stop = Arc::new(AtomicBool::new(false));
         let (stopped, key, field) = (stop.clone(), key.to_owned(), field.to_owned());
-        let thread = thread::Builder::new()
-            .name("stall-client".to_owned())
-            .spawn(move || ask(connection, &key, &field, &stopped))?;
-        Ok(Self { stop, thread: Some(thread) })
+        let (connected, connects) = sync_channel(1);
+        let thread = thread::Builder::new().name(NAME.to_owned()).spawn(move || {
+            // With a runtime of its own and not by blocking reads: those end early when a signal meets this thread, such as
+            // the one that tells of the end of a process, because a read that has a time limit is not begun again.
+            let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(ask(redis, connected, &key, &field, &stopped))
+        })?;
+        let client = Self { stop, thread: Some(thread) };
+        // A thread that is gone without a word has met an error, which it hands over as it ends.
+        if connects.recv().is_err() {
+            client.finish().and(Err(anyhow!("the client has not begun")))
+        } else {
+            Ok(client)
+        }
     }
 
     /// Stops asking and says how long it waited.
@@ -68,7 +82,17 @@ impl Drop for Client {
     }
 }
 
-fn ask(mut redis: redis::Connection, key: &str, field: &str, stop: &AtomicBool) -> Result<Stalls> {
+async fn ask(
+    redis: redis::Client,
+    connected: SyncSender<()>,
+    key: &str,
+    field: &str,
+    stop: &AtomicBool,
+) -> Result<Stalls> {
+    let config =
+        AsyncConnectionConfig::new().set_connection_timeout(Some(PATIENCE)).set_response_timeout(Some(PATIENCE));
+    let mut redis = redis.get_multiplexed_async_connection_with_config(&config).await?;
+    connected.send(())?;
     let mut record = Record::new()?;
     let mut due = Instant::now();
     let mut last = None;
@@ -83,7 +107,7 @@ fn ask(mut redis: redis::Connection, key: &str, field: &str, stop: &AtomicBool) 
             thread::sleep(early);
             record.woke_late(due.elapsed());
         }
-        let _: Option<String> = redis.hget(key, field).context("Redis did not answer the client")?;
+        let _: Option<String> = redis.hget(key, field).await.context("Redis did not answer the client")?;
         record.answered(due.elapsed());
         due += EVERY;
     }
@@ -127,6 +151,10 @@ pub fn ms(micros: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
+    use coupon_e2e::process::signal;
+
     use super::*;
 
     #[test]
@@ -142,6 +170,31 @@ mod tests {
         assert_eq!(stalls.asked, 1000);
         assert!((stalls.p50_ms - 0.1).abs() < 0.001 && (stalls.p99_ms - 0.1).abs() < 0.001, "{stalls:?}");
         assert!((stalls.max_ms - 250.0).abs() < 1.0 && (stalls.late_ms - 3.0).abs() < 0.001, "{stalls:?}");
+    }
+
+    #[tokio::test]
+    async fn a_signal_that_meets_the_client_while_it_waits_is_no_silence_of_redis() {
+        let url = std::env::var("REDIS_URL").expect("REDIS_URL is set; see scripts/test");
+        let mut other = redis::Client::open(url.as_str()).unwrap().get_connection().unwrap();
+        // As a process has it that waits for its children.
+        let _ended = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::child()).unwrap();
+        let client = Client::start(&url, "coupon-bench:nothing", "here").unwrap();
+        let () = redis::cmd("CLIENT").arg("PAUSE").arg(300).arg("ALL").query(&mut other).unwrap();
+        let clients = thread_ids();
+        assert!(!clients.is_empty());
+        for client in clients {
+            signal::send("CHLD", client).unwrap();
+        }
+        let () = redis::cmd("PING").query(&mut other).unwrap();
+        client.finish().unwrap();
+    }
+
+    /// Of the clients, by which a signal finds their threads and not another one of the process.
+    fn thread_ids() -> Vec<u32> {
+        let threads = fs::read_dir("/proc/self/task").unwrap().map(|entry| entry.unwrap().path());
+        let clients =
+            threads.filter(|path| fs::read_to_string(path.join("comm")).is_ok_and(|comm| comm.trim() == NAME));
+        clients.map(|path| path.file_name().unwrap().to_str().unwrap().parse().unwrap()).collect()
     }
 
     #[test]
