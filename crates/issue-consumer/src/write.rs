@@ -48,7 +48,7 @@ impl Handler for Write {
             // What could not be read is given up without an attempt, so there is an event.
             let event = Arc::clone(attempt.work.item.as_ref().ok()?);
             let this = Arc::clone(&this);
-            Some((event, move |outcome| this.end(attempt, outcome)))
+            Some((event, attempt.suspected, move |outcome| this.end(attempt, outcome)))
         });
         self.writer.write_all(events);
     }

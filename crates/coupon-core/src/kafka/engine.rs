@@ -92,11 +92,21 @@ struct Entry<I> {
     taken_in: Instant,
     attempts: u32,
     strikes: u32,
-    /// Its last attempt failed for a reason that may lie in the record itself.
-    guilty: bool,
+    company: Company,
     first_failed_at: Option<DateTime<Utc>>,
     /// Set once the last attempt has failed.
     giving_up: Option<GivingUp>,
+}
+
+/// With whom a record shares its next attempt, by how the last one failed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Company {
+    /// With all that begin together.
+    Anybody,
+    /// With those whose failure may lie in them too: it was told apart from others in a statement that it shared.
+    Suspects,
+    /// With nobody, so that whatever happens is its own doing.
+    Nobody,
 }
 
 /// What is known of a record that is being given up.
@@ -219,7 +229,7 @@ impl<H: Handler> Engine<H> {
         }
     }
 
-    fn ended(&mut self, Ended { key, stage, end, is_torn }: Ended) {
+    fn ended(&mut self, Ended { key, stage, end }: Ended) {
         self.running -= 1;
         if self.alone.1 == Some(key) {
             self.alone.1 = None;
@@ -241,7 +251,7 @@ impl<H: Handler> Engine<H> {
         }
         match (end, stage) {
             (Ok(()), _) => self.complete(key),
-            (Err(failure), Stage::Attempt) => self.attempt_failed(key, failure, is_torn),
+            (Err(failure), Stage::Attempt) => self.attempt_failed(key, failure),
             (Err(failure), Stage::GiveUp) => self.give_up_failed(key, &failure),
         }
         self.start_next_alone();

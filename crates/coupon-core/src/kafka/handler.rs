@@ -48,12 +48,12 @@ pub trait Handler: Send + Sync + 'static {
     ///
     /// A stage that writes many records by one statement saves a task for each of them here.
     fn attempt_all(self: Arc<Self>, attempts: Vec<Attempt<Self::Item>>) -> impl Future<Output = ()> + Send {
-        for Attempt { work, mut ending } in attempts {
+        for Attempt { work, suspected, mut ending } in attempts {
             ending.share_nothing();
             let handler = Arc::clone(&self);
             tokio::spawn(async move {
                 let end = match &work.item {
-                    Ok(item) => handler.attempt(&work, item, false).await,
+                    Ok(item) => handler.attempt(&work, item, suspected).await,
                     Err(failure) => Err(failure.clone()),
                 };
                 ending.tell(end);
@@ -93,8 +93,6 @@ pub(super) struct Ended {
     pub(super) key: Key,
     pub(super) stage: Stage,
     pub(super) end: End,
-    /// It was torn by a panic while others shared its fate, so nobody knows whose doing that was.
-    pub(super) is_torn: bool,
 }
 
 /// One attempt at one record among others.
@@ -102,6 +100,8 @@ pub(super) struct Ended {
 pub struct Attempt<I> {
     /// The record.
     pub work: Arc<Work<I>>,
+    /// Its last attempt failed for a reason that may lie in the record, and nothing else tore it.
+    pub suspected: bool,
     pub(super) ending: Ending,
 }
 
@@ -132,21 +132,23 @@ impl Ending {
     }
 
     pub(super) fn tell(mut self, end: End) {
-        self.send(end, false);
+        self.send(end);
     }
 
-    fn send(&mut self, end: End, is_torn: bool) {
+    fn send(&mut self, end: End) {
         if let Some(engine) = self.engine.take() {
             // The engine is gone only at shutdown, when the record stays outstanding.
-            let _ = engine.send(Ended { key: self.key, stage: self.stage, end, is_torn });
+            let _ = engine.send(Ended { key: self.key, stage: self.stage, end });
         }
     }
 }
 
 impl Drop for Ending {
     fn drop(&mut self) {
+        // While others shared its fate, nobody knows whose doing a panic was.
         let class = if thread::panicking() && !self.is_shared { Class::Unknown } else { Class::Interrupted };
-        self.send(Err(Failure::new(class, "PANIC", "the handler of the record panicked")), self.is_shared);
+        let failure = Failure::new(class, "PANIC", "the handler of the record panicked").happened_by_itself();
+        self.send(Err(failure));
     }
 }
 

@@ -37,8 +37,14 @@ pub(super) struct Batches {
     sizes: metrics::Histogram,
 }
 
-/// Events of one coupon and one epoch.
-type Lane = (CouponCode, i64);
+/// Events that are written together: of one coupon and one epoch. Suspects have a lane beside that of the others, whose
+/// batches then hold no row that is refused once more.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Lane {
+    code: CouponCode,
+    epoch: i64,
+    suspects: bool,
+}
 
 /// What waits in one lane. It is in the map as long as it has a writer.
 #[derive(Default)]
@@ -51,7 +57,16 @@ struct Queue {
 /// An event that waits for its batch.
 pub(super) struct Waiting {
     pub(super) event: Arc<CouponIssued>,
+    /// Whether it has failed before for a reason that may lie in it.
+    pub(super) suspected: bool,
     pub(super) reply: Reply,
+}
+
+impl Waiting {
+    fn is_of(&self, lane: &Lane) -> bool {
+        let Lane { code, epoch, suspects } = lane;
+        self.suspected == *suspects && self.event.epoch == *epoch && self.event.coupon_code == *code
+    }
 }
 
 /// Who wants to know what became of an event.
@@ -77,17 +92,17 @@ impl Batches {
         let mut lanes = self.lanes();
         while let Some(first) = events.next() {
             let (code, epoch) = (first.event.coupon_code.clone(), first.event.epoch);
-            let is_of_it = |next: &Waiting| next.event.epoch == epoch && next.event.coupon_code == code;
-            let queue = lanes.entry((code.clone(), epoch)).or_default();
+            let lane = Lane { code, epoch, suspects: first.suspected };
+            let queue = lanes.entry(lane.clone()).or_default();
             queue.waiting.push(first);
-            while let Some(next) = events.next_if(is_of_it) {
+            while let Some(next) = events.next_if(|next| next.is_of(&lane)) {
                 queue.waiting.push(next);
             }
             // A coupon that somebody holds must not keep two turns from the others.
             let in_step = if self.parallel.available_permits() > 1 { IN_STEP } else { 1 };
             while queue.wants_a_writer(self.max_batch, in_step) {
                 queue.writers += 1;
-                writers.push((code.clone(), epoch));
+                writers.push(lane.clone());
             }
         }
         drop(lanes);
@@ -109,7 +124,7 @@ impl Batches {
                 Ok(outcomes) => {
                     for (waiting, outcome) in batch.into_iter().zip(outcomes) {
                         held = held.max(Expected::by(&outcome));
-                        waiting.reply.0(outcome.map_err(|error| Failure::from(&error).happened_by_itself()));
+                        waiting.reply.0(outcome.map_err(|error| Failure::from(&error)));
                     }
                 }
                 Err(failure) if self.may_lie_in_one(&code, &failure).await => {
@@ -192,8 +207,8 @@ impl QueueWriter {
         while let Ok(_permit) = batches.parallel.acquire().await
             && let Some(batch) = self.next()
         {
-            let held = batches.write(batch, expectation.of_next()).await;
-            expectation.learn(held);
+            let expected = if self.lane.suspects { Expected::AllRefused } else { expectation.of_next() };
+            expectation.learn(batches.write(batch, expected).await);
         }
     }
 

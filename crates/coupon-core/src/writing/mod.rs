@@ -110,17 +110,18 @@ impl Writer {
         let (reply, answer) = oneshot::channel();
         // Nobody waits any more when the partition was taken away meanwhile.
         let reply = Reply::new(move |outcome| drop(reply.send(outcome)));
-        self.batches.put(vec![Waiting { event: Arc::clone(event), reply }]);
+        self.batches.put([Waiting { event: Arc::clone(event), suspected: false, reply }]);
         answer.await.map_err(|_| lost())?
     }
 
     /// Writes many events down, with others of their coupons; each is told what became of it as soon as it is known.
-    /// One that is dropped untold was torn by a panic.
-    pub fn write_all<R>(&self, events: impl IntoIterator<Item = (Arc<CouponIssued>, R)>)
+    /// One that is dropped untold was torn by a panic. Those that are `suspected`, because they have failed for a reason
+    /// that may lie in them, share statements only with others that are.
+    pub fn write_all<R>(&self, events: impl IntoIterator<Item = (Arc<CouponIssued>, bool, R)>)
     where
         R: FnOnce(Result<Outcome, Failure>) + Send + 'static,
     {
-        let waiting = |(event, reply)| Waiting { event, reply: Reply::new(reply) };
+        let waiting = |(event, suspected, reply)| Waiting { event, suspected, reply: Reply::new(reply) };
         self.batches.put(events.into_iter().map(waiting));
     }
 }

@@ -19,11 +19,19 @@ async fn each_event_of_a_batch_gets_its_own_outcome_whatever_is_expected_of_it_a
     let own = OwnDatabase::create("refused").await;
     let (database, url) = own.parts();
     let mut raw = PgConnection::connect(&url).await.unwrap();
-    sqlx::raw_sql("ALTER TABLE coupon_issues ADD CONSTRAINT nobody_called_bad CHECK (member_id NOT LIKE '%-bad')")
-        .execute(&mut raw)
-        .await
-        .unwrap();
-    for (number, expected) in [Expected::AllNew, Expected::SomeThere, Expected::SomeRefused].into_iter().enumerate() {
+    sqlx::raw_sql(
+        "ALTER TABLE coupon_issues ADD CONSTRAINT nobody_called_bad CHECK (member_id NOT LIKE '%-bad');
+         -- At the end of a statement, when every row of it is in the table.
+         CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN RAISE EXCEPTION 'nobody_called_bad'; END $$;
+         CREATE TRIGGER late AFTER INSERT ON coupon_issues
+             FOR EACH ROW WHEN (NEW.member_id LIKE '%-late') EXECUTE FUNCTION refuse();",
+    )
+    .execute(&mut raw)
+    .await
+    .unwrap();
+    let expectations = [Expected::AllNew, Expected::SomeThere, Expected::SomeRefused, Expected::AllRefused];
+    for (number, expected) in expectations.into_iter().enumerate() {
         let code: CouponCode = format!("REFUSED-{number}").parse().unwrap();
         campaign(&database, &code, 999).await;
         let known = event(&code, "m-005");
@@ -31,12 +39,14 @@ async fn each_event_of_a_batch_gets_its_own_outcome_whatever_is_expected_of_it_a
         for before in [&known, &held] {
             assert_eq!(issue(&database, before).await, Outcome::IssuedNow);
         }
-        // At both ends, on both sides of where parts and quarters meet, side by side and alone.
-        let bad = [0, 3, 4, 15, 16, 17, 21, 36, 37, 38, 39, 45, 66];
+        // At both ends, on both sides of where parts meet, side by side and alone.
+        let bad = [0, 3, 4, 15, 16, 17, 21, 31, 32, 33, 45, 66];
+        let late = [18, 40];
         let batch: Vec<CouponIssued> = (0..67)
             .map(|place| match place {
                 5 => known.clone(),
                 place if bad.contains(&place) => event(&code, &format!("m-{place:03}-bad")),
+                place if late.contains(&place) => event(&code, &format!("m-{place:03}-late")),
                 place => {
                     CouponIssued { seq: 100 + i64::try_from(place).unwrap(), ..event(&code, &format!("m-{place:03}")) }
                 }
@@ -56,6 +66,7 @@ async fn each_event_of_a_batch_gets_its_own_outcome_whatever_is_expected_of_it_a
                 5 => "IssuedBefore".to_owned(),
                 30 => format!("MemberHoldsOne({:?})", held.request_id),
                 place if bad.contains(&place) => "Permanent 23514".to_owned(),
+                place if late.contains(&place) => "Unknown P0001".to_owned(),
                 _ => NOW.to_owned(),
             };
             assert_eq!(told, meant, "{place}, {expected:?}");
@@ -68,8 +79,36 @@ async fn each_event_of_a_batch_gets_its_own_outcome_whatever_is_expected_of_it_a
         .fetch_one(&mut raw)
         .await
         .unwrap();
-        assert_eq!(counted, (54, 165, 54), "{expected:?}");
+        assert_eq!(counted, (53, 165, 53), "{expected:?}");
     }
+    own.drop().await;
+}
+
+#[tokio::test]
+async fn a_refused_row_is_found_by_how_far_its_statement_came() {
+    let own = OwnDatabase::create("how_far").await;
+    let (database, url) = own.parts();
+    let mut raw = PgConnection::connect(&url).await.unwrap();
+    // A sequence keeps what is rolled back.
+    sqlx::raw_sql(
+        "CREATE SEQUENCE statements;
+         CREATE FUNCTION count_it() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN PERFORM nextval('statements'); RETURN NULL; END $$;
+         CREATE TRIGGER counted BEFORE INSERT ON coupon_issues FOR EACH STATEMENT EXECUTE FUNCTION count_it();
+         ALTER TABLE coupon_issues ADD CONSTRAINT nobody_called_bad CHECK (member_id NOT LIKE '%-bad')",
+    )
+    .execute(&mut raw)
+    .await
+    .unwrap();
+    let code: CouponCode = "HOW-FAR".parse().unwrap();
+    campaign(&database, &code, 99).await;
+    let name = |place| if place == 39 { "m-039-bad".to_owned() } else { format!("m-{place:03}") };
+    let batch: Vec<CouponIssued> = (0..64).map(|place| event(&code, &name(place))).collect();
+    let outcomes = database.issue(shared(&batch), Expected::SomeRefused).await.unwrap();
+    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 63);
+    let statements: i64 = sqlx::query_scalar("SELECT last_value FROM statements").fetch_one(&mut raw).await.unwrap();
+    // The first 32, the next 32, those of them before the refused one, itself, those after it.
+    assert_eq!(statements, 5);
     own.drop().await;
 }
 

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Engine, Entry, GivingUp, Handler, Key, Look, Stage};
+use super::{Company, Engine, Entry, GivingUp, Handler, Key, Look, Stage};
 use crate::{
     failure::{Class, Failure},
     kafka::Record,
@@ -10,7 +10,7 @@ use crate::{
 };
 
 impl<H: Handler> Engine<H> {
-    pub(super) fn attempt_failed(&mut self, key: Key, failure: Failure, is_torn: bool) {
+    pub(super) fn attempt_failed(&mut self, key: Key, failure: Failure) {
         let (max, policy, now) = (self.policy.schedule.max_attempts(), self.policy, self.clock.now());
         let Some(entry) = self.lanes.get_mut(key) else { return };
         if failure.class == Class::Unavailable {
@@ -20,14 +20,20 @@ impl<H: Handler> Engine<H> {
         }
         if failure.class == Class::Interrupted {
             // Alone it will show whose doing a panic was.
-            entry.guilty |= is_torn || failure.by_itself;
+            if failure.by_itself {
+                entry.company = Company::Nobody;
+            }
             self.timers.insert(key, Duration::from_secs(1));
             return;
         }
         // Where giving up is a verdict, contention is none: it waits on at the last step and charges nothing.
         let contended = failure.class == Class::Contended && !policy.contended_is_final;
         entry.attempts += u32::from(!contended);
-        entry.guilty = failure.class == Class::Unknown || failure.by_itself;
+        entry.company = match failure.class {
+            _ if failure.by_itself => Company::Nobody,
+            Class::Unknown => Company::Suspects,
+            _ => Company::Anybody,
+        };
         entry.first_failed_at.get_or_insert(now);
         let waits = match failure.class {
             Class::Permanent | Class::Malformed => None,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Engine, GivingUp, Handler, History, Key, Stage, Work};
+use super::{Company, Engine, GivingUp, Handler, History, Key, Stage, Work};
 use crate::{
     crash::{self, Moment},
     failure::{Class, Failure},
@@ -40,8 +40,13 @@ impl<H: Handler> Engine<H> {
                     ending.tell(tried(&*handler, handler.give_up(&work, &failure, history), isolated).await);
                 });
             }
-            None if isolated || entry.guilty => attempt_alone(handler, work, ending(false), isolated),
-            None => self.together.push(Attempt { work, ending: ending(true) }),
+            None if isolated || entry.company == Company::Nobody => {
+                attempt_alone(handler, work, ending(false), isolated)
+            }
+            None => {
+                let suspected = entry.company == Company::Suspects;
+                self.together.push(Attempt { work, suspected, ending: ending(true) });
+            }
         }
     }
 

@@ -6,7 +6,7 @@ use futures_util::{FutureExt, StreamExt};
 use rdkafka::{consumer::StreamConsumer, error::KafkaResult};
 use tokio::time::Instant;
 
-use super::{Engine, EngineContext, Entry, GivingUp, Handler, Record, TURN, Work};
+use super::{Company, Engine, EngineContext, Entry, GivingUp, Handler, Record, TURN, Work};
 
 /// Bytes of records after which no more are taken in the same turn: those who write what is no event write large ones.
 const TURN_BYTES: usize = 1024 * 1024;
@@ -51,7 +51,8 @@ impl<H: Handler> Engine<H> {
         // Trying to read it was the one attempt there is at a record that cannot be read.
         let attempts = u32::from(giving_up.is_some());
         let taken_in = Instant::now();
-        let entry = Entry { work, taken_in, attempts, strikes: 0, guilty: false, first_failed_at, giving_up };
+        let entry =
+            Entry { work, taken_in, attempts, strikes: 0, company: Company::Anybody, first_failed_at, giving_up };
         match self.lanes.deliver(partition, offset, bytes, entry) {
             Some(key) => self.start(key),
             // Of a partition that has just gone, or fetched again after a pause.

@@ -37,7 +37,7 @@ SELECT rows, CASE WHEN rows > 0 AND NOT EXISTS (SELECT FROM counted) THEN coupon
 
 /// The same for rows of which some are there already or are refused; gives those (see the migration that brings it).
 const INSERT_EACH: &str =
-    "SELECT request_id, member_id, state, message FROM coupon_issue_each($1, $2, $3, $4, $5, $6, $7, $8)";
+    "SELECT request_id, member_id, state, message FROM coupon_issue_each($1, $2, $3, $4, $5, $6, $7, $8, $9)";
 
 /// Inserts no more rows than there are coupons left; the counter is locked by the caller.
 const INSERT_WHAT_FITS: &str = "
@@ -62,6 +62,14 @@ pub struct Columns<'a> {
     members: Vec<&'a str>,
     seqs: Vec<i64>,
     times: Vec<DateTime<Utc>>,
+}
+
+/// How the rows of a batch are tried of which some are there already or are refused.
+pub(super) struct Parts {
+    /// So many at once.
+    pub(super) rows: usize,
+    /// Whether conflicts are looked for before one is met.
+    pub(super) some_there: bool,
 }
 
 /// What was not inserted of a batch.
@@ -129,11 +137,12 @@ pub(super) async fn insert_new(pool: PgPool, batch: Arc<Batch>) -> Result<Missin
     Ok(if usize::try_from(rows) == Ok(batch.len()) { Missing::default() } else { Missing::all(&batch) })
 }
 
-/// Inserts the rows that can be, `part` of them at a time.
-pub(super) async fn insert_each(pool: PgPool, batch: Arc<Batch>, part: usize) -> Result<Missing, sqlx::Error> {
-    let part = i32::try_from(part).unwrap_or(i32::MAX);
+/// Inserts the rows that can be, so many of them at a time.
+pub(super) async fn insert_each(pool: PgPool, batch: Arc<Batch>, parts: Parts) -> Result<Missing, sqlx::Error> {
+    let Parts { rows, some_there } = parts;
+    let query = batch.bind(sqlx::query_as(INSERT_EACH)).bind(i32::try_from(rows).unwrap_or(i32::MAX)).bind(some_there);
     let rows: Vec<(Uuid, String, Option<String>, Option<String>)> =
-        batch.bind(sqlx::query_as(INSERT_EACH)).bind(part).bind(error::not_of_a_record()).fetch_all(&pool).await?;
+        query.bind(error::not_of_a_record()).fetch_all(&pool).await?;
     let mut missing = Missing::default();
     for (id, member, state, message) in rows {
         if let Some(state) = state {
