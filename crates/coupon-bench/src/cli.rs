@@ -1,13 +1,13 @@
 //! The command line: one variant here and one module of the same name for each thing that is measured.
 
-use std::process::ExitCode;
+use std::{pin::Pin, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
-    accept, bare, drain, environment::Environment, instructions, limits, model, poison, pure, refuse, repair, report,
-    scale, size,
+    accept, bare, drain, environment::Environment, instructions, limits, model, place, poison, pure, refuse, repair,
+    report, scale, size,
 };
 
 /// Measures the pipeline by driving its real binaries, and says what one run on one machine has shown.
@@ -27,7 +27,7 @@ enum Command {
     #[command(flatten)]
     OnServers(OnServers),
     #[command(flatten)]
-    Alone(Alone),
+    WithoutServers(WithoutServers),
 }
 
 /// What works on servers, and so needs their addresses.
@@ -55,7 +55,7 @@ enum OnServers {
 
 /// What needs no server.
 #[derive(Debug, Subcommand)]
-enum Alone {
+enum WithoutServers {
     /// Put what several commands have measured into one table and one plot.
     Report(report::ReportArgs),
     /// Predict from what was measured what a peak needs of each stage, and what gives in first.
@@ -81,7 +81,7 @@ pub async fn execute(cli: Cli) -> ExitCode {
                 return ExitCode::from(2);
             }
         },
-        Command::Alone(command) => alone(command).await,
+        Command::WithoutServers(command) => without_servers(command).await,
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -92,41 +92,42 @@ pub async fn execute(cli: Cli) -> ExitCode {
     }
 }
 
+/// Begins when nobody else measures on these servers, and gives up when somebody stops it (SIGINT, SIGTERM). What was
+/// begun is dropped, and with it end the services and their world.
 async fn on_servers(environment: &Environment, command: OnServers) -> anyhow::Result<()> {
-    match command {
-        OnServers::Limits(arguments) => unless_stopped(limits::run(environment, &arguments)).await,
-        OnServers::Accept(arguments) => unless_stopped(accept::run(environment, &arguments)).await,
-        OnServers::Refuse(arguments) => unless_stopped(refuse::run(environment, &arguments)).await,
-        OnServers::Drain(arguments) => unless_stopped(drain::run(environment, &arguments)).await,
-        OnServers::Mixed(arguments) => unless_stopped(drain::run_mixed(environment, &arguments)).await,
-        OnServers::Poison(arguments) => unless_stopped(poison::run(environment, &arguments)).await,
-        OnServers::Scale(arguments) => unless_stopped(scale::run(environment, &arguments)).await,
-        OnServers::Size(arguments) => unless_stopped(size::run(environment, &arguments)).await,
-        // It has a place of its own to remove, and listens for signals itself.
-        OnServers::Repair(arguments) => repair::run(environment, &arguments).await,
-    }
-}
-
-/// Gives up when somebody stops it (SIGINT, SIGTERM). What was begun is dropped, and with it end the services and their
-/// world.
-async fn unless_stopped(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let work: Pin<Box<dyn Future<Output = anyhow::Result<()>> + '_>> = match &command {
+        OnServers::Limits(arguments) => Box::pin(limits::run(environment, arguments)),
+        OnServers::Accept(arguments) => Box::pin(accept::run(environment, arguments)),
+        OnServers::Refuse(arguments) => Box::pin(refuse::run(environment, arguments)),
+        OnServers::Drain(arguments) => Box::pin(drain::run(environment, arguments)),
+        OnServers::Mixed(arguments) => Box::pin(drain::run_mixed(environment, arguments)),
+        OnServers::Poison(arguments) => Box::pin(poison::run(environment, arguments)),
+        OnServers::Scale(arguments) => Box::pin(scale::run(environment, arguments)),
+        OnServers::Size(arguments) => Box::pin(size::run(environment, arguments)),
+        // It has a place of its own to remove: it listens for signals, and waits for others, itself.
+        OnServers::Repair(arguments) => return repair::run(environment, arguments).await,
+    };
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let alone = async {
+        let _alone = place::alone(environment).await?;
+        work.await
+    };
     tokio::select! {
-        outcome = work => outcome,
+        outcome = alone => outcome,
         _ = interrupt.recv() => anyhow::bail!("interrupted"),
         _ = terminate.recv() => anyhow::bail!("terminated"),
     }
 }
 
-async fn alone(command: Alone) -> anyhow::Result<()> {
+async fn without_servers(command: WithoutServers) -> anyhow::Result<()> {
     match command {
-        Alone::Report(arguments) => report::run(&arguments),
-        Alone::Model(arguments) => model::run(&arguments),
-        Alone::Instructions(arguments) => instructions::run(&arguments).await,
-        Alone::Pure(arguments) => {
+        WithoutServers::Report(arguments) => report::run(&arguments),
+        WithoutServers::Model(arguments) => model::run(&arguments),
+        WithoutServers::Instructions(arguments) => instructions::run(&arguments).await,
+        WithoutServers::Pure(arguments) => {
             pure::run(&arguments);
             Ok(())
         }
-        Alone::Bare(arguments) => bare::run(arguments).await,
+        WithoutServers::Bare(arguments) => bare::run(arguments).await,
     }
 }

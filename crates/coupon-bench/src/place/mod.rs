@@ -121,7 +121,7 @@ impl Place {
 }
 
 /// Waits until nobody else measures on these servers. The lock is held as long as the connection lives.
-async fn alone(environment: &Environment) -> Result<PgConnection> {
+pub async fn alone(environment: &Environment) -> Result<PgConnection> {
     let connection = PgConnection::connect(environment.database()).await;
     let mut connection = connection.context("PostgreSQL of DATABASE_URL does not answer")?;
     let free: bool =

@@ -1,9 +1,10 @@
 //! `coupon-bench accept`, `refuse` and `limits`.
 
-use anyhow::Result;
-use coupon_e2e::world::World;
+use anyhow::{Context, Result};
+use coupon_e2e::{process::signal, wait::eventually, world::World};
+use sqlx::{Connection, PgConnection};
 
-use crate::bench::Bench;
+use crate::bench::{Bench, SOON, ended};
 
 #[tokio::test]
 async fn another_system_is_asked_and_only_what_a_client_sees_is_checked() -> Result<()> {
@@ -30,6 +31,7 @@ async fn another_system_is_asked_and_only_what_a_client_sees_is_checked() -> Res
 
 #[tokio::test]
 async fn each_run_is_judged_by_the_oracle() -> Result<()> {
+    let _alone = Bench::new().await?;
     let arguments = "accept --rounds 1 --seconds 0.3 --half-seconds 1 --burst 100";
     let run = Bench::run(&arguments.split(' ').collect::<Vec<_>>()).await?;
     assert_eq!(run.code, Some(0), "{}", run.stderr);
@@ -39,8 +41,32 @@ async fn each_run_is_judged_by_the_oracle() -> Result<()> {
 
 #[tokio::test]
 async fn whoever_held_a_coupon_holds_it_after_all_the_refusals() -> Result<()> {
+    let _alone = Bench::new().await?;
     let run = Bench::run(&["refuse", "--rounds", "1", "--seconds", "0.3"]).await?;
     assert_eq!(run.code, Some(0), "{}", run.stderr);
     assert!(run.stderr.contains("100 holders hold what they held"), "{}", run.stderr);
     Ok(())
+}
+
+#[tokio::test]
+async fn nothing_is_measured_while_another_run_measures_on_the_same_servers() -> Result<()> {
+    let bench = Bench::new().await?;
+    let mut other = PgConnection::connect(&bench.servers.database_url).await?;
+    sqlx::query("SELECT pg_advisory_lock(x'62656e6368'::bigint)").execute(&mut other).await?;
+    for (before, command) in (0_i64..).zip(["limits", "drain", "repair"]) {
+        let child = Bench::command(&[command]).spawn()?;
+        // PostgreSQL sees that somebody who waited is gone when there is no more to wait for.
+        let waiting = "SELECT count(*) > $1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
+                       AND classid = x'62'::int::oid AND objid = x'656e6368'::int::oid";
+        eventually("it waits", SOON, async || -> Result<Option<()>> {
+            let waits: bool = sqlx::query_scalar(waiting).bind(before).fetch_one(&mut other).await?;
+            Ok(waits.then_some(()))
+        })
+        .await?;
+        signal::send("INT", child.id().context("it runs")?)?;
+        let run = ended(child.wait_with_output()).await?;
+        assert_eq!(run.code, Some(1));
+        assert!(run.stderr.contains("another coupon-bench measures on these servers"), "{}", run.stderr);
+    }
+    bench.is_as_before().await
 }

@@ -41,7 +41,7 @@ impl<H: Handler> Engine<H> {
                 });
             }
             None if isolated || entry.company == Company::Nobody => {
-                attempt_alone(handler, work, ending(false), isolated)
+                attempt_alone(handler, work, ending(false), isolated);
             }
             None => {
                 let suspected = entry.company == Company::Suspects;
