@@ -3,9 +3,9 @@
 -- Issues what can be issued of one coupon and one epoch, raises the counter by it, last, and gives what was not: with
 -- the SQLSTATE and the message where the database refuses the row, without where there is one already, or no coupon of
 -- that epoch. The arrays hold one element for each row, in the order in which rows are inserted; `part` rows are tried
--- at once, as if none had a row yet unless `some_there`. Of a part that fails, the rows before the refused one are tried
--- again without it. An SQLSTATE that begins like one of `not_theirs` tells of no row, but of the database or of others in
--- the way: it fails the call.
+-- at once, as if none had a row yet; with `some_there` all are, and `part` only after one was refused. Of rows that fail
+-- together, those before the refused one are tried again without it. An SQLSTATE that begins like one of `not_theirs` tells
+-- of no row, but of the database or of others in the way: it fails the call.
 CREATE FUNCTION coupon_issue_each(
     code text, in_epoch bigint, ids uuid[], members text[], seqs bigint[], times timestamptz[],
     part integer, some_there boolean, not_theirs text[]
@@ -15,6 +15,7 @@ RETURNS TABLE (request_id uuid, member_id text, state text, message text) LANGUA
 DECLARE
     coupon  record;
     total   integer := cardinality(ids);
+    step    integer := CASE WHEN some_there THEN total ELSE part END;
     first   integer := 1;
     last    integer;
     -- Up to this row one is known to be refused, and probably it is the suspect.
@@ -36,10 +37,10 @@ BEGIN
     END IF;
     WHILE first <= total LOOP
         last := CASE
-            WHEN first > failed THEN least(first + part - 1, total)
+            WHEN first > failed THEN least(first + step - 1, total)
             WHEN suspect BETWEEN first + 1 AND failed THEN suspect - 1
             WHEN suspect = first THEN first
-            -- It was not the suspect: by halves, until the refused row stands alone.
+            -- There is no suspect, or it was not the one: by halves, until the refused row stands alone.
             ELSE (first + failed) / 2
         END;
         before := pg_stat_get_xact_tuples_inserted('coupon_issues'::regclass);
@@ -85,13 +86,22 @@ BEGIN
                 there := last;
             ELSIF first = last THEN
                 RETURN QUERY SELECT ids[first], members[first], SQLSTATE, SQLERRM;
+                step := least(step, part);
+                IF suspect IS DISTINCT FROM first THEN
+                    -- It had to be looked for. Where that is so for each, smaller steps write fewer rows in vain.
+                    step := greatest(step / 2, 1);
+                END IF;
                 first := first + 1;
                 failed := 0;
             ELSE
                 -- What a failed statement had inserted is gone, but PostgreSQL has counted it. Only a hint: other rows may
-                -- have been passed over, and `track_counts` may be off.
+                -- have been passed over, a row may be refused after it was inserted, and nothing is counted with
+                -- `track_counts` off, or in this table once it is partitioned.
+                -- Rows that fail without the suspect have shown it to be wrong.
+                suspect := CASE WHEN first > failed
+                    THEN first + pg_stat_get_xact_tuples_inserted('coupon_issues'::regclass) - before
+                END;
                 failed := last;
-                suspect := first + pg_stat_get_xact_tuples_inserted('coupon_issues'::regclass) - before;
             END IF;
         END;
     END LOOP;

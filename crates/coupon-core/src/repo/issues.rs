@@ -97,7 +97,7 @@ impl Expected {
 
 /// Rows that are tried at once where some are refused: with one in a hundred of a thousand, fewer cost more beginnings
 /// and more cost more rows that were written in vain. Measured; 16 and 64 are as good within a tenth.
-const PART: usize = 32;
+const PART: i32 = 32;
 
 /// A decision as its member may see it.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
@@ -153,7 +153,7 @@ impl Database {
     /// An insert that need not look for conflicts costs PostgreSQL a third less, and nearly always every row is new.
     /// Where one is not, or is refused, nothing was written, and it is done again with care.
     async fn insert(&self, batch: &Arc<Batch>, expected: Expected) -> Result<Missing, RepoError> {
-        let some_there = Parts { rows: batch.len(), some_there: true };
+        let some_there = Parts { rows: PART, some_there: true };
         let some_refused = |rows| Parts { rows, some_there: false };
         let parts = match expected {
             Expected::AllNew => {

@@ -67,8 +67,8 @@ pub struct Columns<'a> {
 /// How the rows of a batch are tried of which some are there already or are refused.
 pub(super) struct Parts {
     /// So many at once.
-    pub(super) rows: usize,
-    /// Whether conflicts are looked for before one is met.
+    pub(super) rows: i32,
+    /// Whether conflicts are looked for before one is met, and all are tried at once until one is refused.
     pub(super) some_there: bool,
 }
 
@@ -137,10 +137,10 @@ pub(super) async fn insert_new(pool: PgPool, batch: Arc<Batch>) -> Result<Missin
     Ok(if usize::try_from(rows) == Ok(batch.len()) { Missing::default() } else { Missing::all(&batch) })
 }
 
-/// Inserts the rows that can be, so many of them at a time.
+/// Inserts the rows that can be.
 pub(super) async fn insert_each(pool: PgPool, batch: Arc<Batch>, parts: Parts) -> Result<Missing, sqlx::Error> {
     let Parts { rows, some_there } = parts;
-    let query = batch.bind(sqlx::query_as(INSERT_EACH)).bind(i32::try_from(rows).unwrap_or(i32::MAX)).bind(some_there);
+    let query = batch.bind(sqlx::query_as(INSERT_EACH)).bind(rows).bind(some_there);
     let rows: Vec<(Uuid, String, Option<String>, Option<String>)> =
         query.bind(error::not_of_a_record()).fetch_all(&pool).await?;
     let mut missing = Missing::default();
