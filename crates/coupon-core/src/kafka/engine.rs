@@ -98,8 +98,8 @@ struct Entry<I> {
     giving_up: Option<GivingUp>,
 }
 
-/// With whom a record shares its next attempt, by how the last one failed.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// With whom a record shares its next attempt: with ever fewer, by what its attempts have shown.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Company {
     /// With all that begin together.
     Anybody,

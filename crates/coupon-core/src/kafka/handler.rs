@@ -100,7 +100,7 @@ pub(super) struct Ended {
 pub struct Attempt<I> {
     /// The record.
     pub work: Arc<Work<I>>,
-    /// Its last attempt failed for a reason that may lie in the record, and nothing else tore it.
+    /// It has failed for a reason that may lie in the record, told apart from others.
     pub suspected: bool,
     pub(super) ending: Ending,
 }

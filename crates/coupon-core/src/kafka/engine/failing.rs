@@ -18,22 +18,14 @@ impl<H: Handler> Engine<H> {
             self.needs.of(Stage::Attempt).wait(key);
             return self.trip(Stage::Attempt, &failure);
         }
+        entry.company = entry.company.max(Company::after(&failure));
         if failure.class == Class::Interrupted {
-            // Alone it will show whose doing a panic was.
-            if failure.by_itself {
-                entry.company = Company::Nobody;
-            }
             self.timers.insert(key, Duration::from_secs(1));
             return;
         }
         // Where giving up is a verdict, contention is none: it waits on at the last step and charges nothing.
         let contended = failure.class == Class::Contended && !policy.contended_is_final;
         entry.attempts += u32::from(!contended);
-        entry.company = match failure.class {
-            _ if failure.by_itself => Company::Nobody,
-            Class::Unknown => Company::Suspects,
-            _ => Company::Anybody,
-        };
         entry.first_failed_at.get_or_insert(now);
         let waits = match failure.class {
             Class::Permanent | Class::Malformed => None,
@@ -127,6 +119,18 @@ impl<H: Handler> Engine<H> {
                 }
                 self.start_next_alone();
             }
+        }
+    }
+}
+
+impl Company {
+    /// What one failure gives reason for.
+    fn after(failure: &Failure) -> Self {
+        match failure.class {
+            // Alone it will show whose doing a panic was, too.
+            _ if failure.by_itself => Self::Nobody,
+            Class::Unknown => Self::Suspects,
+            _ => Self::Anybody,
         }
     }
 }

@@ -52,10 +52,7 @@ impl<H: Handler> Engine<H> {
 
     /// Begins the attempts that have come together since the last time.
     pub(super) fn attempt_together(&mut self) {
-        let mut attempts = std::mem::take(&mut self.together);
-        if let [only] = attempts.as_mut_slice() {
-            only.ending.share_nothing();
-        }
+        let attempts = std::mem::take(&mut self.together);
         if attempts.is_empty() {
             return;
         }
