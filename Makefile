@@ -79,7 +79,7 @@ check-doc:
 check-scripts:
 	@scripts/mutants --check
 	@if command -v shellcheck >/dev/null; then \
-	  shellcheck -x scripts/stack scripts/test scripts/bench scripts/mutants scripts/image deploy/docker/assemble .ci/run scripts/lib/*.sh; \
+	  shellcheck -x scripts/stack scripts/test scripts/bench scripts/mutants scripts/image deploy/docker/assemble .ci/run scripts/lib/*.sh scripts/lib/mutants/*.sh; \
 	else \
 	  echo 'shellcheck is not installed: the scripts are not checked'; \
 	fi

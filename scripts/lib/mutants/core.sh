@@ -1,0 +1,123 @@
+# shellcheck shell=bash disable=SC2016 # the mistakes are code, and their dollar signs are not the shell's
+# Mistakes in the core: decisions, offsets, epochs, sold out, retries.
+
+mutant 'given up without asking what was decided' $CORE/repo/give_ups.rs "$IT" ledger:: \
+  '    if decided.is_none() {
+        return decision_before(&mut tx, coupon_id, event.request_id.as_uuid()).await;
+    }' ''
+mutant 'a unit given back before the decision' 'crates/dlq-consumer/src/repair.rs crates/dlq-consumer/src/run.rs' "$E2E" 'd8_ r5_ r6_' \
+  'pub struct Repair {' 'pub struct Repair {
+    /// A mistake.
+    pub stock: coupon_core::stock::Stock,' \
+  '    let repair = Repair {' '    let repair = Repair {
+        stock: stock.clone(),' \
+  '        let given_up = self.database.give_up(give_up).await?;' \
+  '        let _ = self.stock.give_back(&event.coupon_code, &event.member_id, event.request_id, None).await;
+        let given_up = self.database.give_up(give_up).await?;'
+mutant 'what is malformed believed, and compensated' $CORE/event.rs "$LIB" event:: \
+  '        event.check()?;' ''
+mutant 'a give-back noted for other requests too' $CORE/repo/give_backs.rs "$E2E" d8_ \
+  'coupon_code = $1 AND request_id = $2
+                   AND decision = '\''COMPENSATED'\'' AND given_back_at IS NULL' \
+  'coupon_code = $1 AND $2::uuid IS NOT NULL
+                   AND decision = '\''COMPENSATED'\'' AND given_back_at IS NULL'
+mutant 'a give-back that does not compare the request id' crates/coupon-core/lua/give_back.lua "$IT" stock_model:: \
+  "if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then" "if not redis.call('HGET', KEYS[1], ARGV[1]) then"
+mutant 'an offset stored before the dead letter is acknowledged' crates/issue-consumer/src/write.rs "$E2E" 'd3_' \
+  'let (partition, offset) = delivery.await.map_err(|error| Failure::from(&error))?;' \
+  'let (partition, offset) = (0, 0);
+        tokio::spawn(delivery);'
+mutant 'attempts charged while the database is away' $CORE/kafka/engine/failing.rs "$E2E" 'o2_ o7_' \
+  '        if failure.class == Class::Unavailable {
+            entry.strikes' \
+  '        if failure.class == Class::Unavailable && entry.attempts > 99 {
+            entry.strikes'
+mutant 'a publication without an answer rolls back' crates/issuer-api/src/http/issue.rs "$E2E" a7_ \
+  '    let is_acknowledged = held.is_acknowledged(api.answer_within).await;' \
+  '    let id = held.request_id;
+    let is_acknowledged = held.is_acknowledged(api.answer_within).await;
+    if !is_acknowledged {
+        let _ = api.accept.stock.give_back(&code, &member, id, None).await;
+    }'
+mutant 'an outbox entry deleted before the acknowledgement' crates/issuer-api/src/publish.rs "$E2E" 'a7_ a8_' \
+  '        let queued = self.publisher.publish(event, move' \
+  '        let _ = self.acknowledged.send(Acknowledged {
+            code: code.clone(),
+            entry: entry.clone(),
+            flight: Flight { request_id: event.request_id, in_flight: InFlight::default(), _piece: self.detached.begin() },
+        });
+        let queued = self.publisher.publish(event, move'
+mutant 'the highest offset taken for the watermark' $CORE/kafka/watermark.rs "$LIB" watermark:: \
+  'self.outstanding.first().copied().or_else(|| self.highest_delivered.map(|highest| highest + 1))' \
+  'self.highest_delivered.map(|highest| highest + 1)'
+mutant 'ON CONFLICT DO NOTHING read as success' migrations/0003_issue_each.sql "$IT" batches:: \
+  '                IF rows <= last - first THEN
+                    RETURN QUERY' \
+  '                IF rows < 0 THEN
+                    RETURN QUERY'
+mutant 'a row that is refused passed over' migrations/0003_issue_each.sql "$IT" batches:: \
+  'RETURN QUERY SELECT ids[first], members[first], SQLSTATE, SQLERRM;' 'NULL;'
+mutant 'how far a failed statement came not looked at' migrations/0003_issue_each.sql "$IT" batches:: \
+  'THEN first + pg_stat' 'THEN 0 * pg_stat'
+mutant 'what was refused once put among the others' $CORE/writing/batches.rs "$IT" batches:: \
+  'suspects: first.suspected' 'suspects: false'
+mutant 'somebody in the way taken for a refusal' migrations/0003_issue_each.sql "$IT" batches:: \
+  '                RAISE;' '                NULL;'
+mutant 'a memory of sold out without the holders' crates/issuer-api/src/sold_out.rs "$E2E" sold_out:: \
+  ' && !memory.holders.contains(member.as_str())' ''
+mutant 'a memory of sold out that does not look at the sequence' crates/issuer-api/src/sold_out.rs "$E2E" sold_out:: \
+  '.await? != Some(sold_out) {' '.await?.is_none() {'
+mutant 'a memory of sold out believed for ever' crates/issuer-api/src/sold_out.rs "$E2E" sold_out:: \
+  'self.now() < memory.believed_until.load(Ordering::Acquire)' 'true'
+mutant 'a verified token remembered beyond its time' crates/issuer-api/src/auth/verified.rs '-p issuer-api --lib' auth:: \
+  '(now <= remembered.until).then(' 'true.then('
+mutant 'who has hung up no longer counted' crates/issuer-api/src/http/guard.rs "$E2E" hang_up:: \
+  ' + api.accept.detached.abandoned()' ''
+mutant 'a relay that does not look at the age' crates/coupon-core/lua/relay.lua "$E2E" a8_the_relay \
+  'now - least_age,' 'now,'
+mutant 'completions of ended assignments believed' $CORE/kafka/lanes.rs "$LIB" lanes:: \
+  'let lane = self.lanes.get_mut(&key.partition).filter(|lane| lane.generation == key.generation)?;' \
+  'let lane = self.lanes.get_mut(&key.partition)?;'
+mutant 'the guard against poisoned connections removed' $CORE/repo/pool.rs "$LIB" pool:: \
+  '.after_release(|connection, _| Box::pin(is_outside_a_transaction(connection)))' \
+  '.after_release(|connection, _| Box::pin(async { is_outside_a_transaction(connection).await.map(|_| true) }))'
+mutant 'no budget for giving up' $CORE/repo/give_ups.rs "$E2E" d8_ \
+  'let Some(left) = budget.spend(bucket, give_up.now) else { return Ok(false) };' \
+  'let Some(left) = budget.spend(bucket, give_up.now) else { return Ok(true) };'
+mutant 'giving up without the lock on the coupon' $CORE/repo/give_ups.rs "$IT" ledger:: \
+  'SELECT coupon_id FROM coupons WHERE coupon_code = $1 FOR NO KEY UPDATE' 'SELECT coupon_id FROM coupons WHERE coupon_code = $1'
+mutant 'the counter raised outside the statement' $CORE/repo/issues/insert.rs "$IT" ledger:: \
+  'SET issued_quantity = issued_quantity + tally.rows, high_seq' 'SET issued_quantity = issued_quantity, high_seq' \
+  '    // Without a row there is no such coupon, or not of this epoch.' \
+  '    sqlx::query("UPDATE coupons SET issued_quantity = issued_quantity + $2 WHERE coupon_code = $1")
+        .bind(batch.code().as_str())
+        .bind(rows)
+        .execute(&pool)
+        .await?;'
+mutant 'the counter not raised with the rows of a batch in parts' migrations/0003_issue_each.sql "$IT" batches:: \
+  'issued := issued + rows;' 'issued := rows;'
+mutant 'retries before their time' $CORE/kafka/engine/failing.rs "$E2E" w2_ \
+  '            Some(wait) => {
+                self.timers.insert(key, wait);' \
+  '            Some(wait) => {
+                self.timers.insert(key, wait / 2);'
+mutant 'what an event only claims is compensated' crates/dlq-consumer/src/repair.rs "$E2E" d7_ \
+  'Ok(event) if !is_undecidable(failure) => event,' 'Ok(event) if !is_undecidable(failure) || event.epoch > 0 => event,'
+mutant 'missing keys read as a fresh coupon' crates/coupon-core/lua/reserve.lua "$E2E" a4_ \
+  "    return {'MISSING'}" \
+  "    status, opens_at, closes_at, total, epoch, seq = 'OPEN', 0, 0, 1000, 1, 0
+    meta[5] = '1'"
+mutant 'the epoch not checked' $CORE/repo/issues/insert.rs "$IT" ledger:: \
+  'FROM coupons WHERE coupon_code = $1 AND epoch = $2
+), inserted' 'FROM coupons WHERE coupon_code = $1 AND $2 > 0
+), inserted' \
+  'WHERE coupon_code = $1 AND epoch = $2 AND tally.rows > 0' 'WHERE coupon_code = $1 AND $2 > 0 AND tally.rows > 0'
+mutant 'assigned partitions believed to be resumed' $CORE/kafka/lanes.rs "$E2E" o3_ \
+  'paused: true,' 'paused: false,'
+mutant 'a full disk taken for the doing of a record' $CORE/repo/error.rs "$E2E" o7_ \
+  'code == NO_ANSWER ||' 'code == NO_ANSWER || code.starts_with("53") ||'
+mutant 'no bound on the wait for the database' $CORE/repo/pool.rs "$E2E" o1_a_ \
+  'timeout(self.0.bound, answer)' 'timeout(self.0.bound * 1000, answer)'
+mutant 'a dead letter that loses its headers' $CORE/kafka/dead_letter.rs "$E2E" d1_ \
+  'let mut headers: Vec<Header> = record.headers.iter().filter(|header| stays(header)).cloned().collect();' \
+  'let mut headers: Vec<Header> = record.headers.iter().filter(|header| stays(header) && header.name.is_empty()).cloned().collect();'
