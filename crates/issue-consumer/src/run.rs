@@ -21,8 +21,10 @@ const NAME: &str = "issue-consumer";
 pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let service = Service::start(NAME, &config.log, &config.admin).await?;
     let consumed = consume(&config, &service).await;
-    service.finish().await;
-    consumed.map(|()| ExitCode::SUCCESS)
+    let finished = service.finish().await;
+    consumed?;
+    finished?;
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {

@@ -40,8 +40,10 @@ pub async fn serve(settings: &ApiSettings) -> anyhow::Result<ExitCode> {
     let verifier = Verifier::load(&settings.auth)?;
     let service = Service::start(SERVICE, &settings.log, &settings.admin).await?;
     let outcome = work(settings, verifier, &service).await;
-    service.finish().await;
-    outcome.map(|()| ExitCode::SUCCESS)
+    let finished = service.finish().await;
+    outcome?;
+    finished?;
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn work(settings: &ApiSettings, verifier: Verifier, service: &Service) -> anyhow::Result<()> {

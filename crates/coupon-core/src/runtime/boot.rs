@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
-use super::{AdminSettings, BindError, Health, LogSettings, SettingsError, Shutdown, admin, chain, telemetry};
+use super::{
+    AdminSettings, BindError, Health, LogSettings, SettingsError, Shutdown, TaskEnded, Tasks, admin, chain, telemetry,
+};
 
 /// How long tasks that nobody waits for may go on after the end.
 const LEFTOVERS: Duration = Duration::from_secs(2);
@@ -56,6 +58,8 @@ fn exit_code(error: &(dyn Error + 'static)) -> u8 {
 pub struct Service {
     /// Begins with the first signal.
     pub shutdown: Shutdown,
+    /// What runs beside the main work.
+    pub tasks: Tasks,
     /// What `/readyz` answers from. Not ready until the first condition is registered and met.
     pub health: Health,
     /// Where the admin listener listens.
@@ -81,17 +85,23 @@ impl Service {
         tracing::info!(address = %admin_address, "the admin listener is at {admin_address}");
         let admin_stop = Shutdown::new();
         let admin = tokio::spawn(admin::serve(listener, health.clone(), admin_stop.clone()));
-        Ok(Service { shutdown, health, admin_address, admin, admin_stop })
+        let tasks = Tasks::new(shutdown.clone());
+        Ok(Service { shutdown, tasks, health, admin_address, admin, admin_stop })
     }
 
-    /// Stops the admin listener, after everything else has ended.
-    pub async fn finish(self) {
+    /// Stops the admin listener, after everything else has ended. Gives the background task that ended unasked, if one
+    /// did: the process must then exit non-zero.
+    pub async fn finish(self) -> Result<(), TaskEnded> {
         self.shutdown.begin("the work has ended");
+        if !self.tasks.finished(LEFTOVERS).await {
+            tracing::warn!("some background tasks do not end and are left");
+        }
         self.admin_stop.begin("the admin listener is the last");
         if let Err(error) = self.admin.await {
             tracing::error!(%error, "the admin listener did not end well");
         }
         tracing::info!("stopped");
+        self.tasks.failure().map_or(Ok(()), Err)
     }
 }
 
@@ -134,7 +144,7 @@ mod tests {
         assert!(ask(address).await.contains("200 OK"));
         service.shutdown.begin("a test");
         assert!(ask(address).await.contains("503 Service Unavailable"));
-        service.finish().await;
+        assert_eq!(service.finish().await, Ok(()));
         assert!(TcpStream::connect(address).await.is_err());
     }
 

@@ -9,6 +9,7 @@
 //!    and `/readyz` says what it waits for ([`Health`]).
 //! 3. The binary connects its dependencies, reports each through a [`Condition`], and works until
 //!    [`Shutdown::stopping`] returns.
+//!    What runs beside the work is spawned through [`Tasks`], so that none of it can end unnoticed.
 //! 4. It drains, and [`Service::finish`] stops the admin listener last, so that a stop in progress
 //!    can be watched.
 //!
@@ -25,6 +26,7 @@ pub mod http;
 pub mod panics;
 mod settings;
 mod shutdown;
+mod tasks;
 pub mod telemetry;
 mod text;
 
@@ -36,4 +38,5 @@ pub use settings::{
     SettingsError, ShutdownSettings, check_defaults, load, print_effective, process_environment,
 };
 pub use shutdown::Shutdown;
+pub use tasks::{TaskEnded, Tasks};
 pub use text::{Chain, Escaped, chain};
