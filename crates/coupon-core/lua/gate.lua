@@ -5,6 +5,7 @@
 -- ARGV  1 OPEN, CLOSED or SUSPECT   2 epoch the caller means   3 total   4 version of the total (OPEN only)
 -- Reply {'DONE'}   {'MISSING'}   {'SUSPECT'} it is SUSPECT and only a rebuild ends that   {'OTHER', epoch}
 -- After DONE: meta.status is the given one; with OPEN a newer total has been taken over too.
+-- allow-oom: a gate has to close when Redis is full too, and fields that are there are replaced.
 local meta = redis.call('HMGET', KEYS[1], 'status', 'epoch', 'total_version')
 if not (meta[1] and meta[2] and meta[3]) then
     return {'MISSING'}

@@ -1,5 +1,6 @@
 //! The scenarios, one file for each letter, driving the real binaries on the real servers; and tests of the
 //! harness and of the oracle themselves. `make test` starts what they need.
+#![expect(clippy::disallowed_methods, reason = "a test lives in the time of the machine")]
 
 mod accept;
 mod accept_outage;
@@ -15,6 +16,7 @@ mod hang_up;
 mod harness;
 mod headers;
 mod long;
+mod loops;
 mod lost_redis;
 mod metrics;
 mod monitoring;
@@ -37,6 +39,7 @@ mod scaling;
 mod security;
 mod servers;
 mod settling;
+mod sick_replica;
 mod sold_out;
 mod work_list;
 mod write;

@@ -5,11 +5,12 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use chrono::TimeDelta;
 use coupon_core::{
     clock::Clock,
+    crash::{self, Moment},
     repo::{
         Database, RepoError,
         alarms::{Claim, Claiming, Group},
     },
-    runtime::{SettingsError, Shutdown, chain},
+    runtime::{SettingsError, Shutdown, chain, panics},
 };
 use tokio::{
     sync::Notify,
@@ -103,13 +104,27 @@ impl Announcer {
         while !shutdown.is_stopping() && round.can_tell(self.clock.now()) {
             let Some(claim) = self.database.claim_alarm(self.claiming()).await? else { break };
             let group = self.database.alarm_group(&claim).await?;
-            let Some(alarm) = Alarm::of(&claim, &group, self.mask_members) else {
+            let tell = async {
+                crash::pass("word an alarm", Moment::Before);
+                let Some(alarm) = Alarm::of(&claim, &group, self.mask_members) else { return Ok(None) };
+                said.once(&claim, &group);
+                let delivered = round.deliver(&alarm, || self.clock.now()).await?;
+                Ok::<_, RepoError>(Some((delivered, alarm.count)))
+            };
+            // Anybody may have written what a letter holds. One that cannot be put into words would otherwise end every
+            // replica in turn, and with it all other alarms.
+            let Some(told) = panics::caught(tell).await else {
+                critical::unspeakable(&claim);
+                let now = self.clock.now();
+                self.database.let_alarm_go(claim, now + self.digest).await?;
+                continue;
+            };
+            let Some((delivered, count)) = told? else {
                 let now = self.clock.now();
                 self.database.let_alarm_go(claim, now).await?;
                 continue;
             };
-            said.once(&claim, &group);
-            let channel = match round.deliver(&alarm, || self.clock.now()).await? {
+            let channel = match delivered {
                 Delivered::By(kind) => kind.name(),
                 Delivered::Nowhere if self.channels.first.is_none() => "log",
                 Delivered::Nowhere => {
@@ -122,7 +137,7 @@ impl Announcer {
             // Remembered only while it is untold: what is told anew, a letter with another status, is said anew.
             said.causes.remove(&claim.cause);
             metrics::counter!("coupon_alarms_told_total", "channel" => channel).increment(1);
-            tracing::info!(channel, count = alarm.count, "an alarm is told by {channel}");
+            tracing::info!(channel, count, "an alarm is told by {channel}");
         }
         self.say_undelivered(&round, said).await
     }

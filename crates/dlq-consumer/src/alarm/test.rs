@@ -3,8 +3,10 @@
 use std::process::ExitCode;
 
 use anyhow::bail;
-use chrono::Utc;
-use coupon_core::runtime::{Escaped, doctor::Finding};
+use coupon_core::{
+    clock::{Clock, SystemClock},
+    runtime::{Escaped, doctor::Finding},
+};
 
 use super::{channels::Channels, view::Alarm};
 use crate::config::{AlarmSettings, Config};
@@ -26,7 +28,7 @@ pub async fn alarm_test(config: &Config) -> anyhow::Result<ExitCode> {
     let mut code = ExitCode::SUCCESS;
     for channel in channels.all() {
         let name = channel.kind.name();
-        match channel.send(&Alarm::test(&by, Utc::now()), Utc::now()).await {
+        match channel.send(&Alarm::test(&by, SystemClock.now()), SystemClock.now()).await {
             Ok(()) => println!("{name:<8} took the test"),
             Err(refusal) => {
                 println!("{name:<8} FAILED: {}", Escaped(refusal));
