@@ -19,7 +19,7 @@ const SETTLE: Duration = Duration::from_secs(1);
 /// Settles replays until the shutdown begins, so that a row whose coupon exists is RESOLVED whoever replayed it.
 pub async fn settle_replays(desk: Desk, shutdown: Shutdown) {
     loop {
-        match desk.database.settle_replays(&desk.by, desk.clock.now()).await {
+        match desk.settle_replays().await {
             Ok(settled) => metrics::counter!("coupon_replays_settled_total").increment(settled as u64),
             Err(error) => tracing::debug!("replays cannot be settled now: {}", chain(&error)),
         }

@@ -17,7 +17,7 @@ use coupon_core::{
 };
 use tokio::time::{Interval, sleep};
 
-use super::{Begun, Desk, DeskError, Step, begin_each, patience};
+use super::{Begun, Desk, DeskError, Step, audited, begin_each, patience};
 
 impl Desk {
     /// Begins and ends the next `size` letters.
@@ -87,7 +87,7 @@ impl Desk {
         };
         let failure = judge(outcome).err().unwrap_or_else(|| letter.failure.clone());
         let id = letter.id;
-        self.compensate_letter(letter, event, failure, remedy, format!("replay {}", job.job_id)).await?;
+        self.compensate_letter(letter, event, failure, remedy, audited(job, reason)).await?;
         let runs = self.database.note_refused_letter(job.job_id, id, reason.to_owned(), self.clock.now()).await?;
         Ok(if runs { Begun::Failed } else { Begun::Stopped })
     }
@@ -120,7 +120,7 @@ impl Desk {
         to: LetterStatus,
         word: &str,
     ) -> Result<Begun, DeskError> {
-        let reason = format!("replay {}: {word}", job.job_id);
+        let reason = audited(job, word);
         let settled = self.database.settle_letter(job.job_id, letter.id, to, self.me(), reason).await?;
         Ok(if settled { Begun::Succeeded } else { Begun::Stopped })
     }
