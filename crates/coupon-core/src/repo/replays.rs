@@ -237,8 +237,7 @@ impl Database {
     /// The links of a job that Redis has not answered.
     pub async fn unanswered(&self, job_id: i64) -> Result<Vec<Link>, RepoError> {
         let pool = self.pool();
-        let question =
-            sqlx::query_as(UNANSWERED_OF).bind(job_id).fetch_all(&pool);
+        let question = sqlx::query_as(UNANSWERED_OF).bind(job_id).fetch_all(&pool);
         self.bounded("list unanswered replays", question).await
     }
 

@@ -247,8 +247,20 @@ fn print_jobs(jobs: &[Job], output: Output) -> anyhow::Result<()> {
     if output == Output::Json {
         return print::json(jobs);
     }
-    let columns =
-        ["replay", "kind", "status", "eligible", "begun", "issued", "failed", "under way", "refused", "by", "reason", "note"];
+    let columns = [
+        "replay",
+        "kind",
+        "status",
+        "eligible",
+        "begun",
+        "issued",
+        "failed",
+        "under way",
+        "refused",
+        "by",
+        "reason",
+        "note",
+    ];
     let rows: Vec<Vec<String>> = jobs
         .iter()
         .map(|job| {
