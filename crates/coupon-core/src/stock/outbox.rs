@@ -103,6 +103,26 @@ impl Stock {
         self.change("delete promises", &command).await
     }
 
+    /// Deletes what names no request from the outbox: nobody can publish it, and a rebuild would wait for it for ever.
+    /// Returns the number of such entries deleted.
+    pub async fn delete_unreadable(&self, code: &CouponCode) -> Result<u64, StockError> {
+        let (mut cursor, mut deleted) = (0_u64, 0);
+        loop {
+            let mut command = redis::cmd("ZSCAN");
+            command.arg(keys::outbox(code)).arg(cursor).arg("COUNT").arg(1_000);
+            let (next, entries): (u64, Vec<(String, String)>) = self.query(&command).await?;
+            let unreadable = entries.iter().filter(|(entry, _)| OutboxEntry::decode(entry).is_none());
+            for (entry, _) in unreadable {
+                self.change("delete promises", redis::cmd("ZREM").arg(keys::outbox(code)).arg(entry)).await?;
+                deleted += 1;
+            }
+            cursor = next;
+            if cursor == 0 {
+                return Ok(deleted);
+            }
+        }
+    }
+
     /// Whether the entry is still in the outbox.
     pub async fn is_pending(&self, code: &CouponCode, entry: &OutboxEntry) -> Result<bool, StockError> {
         let mut command = redis::cmd("ZSCORE");
@@ -127,7 +147,8 @@ fn due(code: &CouponCode, seq: i64, entries: &[(String, f64)]) -> Vec<CouponIssu
             member_id,
             reserved_at,
             epoch,
-            seq,
+            // What no event may have would park a request that was accepted.
+            seq: seq.max(1),
         })
     };
     entries.iter().filter_map(event).collect()
