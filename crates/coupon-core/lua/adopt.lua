@@ -1,11 +1,11 @@
 #!lua
--- Completes meta where a part of it was lost and holders or outbox entries are left, so that a rebuild can settle them
--- before it replaces them.
+-- Completes meta where a part of it was lost, or where it is of an older epoch, and holders or outbox entries are left: a
+-- rebuild settles them before it replaces them, as of the epoch of the row, because nothing of an older one is issued.
 --
 -- KEYS  1 meta   2 issued   3 outbox
 -- ARGV  1 epoch   2 total   3 version of the total   4 opens_at ms   5 closes_at ms (0 = never)   6 seq
 -- Reply {'ADOPTED'}   meta is whole now   {'WHOLE'} it was before   {'NOTHING'} there is nothing to settle
--- After ADOPTED: what meta still said stays, but for the status: CLOSED stays CLOSED, anything else is SUSPECT. The rest
+-- After ADOPTED: what meta still said stays, but for an older epoch and the status: CLOSED stays CLOSED, anything else is SUSPECT. The rest
 -- is as given. Nothing is accepted from such data.
 local names = {'epoch', 'total', 'total_version', 'opens_at', 'closes_at', 'seq'}
 for i = 1, #names do
@@ -20,7 +20,7 @@ local status = redis.call('HGET', KEYS[1], 'status')
 local found = redis.call('HMGET', KEYS[1], unpack(names))
 local lost = {}
 for i, name in ipairs(names) do
-    if not tonumber(found[i]) then
+    if not tonumber(found[i]) or name == 'epoch' and tonumber(found[i]) < tonumber(ARGV[i]) then
         lost[#lost + 1] = name
         lost[#lost + 1] = ARGV[i]
     end

@@ -94,8 +94,8 @@ impl Database {
                 audit(&mut tx, &actor, "rebuild.catch_up", &code, change).await?;
             }
             let found = under_way(&mut tx, &code).await?;
-            let was_to_stay_closed =
-                before.status != CouponStatus::Open && found.as_ref().is_some_and(|it| it.reopen_as == CouponStatus::Closed);
+            let was_to_stay_closed = before.status != CouponStatus::Open
+                && found.as_ref().is_some_and(|it| it.reopen_as == CouponStatus::Closed);
             let is_closed = redis.is_closed || before.status == CouponStatus::Closed || was_to_stay_closed;
             let reopen_as = if is_closed { CouponStatus::Closed } else { CouponStatus::Open };
             if let Some(found) = found
@@ -278,7 +278,7 @@ impl Database {
                  (SELECT count(*) FROM failed_coupon_issues WHERE coupon_code = $1 AND status = 'PENDING') AS pending,
                  (SELECT count(*) FROM coupon_issues JOIN coupons USING (coupon_id)
                      WHERE coupon_code = $1 AND decision = 'COMPENSATED' AND given_back_at IS NULL) AS give_backs,
-                 (SELECT count(*) FROM replays r LEFT JOIN replay_jobs j ON j.id = r.job_id WHERE r.coupon_code = $1
+                 (SELECT count(*) FROM replays r LEFT JOIN replay_jobs j ON j.job_id = r.job_id WHERE r.coupon_code = $1
                      AND (r.outcome IN ('RESERVED', 'HOLDS_ONE')
                           -- Nobody asks Redis again for those of a job that was cancelled or stopped.
                           OR r.outcome IS NULL AND coalesce(j.status, '') NOT IN ('CANCELLED', 'STOPPED', 'DONE'))
@@ -317,7 +317,11 @@ async fn end_lost_replays(tx: &mut PgConnection, code: &CouponCode, now: DateTim
 
 /// Replays of which nobody knows whether Redis reserved anything, and of which there is no decision: both sides agree
 /// without them, and the epoch they would have been reserved in is over.
-async fn end_unanswered_replays(tx: &mut PgConnection, code: &CouponCode, now: DateTime<Utc>) -> Result<(), sqlx::Error> {
+async fn end_unanswered_replays(
+    tx: &mut PgConnection,
+    code: &CouponCode,
+    now: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
     sqlx::query("UPDATE replays SET outcome = 'NOT_READY', updated_at = $2 WHERE coupon_code = $1 AND outcome IS NULL")
         .bind(code.as_str())
         .bind(now)

@@ -136,7 +136,7 @@ impl Stock {
         call.key(keys::issued(code)).key(keys::outbox(code));
         call.arg(fill.epoch).arg(fill.total).arg(fill.total_version);
         call.arg(fill.opens_at_ms).arg(fill.closes_at_ms.unwrap_or(0)).arg(fill.seq);
-        let reply = Reply::read(self.invoke("set the gate", &call).await?)?;
+        let reply = Reply::read(self.invoke("adopt data", &call).await?)?;
         match reply.word() {
             "ADOPTED" => Ok(true),
             "WHOLE" | "NOTHING" => Ok(false),
@@ -241,7 +241,9 @@ impl Stock {
         pipeline.hgetall(keys::meta(code)).hlen(keys::issued(code)).zcard(keys::outbox(code));
         let (meta, issued, outbox): (HashMap<String, String>, i64, i64) = self.pipeline(&pipeline).await?;
         let number = |field: &str| meta.get(field).and_then(|text| text.parse::<i64>().ok());
+        // The scripts take data for lost of which any of these is missing.
         let view = || {
+            number("total_version")?;
             Some(View {
                 status: meta.get("status")?.clone(),
                 shut_from: meta.get("shut_from").cloned(),
@@ -251,7 +253,7 @@ impl Stock {
                 issued,
                 outbox,
                 opens_at_ms: number("opens_at")?,
-                closes_at_ms: number("closes_at").filter(|ms| *ms > 0),
+                closes_at_ms: Some(number("closes_at")?).filter(|ms| *ms > 0),
             })
         };
         Ok(view())

@@ -103,24 +103,25 @@ impl Stock {
         self.change("delete promises", &command).await
     }
 
-    /// Deletes what names no request from the outbox: nobody can publish it, and a rebuild would wait for it for ever.
-    /// Returns the number of such entries deleted.
-    pub async fn delete_unreadable(&self, code: &CouponCode) -> Result<u64, StockError> {
-        let (mut cursor, mut deleted) = (0_u64, 0);
+    /// Entries of the outbox that name no request: nobody can publish them, and a rebuild would wait for them for ever.
+    pub async fn unreadable(&self, code: &CouponCode) -> Result<Vec<String>, StockError> {
+        let (mut cursor, mut unreadable) = (0_u64, Vec::new());
         loop {
             let mut command = redis::cmd("ZSCAN");
             command.arg(keys::outbox(code)).arg(cursor).arg("COUNT").arg(1_000);
             let (next, entries): (u64, Vec<(String, String)>) = self.query(&command).await?;
-            let unreadable = entries.iter().filter(|(entry, _)| OutboxEntry::decode(entry).is_none());
-            for (entry, _) in unreadable {
-                self.change("delete promises", redis::cmd("ZREM").arg(keys::outbox(code)).arg(entry)).await?;
-                deleted += 1;
-            }
+            let entries = entries.into_iter().map(|(entry, _)| entry);
+            unreadable.extend(entries.filter(|entry| OutboxEntry::decode(entry).is_none()));
             cursor = next;
             if cursor == 0 {
-                return Ok(deleted);
+                return Ok(unreadable);
             }
         }
+    }
+
+    /// Deletes such an entry.
+    pub async fn delete_entry(&self, code: &CouponCode, entry: &str) -> Result<(), StockError> {
+        self.change("delete promises", redis::cmd("ZREM").arg(keys::outbox(code)).arg(entry)).await
     }
 
     /// Whether the entry is still in the outbox.

@@ -90,9 +90,9 @@ impl Desk {
         let step = under_way.map(|rebuild| rebuild.step);
         if step != Some(RebuildStep::Filling) {
             self.must_be_possible(&coupon, options).await?;
-        }
-        if coupon.is_live() {
-            self.stock.adopt(code, &beginning_of(&coupon, true)).await?;
+            if coupon.is_live() {
+                self.stock.adopt(code, &beginning_of(&coupon, true)).await?;
+            }
         }
         let view = self.stock.view(code).await?;
         let redis = view.as_ref().map_or_else(InRedis::default, |view| InRedis {
@@ -208,10 +208,6 @@ impl Desk {
                 break;
             }
             if Instant::now() >= deadline {
-                // No relay can publish them, and they are no requests.
-                if self.stock.delete_unreadable(code).await? > 0 {
-                    continue;
-                }
                 return Err(RebuildError::Outbox { code: code.clone(), waiting });
             }
             sleep(LOOK).await;
@@ -230,6 +226,11 @@ impl Desk {
         options: Options,
         told: &(dyn Fn(Progress) + Sync),
     ) -> Result<(), RebuildError> {
+        // No relay can publish them, and they are no requests.
+        for entry in self.stock.unreadable(code).await? {
+            tracing::warn!(coupon = %code, "an outbox entry of {code} names no request and is deleted");
+            self.stock.delete_entry(code, &entry).await?;
+        }
         // Before anything is published again: a counter that is too high would have it compensated.
         self.count_rows(code).await?;
         let mut rounds = 0;

@@ -1,6 +1,7 @@
 //! What can be compared without looking at a single member: the data's presence and age, the gate, the total, the counter.
 
 use coupon_core::{
+    ids::CouponCode,
     repo::coupons::{Coupon, CouponStatus},
     stock::{GateOutcome, SetTotal, View},
 };
@@ -36,6 +37,7 @@ impl Desk {
                 }
                 self.compare_gate(coupon, &view, options, report).await?;
                 self.compare_totals(coupon, &view, options, report).await?;
+                self.compare_outbox(&coupon.coupon_code, options, report).await?;
                 Ok(true)
             }
             Err(what) => {
@@ -64,8 +66,7 @@ impl Desk {
 
     /// Whether Redis, of the row's epoch, has reached every sequence that was seen in an event and that it can have given.
     pub(in crate::desk) async fn is_ahead(&self, coupon: &Coupon, view: &View) -> Result<bool, DeskError> {
-        Ok(view.seq >= coupon.high_seq
-            || view.seq >= self.database.vouched_seq(&coupon.coupon_code, view.seq).await?)
+        Ok(view.seq >= coupon.high_seq || view.seq >= self.database.vouched_seq(&coupon.coupon_code, view.seq).await?)
     }
 
     /// An event claimed a sequence that no Redis gave; it would hide one that a real loss shows by.
@@ -155,6 +156,16 @@ impl Desk {
         let (total, version) = (coupon.total_quantity, coupon.total_version);
         let repaired = options.apply && self.stock.set_total(code, total, version).await? == SetTotal::Set;
         report.note(Drift::TotalsDiffer, format!("redis {}, postgresql {total}", view.total), repaired);
+        Ok(())
+    }
+
+    async fn compare_outbox(&self, code: &CouponCode, options: Options, report: &mut Report) -> Result<(), DeskError> {
+        for entry in self.stock.unreadable(code).await? {
+            if options.apply {
+                self.stock.delete_entry(code, &entry).await?;
+            }
+            report.note(Drift::UnreadableEntry, entry, options.apply);
+        }
         Ok(())
     }
 
