@@ -4,6 +4,7 @@
 mod batches;
 mod ledger;
 mod poisoned;
+mod schema;
 mod servers;
 mod sold_out;
 mod statements;

@@ -17,6 +17,7 @@ mod headers;
 mod long;
 mod lost_redis;
 mod metrics;
+mod migrations;
 mod monitoring;
 mod oracle;
 mod outage;
