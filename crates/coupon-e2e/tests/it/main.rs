@@ -20,6 +20,7 @@ mod long;
 mod loops;
 mod lost_redis;
 mod metrics;
+mod migrations;
 mod monitoring;
 mod oracle;
 mod outage;
