@@ -109,7 +109,8 @@ fn tend(desk: &Desk, config: &Config, helpers: &Tasks, stop: &Shutdown) {
     helpers.spawn("replay settling", tend::settle_replays(desk.clone(), stop.clone()));
     let settings = &config.reconcile;
     if settings.every_ms > 0 {
-        let options = Options { apply: settings.apply, wait: Duration::from_millis(settings.wait_ms) };
+        let options =
+            Options { apply: settings.apply, requeue: settings.requeue, wait: Duration::from_millis(settings.wait_ms) };
         let every = Duration::from_millis(settings.every_ms);
         helpers.spawn("reconcile", tend::reconcile(desk.clone(), options, every, stop.clone()));
     }

@@ -86,7 +86,8 @@ impl Suspects {
             }
             return self.note_loss(code).await;
         };
-        if view.status != CouponStatus::Suspect.as_str() {
+        // Also when a rebuild shut it: nobody suspects that data.
+        if view.gate() != CouponStatus::Suspect.as_str() {
             return;
         }
         let epoch = view.epoch;

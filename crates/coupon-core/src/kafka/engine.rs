@@ -45,6 +45,8 @@ mod failing;
 mod measuring;
 mod starting;
 mod taking;
+#[cfg(test)]
+mod tests;
 
 /// How often the gauges are set.
 const MEASURED_EVERY: Duration = Duration::from_secs(1);

@@ -110,6 +110,27 @@ impl Stock {
         self.change("delete promises", &command).await
     }
 
+    /// Entries of the outbox that name no request: nobody can publish them, and a rebuild would wait for them for ever.
+    pub async fn unreadable(&self, code: &CouponCode) -> Result<Vec<String>, StockError> {
+        let (mut cursor, mut unreadable) = (0_u64, Vec::new());
+        loop {
+            let mut command = redis::cmd("ZSCAN");
+            command.arg(keys::outbox(code)).arg(cursor).arg("COUNT").arg(1_000);
+            let (next, entries): (u64, Vec<(String, String)>) = self.query(&command).await?;
+            let entries = entries.into_iter().map(|(entry, _)| entry);
+            unreadable.extend(entries.filter(|entry| OutboxEntry::decode(entry).is_none()));
+            cursor = next;
+            if cursor == 0 {
+                return Ok(unreadable);
+            }
+        }
+    }
+
+    /// Deletes such an entry.
+    pub async fn delete_entry(&self, code: &CouponCode, entry: &str) -> Result<(), StockError> {
+        self.change("delete promises", redis::cmd("ZREM").arg(keys::outbox(code)).arg(entry)).await
+    }
+
     /// Whether the entry is still in the outbox.
     pub async fn is_pending(&self, code: &CouponCode, entry: &OutboxEntry) -> Result<bool, StockError> {
         let mut command = redis::cmd("ZSCORE");
@@ -138,7 +159,8 @@ fn due(code: &CouponCode, seq: i64, entries: &[(String, f64)]) -> Vec<CouponIssu
             member_id,
             reserved_at,
             epoch,
-            seq,
+            // What no event may have would park a request that was accepted.
+            seq: seq.max(1),
         })
     };
     entries.iter().filter_map(event).collect()

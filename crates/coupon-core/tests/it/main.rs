@@ -6,6 +6,7 @@ mod batches;
 mod ledger;
 mod outbox;
 mod poisoned;
+mod schema;
 mod servers;
 mod sold_out;
 mod statements;
