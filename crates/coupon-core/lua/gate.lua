@@ -8,6 +8,7 @@
 -- Reply {'DONE'}   {'MISSING'}   {'SUSPECT'} it is SUSPECT and only a rebuild ends that   {'OTHER', epoch}
 -- After DONE: meta.status is the given one; with OPEN a newer total has been taken over too. shut_from is there only
 -- while a rebuild has shut data that nobody suspects: RESUME ends that, and nothing else opens a SUSPECT gate.
+-- allow-oom: a gate has to close when Redis is full too, and fields that are there are replaced.
 local meta = redis.call('HMGET', KEYS[1], 'status', 'epoch', 'total_version', 'shut_from')
 if not (meta[1] and tonumber(meta[2]) and tonumber(meta[3])) then
     return {'MISSING'}

@@ -88,7 +88,7 @@ pub async fn schema_later(database: &Database, health: &Health) -> Option<Unfit>
             Ok(old @ Schema::TooOld { .. }) => {
                 condition.get_or_insert_with(|| health.condition(SCHEMA)).unready(old.to_string());
             }
-            Ok(new @ Schema::TooNew { .. }) => return Some(Unfit::Schema(new)),
+            Ok(unfit @ (Schema::TooNew { .. } | Schema::Edited { .. })) => return Some(Unfit::Schema(unfit)),
             Err(_) => {}
         }
     }

@@ -6,6 +6,7 @@ use super::{Stock, StockError, connection::script, keys, reply::Reply};
 use crate::{
     event::{CouponIssued, VERSION},
     ids::{CouponCode, MemberId, RequestId},
+    runtime::Throttle,
 };
 
 script!(RELAY, "relay.lua");
@@ -26,8 +27,13 @@ pub struct OutboxEntry {
 pub enum Relay {
     /// Nothing is waiting.
     Empty,
-    /// Another process has the lease.
-    Others,
+    /// Something is waiting, and the lease is not ours.
+    Counted {
+        /// Entries in all.
+        waiting: u64,
+        /// How long the oldest entry has waited.
+        oldest: Duration,
+    },
     /// The lease is ours.
     Leased {
         /// Events to publish again, oldest first.
@@ -60,7 +66,8 @@ impl OutboxEntry {
 }
 
 impl Stock {
-    /// Takes or keeps `owner`'s lease for `lease` and lists up to `limit` entries older than `min_age`.
+    /// Takes or keeps `owner`'s lease for `lease` and lists up to `limit` entries older than `min_age`, or dated in the
+    /// future. A `lease` of zero only counts, and gives up the one that `owner` has.
     ///
     /// The sequence in the events is the coupon's present one: the entry does not keep its own, and a sequence
     /// only has to be one that Redis had reached.
@@ -78,11 +85,11 @@ impl Stock {
         let mut reply = Reply::read(self.invoke("lease an outbox", &call).await?)?;
         match reply.word() {
             "EMPTY" => Ok(Relay::Empty),
-            "OTHERS" => Ok(Relay::Others),
+            "COUNTED" => Ok(Relay::Counted { waiting: reply.next()?, oldest: Duration::from_millis(reply.next()?) }),
             "LEASED" => {
-                let seq: i64 = reply.next()?;
                 let waiting = reply.next()?;
-                let oldest = Duration::from_millis(reply.next::<i64>()?.max(0).unsigned_abs());
+                let oldest = Duration::from_millis(reply.next()?);
+                let seq: i64 = reply.next()?;
                 let entries: Vec<(String, f64)> = reply.next()?;
                 Ok(Relay::Leased { due: due(code, seq, &entries), waiting, oldest })
             }
@@ -132,11 +139,15 @@ impl Stock {
     }
 }
 
+static UNREADABLE: Throttle = Throttle::new();
+
 fn due(code: &CouponCode, seq: i64, entries: &[(String, f64)]) -> Vec<CouponIssued> {
     let event = |(text, score): &(String, f64)| {
         let Some(OutboxEntry { request_id, epoch, member_id }) = OutboxEntry::decode(text) else {
             // Somebody else wrote into our key. It stays there for an operator to look at.
-            tracing::error!(coupon = %code, "an outbox entry cannot be read and is left alone");
+            if let Some(count) = UNREADABLE.admit(code.as_str()) {
+                tracing::error!(coupon = %code, count, "outbox entries of {code} cannot be read and are left alone");
+            }
             return None;
         };
         #[expect(clippy::cast_possible_truncation, reason = "a score is a time in ms, far below 2^53")]

@@ -1,5 +1,6 @@
 //! The scenarios, one file for each letter, driving the real binaries on the real servers; and tests of the
 //! harness and of the oracle themselves. `make test` starts what they need.
+#![expect(clippy::disallowed_methods, reason = "a test lives in the time of the machine")]
 
 mod accept;
 mod accept_outage;
@@ -16,8 +17,10 @@ mod harness;
 mod headers;
 mod leads_out;
 mod long;
+mod loops;
 mod lost_redis;
 mod metrics;
+mod migrations;
 mod monitoring;
 mod oracle;
 mod outage;
@@ -40,6 +43,7 @@ mod scaling;
 mod security;
 mod servers;
 mod settling;
+mod sick_replica;
 mod sold_out;
 mod work_list;
 mod write;
