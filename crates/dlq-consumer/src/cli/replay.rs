@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, process::ExitCode};
 
 use clap::{Args, Subcommand};
 use coupon_core::{
+    clock::{Clock, SystemClock},
     repo::{
         failed_issues::FailedStatus,
         filter::Filter,
@@ -292,5 +293,5 @@ fn rate(text: &str) -> Result<f64, String> {
 
 /// These rows, or all that the filter means.
 pub(super) fn meant(filter: FilterArgs, ids: Vec<i64>, up_to: Option<i64>) -> Filter {
-    Filter { ids, up_to, ..filter.filter(chrono::Utc::now()) }
+    Filter { ids, up_to, ..filter.filter(SystemClock.now()) }
 }
