@@ -5,6 +5,7 @@
 mod accept;
 mod accept_outage;
 mod alarm_channels;
+mod alarm_ends;
 mod alarm_text;
 mod alarms;
 mod bad_input;
@@ -34,6 +35,7 @@ mod reconcile_alone;
 mod reconcile_planted;
 mod repair;
 mod replay;
+mod replay_ends;
 mod replay_jobs;
 mod restored;
 mod retention;
