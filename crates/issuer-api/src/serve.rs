@@ -72,7 +72,11 @@ async fn work(settings: &ApiSettings, verifier: Verifier, service: &Service) -> 
     let server = tokio::spawn(listener::serve(members, routes(Arc::clone(&api)), limits(settings), shutdown.clone()));
     // A condition of its own: the others can all be met before the door is open.
     let accepting = service.health.condition("accepting");
-    let started = start::check(&stock, (&broker, &settings.kafka), &database, service).await;
+    // Registered before the first condition is met, so that none is overlooked by /readyz.
+    let topic = service.health.watched("kafka");
+    let watch = start::watch_topic(broker, settings.kafka.clone(), topic, shutdown.clone());
+    service.tasks.spawn("topic watch", watch);
+    let started = start::check(&stock, &database, service).await;
     let unfit: Arc<OnceLock<Unfit>> = Arc::default();
     match &started {
         Err(error) => shutdown.begin(format_args!("{error:#}")),
@@ -132,6 +136,7 @@ async fn drain(detached: &Detached, publisher: &Publisher, end: Instant) {
 fn limits(settings: &ApiSettings) -> HttpLimits {
     HttpLimits {
         header_timeout: settings.http.header_timeout(),
+        idle_timeout: Duration::from_millis(settings.http.idle_timeout_ms),
         drain: settings.shutdown.drain(),
         // Idle connections cost little; a request too many gets its 429 instead of a place in the backlog.
         max_connections: settings.http.max_in_flight.saturating_mul(2).max(4096),

@@ -3,21 +3,31 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicU64, Ordering},
+    },
     task::Poll,
     time::Duration,
 };
 
 use axum::{
     extract::{Request, State},
-    http::{Method, StatusCode},
+    http::{HeaderName, HeaderValue, Method, StatusCode},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 use metrics::{Counter, Histogram};
 use tokio::time::Instant;
 
-use super::{Api, Code, Problem, issue};
+use super::{Api, Code, Problem, issue, problem::Fault};
+
+/// By what a caller, or what stands in front of us, names a request; it comes back with the answer.
+pub(super) const REQUEST_NAME: HeaderName = HeaderName::from_static("x-request-id");
+/// Longest name of a request that is taken over, in bytes.
+const LONGEST_NAME: usize = 128;
+/// Faults that are logged within a second. An outage makes a fault of every request; a log that tells of each tells nothing.
+const MOST_LOGGED: u64 = 10;
 
 /// What a response to a member who asks stands for in the metrics. Members and coupons are no labels: there are too many
 /// of them.
@@ -67,7 +77,40 @@ impl Meters {
 
 /// Runs the rest of the stack.
 pub(super) async fn guard(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
-    guarded(&api, async { Ok(next.run(request).await) }).await.unwrap_or_else(Problem::into_response)
+    let name = request.headers().get(REQUEST_NAME).cloned();
+    let answer = guarded(&api, async { Ok(next.run(request).await) }).await.unwrap_or_else(Problem::into_response);
+    finish(answer, name.as_ref())
+}
+
+/// Gives an answer the name of its request, and a fault of ours a line in the log by the id that the member was told.
+pub(super) fn finish(mut answer: Response, name: Option<&HeaderValue>) -> Response {
+    let name = name.filter(|name| name.len() <= LONGEST_NAME && name.to_str().is_ok());
+    if let Some(Fault { id, problem }) = answer.extensions_mut().remove::<Fault>() {
+        let (code, detail) = (problem.code().as_str(), problem.detail());
+        let request = name.and_then(|name| name.to_str().ok()).unwrap_or_default();
+        if is_logged() {
+            tracing::warn!(%id, code, request, "a member was told {code}: {detail}");
+        } else {
+            tracing::debug!(%id, code, request, "a member was told {code}: {detail}");
+        }
+    }
+    if let Some(name) = name {
+        answer.headers_mut().insert(REQUEST_NAME, name.clone());
+    }
+    answer
+}
+
+/// Whether a fault is one of the first of this second.
+fn is_logged() -> bool {
+    static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
+    /// The second since `BEGAN`, and how many were logged in it.
+    static LOGGED: AtomicU64 = AtomicU64::new(0);
+    let second = BEGAN.elapsed().as_secs() << 8;
+    let count = |logged: u64| {
+        let logged = logged.max(second);
+        (logged & 0xff < MOST_LOGGED).then_some(logged + 1)
+    };
+    LOGGED.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count).is_ok()
 }
 
 /// The same around a handler by itself: for the one that a crowd comes to, a layer of the router costs as much as the rest
@@ -75,10 +118,10 @@ pub(super) async fn guard(State(api): State<Arc<Api>>, request: Request, next: N
 pub(super) async fn guarded<T>(api: &Api, handler: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
     let again = Duration::from_secs(1);
     let Some(_slot) = Slot::take(api) else {
-        return Err(Problem::new(Code::TooManyRequests, "too many requests are being worked on").after(again));
+        return Err(Problem::new(Code::TooManyRequests, "too many requests are being worked on").after_about(again));
     };
     if !api.is_open() {
-        return Err(Problem::new(Code::Starting, "the service is still connecting to what it needs").after(again));
+        return Err(Problem::new(Code::Starting, "the service is still connecting to what it needs").after_about(again));
     }
     caught(handler).await
 }
