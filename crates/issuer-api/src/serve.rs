@@ -1,6 +1,7 @@
 //! `serve`: what is connected in which order, and how it stops.
 
 use std::{
+    pin::pin,
     process::ExitCode,
     sync::{Arc, OnceLock},
     time::Duration,
@@ -74,9 +75,11 @@ async fn work(settings: &ApiSettings, verifier: Verifier, service: &Service) -> 
     let accepting = service.health.condition("accepting");
     // Registered before the first condition is met, so that none is overlooked by /readyz.
     let topic = service.health.watched("kafka");
-    let watch = start::watch_topic(broker, settings.kafka.clone(), topic, shutdown.clone());
-    service.tasks.spawn("topic watch", watch);
-    let started = start::check(&stock, &database, service).await;
+    let mut watching = pin!(start::watch_topic(&broker, &settings.kafka, topic, shutdown));
+    let started = tokio::select! {
+        started = start::check(&stock, &database, service) => started,
+        () = watching.as_mut() => Ok(Start::Stopped),
+    };
     let unfit: Arc<OnceLock<Unfit>> = Arc::default();
     match &started {
         Err(error) => shutdown.begin(format_args!("{error:#}")),
@@ -98,7 +101,12 @@ async fn work(settings: &ApiSettings, verifier: Verifier, service: &Service) -> 
         }
     }
 
-    shutdown.stopping().await;
+    tokio::select! {
+        // First: what has ended must not be polled again.
+        biased;
+        () = shutdown.stopping() => {}
+        () = watching => {}
+    }
     let end = Instant::now() + settings.shutdown.drain();
     if let Err(error) = server.await {
         tracing::error!(%error, "the listener did not end well");

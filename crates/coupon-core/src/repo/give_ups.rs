@@ -148,7 +148,9 @@ async fn decide(pool: &PgPool, give_up: &GiveUp) -> Result<GivenUp, sqlx::Error>
         suspect(&mut tx, give_up).await?;
     }
     let failed_issue_id = put_on_work_list(&mut tx, give_up).await?;
-    let verdict = verdict(give_up, LetterStatus::Compensated, Some(failed_issue_id), superseded_by.is_none());
+    // Nobody is told of what an operator has just decided.
+    let alarm = superseded_by.is_none() && give_up.by.is_none();
+    let verdict = verdict(give_up, LetterStatus::Compensated, Some(failed_issue_id), alarm);
     dead_letters::insert(&mut tx, &give_up.letter, &verdict).await?;
     if let Some((name, reason)) = &give_up.by {
         let actor = Actor { name: name.clone(), now: give_up.now };

@@ -28,7 +28,7 @@ use tower::ServiceExt;
 pub use self::bind::{BindError, bind};
 pub use self::edge::UNREADABLE;
 use self::edge::{Answer, Edge, Phase};
-use super::Shutdown;
+use super::{Shutdown, Throttle};
 
 /// How long to wait after an accept error that closing connections may cure, such as too many open
 /// files.
@@ -89,9 +89,12 @@ async fn next_connection(
     slots: &Arc<Semaphore>,
     shutdown: &Shutdown,
 ) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    static AT_THE_CAP: Throttle = Throttle::new();
     let next = async {
-        if slots.available_permits() == 0 {
-            tracing::warn!("the cap on connections is reached, more wait");
+        if slots.available_permits() == 0
+            && let Some(count) = AT_THE_CAP.admit("")
+        {
+            tracing::warn!(count, "the cap on connections is reached, more wait ({count} since this was last said)");
         }
         let slot = Arc::clone(slots).acquire_owned().await.ok()?;
         loop {

@@ -3,10 +3,7 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
-    sync::{
-        Arc, LazyLock,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     task::Poll,
     time::Duration,
 };
@@ -17,6 +14,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
+use coupon_core::runtime::Throttle;
 use metrics::{Counter, Histogram};
 use tokio::time::Instant;
 
@@ -26,8 +24,6 @@ use super::{Api, Code, Problem, issue, problem::Fault};
 pub(super) const REQUEST_NAME: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest name of a request that is taken over, in bytes.
 const LONGEST_NAME: usize = 128;
-/// Faults that are logged within a second. An outage makes a fault of every request; a log that tells of each tells nothing.
-const MOST_LOGGED: u64 = 10;
 
 /// What a response to a member who asks stands for in the metrics. Members and coupons are no labels: there are too many
 /// of them.
@@ -84,12 +80,14 @@ pub(super) async fn guard(State(api): State<Arc<Api>>, request: Request, next: N
 
 /// Gives an answer the name of its request, and a fault of ours a line in the log by the id that the member was told.
 pub(super) fn finish(mut answer: Response, name: Option<&HeaderValue>) -> Response {
+    static SAID: Throttle = Throttle::new();
     let name = name.filter(|name| name.len() <= LONGEST_NAME && name.to_str().is_ok());
     if let Some(Fault { id, problem }) = answer.extensions_mut().remove::<Fault>() {
         let (code, detail) = (problem.code().as_str(), problem.detail());
         let request = name.and_then(|name| name.to_str().ok()).unwrap_or_default();
-        if is_logged() {
-            tracing::warn!(%id, code, request, "a member was told {code}: {detail}");
+        // An outage makes a fault of every request: the first of a kind within a minute is a line, the others are for debug.
+        if let Some(faults) = SAID.admit(code) {
+            tracing::warn!(%id, code, request, faults, "{faults} members were told {code} since this was last said: {detail}");
         } else {
             tracing::debug!(%id, code, request, "a member was told {code}: {detail}");
         }
@@ -98,19 +96,6 @@ pub(super) fn finish(mut answer: Response, name: Option<&HeaderValue>) -> Respon
         answer.headers_mut().insert(REQUEST_NAME, name.clone());
     }
     answer
-}
-
-/// Whether a fault is one of the first of this second.
-fn is_logged() -> bool {
-    static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
-    /// The second since `BEGAN`, and how many were logged in it.
-    static LOGGED: AtomicU64 = AtomicU64::new(0);
-    let second = BEGAN.elapsed().as_secs() << 8;
-    let count = |logged: u64| {
-        let logged = logged.max(second);
-        (logged & 0xff < MOST_LOGGED).then_some(logged + 1)
-    };
-    LOGGED.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count).is_ok()
 }
 
 /// The same around a handler by itself: for the one that a crowd comes to, a layer of the router costs as much as the rest
