@@ -14,6 +14,7 @@ mod demo;
 mod hang_up;
 mod harness;
 mod headers;
+mod holder;
 mod long;
 mod lost_redis;
 mod metrics;

@@ -59,7 +59,7 @@ mod tests {
             }
         }
         // What holds for every path is said once, in the description.
-        let everywhere = ["405", "500"].map(str::to_owned);
+        let everywhere = ["400", "405", "414", "431", "500"].map(str::to_owned);
         let answered: BTreeSet<String> = Code::ALL.iter().map(|code| code.status().as_u16().to_string()).collect();
         assert_eq!(statuses.into_iter().chain(everywhere).collect::<BTreeSet<_>>(), answered);
     }
