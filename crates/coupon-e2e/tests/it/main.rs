@@ -17,6 +17,7 @@ mod hang_up;
 mod harness;
 mod headers;
 mod leads_out;
+mod holder;
 mod long;
 mod loops;
 mod lost_redis;
