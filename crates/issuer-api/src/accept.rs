@@ -161,7 +161,12 @@ impl Accept {
         Held { request_id: event.request_id, is_repeat: false, progress }
     }
 
-    async fn explain(self: &Arc<Self>, code: &CouponCode, member: &MemberId, refused: Refused) -> Result<Held, NotHeld> {
+    async fn explain(
+        self: &Arc<Self>,
+        code: &CouponCode,
+        member: &MemberId,
+        refused: Refused,
+    ) -> Result<Held, NotHeld> {
         let why = match refused {
             Refused::SoldOut => {
                 self.sold_out.learn(code);

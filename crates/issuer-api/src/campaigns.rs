@@ -61,7 +61,12 @@ pub struct Away;
 impl Campaigns {
     /// Over the process's pool.
     pub fn new(database: Database) -> Self {
-        Self { database, turns: Semaphore::new(AT_A_TIME), turns_of_members: Semaphore::new(MEMBERS_AT_A_TIME), kept: Mutex::default() }
+        Self {
+            database,
+            turns: Semaphore::new(AT_A_TIME),
+            turns_of_members: Semaphore::new(MEMBERS_AT_A_TIME),
+            kept: Mutex::default(),
+        }
     }
 
     /// The campaign of a code that Redis has no data of, as it was within the last second; `None` when there is none.

@@ -88,8 +88,7 @@ impl Accept {
         id: RequestId,
     ) -> Result<Option<Standing>, NotHeld> {
         let holder = self.stock.holder(code, member).await;
-        let decisions =
-            self.campaigns.decisions(code, member, Some(id)).await.map_err(|_| NotHeld::DatabaseAway)?;
+        let decisions = self.campaigns.decisions(code, member, Some(id)).await.map_err(|_| NotHeld::DatabaseAway)?;
         if let Some(own) = decisions.iter().find(|decided| decided.request_id == id) {
             let mut standing = Standing::of(code, own);
             if standing.state == State::Compensated {

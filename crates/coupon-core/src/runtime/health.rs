@@ -67,8 +67,7 @@ impl Health {
             let reason = Some("stopping".to_owned());
             conditions.push(ConditionReport { name: "shutdown", required: true, ready: false, reason });
         }
-        let ready =
-            !conditions.is_empty() && conditions.iter().all(|condition| condition.ready || !condition.required);
+        let ready = !conditions.is_empty() && conditions.iter().all(|condition| condition.ready || !condition.required);
         Report { ready, conditions }
     }
 

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use coupon_core::{
     ids::{CouponCode, MemberId, RequestId},
-    stock::{Fill, FillOutcome, GateOutcome, GiveBack, Holder, OutboxEntry, Refused, Relay, Reservation, SetTotal, Stock},
+    stock::{
+        Fill, FillOutcome, GateOutcome, GiveBack, Holder, OutboxEntry, Refused, Relay, Reservation, SetTotal, Stock,
+    },
 };
 use proptest::{prelude::*, test_runner::TestRunner};
 use uuid::Uuid;

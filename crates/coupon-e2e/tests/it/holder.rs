@@ -71,7 +71,8 @@ async fn a_holder_is_told_so_whether_the_campaign_is_sold_out_closed_over_or_arc
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn while_redis_is_away_or_suspect_postgresql_tells_the_holder_and_nobody_hears_that_nothing_is_held() -> Result<()> {
+async fn while_redis_is_away_or_suspect_postgresql_tells_the_holder_and_nobody_hears_that_nothing_is_held() -> Result<()>
+{
     let world = World::new().await?;
     world.open_campaign("LOSES", 10).await?;
     let (redis, database) = (Proxy::before(&world.redis_url).await?, Proxy::before(&world.database_url).await?);
@@ -138,7 +139,8 @@ async fn p10_a_replayed_request_names_the_one_that_took_its_place() -> Result<()
     let id: Uuid = other["request_id"].as_str().context("an id")?.parse()?;
     learns(&alice, "AGAIN", id, "issued").await?;
     let (_, _, list) = alice.get("/api/v1/issues/mine").await?;
-    let states: Vec<&str> = list["issues"].as_array().context("a list")?.iter().filter_map(|one| one["state"].as_str()).collect();
+    let states: Vec<&str> =
+        list["issues"].as_array().context("a list")?.iter().filter_map(|one| one["state"].as_str()).collect();
     assert_eq!(states, ["issued", "compensated"]);
     ensure!(list["issues"][1]["replaced_by"]["request_id"] == id.to_string().as_str(), "{list}");
     Ok(())
@@ -251,8 +253,10 @@ async fn a_fault_carries_an_id_that_stands_in_the_log_and_a_token_that_does_not_
     let member = world.member(&api, "somebody")?;
     redis.cut().await?;
     let answer = member.ask_with("FAULT", |request| request.header("x-request-id", "from-the-shop-7")).await;
-    let id = answer.body["instance"].as_str().and_then(|urn| urn.strip_prefix("urn:uuid:")).context("an id")?.to_owned();
-    let line = api.wait_for_log("the fault", Duration::from_secs(5), |line| line.text_of("id").as_ref() == Some(&id)).await?;
+    let id =
+        answer.body["instance"].as_str().and_then(|urn| urn.strip_prefix("urn:uuid:")).context("an id")?.to_owned();
+    let line =
+        api.wait_for_log("the fault", Duration::from_secs(5), |line| line.text_of("id").as_ref() == Some(&id)).await?;
     assert_eq!(line.text_of("code").as_deref(), Some("STOCK_UNAVAILABLE"));
     assert_eq!(line.text_of("request").as_deref(), Some("from-the-shop-7"));
 

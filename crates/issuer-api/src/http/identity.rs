@@ -8,13 +8,11 @@ use crate::auth::{TokenError, Verifier};
 
 /// Reads and verifies the token.
 pub(super) fn member(verifier: &Verifier, headers: &HeaderMap) -> Result<MemberId, Problem> {
-    token(headers)
-        .and_then(|token| verifier.member(token))
-        .map_err(|error| {
-            let problem = Problem::new(Code::Unauthenticated, error.to_string());
-            // RFC 6750, section 3.1: no error code for a request without any token.
-            if error == TokenError::Missing { problem } else { problem.invalid_token() }
-        })
+    token(headers).and_then(|token| verifier.member(token)).map_err(|error| {
+        let problem = Problem::new(Code::Unauthenticated, error.to_string());
+        // RFC 6750, section 3.1: no error code for a request without any token.
+        if error == TokenError::Missing { problem } else { problem.invalid_token() }
+    })
 }
 
 fn token(headers: &HeaderMap) -> Result<&str, TokenError> {
