@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use coupon_core::{
     ids::{CouponCode, MemberId, RequestId},
-    stock::{Fill, FillOutcome, GateOutcome, GiveBack, OutboxEntry, Refused, Relay, Reservation, SetTotal, Stock},
+    stock::{Fill, FillOutcome, GateOutcome, GiveBack, Holder, OutboxEntry, Refused, Relay, Reservation, SetTotal, Stock},
 };
 use proptest::{prelude::*, test_runner::TestRunner};
 use uuid::Uuid;
@@ -89,6 +89,13 @@ async fn play(stock: &Stock, code: &CouponCode, steps: Vec<Step>) {
     assert_eq!(stock.open(code, 1, 2, 0).await.unwrap(), GateOutcome::Done);
     for step in steps {
         model.step(stock, code, &step).await;
+        for member in 0..MEMBERS {
+            let holds = model.marks.get(&member).map_or(Holder::Nothing, |request_id| Holder::Holds {
+                request_id: *request_id,
+                pending: model.outbox.contains_key(request_id),
+            });
+            assert_eq!(stock.holder(code, &name(member)).await.unwrap(), holds, "member {member} after {step:?}");
+        }
         let view = stock.view(code).await.unwrap().unwrap();
         let held = i64::try_from(model.marks.len()).unwrap();
         assert_eq!((view.issued, view.total, view.seq), (held, model.total, model.seq), "after {step:?}");
@@ -151,8 +158,8 @@ impl Model {
         let answer = reserve(stock, code, member, id).await;
         let held = self.marks.get(&member).copied();
         let expected = match held {
-            _ if !self.open => Err(Refused::Closed),
             Some(holder) => Ok((holder, holder == id, self.outbox.contains_key(&holder))),
+            None if !self.open => Err(Refused::Closed),
             None if i64::try_from(self.marks.len()).unwrap() >= self.total => Err(Refused::SoldOut),
             None if self.outbox.len() >= CAP => Err(Refused::OutboxFull),
             None => {
