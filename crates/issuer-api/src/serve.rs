@@ -8,6 +8,7 @@ use std::{
 
 use coupon_core::{
     clock::SystemClock,
+    contract::{Contract, KAFKA, REDIS, Watch},
     kafka::{Broker, Publisher},
     repo::Database,
     runtime::{Health, HttpLimits, Service, Shutdown, http as listener},
@@ -72,7 +73,16 @@ async fn work(settings: &ApiSettings, verifier: Verifier, service: &Service) -> 
     let server = tokio::spawn(listener::serve(members, routes(Arc::clone(&api)), limits(settings), shutdown.clone()));
     // A condition of its own: the others can all be met before the door is open.
     let accepting = service.health.condition("accepting");
-    let started = start::check(&stock, (&broker, &settings.kafka), &database, service).await;
+    let contract_is = service.health.condition("contract");
+    let topic = settings.kafka.wanted();
+    let contract = Contract {
+        broker: broker.clone(),
+        topics: vec![topic.clone()],
+        stock: Some(stock.clone()),
+        database: database.clone(),
+        needs: &[KAFKA, REDIS],
+    };
+    let started = start::check(&stock, (&broker, &topic), &database, service).await;
     let unfit: Arc<OnceLock<Unfit>> = Arc::default();
     match &started {
         Err(error) => shutdown.begin(format_args!("{error:#}")),
@@ -80,6 +90,7 @@ async fn work(settings: &ApiSettings, verifier: Verifier, service: &Service) -> 
         Ok(Start::Ready { schema_known }) => {
             api.open();
             accepting.ready();
+            Watch::begin(contract, &settings.contract, contract_is, &service.tasks, move |broken| api.hold(broken));
             tokio::spawn(Relay::new(stock.clone(), publishing, &settings.outbox).run(shutdown.clone()));
             tokio::spawn(start::learn_sequences(stock.clone(), database.clone()));
             tokio::spawn(start::watch_redis(stock, service.health.condition("redis")));

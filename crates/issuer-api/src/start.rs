@@ -3,15 +3,14 @@
 use std::time::Duration;
 
 use coupon_core::{
-    kafka::Broker,
+    contract::{self, Breach, State},
+    kafka::{Broker, Topic},
     repo::{Database, schema::Schema},
     runtime::{Condition, Health, Service, chain},
-    startup::{self, Unfit, Wanted},
-    stock::{ServerFinding, Stock},
+    startup::{self, Unfit},
+    stock::Stock,
 };
 use tokio::time::{sleep, timeout};
-
-use crate::config::TopicSettings;
 
 /// Between two looks at the sequences of the open campaigns.
 const LEARN: Duration = Duration::from_secs(2);
@@ -40,14 +39,13 @@ pub enum Start {
 /// Waits for Redis and Kafka, and looks at PostgreSQL without waiting for it: accepting does not need it.
 pub async fn check(
     stock: &Stock,
-    kafka: (&Broker, &TopicSettings),
+    kafka: (&Broker, &Topic),
     database: &Database,
     service: &Service,
 ) -> anyhow::Result<Start> {
     // Registered before the first of them reports, so that none is overlooked by /readyz.
     let (redis_is, kafka_is) = (service.health.condition("redis"), service.health.condition("kafka"));
-    let (broker, settings) = kafka;
-    let wanted = Wanted { topic: &settings.topic, setting: "kafka.topic", min_partitions: settings.min_partitions };
+    let (broker, wanted) = kafka;
     let topic = async { Ok(startup::topic(broker, wanted, &kafka_is, &service.shutdown).await?) };
     let redis = async { Ok(startup::redis(stock, &redis_is, &service.shutdown).await?) };
     let (is_redis, is_topic, schema_known) = tokio::try_join!(redis, topic, schema(database, service))?;
@@ -119,15 +117,16 @@ pub async fn watch_redis(stock: Stock, condition: Condition) {
             condition.unready(chain(&error).to_string());
         } else if is_away {
             // It may have come back as another server, or with another configuration.
-            match stock.server_findings().await {
-                Ok(findings) if findings.iter().any(|finding| matches!(finding, ServerFinding::Evicts(_))) => {
-                    condition.unready("redis evicts keys under memory pressure: set maxmemory-policy noeviction");
-                }
-                Ok(_) => {
-                    is_away = false;
-                    condition.ready();
-                }
-                Err(error) => condition.unready(chain(&error).to_string()),
+            let findings = contract::redis(&stock).await;
+            let broken = findings.iter().find(|finding| match &finding.state {
+                State::Fine(_) => false,
+                State::Departs(departure) | State::Away(departure) => departure.breach >= Breach::Breaks,
+            });
+            if let Some(broken) = broken {
+                condition.unready(broken.to_string());
+            } else {
+                is_away = false;
+                condition.ready();
             }
         }
     }
