@@ -89,6 +89,8 @@ pub struct Engine<H: Handler> {
     /// The group, and the name of the client, for the look from outside.
     group: (String, String),
     assigned: Assigned,
+    /// When each partition last began again.
+    begun_again: BTreeMap<i32, Instant>,
     /// Partitions whose log has become shorter.
     rewound: (mpsc::UnboundedSender<i32>, mpsc::UnboundedReceiver<i32>),
 }
@@ -163,6 +165,7 @@ impl<H: Handler> Engine<H> {
             alone: (VecDeque::new(), None),
             group: (group.group_id.clone(), service.to_owned()),
             assigned: Assigned::default(),
+            begun_again: BTreeMap::new(),
             rewound: mpsc::unbounded_channel(),
         })
     }

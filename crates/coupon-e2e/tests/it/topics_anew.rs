@@ -52,7 +52,7 @@ async fn b7_a_topic_made_anew_under_its_consumer_is_read_from_its_beginning() ->
     issue.wait_for_log("somebody is told", SOON, |line| line.text.contains("was made anew")).await?;
     // A restart goes on where the new log is done, not where the old one was.
     committed(10).await?;
-    assert_eq!(issue.metric("coupon_partitions_rewound_total", "").await?, Some(1.0));
+    ensure!(issue.metric("coupon_partitions_rewound_total", "").await?.is_some_and(|times| times >= 1.0));
     for number in 10..40 {
         publish(&world, "ANEW", &format!("new-{number}"), number + 31).await?;
     }

@@ -16,6 +16,9 @@ use crate::kafka::lanes::Delivered;
 /// Bytes of records after which no more are taken in the same turn: those who write what is no event write large ones.
 const TURN_BYTES: usize = 1024 * 1024;
 
+/// Who looks from outside is told later than the client that a log is shorter: longer than between two looks.
+const BEGUN_AGAIN: Duration = Duration::from_secs(10);
+
 /// Waits for a record, and takes with it what the client has got already.
 ///
 /// Nothing is lost when this is dropped: it waits for the first record only.
@@ -83,6 +86,7 @@ impl<H: Handler> Engine<H> {
             self.topic
         );
         metrics::counter!("coupon_partitions_rewound_total").increment(1);
+        self.begun_again.insert(partition, Instant::now());
         self.stores.remove(&partition);
         let mut list = TopicPartitionList::new();
         let reset = list
@@ -99,7 +103,8 @@ impl<H: Handler> Engine<H> {
     /// The log of a partition is shorter than it was. The client notices when it asks for an offset that is not there; if
     /// the new log has grown beyond it meanwhile, it does not.
     pub(super) fn seek_the_beginning(&mut self, partition: i32) {
-        if !self.lanes.assigned().contains_key(&partition) {
+        let has_begun = self.begun_again.get(&partition).is_some_and(|at| at.elapsed() < BEGUN_AGAIN);
+        if has_begun || !self.lanes.assigned().contains_key(&partition) {
             return;
         }
         tracing::warn!(
