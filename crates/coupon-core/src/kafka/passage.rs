@@ -11,8 +11,8 @@ use std::{
 };
 
 use rdkafka::{
-    ClientConfig, Message, Offset, TopicPartitionList,
-    consumer::{BaseConsumer, Consumer},
+    ClientConfig, ClientContext, Message, Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer, ConsumerContext},
     error::KafkaError,
 };
 
@@ -108,10 +108,18 @@ impl Passage {
                 .iter()
                 .filter_map(|place| Some((place.partition(), place.offset().to_raw()?)))
                 .collect();
-            let gap = |(partition, ends): (&i32, &Partition)| {
-                Some((*partition, ends.beyond(committed.get(partition).copied())?))
-            };
-            Ok(ends.0.iter().filter_map(gap).collect())
+            let mut gaps = BTreeMap::new();
+            for (partition, ends) in ends.0 {
+                let committed = committed.get(&partition).copied();
+                let mut gap = ends.beyond(committed);
+                if committed.is_some_and(|at| at > ends.end) {
+                    // It has gone on meanwhile. Or the log was cut or made anew, and nothing of it has been read.
+                    let (first, end) = client.fetch_watermarks(topic, partition, ANSWER)?;
+                    gap = gap.or_else(|| Partition { first, end }.anew(committed));
+                }
+                gaps.extend(gap.map(|gap| (partition, gap)));
+            }
+            Ok(gaps)
         })
         .await
     }
@@ -123,7 +131,7 @@ impl Passage {
         }
         let config = Arc::clone(&self.reader);
         self.ask(move |_, topic, _| {
-            let reader: BaseConsumer = config.create()?;
+            let reader: BaseConsumer<Quiet> = config.create_with_context(Quiet)?;
             let mut places = TopicPartitionList::new();
             for (partition, gap) in &gaps {
                 places.add_partition_offset(topic, *partition, Offset::Offset(gap.at))?;
@@ -153,16 +161,29 @@ impl Ends {
 }
 
 impl Partition {
-    /// What a group has not passed. One that never committed (negative, or none) begins with the first record there is,
-    /// and so does one that committed beyond the end: the log was cut or made anew.
+    /// What a group has not passed. One that never committed (negative, or none) begins with the first record there is.
     fn beyond(self, committed: Option<i64>) -> Option<Gap> {
-        let at = committed.filter(|at| *at <= self.end).unwrap_or(-1).max(self.first);
+        let at = committed.unwrap_or(-1).max(self.first);
         (at < self.end).then_some(Gap { at, end: self.end })
+    }
+
+    /// What a group has not passed of a log, as it is now, that ends before what the group has committed.
+    fn anew(self, committed: Option<i64>) -> Option<Gap> {
+        committed.filter(|at| *at > self.end).and_then(|_| self.beyond(None))
     }
 }
 
+/// Says nothing: the end of a partition is no error to whoever looks for it.
+struct Quiet;
+
+impl ClientContext for Quiet {
+    fn error(&self, _: KafkaError, _: &str) {}
+}
+
+impl ConsumerContext for Quiet {}
+
 /// Reads one record of each partition, or that there is none.
-fn first_records(reader: &BaseConsumer, mut gaps: BTreeMap<i32, Gap>) -> BTreeMap<i32, Gap> {
+fn first_records(reader: &BaseConsumer<Quiet>, mut gaps: BTreeMap<i32, Gap>) -> BTreeMap<i32, Gap> {
     let until = Instant::now() + ANSWER;
     let mut unread = BTreeMap::new();
     while !gaps.is_empty() && Instant::now() < until {
@@ -204,8 +225,10 @@ mod tests {
         assert_eq!(partition.beyond(Some(2)), from(10), "retention deleted the records between");
         assert_eq!(partition.beyond(Some(-1001)), from(10), "no offset is committed");
         assert_eq!(partition.beyond(None), from(10));
-        assert_eq!(partition.beyond(Some(99)), from(10), "the topic was made anew, and nothing of it has been read");
+        assert_eq!(partition.beyond(Some(99)), None, "it has gone on since");
+        assert_eq!(partition.anew(Some(99)), from(10), "the topic was made anew, and nothing of it has been read");
+        assert_eq!(partition.anew(Some(15)), None);
         assert_eq!(Partition { first: 0, end: 0 }.beyond(None), None);
-        assert_eq!(Partition { first: 0, end: 0 }.beyond(Some(7)), None);
+        assert_eq!(Partition { first: 0, end: 0 }.anew(Some(7)), None);
     }
 }
