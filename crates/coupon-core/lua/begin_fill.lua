@@ -9,7 +9,8 @@
 --       {'LEFTOVER'}   marks or promises without meta: part of the data was lost, so this is no fresh coupon
 --       {'OTHER', epoch}   data of another epoch is here (with 7: of a newer one)
 --       {'PROMISES', n}    with 7: events of the data to be replaced still have to be published
--- After FILLING: meta is complete, holders counts what is in the map, status FILLING accepts nothing; with 7 nothing of the older data is left.
+-- After FILLING: meta is complete, holders counts what is in the map, status FILLING accepts nothing; with 7 nothing of the older
+-- data is left. Not while Redis is full: the marks that follow would not fit, and the old data would be gone.
 for i = 1, 7 do
     if not tonumber(ARGV[i]) then
         return redis.error_reply('ERR begin_fill: ARGV 1 to 7 are numbers')

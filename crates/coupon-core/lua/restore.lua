@@ -10,6 +10,7 @@
 -- PostgreSQL has issued it. A mark that was not there has moved seq on, as every new one does (see sold_out.lua).
 -- One mark put back into a map that was lost (see reserve.lua) would hide that the others are gone, so the coupon becomes
 -- SUSPECT instead; the one mark that there was is all there was to lose.
+-- Not while Redis is full: nobody can reserve then either, so a missing mark harms nobody until there is room.
 if not tonumber(ARGV[3]) then
     return redis.error_reply('ERR restore: ARGV 3 is a number')
 end

@@ -139,7 +139,7 @@ pub async fn database(database: &Database) -> Vec<Finding> {
     let breach = match schema {
         Schema::Fits { .. } => None,
         Schema::TooOld { .. } => Some(Breach::Breaks),
-        Schema::TooNew { .. } => Some(Breach::Ends),
+        Schema::TooNew { .. } | Schema::Edited { .. } => Some(Breach::Ends),
     };
     if let Some(breach) = breach {
         let departure =

@@ -109,6 +109,12 @@ pub struct SweeperSettings {
 /// `[alarms]`
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct AlarmSettings {
+    /// Which installation tells; empty: it has no name.
+    pub installation: String,
+    /// Base URL of the runbook; empty: no link.
+    pub runbook_url: String,
+    /// URL of the dashboard; empty: no link.
+    pub dashboard_url: String,
     /// Slack incoming webhook; empty: none.
     pub slack_webhook_url: Secret,
     /// File with it; empty: none.
@@ -134,6 +140,8 @@ pub struct ReconcileSettings {
     pub every_ms: u64,
     /// Whether it then repairs.
     pub apply: bool,
+    /// Whether it publishes again what was lost with a topic, also without `apply`.
+    pub requeue: bool,
     /// How long it waits for what is under way, in ms.
     pub wait_ms: u64,
 }

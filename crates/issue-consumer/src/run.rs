@@ -68,7 +68,7 @@ async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
     // What is in the log is read on, whatever is wrong with the log: only reading saves it.
     Watch::begin(servers, &config.contract, contract, &service.tasks, |_| {});
     engine.watch_lag(&client, &config.lag, lag, &service.tasks)?;
-    engine.run(service.shutdown.clone()).await;
+    service.tasks.spawn("engine", engine.run(service.shutdown.clone())).ended().await;
     if !dead_letters.flush(drain).await {
         tracing::warn!("dead letters were left in the queue; their records are consumed again");
     }

@@ -7,7 +7,7 @@ use coupon_core::{
     failure::{Class, Classified},
     ids::{CouponCode, MemberId, RequestId},
     repo::coupons::CouponStatus,
-    runtime::chain,
+    runtime::{Throttle, chain},
     stock::{Refused, Reservation, Reserved, Stock, StockError},
 };
 use tokio::{sync::oneshot, time::timeout};
@@ -76,7 +76,7 @@ pub enum NotHeld {
     Unknown,
     /// Redis has lost data of it, or is being filled.
     GateClosed,
-    /// Kafka is away for too long.
+    /// Kafka is away for too long, for all or for this process alone.
     OutboxFull,
     /// Redis gave no usable answer: the member may hold one after all.
     NoAnswer,
@@ -118,7 +118,10 @@ impl Accept {
 
     async fn reserve(&self, code: &CouponCode, member: &MemberId) -> Result<Result<Held, Refused>, StockError> {
         let request_id = RequestId::make(self.clock.as_ref());
-        Ok(match self.stock.reserve(code, member, request_id, self.outbox_cap).await? {
+        // A process that alone cannot publish promises nothing more: with no room in the outbox holders, and those who come
+        // too early or too late, still get their own answers.
+        let outbox_cap = if self.publishing.is_cut_off() { 0 } else { self.outbox_cap };
+        Ok(match self.stock.reserve(code, member, request_id, outbox_cap).await? {
             Reservation::Reserved(reserved) => {
                 self.sold_out.forget(code);
                 Ok(self.publish(&reserved))
@@ -184,10 +187,17 @@ impl Accept {
     }
 }
 
-/// An outage is told by `/readyz` and the metrics, not by a line for each request; anything else is a fault of ours.
+/// An outage is told by `/readyz` and the metrics; anything else is a fault of ours. Neither is told once for each request.
 fn say(code: &CouponCode, error: &StockError) {
-    match error.class() {
-        Class::Unavailable => tracing::debug!(coupon = %code, error = %chain(error), "a reservation got no answer"),
-        _ => tracing::error!(coupon = %code, error = %chain(error), "a reservation failed in redis"),
+    static FAILED: Throttle = Throttle::new();
+    if error.class() == Class::Unavailable {
+        tracing::debug!(coupon = %code, error = %chain(error), "a reservation got no answer");
+    } else if let Some(requests) = FAILED.admit(&error.code()) {
+        tracing::error!(
+            coupon = %code,
+            requests,
+            error = %chain(error),
+            "reservations fail in redis, {requests} since this was last said"
+        );
     }
 }

@@ -46,6 +46,8 @@ mod failing;
 mod measuring;
 mod starting;
 mod taking;
+#[cfg(test)]
+mod tests;
 
 /// How often the gauges are set.
 const MEASURED_EVERY: Duration = Duration::from_secs(1);
@@ -93,6 +95,8 @@ pub struct Engine<H: Handler> {
     begun_again: BTreeMap<i32, Instant>,
     /// Partitions whose log has become shorter.
     rewound: (mpsc::UnboundedSender<i32>, mpsc::UnboundedReceiver<i32>),
+    /// The client has told of an error that it does not recover from: a static member whose place another one took.
+    is_broken: bool,
 }
 
 struct Entry<I> {
@@ -167,6 +171,7 @@ impl<H: Handler> Engine<H> {
             assigned: Assigned::default(),
             begun_again: BTreeMap::new(),
             rewound: mpsc::unbounded_channel(),
+            is_broken: false,
         })
     }
 
@@ -190,11 +195,12 @@ impl<H: Handler> Engine<H> {
         Ok(())
     }
 
-    /// Consumes until the shutdown begins, then drains, stores the offsets and leaves the group.
+    /// Consumes until the shutdown begins, or until the client is broken for good; then drains, stores the offsets and
+    /// leaves the group.
     pub async fn run(mut self, shutdown: Shutdown) {
         let mut measure = interval(MEASURED_EVERY);
         let mut ended = Vec::with_capacity(TURN);
-        loop {
+        while !self.is_broken {
             self.apply_pauses();
             let held = self.lanes.held_until();
             tokio::select! {

@@ -1,5 +1,6 @@
 //! The scenarios, one file for each letter, driving the real binaries on the real servers; and tests of the
 //! harness and of the oracle themselves. `make test` starts what they need.
+#![expect(clippy::disallowed_methods, reason = "a test lives in the time of the machine")]
 
 mod accept;
 mod accept_outage;
@@ -18,8 +19,12 @@ mod headers;
 mod lag;
 mod long;
 mod lost_keys;
+mod leads_out;
+mod long;
+mod loops;
 mod lost_redis;
 mod metrics;
+mod migrations;
 mod monitoring;
 mod oracle;
 mod outage;
@@ -27,7 +32,9 @@ mod outage_database;
 mod outage_group;
 mod planted;
 mod rebuild;
+mod rebuild_refused;
 mod reconcile;
+mod reconcile_alone;
 mod reconcile_planted;
 mod repair;
 mod replay;
@@ -40,6 +47,7 @@ mod scaling;
 mod security;
 mod servers;
 mod settling;
+mod sick_replica;
 mod sold_out;
 mod topics_anew;
 mod work_list;

@@ -1,13 +1,14 @@
 //! `replay …`.
 
-use std::process::ExitCode;
+use std::{collections::BTreeSet, process::ExitCode};
 
 use clap::{Args, Subcommand};
 use coupon_core::{
+    clock::{Clock, SystemClock},
     repo::{
         failed_issues::FailedStatus,
         filter::Filter,
-        replay_jobs::{Job, JobKind, JobStatus},
+        replay_jobs::{Job, JobKind, JobStatus, SILENT_AFTER},
         replays::Plan,
     },
     runtime::Escaped,
@@ -94,9 +95,9 @@ enum JobCommand {
     Pause(JobArgs),
     /// Go on with a replay that was paused, stopped or killed, in this terminal
     #[command(
-        before_help = "Examples:\n  dlq-consumer replay resume 3\n  dlq-consumer replay resume 3 --reason \"mended\" --by alice"
+        before_help = "Examples:\n  dlq-consumer replay resume 3\n  dlq-consumer replay resume 3 --reason \"mended\" --by alice --yes"
     )]
-    Resume(JobArgs),
+    Resume(ResumeArgs),
     /// End a replay for good; what it has begun goes on
     #[command(
         before_help = "Examples:\n  dlq-consumer replay cancel 3 --reason \"wrong coupon\"\n  dlq-consumer replay cancel 3 --by alice"
@@ -114,6 +115,16 @@ struct JobArgs {
     reason: String,
     #[command(flatten)]
     operator: ByArgs,
+}
+
+/// A replay that is to go on.
+#[derive(Debug, Args)]
+struct ResumeArgs {
+    #[command(flatten)]
+    job: JobArgs,
+    /// Accepted for scripts that pass it to every verb; nothing is asked here, as it was when the replay was made
+    #[arg(long)]
+    yes: bool,
 }
 
 /// `replay …`.
@@ -139,7 +150,7 @@ pub async fn replay(config: &Config, args: ReplayArgs) -> anyhow::Result<ExitCod
             eprintln!("replay {job} is cancelled");
             Ok(ExitCode::SUCCESS)
         }
-        Some(JobCommand::Resume(JobArgs { job, reason, operator })) => {
+        Some(JobCommand::Resume(ResumeArgs { job: JobArgs { job, reason, operator }, yes: _ })) => {
             let desk = desk_of(config, &operator.name()?).await?;
             desk.resume_replay(job, reason).await?;
             work(&desk, job, Output::Table).await
@@ -184,12 +195,12 @@ async fn begin(config: &Config, args: NewArgs) -> anyhow::Result<ExitCode> {
     work(&desk, job, args.output).await
 }
 
-/// Works on a job and says how it ended; exit code 1 when it did not come to its end.
+/// Works on a job and says how it ended; exit code 1 unless everything that was asked for is issued.
 async fn work(desk: &Desk, job: i64, output: Output) -> anyhow::Result<ExitCode> {
     let bar = Bar::of_one("replays");
     let tell = |job: &Job| {
-        let (done, all) = (job.begun, job.eligible + refused_before(job));
-        bar.of(u64::try_from(done).unwrap_or(0), u64::try_from(all).unwrap_or(0));
+        let (done, all) = progress(job);
+        bar.of(done, all);
     };
     let ended = desk.work_replay(job, &tell).await;
     bar.end();
@@ -197,14 +208,31 @@ async fn work(desk: &Desk, job: i64, output: Output) -> anyhow::Result<ExitCode>
     print_jobs(std::slice::from_ref(&job), output)?;
     let note = if job.note.is_empty() { String::new() } else { format!(": {}", Escaped(&job.note)) };
     eprintln!("replay {} is {}{note}", job.job_id, job.status);
-    // Rows that were neither begun nor refused have left the filter meanwhile.
-    let is_whole = job.succeeded + job.failed + job.under_way >= job.eligible;
-    Ok(if job.status == JobStatus::Done && is_whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if is_whole(&job) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Rows that were looked at and could not be replayed.
-fn refused_before(job: &Job) -> i64 {
-    (job.begun - job.succeeded - job.failed - job.under_way).max(0)
+/// Rows of the job that have been begun or refused, and all that its filter chose.
+fn progress(job: &Job) -> (u64, u64) {
+    let count = |count: i64| u64::try_from(count).unwrap_or(0);
+    (count(job.begun), count(job.chosen))
+}
+
+/// Whether everything that was asked for is issued. Named rows are asked for one by one: each has to have been eligible.
+fn is_whole(job: &Job) -> bool {
+    let named: BTreeSet<i64> = job.filter.ids.iter().copied().collect();
+    let are_all_eligible = named.is_empty() || usize::try_from(job.eligible).is_ok_and(|count| count == named.len());
+    job.status == JobStatus::Done && job.failed == 0 && job.under_way == 0 && are_all_eligible
+}
+
+/// Where a job stands, and whether anybody works on one that runs.
+fn standing(job: &Job) -> String {
+    let silent_after = i64::try_from(SILENT_AFTER.as_secs()).unwrap_or(i64::MAX);
+    match job.idle_seconds {
+        Some(idle) if idle >= silent_after => {
+            format!("{}, but nobody has worked on it for {idle} s: `replay resume {}`", job.status, job.job_id)
+        }
+        _ => job.status.to_string(),
+    }
 }
 
 fn print_plan(plan: &Plan, output: Output) -> anyhow::Result<()> {
@@ -220,15 +248,27 @@ fn print_jobs(jobs: &[Job], output: Output) -> anyhow::Result<()> {
     if output == Output::Json {
         return print::json(jobs);
     }
-    let columns =
-        ["replay", "kind", "status", "eligible", "begun", "issued", "failed", "under way", "refused", "by", "note"];
+    let columns = [
+        "replay",
+        "kind",
+        "status",
+        "eligible",
+        "begun",
+        "issued",
+        "failed",
+        "under way",
+        "refused",
+        "by",
+        "reason",
+        "note",
+    ];
     let rows: Vec<Vec<String>> = jobs
         .iter()
         .map(|job| {
             vec![
                 job.job_id.to_string(),
                 job.kind.to_string(),
-                job.status.to_string(),
+                standing(job),
                 job.eligible.to_string(),
                 job.begun.to_string(),
                 job.succeeded.to_string(),
@@ -236,6 +276,7 @@ fn print_jobs(jobs: &[Job], output: Output) -> anyhow::Result<()> {
                 job.under_way.to_string(),
                 job.refused.to_string(),
                 job.created_by.clone(),
+                job.reason.clone(),
                 job.note.clone(),
             ]
         })
@@ -252,5 +293,5 @@ fn rate(text: &str) -> Result<f64, String> {
 
 /// These rows, or all that the filter means.
 pub(super) fn meant(filter: FilterArgs, ids: Vec<i64>, up_to: Option<i64>) -> Filter {
-    Filter { ids, up_to, ..filter.filter(chrono::Utc::now()) }
+    Filter { ids, up_to, ..filter.filter(SystemClock.now()) }
 }

@@ -6,7 +6,7 @@ use futures_util::{FutureExt, StreamExt};
 use rdkafka::{
     Offset, TopicPartitionList,
     consumer::{CommitMode, Consumer, StreamConsumer},
-    error::KafkaResult,
+    error::{KafkaError, KafkaResult},
 };
 use tokio::time::Instant;
 
@@ -44,6 +44,10 @@ impl<H: Handler> Engine<H> {
         for record in records {
             match record {
                 Ok(record) => self.take_in(record),
+                Err(error @ KafkaError::MessageConsumptionFatal(_)) => {
+                    tracing::error!(%error, topic = self.topic, "the client of kafka is broken for good");
+                    self.is_broken = true;
+                }
                 Err(error) => tracing::warn!(%error, topic = self.topic, "kafka gives no records now"),
             }
         }
