@@ -49,6 +49,8 @@ pub struct HttpSettings {
     pub max_body_bytes: usize,
     /// How long a request head may take, and then its body, in ms.
     pub header_timeout_ms: u64,
+    /// How long a connection may idle between two requests, in ms.
+    pub idle_timeout_ms: u64,
     /// How long an answer waits for Kafka's acknowledgement, in ms.
     pub answer_within_ms: u64,
     /// Requests being worked on at a time.
@@ -105,6 +107,7 @@ impl HttpSettings {
     fn check(&self) -> Result<(), SettingsError> {
         between("http.max_body_bytes", self.max_body_bytes as u64, 2, 1 << 20, "bytes")?;
         between("http.header_timeout_ms", self.header_timeout_ms, 100, 60_000, "ms")?;
+        between("http.idle_timeout_ms", self.idle_timeout_ms, 1_000, 3_600_000, "ms")?;
         between("http.answer_within_ms", self.answer_within_ms, 0, 60_000, "ms")?;
         between("http.max_in_flight", self.max_in_flight as u64, 1, 1_000_000, "requests")
     }
@@ -178,6 +181,7 @@ mod tests {
                 "0",
                 "`http.max_in_flight` is `0` (given by --set), but must be 1 to 1000000 requests",
             ),
+            ("http.idle_timeout_ms", "3600001", "but must be 1000 to 3600000 ms"),
             ("outbox.lease_ms", "400000000", "but must be 1000 to 600000 ms"),
             ("auth.algorithms", "none", "`auth.algorithms` is `none` (given by --set), but must be some of HS256"),
             ("auth.algorithms", "RS256,ES512", "but must be some of HS256"),

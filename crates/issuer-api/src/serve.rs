@@ -1,6 +1,7 @@
 //! `serve`: what is connected in which order, and how it stops.
 
 use std::{
+    pin::pin,
     process::ExitCode,
     sync::{Arc, OnceLock},
     time::Duration,
@@ -78,6 +79,7 @@ async fn work(settings: &ApiSettings, verifier: Verifier, service: &Service) -> 
     let server = service.tasks.spawn("listener", listener::serve(members, router, limits(settings), shutdown.clone()));
     // A condition of its own: the others can all be met before the door is open.
     let accepting = service.health.condition("accepting");
+    // Registered before the first condition is met, so that none is overlooked by /readyz.
     let contract_is = service.health.condition("contract");
     let topic = settings.kafka.wanted();
     let contract = Contract {
@@ -87,7 +89,11 @@ async fn work(settings: &ApiSettings, verifier: Verifier, service: &Service) -> 
         database: database.clone(),
         needs: &[KAFKA, REDIS],
     };
-    let started = start::check(&stock, (&broker, &topic), &database, service).await;
+    let mut watching = pin!(start::watch_topic(&broker, &topic, service.health.watched("kafka"), shutdown));
+    let started = tokio::select! {
+        started = start::check(&stock, &database, service) => started,
+        () = watching.as_mut() => Ok(Start::Stopped),
+    };
     let unfit: Arc<OnceLock<Unfit>> = Arc::default();
     match &started {
         Err(error) => shutdown.begin(format_args!("{error:#}")),
@@ -108,7 +114,12 @@ async fn work(settings: &ApiSettings, verifier: Verifier, service: &Service) -> 
         }
     }
 
-    shutdown.stopping().await;
+    tokio::select! {
+        // First: what has ended must not be polled again.
+        biased;
+        () = shutdown.stopping() => {}
+        () = watching => {}
+    }
     let end = Instant::now() + settings.shutdown.drain();
     server.ended().await;
     drain(&detached, &publisher, end).await;
@@ -147,6 +158,7 @@ async fn drain(detached: &Detached, publisher: &Publisher, end: Instant) {
 fn limits(settings: &ApiSettings) -> HttpLimits {
     HttpLimits {
         header_timeout: settings.http.header_timeout(),
+        idle_timeout: Duration::from_millis(settings.http.idle_timeout_ms),
         drain: settings.shutdown.drain(),
         // Idle connections cost little; a request too many gets its 429 instead of a place in the backlog.
         max_connections: settings.http.max_in_flight.saturating_mul(2).max(4096),

@@ -1,4 +1,5 @@
-//! What must hold before members may ask, and what is only watched. A dependency that is away is waited for.
+//! What must hold before members may ask, and what is only watched: a process that reaches Redis accepts, whatever else is
+//! away, so that a roll-out during an outage of Kafka takes nothing down.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -7,7 +8,7 @@ use coupon_core::{
     ids::CouponCode,
     kafka::{Broker, Topic},
     repo::{Database, schema::Schema},
-    runtime::{Condition, Health, Service, chain},
+    runtime::{Condition, Health, Service, Shutdown, chain},
     startup::{self, Unfit},
     stock::Stock,
 };
@@ -15,6 +16,8 @@ use tokio::time::{sleep, timeout};
 
 /// Between two looks at the sequences of the open campaigns.
 const LEARN: Duration = Duration::from_secs(2);
+/// Between two looks at the topic.
+const TOPIC: Duration = Duration::from_secs(10);
 /// Between two pings of Redis.
 const PING: Duration = Duration::from_secs(1);
 /// How long PostgreSQL may take to tell its schema before the start goes on without.
@@ -37,20 +40,26 @@ pub enum Start {
     Stopped,
 }
 
-/// Waits for Redis and Kafka, and looks at PostgreSQL without waiting for it: accepting does not need it.
-pub async fn check(
-    stock: &Stock,
-    kafka: (&Broker, &Topic),
-    database: &Database,
-    service: &Service,
-) -> anyhow::Result<Start> {
-    // Registered before the first of them reports, so that none is overlooked by /readyz.
-    let (redis_is, kafka_is) = (service.health.condition("redis"), service.health.condition("kafka"));
-    let (broker, wanted) = kafka;
-    let topic = async { Ok(startup::topic(broker, wanted, &kafka_is, &service.shutdown).await?) };
-    let redis = async { Ok(startup::redis(stock, &redis_is, &service.shutdown).await?) };
-    let (is_redis, is_topic, schema_known) = tokio::try_join!(redis, topic, schema(database, service))?;
-    Ok(if is_redis && is_topic { Start::Ready { schema_known } } else { Start::Stopped })
+/// Waits for Redis, and looks at PostgreSQL without waiting for it: accepting needs neither it nor Kafka.
+pub async fn check(stock: &Stock, database: &Database, service: &Service) -> anyhow::Result<Start> {
+    let condition = service.health.condition("redis");
+    let redis = async { Ok(startup::redis(stock, &condition, &service.shutdown).await?) };
+    let (is_redis, schema_known) = tokio::try_join!(redis, schema(database, service))?;
+    Ok(if is_redis { Start::Ready { schema_known } } else { Start::Stopped })
+}
+
+/// Keeps the condition true to whether the topic is there as it is needed, until the stop begins. While it is not,
+/// reservations wait in the outbox, and are answered as such.
+pub async fn watch_topic(broker: &Broker, wanted: &Topic, condition: Condition, shutdown: &Shutdown) {
+    while !shutdown.is_stopping() {
+        if let Err(unfit) = startup::topic(broker, wanted, &condition, shutdown).await {
+            condition.unready(unfit.to_string());
+        }
+        tokio::select! {
+            () = shutdown.stopping() => {}
+            () = sleep(TOPIC) => {}
+        }
+    }
 }
 
 /// Whether the schema fits; `false` when PostgreSQL is away. One that is too old is waited for: a migration is on its way.

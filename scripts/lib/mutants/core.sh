@@ -44,7 +44,7 @@ mutant 'an outbox entry deleted before the acknowledgement' crates/issuer-api/sr
   '        let _ = self.acknowledged.send(Acknowledged {
             code: code.clone(),
             entry: entry.clone(),
-            flight: Flight { request_id: event.request_id, in_flight: InFlight::default(), _piece: self.detached.begin() },
+            flight: Flight { request_id: event.request_id, progress: Arc::default(), _piece: self.detached.begin() },
         });
         let queued = self.publisher.publish(event, move'
 mutant 'the highest offset taken for the watermark' $CORE/kafka/watermark.rs "$LIB" watermark:: \

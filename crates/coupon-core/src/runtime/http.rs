@@ -58,13 +58,8 @@ pub struct HttpLimits {
 /// A request's extensions carry `ConnectInfo<SocketAddr>`. When a client hangs up, or the drain
 /// time is over, the handler's future is dropped: what must not be torn belongs into a task.
 pub async fn serve(listener: TcpListener, router: Router, limits: HttpLimits, shutdown: Shutdown) {
-    let server = Server {
-        router,
-        builder: builder(),
-        limits,
-        shutdown: shutdown.clone(),
-        hard_stop: CancellationToken::new(),
-    };
+    let server =
+        Server { router, builder: builder(), limits, shutdown: shutdown.clone(), hard_stop: CancellationToken::new() };
     let slots = Arc::new(Semaphore::new(limits.max_connections));
     let connections = TaskTracker::new();
     while let Some((stream, peer, slot)) = next_connection(&listener, &slots, &shutdown).await {

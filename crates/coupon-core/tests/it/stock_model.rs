@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use coupon_core::{
     ids::{CouponCode, MemberId, RequestId},
     stock::{
-        Fill, FillOutcome, GateOutcome, GiveBack, Mended, OutboxEntry, Refused, Relay, Reservation, SetTotal, Stock,
+        Fill, FillOutcome, GateOutcome, GiveBack, Holder, Mended, OutboxEntry, Refused, Relay, Reservation, SetTotal,
+        Stock,
     },
 };
 use proptest::{prelude::*, test_runner::TestRunner};
@@ -97,6 +98,13 @@ async fn play(stock: &Stock, code: &CouponCode, steps: Vec<Step>) {
     for step in steps {
         model.step(stock, code, &step).await;
         known |= matches!(step, Step::Reserve(_));
+        for member in 0..MEMBERS {
+            let holds = model.marks.get(&member).map_or(Holder::Nothing, |request_id| Holder::Holds {
+                request_id: *request_id,
+                pending: model.outbox.contains_key(request_id),
+            });
+            assert_eq!(stock.holder(code, &name(member)).await.unwrap(), holds, "member {member} after {step:?}");
+        }
         let view = stock.view(code).await.unwrap().unwrap();
         let held = i64::try_from(model.marks.len()).unwrap();
         assert_eq!((view.issued, view.total, view.seq), (held, model.total, model.seq), "after {step:?}");
@@ -162,8 +170,8 @@ impl Model {
         let answer = reserve(stock, code, member, id).await;
         let held = self.marks.get(&member).copied();
         let expected = match held {
-            _ if !self.open => Err(Refused::Closed),
             Some(holder) => Ok((holder, holder == id, self.outbox.contains_key(&holder))),
+            None if !self.open => Err(Refused::Closed),
             None if i64::try_from(self.marks.len()).unwrap() >= self.total => Err(Refused::SoldOut),
             None if self.outbox.len() >= CAP => Err(Refused::OutboxFull),
             None => {

@@ -3,14 +3,16 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
+use chrono::TimeDelta;
 use clap::Args;
 use coupon_core::repo::{audit::AuditFilter, filter::Filter, settling::List};
 
 use super::{
+    desk,
     filter::{self, FilterArgs},
     print::{self, Output, entries, figures, letters},
 };
-use crate::desk::Desk;
+use crate::{config::Config, desk::Desk};
 
 /// What to list.
 #[derive(Debug, Args)]
@@ -143,8 +145,9 @@ pub(super) async fn show(desk: &Desk, args: ShowArgs) -> anyhow::Result<ExitCode
 }
 
 /// `stats`.
-pub(super) async fn stats(desk: &Desk, args: &StatsArgs) -> anyhow::Result<ExitCode> {
-    figures::stats(args.output, &desk.stats().await?)?;
+pub(super) async fn stats(config: &Config, args: &StatsArgs) -> anyhow::Result<ExitCode> {
+    let digest = TimeDelta::milliseconds(config.alarms.digest_ms.try_into().unwrap_or(i64::MAX));
+    figures::stats(args.output, &desk(config).await?.stats(digest).await?)?;
     Ok(ExitCode::SUCCESS)
 }
 

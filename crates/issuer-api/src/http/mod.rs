@@ -5,6 +5,7 @@ mod coupon;
 mod guard;
 mod identity;
 mod issue;
+mod mine;
 mod problem;
 mod routes;
 mod status;

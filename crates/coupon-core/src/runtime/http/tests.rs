@@ -152,7 +152,11 @@ async fn a_request_that_cannot_be_read_is_answered_with_a_problem() {
     let long = |head: &str, length: usize, end: &str| [head, &"x".repeat(length), end].concat();
     for (status, code, request) in [
         (400, "BAD_REQUEST", "GET /\u{1}\u{2} nonsense\r\n\r\n".to_owned()),
-        (400, "BAD_REQUEST", "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n{}".to_owned()),
+        (
+            400,
+            "BAD_REQUEST",
+            "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n{}".to_owned(),
+        ),
         (400, "BAD_REQUEST", "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n".to_owned()),
         (431, "HEADERS_TOO_LARGE", long("GET / HTTP/1.1\r\nhost: x\r\nx-large: ", 200_000, "\r\n\r\n")),
         (431, "HEADERS_TOO_LARGE", ["GET / HTTP/1.1\r\nhost: x\r\n", &"x-many: 1\r\n".repeat(101), "\r\n"].concat()),
