@@ -23,6 +23,7 @@ pub mod replay_jobs;
 pub mod replays;
 pub mod retention;
 pub mod schema;
+mod server;
 pub mod settling;
 
 pub use error::{RepoError, may_be_the_records_doing};

@@ -13,9 +13,10 @@ mod keys;
 mod outbox;
 mod reply;
 mod reserve;
+mod server;
 mod sold_out;
 
-pub use connection::{RedisSettings, ServerFinding, Stock};
+pub use connection::{RedisSettings, Stock};
 pub use error::StockError;
 pub use gate::{Fill, FillOutcome, GateOutcome, SetTotal, View};
 pub use give_back::GiveBack;
