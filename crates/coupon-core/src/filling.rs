@@ -51,6 +51,7 @@ pub async fn fill(
         epoch: coupon.epoch,
         total: coupon.total_quantity,
         total_version: coupon.total_version,
+        window_version: coupon.window_version,
         opens_at_ms: coupon.opens_at.timestamp_millis(),
         closes_at_ms: coupon.closes_at.map(|at| at.timestamp_millis()),
         seq: coupon.high_seq,

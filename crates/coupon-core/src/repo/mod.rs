@@ -16,6 +16,8 @@ pub mod give_ups;
 pub mod held_letters;
 pub mod issues;
 pub mod locks;
+pub mod lookups;
+pub mod numbers;
 mod pool;
 pub mod rebuilds;
 pub mod reconciliations;
@@ -24,6 +26,8 @@ pub mod replays;
 pub mod retention;
 pub mod schema;
 pub mod settling;
+pub mod totals;
+pub mod windows;
 
 pub use error::{RepoError, may_be_the_records_doing};
 pub use pool::{Database, DatabaseSettings};

@@ -25,6 +25,8 @@ words! {
     pub enum Refusal as "reason against a replay" {
         /// It is RESOLVED or IGNORED.
         NotPending = "NOT_PENDING",
+        /// An operator has decided it by hand: only a replay that names its number takes it.
+        DecidedByHand = "DECIDED_BY_HAND",
         /// PostgreSQL knows no such coupon.
         CouponUnknown = "COUPON_UNKNOWN",
         /// The campaign was ended for good.
@@ -125,6 +127,7 @@ pub enum Linked {
 /// what an operator can do least about.
 const VERDICT: &str = "
     CASE WHEN f.status <> 'PENDING' THEN 'NOT_PENDING'
+         WHEN f.by_hand AND NOT f.id = ANY($1) THEN 'DECIDED_BY_HAND'
          WHEN c.coupon_id IS NULL THEN 'COUPON_UNKNOWN'
          WHEN c.archived_at IS NOT NULL THEN 'ARCHIVED'
          WHEN EXISTS (SELECT FROM coupon_issues h WHERE h.coupon_id = c.coupon_id AND h.member_id = f.member_id
@@ -140,6 +143,9 @@ const VERDICT: &str = "
     FROM failed_coupon_issues f
     LEFT JOIN coupons c ON c.coupon_code = f.coupon_code
     LEFT JOIN coupon_issues i ON i.coupon_id = c.coupon_id AND i.request_id = f.request_id";
+
+/// What an operator has decided by hand is replayed only by its number ($1).
+const NOT_BY_HAND: &str = "AND NOT (f.by_hand AND NOT f.id = ANY($1))";
 
 impl Database {
     /// Counts what a filter means. Changes nothing.
@@ -161,9 +167,13 @@ impl Database {
     /// The numbers of the next rows of a filter after `after`, lowest first.
     pub async fn rows_to_replay(&self, filter: &Filter, after: i64, limit: i64) -> Result<Vec<i64>, RepoError> {
         let pool = self.pool();
-        let sql =
-            ["SELECT f.id FROM failed_coupon_issues f WHERE", OF_FAILED, "AND f.id > $10 ORDER BY f.id LIMIT $11"]
-                .join(" ");
+        let sql = [
+            "SELECT f.id FROM failed_coupon_issues f WHERE",
+            OF_FAILED,
+            NOT_BY_HAND,
+            "AND f.id > $10 ORDER BY f.id LIMIT $11",
+        ]
+        .join(" ");
         let question = async {
             let mut arguments = filter.arguments()?;
             arguments.add(after).map_err(sqlx::Error::Encode)?;

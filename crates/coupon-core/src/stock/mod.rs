@@ -16,7 +16,7 @@ mod sold_out;
 
 pub use connection::{RedisSettings, ServerFinding, Stock};
 pub use error::StockError;
-pub use gate::{Fill, FillOutcome, GateOutcome, SetTotal, View};
+pub use gate::{Fill, FillOutcome, GateOutcome, SetTotal, SetWindow, View};
 pub use give_back::GiveBack;
 pub use inspection::{Forgotten, Marks, Mended};
 pub use outbox::{OutboxEntry, Relay};
