@@ -5,7 +5,7 @@
 -- ARGV  1 request id   2 member id   3 epoch and 4 seq this caller has seen (0 0 = none yet)   5 cap of the outbox
 --       6 1: also when the campaign is closed or its time is over (a replay by an operator); 0: not then
 -- Reply {'RESERVED', request id, epoch, seq, reserved_at ms, pending}   this request holds the coupon
---       {'ALREADY',  request id, epoch, seq, reserved_at ms, pending}   an earlier request of this member holds it
+--       {'ALREADY',  request id, epoch, seq, reserved_at ms, pending}   an earlier request of this member holds it (also closed, over)
 --                    pending 1: still in the outbox, 0: Kafka has acknowledged it (reserved_at is then 0)
 --       {'SOLD_OUT'}   {'NOT_OPEN', ms until it opens}   {'CLOSED'}
 --       {'MISSING'}       no data of this coupon; never to be read as "nothing sold yet"
@@ -34,6 +34,21 @@ local waiting = redis.call('ZCARD', KEYS[3])
 if status == 'SUSPECT' or status == 'FILLING' then
     return {status}
 end
+-- Sequences are compared within an epoch only: a rebuild may begin its epoch below a sequence that was never
+-- acknowledged.
+if epoch < seen_epoch or (epoch == seen_epoch and seq < seen_seq) then
+    redis.call('HSET', KEYS[1], 'status', 'SUSPECT')
+    return {'SUSPECT'}
+end
+-- Before the window: whoever holds a coupon is told so whenever the map can be trusted, also when all is over.
+if holder then
+    local reserved_at = redis.call('ZSCORE', KEYS[3], holder .. '|' .. meta[5] .. '|' .. ARGV[2])
+    local word = 'ALREADY'
+    if holder == ARGV[1] then
+        word = 'RESERVED'
+    end
+    return {word, holder, epoch, seq, tonumber(reserved_at or 0), reserved_at and 1 or 0}
+end
 local after_close = ARGV[6] == '1'
 if status ~= 'OPEN' and not after_close then
     return {'CLOSED'}
@@ -43,21 +58,6 @@ if now < opens_at then
 end
 if closes_at > 0 and now >= closes_at and not after_close then
     return {'CLOSED'}
-end
--- Sequences are compared within an epoch only: a rebuild may begin its epoch below a sequence that was never
--- acknowledged.
-if epoch < seen_epoch or (epoch == seen_epoch and seq < seen_seq) then
-    redis.call('HSET', KEYS[1], 'status', 'SUSPECT')
-    return {'SUSPECT'}
-end
-
-if holder then
-    local reserved_at = redis.call('ZSCORE', KEYS[3], holder .. '|' .. meta[5] .. '|' .. ARGV[2])
-    local word = 'ALREADY'
-    if holder == ARGV[1] then
-        word = 'RESERVED'
-    end
-    return {word, holder, epoch, seq, tonumber(reserved_at or 0), reserved_at and 1 or 0}
 end
 if issued >= total then
     return {'SOLD_OUT'}

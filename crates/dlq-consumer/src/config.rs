@@ -95,6 +95,12 @@ pub struct SweeperSettings {
 /// `[alarms]`
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct AlarmSettings {
+    /// Which installation tells; empty: it has no name.
+    pub installation: String,
+    /// Base URL of the runbook; empty: no link.
+    pub runbook_url: String,
+    /// URL of the dashboard; empty: no link.
+    pub dashboard_url: String,
     /// Slack incoming webhook; empty: none.
     pub slack_webhook_url: Secret,
     /// File with it; empty: none.

@@ -8,9 +8,12 @@ use coupon_core::{
 };
 use tokio::time::sleep;
 
-use crate::desk::{
-    Desk, DeskError,
-    reconcile::{Drift, Options, Reconciled, Report},
+use crate::{
+    alarm,
+    desk::{
+        Desk, DeskError,
+        reconcile::{Drift, Options, Reconciled, Report},
+    },
 };
 
 /// Between two looks at replays.
@@ -19,7 +22,7 @@ const SETTLE: Duration = Duration::from_secs(1);
 /// Settles replays until the shutdown begins, so that a row whose coupon exists is RESOLVED whoever replayed it.
 pub async fn settle_replays(desk: Desk, shutdown: Shutdown) {
     loop {
-        match desk.database.settle_replays(&desk.by, desk.clock.now()).await {
+        match desk.settle_replays().await {
             Ok(settled) => metrics::counter!("coupon_replays_settled_total").increment(settled as u64),
             Err(error) => tracing::debug!("replays cannot be settled now: {}", chain(&error)),
         }
@@ -96,7 +99,8 @@ async fn tell(desk: &Desk, report: &Report) -> Result<(), DeskError> {
     }
     let kinds: Vec<String> = report.drift.iter().map(|(drift, found)| format!("{drift} {}", found.found)).collect();
     let kinds = kinds.join(", ");
-    tracing::error!(coupon = %code, "[CRITICAL] redis and postgresql differ for {code}: {kinds}; look with `dlq-consumer reconcile {code}`");
+    let installation = alarm::installation();
+    tracing::error!(coupon = %code, installation, "[CRITICAL] redis and postgresql differ for {code}: {kinds}; look with `dlq-consumer reconcile {code}`");
     let notice = Notice {
         cause: format!("DRIFT {code}"),
         coupon_code: Some(code.clone()),

@@ -7,7 +7,7 @@ use coupon_core::{
     failure::{Class, Classified},
     ids::{CouponCode, MemberId, RequestId},
     repo::coupons::CouponStatus,
-    runtime::chain,
+    runtime::{Throttle, chain},
     stock::{Refused, Reservation, Reserved, Stock, StockError},
 };
 use tokio::{sync::oneshot, time::timeout};
@@ -184,10 +184,17 @@ impl Accept {
     }
 }
 
-/// An outage is told by `/readyz` and the metrics, not by a line for each request; anything else is a fault of ours.
+/// An outage is told by `/readyz` and the metrics; anything else is a fault of ours. Neither is told once for each request.
 fn say(code: &CouponCode, error: &StockError) {
-    match error.class() {
-        Class::Unavailable => tracing::debug!(coupon = %code, error = %chain(error), "a reservation got no answer"),
-        _ => tracing::error!(coupon = %code, error = %chain(error), "a reservation failed in redis"),
+    static FAILED: Throttle = Throttle::new();
+    if error.class() == Class::Unavailable {
+        tracing::debug!(coupon = %code, error = %chain(error), "a reservation got no answer");
+    } else if let Some(requests) = FAILED.admit(&error.code()) {
+        tracing::error!(
+            coupon = %code,
+            requests,
+            error = %chain(error),
+            "reservations fail in redis, {requests} since this was last said"
+        );
     }
 }

@@ -57,7 +57,7 @@ pub struct FailedIssue {
     /// Replays that were begun and not refused.
     pub replay_count: i32,
     /// Whether an operator has decided it COMPENSATED by hand: no replay by a filter takes it.
-    pub by_hand: bool,
+    pub decided_by_hand: bool,
     /// The entry whose replay this request was.
     pub replay_of: Option<i64>,
     /// When Redis had been put right; `None` while the give-back is due.

@@ -9,6 +9,7 @@ use super::{
     alarms::{Notice, insert_notice},
     coupons::{Actor, append_audit},
     dead_letters::{self, Letter, LetterStatus, Verdict},
+    settling::List,
 };
 use crate::{
     budget::{Bucket, Budget},
@@ -45,8 +46,8 @@ pub struct Operator {
     pub name: String,
     /// Why, in the operator's words.
     pub reason: String,
-    /// Whether the decision itself is the operator's word: the entry is RESOLVED with that reason, no replay by a filter
-    /// takes it, and nobody is alarmed. Otherwise a replay has found that it can only be decided so.
+    /// Whether the decision itself is the operator's word: the entry is RESOLVED with that reason, and no replay by a filter
+    /// takes it. Otherwise a replay has found that it can only be decided so.
     pub is_by_hand: bool,
 }
 
@@ -166,7 +167,8 @@ async fn decide(pool: &PgPool, give_up: &GiveUp) -> Result<GivenUp, sqlx::Error>
         suspect(&mut tx, give_up).await?;
     }
     let failed_issue_id = put_on_work_list(&mut tx, give_up).await?;
-    let alarm = superseded_by.is_none() && give_up.by_hand().is_none();
+    // Nobody is told of what an operator has just decided.
+    let alarm = superseded_by.is_none() && give_up.by.is_none();
     let verdict = verdict(give_up, LetterStatus::Compensated, Some(failed_issue_id), alarm);
     dead_letters::insert(&mut tx, &give_up.letter, &verdict).await?;
     if let Some(Operator { name, reason, .. }) = &give_up.by {
@@ -221,7 +223,8 @@ async fn spend(tx: &mut PgConnection, coupon_id: i64, give_up: &GiveUp) -> Resul
 /// replay: the entry that it replays stays on the list, and the replay is closed here.
 async fn put_on_work_list(tx: &mut PgConnection, give_up: &GiveUp) -> Result<i64, sqlx::Error> {
     let replay_of = close_replay(tx, give_up).await?;
-    let replayed = replay_of.map(|entry| format!("a replay of entry {entry}, which stays on the list"));
+    let replayed =
+        replay_of.map(|entry| format!("a replay of entry {}, which stays on the list", List::Requests.number(entry)));
     let superseded = match give_up.remedy {
         Remedy::Supersede(id) => Some(format!("the member holds a coupon by request {id}")),
         Remedy::GiveBack | Remedy::GiveBackAndSuspect => None,
@@ -233,7 +236,7 @@ async fn put_on_work_list(tx: &mut PgConnection, give_up: &GiveUp) -> Result<i64
     sqlx::query_scalar(
         "INSERT INTO failed_coupon_issues
              (coupon_code, member_id, request_id, status, error_class, error_code, reason, failed_at, resolved_at, resolved_by, resolution,
-              cause, replay_of, by_hand)
+              cause, replay_of, decided_by_hand)
          VALUES ($1, $2, $3, CASE WHEN $8::text IS NULL THEN 'PENDING' ELSE 'RESOLVED' END, $4, $5, $6, $7,
                  CASE WHEN $8 IS NULL THEN NULL ELSE $7 END, CASE WHEN $8 IS NULL THEN NULL ELSE coalesce($11, 'dlq-consumer') END, $8, $9, $10,
                  $11 IS NOT NULL)

@@ -30,6 +30,7 @@ mod shutdown;
 mod tasks;
 pub mod telemetry;
 mod text;
+mod throttle;
 
 pub use boot::{Service, block_on};
 pub use health::{Condition, ConditionReport, Health, Report};
@@ -41,3 +42,4 @@ pub use settings::{
 pub use shutdown::Shutdown;
 pub use tasks::{TaskEnded, Tasks};
 pub use text::{Chain, Escaped, chain};
+pub use throttle::Throttle;

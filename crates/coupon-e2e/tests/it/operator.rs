@@ -77,7 +77,7 @@ async fn what_is_compensated_by_hand_is_resolved_with_its_reason_and_no_filter_r
     let list = json(&world, &["list"]).await?;
     let entry = &list[0];
     assert_eq!(
-        (&entry["status"], &entry["resolution"], &entry["resolved_by"], &entry["by_hand"]),
+        (&entry["status"], &entry["resolution"], &entry["resolved_by"], &entry["decided_by_hand"]),
         (&"RESOLVED".into(), &"the member was paid".into(), &"olga".into(), &true.into()),
         "{list}"
     );

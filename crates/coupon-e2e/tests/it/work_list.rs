@@ -151,7 +151,7 @@ async fn a_replay_that_is_given_up_is_born_resolved_and_its_entry_stays_on_the_l
 
     let born = json(&world, &["show", &born.to_string()]).await?;
     assert_eq!((&born["replay_of"], &born["request_id"]), (&entry.into(), &second.to_string().into()), "{born}");
-    assert_eq!(born["resolution"], format!("a replay of entry {entry}, which stays on the list"));
+    assert_eq!(born["resolution"], format!("a replay of entry E{entry}, which stays on the list"));
     assert!(born["cause"].as_str().is_some_and(|cause| cause.starts_with("PERMANENT 23514 ")), "{born}");
     let root = json(&world, &["show", &entry.to_string()]).await?;
     assert_eq!((&root["status"], &root["replays"][0]["outcome"]), (&"PENDING".into(), &"COMPENSATED".into()), "{root}");

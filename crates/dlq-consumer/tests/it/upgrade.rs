@@ -1,6 +1,6 @@
 //! D9, the second half: what was held because a newer build had written it is decided by the build that can read it.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use coupon_core::{
     clock::SystemClock,
@@ -53,14 +53,15 @@ async fn d9_a_held_letter_is_decided_by_the_build_that_can_read_it() {
         clock: Arc::new(SystemClock),
         supported,
     };
+    let mut said = BTreeSet::new();
     let decision = async || database.decision(&code, event.request_id, &event.member_id).await.unwrap();
-    assert_eq!(build(1).decide_held().await.unwrap(), 0, "the old build leaves it alone");
+    assert_eq!(build(1).decide_held(&mut said).await.unwrap(), 0, "the old build leaves it alone");
     assert_eq!(decision().await, None);
-    assert_eq!(build(2).decide_held().await.unwrap(), 1);
+    assert_eq!(build(2).decide_held(&mut said).await.unwrap(), 1);
     assert_eq!(decision().await.unwrap().decision, Decision::Issued);
     let letters = database.letters(&Filter::default(), None, 10).await.unwrap();
     assert_eq!(letters[0].status, LetterStatus::Recovered);
-    assert_eq!(build(2).decide_held().await.unwrap(), 0, "nothing is decided twice");
+    assert_eq!(build(2).decide_held(&mut said).await.unwrap(), 0, "nothing is decided twice");
 }
 
 /// Puts the letter down as the old build does.

@@ -18,8 +18,15 @@ use crate::{
 };
 
 /// Effects of each verb.
-pub const OF_REPLAY: &[&str] =
-    &["create a replay job", "link a replay", "reserve", "note a replay", "settle replays", "move a replay job"];
+pub const OF_REPLAY: &[&str] = &[
+    "create a replay job",
+    "note a heartbeat of a replay",
+    "link a replay",
+    "reserve",
+    "note a replay",
+    "settle replays",
+    "move a replay job",
+];
 /// Of a replay of letters.
 pub const OF_LETTERS: &[&str] = &["settle a letter", "note a refused letter"];
 /// Of `reconcile --apply`.

@@ -51,7 +51,7 @@ pub(in crate::cli) const CSV: &[Column<FailedIssue>] = &[
     ("replay_of", |row| optional(row.replay_of)),
     ("given_back_at", |row| optional(row.given_back_at.map(time))),
     ("number", |row| number(row.id)),
-    ("by_hand", |row| row.by_hand.to_string()),
+    ("decided_by_hand", |row| row.decided_by_hand.to_string()),
 ];
 
 const REPLAYS: &[Column<ReplayLink>] = &[
@@ -94,7 +94,7 @@ pub(in crate::cli) fn show(output: Output, shown: &Entry) -> anyhow::Result<()> 
         ("reason", row.reason.clone()),
         ("replays", format!("{} of at most 3", row.replay_count)),
         ("replay of entry", optional(row.replay_of.map(number))),
-        ("decided by hand", if row.by_hand { "yes: no replay by a filter takes it" } else { "no" }.to_owned()),
+        ("decided by hand", if row.decided_by_hand { "yes: no replay by a filter takes it" } else { "no" }.to_owned()),
         ("resolved at", optional(row.resolved_at.map(time))),
         ("resolved by", row.resolved_by.clone().unwrap_or_default()),
         ("resolution", row.resolution.clone().unwrap_or_default()),

@@ -13,11 +13,11 @@ use coupon_core::{
         issues::Outcome,
         replay_jobs::Job,
     },
-    writing::{codes, judge},
 };
 use tokio::time::{Interval, sleep};
 
-use super::{Begun, Desk, DeskError, Step, begin_each, patience};
+use super::{Begun, Desk, DeskError, Step, audited, begin_each, patience};
+use crate::letter::against;
 
 impl Desk {
     /// Begins and ends the next `size` letters.
@@ -81,15 +81,12 @@ impl Desk {
         event: &CouponIssued,
         outcome: Outcome,
     ) -> Result<Begun, DeskError> {
-        let (remedy, reason) = match outcome {
-            Outcome::MemberHoldsOne(holder) => (Remedy::Supersede(holder), codes::MEMBER_HOLDS_ONE),
-            _ => (Remedy::GiveBack, codes::OLD_EPOCH),
-        };
-        let failure = judge(outcome).err().unwrap_or_else(|| letter.failure.clone());
+        let (remedy, failure) = against(outcome).unwrap_or((Remedy::GiveBack, letter.failure.clone()));
+        let reason = failure.code.clone();
         let id = letter.id;
-        let by = Operator { name: self.by.clone(), reason: format!("replay {}", job.job_id), is_by_hand: false };
+        let by = Operator { name: self.by.clone(), reason: audited(job, &reason), is_by_hand: false };
         self.compensate_letter(letter, event, failure, remedy, by).await?;
-        let runs = self.database.note_refused_letter(job.job_id, id, reason.to_owned(), self.clock.now()).await?;
+        let runs = self.database.note_refused_letter(job.job_id, id, reason, self.clock.now()).await?;
         Ok(if runs { Begun::Failed } else { Begun::Stopped })
     }
 
@@ -121,7 +118,7 @@ impl Desk {
         to: LetterStatus,
         word: &str,
     ) -> Result<Begun, DeskError> {
-        let reason = format!("replay {}: {word}", job.job_id);
+        let reason = audited(job, word);
         let settled = self.database.settle_letter(job.job_id, letter.id, to, self.me(), reason).await?;
         Ok(if settled { Begun::Succeeded } else { Begun::Stopped })
     }
