@@ -10,6 +10,7 @@
 --       {'OTHER', epoch}   data of another epoch is here (with 7: of a newer one)
 --       {'PROMISES', n}    with 7: events of the data to be replaced still have to be published
 -- After FILLING: meta is complete, status FILLING accepts nothing; with 7 nothing of the older data is left.
+-- Not while Redis is full: the marks that follow would not fit, and the old data would be gone.
 for i = 1, 8 do
     if not tonumber(ARGV[i]) then
         return redis.error_reply('ERR begin_fill: ARGV 1 to 8 are numbers')

@@ -13,6 +13,7 @@
 --       {'SUSPECT'}       this Redis has lost data; only a rebuild ends it
 --       {'OUTBOX_FULL'}   Kafka is away for too long
 -- After RESERVED: issued[member] = request id, the outbox holds the promise to publish, seq is one higher.
+-- Not while Redis is full: what is promised must be kept there.
 -- Everything is read and checked before the first write, because Redis does not roll a failed script back.
 local seen_epoch, seen_seq, cap = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 if not (seen_epoch and seen_seq and cap) then

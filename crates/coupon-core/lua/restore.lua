@@ -8,6 +8,7 @@
 --       {'MOVED'}      the data is of another epoch; nothing was changed
 -- After RESTORED: issued[member] = request id. The unit is no longer free, even if that makes more marks than units:
 -- PostgreSQL has issued it. A mark that was not there has moved seq on, as every new one does (see sold_out.lua).
+-- Not while Redis is full: nobody can reserve then either, so a missing mark harms nobody until there is room.
 if not tonumber(ARGV[3]) then
     return redis.error_reply('ERR restore: ARGV 3 is a number')
 end

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Sets how many coupons there are in all, as an absolute number under a version, so that a late or repeated call
 -- never undoes a newer one.
 --
@@ -6,6 +6,7 @@
 -- ARGV  1 total   2 version of the total
 -- Reply {'SET'}   {'MISSING'}   {'NEWER'} a newer version is there already   {'BELOW_ISSUED', marks} nobody loses
 -- After SET: meta.total and meta.total_version are the given ones.
+-- allow-oom: two numbers that are there are replaced, and a campaign may have to be cut down while Redis is full.
 local total, version = tonumber(ARGV[1]), tonumber(ARGV[2])
 if not (total and version) then
     return redis.error_reply('ERR set_total: ARGV 1 and 2 are numbers')

@@ -84,14 +84,14 @@ pub async fn topic(
     until(look, condition, shutdown).await
 }
 
-/// Waits until PostgreSQL has a schema that is new enough; one that admits only newer builds is an error. `Ok(false)` when
-/// the shutdown began first.
+/// Waits until PostgreSQL has a schema that is new enough; one that admits only newer builds, or was made by another form
+/// of a migration, is an error. `Ok(false)` when the shutdown began first.
 pub async fn schema(database: &Database, condition: &Condition, shutdown: &Shutdown) -> Result<bool, Unfit> {
     let look = async || match database.schema().await {
         Err(error) => Look::away("postgresql", &error),
         Ok(Schema::Fits { .. }) => Look::There,
         Ok(old @ Schema::TooOld { .. }) => Look::NotYet(old.to_string()),
-        Ok(new @ Schema::TooNew { .. }) => Look::Never(Unfit::Schema(new)),
+        Ok(unfit @ (Schema::TooNew { .. } | Schema::Edited { .. })) => Look::Never(Unfit::Schema(unfit)),
     };
     until(look, condition, shutdown).await
 }

@@ -126,6 +126,8 @@ pub struct ReconcileSettings {
     pub every_ms: u64,
     /// Whether it then repairs.
     pub apply: bool,
+    /// Whether it publishes again what was lost with a topic, also without `apply`.
+    pub requeue: bool,
     /// How long it waits for what is under way, in ms.
     pub wait_ms: u64,
 }

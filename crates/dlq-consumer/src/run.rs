@@ -8,12 +8,12 @@ use coupon_core::{
     kafka::{Broker, Engine, Policy},
     repo::Database,
     retry,
-    runtime::{Condition, Service, Shutdown},
+    runtime::{Condition, Service, Shutdown, Tasks},
     startup::{self, Unfit, Wanted},
     stock::Stock,
     writing::Writer,
 };
-use tokio::{sync::Notify, task::JoinSet, time::timeout};
+use tokio::sync::Notify;
 
 use crate::{
     alarm::Announcer,
@@ -59,7 +59,7 @@ async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
     let due = Arc::new(Notify::new());
     // The helpers stop after the engine, so that what it decides last is still given back and told of.
     let helpers_stop = Shutdown::new();
-    let mut helpers = JoinSet::new();
+    let helpers = service.tasks.stopped_by(helpers_stop.clone());
     let sweeper = Sweeper {
         database: database.clone(),
         stock: stock.clone(),
@@ -67,17 +67,17 @@ async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
         due: due.clone(),
         interval: Duration::from_millis(config.sweeper.interval_ms),
     };
-    helpers.spawn(sweeper.run(helpers_stop.clone()));
-    helpers.spawn(announcer.run(helpers_stop.clone()));
+    helpers.spawn("give-backs", sweeper.run(helpers_stop.clone()));
+    helpers.spawn("alarms", announcer.run(helpers_stop.clone()));
     tally::measure_from_zero();
-    helpers.spawn(tally::tally(database.clone(), clock.clone(), helpers_stop.clone()));
+    helpers.spawn("gauges", tally::tally(database.clone(), clock.clone(), helpers_stop.clone()));
     let upgrade =
         Upgrade { database: database.clone(), writer: writer.clone(), clock: clock.clone(), supported: VERSION };
-    helpers.spawn(upgrade.run(helpers_stop.clone()));
+    helpers.spawn("newer versions", upgrade.run(helpers_stop.clone()));
     let desk = Desk::beside(config, database.clone(), stock.clone(), NAME, NAME)?;
-    tend(&desk, config, &mut helpers, &helpers_stop);
+    tend(&desk, config, &helpers, &helpers_stop);
     let housekeeper = Housekeeper { desk, days: config.retention.days };
-    helpers.spawn(housekeeper.run(helpers_stop.clone()));
+    helpers.spawn("retention", housekeeper.run(helpers_stop.clone()));
 
     let repair = Repair {
         writer,
@@ -93,11 +93,11 @@ async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
     let engine = Engine::new(settings, NAME, &config.kafka.dlq_topic, policy, Arc::new(repair), clock, joined)?;
     // Deciding does not need Redis; only the sweeper waits for it.
     let fits = refuse_unfit_redis(&stock, &redis, &service.shutdown);
-    let (fits, ()) = tokio::join!(fits, engine.run(service.shutdown.clone()));
+    let engine = service.tasks.spawn("engine", engine.run(service.shutdown.clone()));
+    let (fits, ()) = tokio::join!(fits, engine.ended());
 
     helpers_stop.begin("the engine has stopped");
-    let ended = async { while helpers.join_next().await.is_some() {} };
-    if timeout(config.shutdown.drain(), ended).await.is_err() {
+    if !helpers.finished(config.shutdown.drain()).await {
         tracing::warn!("the sweeper did not stop in time; what is due is given back after the next start");
     }
     database.close().await;
@@ -105,13 +105,14 @@ async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
 }
 
 /// Starts what the service does for operators on its own.
-fn tend(desk: &Desk, config: &Config, helpers: &mut JoinSet<()>, stop: &Shutdown) {
-    helpers.spawn(tend::settle_replays(desk.clone(), stop.clone()));
+fn tend(desk: &Desk, config: &Config, helpers: &Tasks, stop: &Shutdown) {
+    helpers.spawn("replay settling", tend::settle_replays(desk.clone(), stop.clone()));
     let settings = &config.reconcile;
     if settings.every_ms > 0 {
-        let options = Options { apply: settings.apply, wait: Duration::from_millis(settings.wait_ms) };
+        let options =
+            Options { apply: settings.apply, requeue: settings.requeue, wait: Duration::from_millis(settings.wait_ms) };
         let every = Duration::from_millis(settings.every_ms);
-        helpers.spawn(tend::reconcile(desk.clone(), options, every, stop.clone()));
+        helpers.spawn("reconcile", tend::reconcile(desk.clone(), options, every, stop.clone()));
     }
 }
 

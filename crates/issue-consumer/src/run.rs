@@ -57,7 +57,7 @@ async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
     let (client, group) = (config.kafka.client(), config.kafka.group());
     let settings = (&client, &group, &config.consumer);
     let engine = Engine::new(settings, NAME, &config.kafka.topic, policy, Arc::new(write), clock, joined)?;
-    engine.run(service.shutdown.clone()).await;
+    service.tasks.spawn("engine", engine.run(service.shutdown.clone())).ended().await;
     if !dead_letters.flush(drain).await {
         tracing::warn!("dead letters were left in the queue; their records are consumed again");
     }

@@ -76,7 +76,7 @@ pub enum NotHeld {
     Unknown,
     /// Redis has lost data of it, or is being filled.
     GateClosed,
-    /// Kafka is away for too long.
+    /// Kafka is away for too long, for all or for this process alone.
     OutboxFull,
     /// Redis gave no usable answer: the member may hold one after all.
     NoAnswer,
@@ -118,7 +118,10 @@ impl Accept {
 
     async fn reserve(&self, code: &CouponCode, member: &MemberId) -> Result<Result<Held, Refused>, StockError> {
         let request_id = RequestId::make(self.clock.as_ref());
-        Ok(match self.stock.reserve(code, member, request_id, self.outbox_cap).await? {
+        // A process that alone cannot publish promises nothing more: with no room in the outbox holders, and those who come
+        // too early or too late, still get their own answers.
+        let outbox_cap = if self.publishing.is_cut_off() { 0 } else { self.outbox_cap };
+        Ok(match self.stock.reserve(code, member, request_id, outbox_cap).await? {
             Reservation::Reserved(reserved) => {
                 self.sold_out.forget(code);
                 Ok(self.publish(&reserved))

@@ -5,7 +5,7 @@ use std::{collections::HashMap, time::Duration};
 use coupon_core::{
     ids::CouponCode,
     retry::Backoff,
-    runtime::chain,
+    runtime::{Tasks, chain},
     stock::{OutboxEntry, Stock},
 };
 use tokio::{
@@ -22,10 +22,10 @@ const COMPANY: Duration = Duration::from_millis(5);
 /// How long a deletion is repeated while Redis is away.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Starts the deletion; it ends when every sender is gone.
-pub fn spawn(stock: Stock) -> UnboundedSender<Acknowledged> {
+/// Starts the deletion; it ends with the stop of `tasks`, which has to come after what was acknowledged is deleted.
+pub fn spawn(stock: Stock, tasks: &Tasks) -> UnboundedSender<Acknowledged> {
     let (sender, receiver) = unbounded_channel();
-    tokio::spawn(work(stock, receiver));
+    tasks.spawn_until_stop("acknowledgements", work(stock, receiver));
     sender
 }
 

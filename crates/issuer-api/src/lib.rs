@@ -10,6 +10,7 @@ pub mod coupon;
 mod detached;
 pub mod doctor;
 pub mod http;
+mod progress;
 pub mod publish;
 pub mod relay;
 pub mod serve;

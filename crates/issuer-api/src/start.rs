@@ -1,8 +1,9 @@
 //! What must hold before members may ask, and what is only watched. A dependency that is away is waited for.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use coupon_core::{
+    ids::CouponCode,
     kafka::Broker,
     repo::{Database, schema::Schema},
     runtime::{Condition, Health, Service, chain},
@@ -87,7 +88,7 @@ pub async fn schema_later(database: &Database, health: &Health) -> Option<Unfit>
             Ok(old @ Schema::TooOld { .. }) => {
                 condition.get_or_insert_with(|| health.condition(SCHEMA)).unready(old.to_string());
             }
-            Ok(new @ Schema::TooNew { .. }) => return Some(Unfit::Schema(new)),
+            Ok(unfit @ (Schema::TooNew { .. } | Schema::Edited { .. })) => return Some(Unfit::Schema(unfit)),
             Err(_) => {}
         }
     }
@@ -96,16 +97,35 @@ pub async fn schema_later(database: &Database, health: &Health) -> Option<Unfit>
 /// Learns, for ever, how far each open campaign had got by its events, so that a process that has seen nothing itself
 /// notices a Redis that went back in time. While PostgreSQL is away nothing is learnt, and nothing waits for it.
 pub async fn learn_sequences(stock: Stock, database: Database) {
+    // What was claimed and looked into before, so that a claim that is not believed is not looked into again and again.
+    let mut judged = HashMap::new();
     loop {
         match database.high_sequences().await {
             Ok(sequences) => {
-                for (code, epoch, seq) in sequences {
-                    stock.seen.note(&code, epoch, seq);
+                for (code, epoch, claimed) in sequences {
+                    if stock.seen.of(&code) < (epoch, claimed) && judged.get(&code) != Some(&(epoch, claimed)) {
+                        // Redis or PostgreSQL is away: the next look comes back here.
+                        let Some(seq) = vouched(&stock, &database, &code, epoch, claimed).await else { continue };
+                        stock.seen.note(&code, epoch, seq);
+                        if seq < claimed {
+                            judged.insert(code, (epoch, claimed));
+                        }
+                    }
                 }
             }
             Err(error) => tracing::debug!(error = %chain(&error), "high sequences cannot be read now"),
         }
         sleep(LEARN).await;
+    }
+}
+
+/// The sequence of what events claimed that Redis can have given; 0 when it has no data of this epoch, which says
+/// enough. `None` when it is not known now.
+async fn vouched(stock: &Stock, database: &Database, code: &CouponCode, epoch: i64, claimed: i64) -> Option<i64> {
+    match stock.view(code).await.ok()? {
+        Some(view) if view.epoch == epoch && view.seq >= claimed => Some(claimed),
+        Some(view) if view.epoch == epoch => database.vouched_seq(code, view.seq).await.ok(),
+        _ => Some(0),
     }
 }
 

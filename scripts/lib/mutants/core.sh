@@ -50,19 +50,6 @@ mutant 'an outbox entry deleted before the acknowledgement' crates/issuer-api/sr
 mutant 'the highest offset taken for the watermark' $CORE/kafka/watermark.rs "$LIB" watermark:: \
   'self.outstanding.first().copied().or_else(|| self.highest_delivered.map(|highest| highest + 1))' \
   'self.highest_delivered.map(|highest| highest + 1)'
-mutant 'ON CONFLICT DO NOTHING read as success' migrations/0003_issue_each.sql "$IT" batches:: \
-  '                IF rows <= last - first THEN
-                    RETURN QUERY' \
-  '                IF rows < 0 THEN
-                    RETURN QUERY'
-mutant 'a row that is refused passed over' migrations/0003_issue_each.sql "$IT" batches:: \
-  'RETURN QUERY SELECT ids[first], members[first], SQLSTATE, SQLERRM;' 'NULL;'
-mutant 'how far a failed statement came not looked at' migrations/0003_issue_each.sql "$IT" batches:: \
-  'THEN first + pg_stat' 'THEN 0 * pg_stat'
-mutant 'what was refused once put among the others' $CORE/writing/batches.rs "$IT" batches:: \
-  'suspects: first.suspected' 'suspects: false'
-mutant 'somebody in the way taken for a refusal' migrations/0003_issue_each.sql "$IT" batches:: \
-  '                RAISE;' '                NULL;'
 mutant 'a memory of sold out without the holders' crates/issuer-api/src/sold_out.rs "$E2E" sold_out:: \
   ' && !memory.holders.contains(member.as_str())' ''
 mutant 'a memory of sold out that does not look at the sequence' crates/issuer-api/src/sold_out.rs "$E2E" sold_out:: \
@@ -94,8 +81,6 @@ mutant 'the counter raised outside the statement' $CORE/repo/issues/insert.rs "$
         .bind(rows)
         .execute(&pool)
         .await?;'
-mutant 'the counter not raised with the rows of a batch in parts' migrations/0003_issue_each.sql "$IT" batches:: \
-  'issued := issued + rows;' 'issued := rows;'
 mutant 'retries before their time' $CORE/kafka/engine/failing.rs "$E2E" w2_ \
   '            Some(wait) => {
                 self.timers.insert(key, wait);' \

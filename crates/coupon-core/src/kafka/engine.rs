@@ -45,6 +45,8 @@ mod failing;
 mod measuring;
 mod starting;
 mod taking;
+#[cfg(test)]
+mod tests;
 
 /// How often the gauges are set.
 const MEASURED_EVERY: Duration = Duration::from_secs(1);
@@ -85,6 +87,8 @@ pub struct Engine<H: Handler> {
     looks: (mpsc::UnboundedSender<Look>, mpsc::UnboundedReceiver<Look>),
     /// Records that run one at a time, and the one that does.
     alone: (VecDeque<Key>, Option<Key>),
+    /// The client has told of an error that it does not recover from: a static member whose place another one took.
+    is_broken: bool,
 }
 
 struct Entry<I> {
@@ -155,14 +159,16 @@ impl<H: Handler> Engine<H> {
             needs: Needs::new(H::ATTEMPT_NEEDS, H::GIVE_UP_NEEDS),
             looks: mpsc::unbounded_channel(),
             alone: (VecDeque::new(), None),
+            is_broken: false,
         })
     }
 
-    /// Consumes until the shutdown begins, then drains, stores the offsets and leaves the group.
+    /// Consumes until the shutdown begins, or until the client is broken for good; then drains, stores the offsets and
+    /// leaves the group.
     pub async fn run(mut self, shutdown: Shutdown) {
         let mut measure = interval(MEASURED_EVERY);
         let mut ended = Vec::with_capacity(TURN);
-        loop {
+        while !self.is_broken {
             self.apply_pauses();
             let held = self.lanes.held_until();
             tokio::select! {

@@ -276,11 +276,15 @@ impl Database {
         .await
     }
 
-    /// The open campaigns with their epochs and the highest sequences seen in an event: a Redis behind them has lost data.
+    /// The campaigns that Redis has data of, with their epochs and the highest sequences that events claimed. A Redis
+    /// behind such an epoch has lost data; of a sequence [`Database::vouched_seq`] says what it is worth.
     pub async fn high_sequences(&self) -> Result<Vec<(CouponCode, i64, i64)>, RepoError> {
         let pool = self.pool();
-        let question =
-            sqlx::query_as("SELECT coupon_code, epoch, high_seq FROM coupons WHERE status = 'OPEN'").fetch_all(&pool);
+        let question = sqlx::query_as(
+            "SELECT coupon_code, epoch, high_seq FROM coupons
+             WHERE status IN ('OPEN', 'SUSPECT', 'CLOSED') AND archived_at IS NULL",
+        )
+        .fetch_all(&pool);
         let rows: Vec<(String, i64, i64)> = self.bounded("list high sequences", question).await?;
         Ok(rows.into_iter().filter_map(|(code, epoch, seq)| Some((code.parse().ok()?, epoch, seq))).collect())
     }

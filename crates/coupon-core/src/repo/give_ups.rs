@@ -182,15 +182,29 @@ async fn decide(pool: &PgPool, give_up: &GiveUp) -> Result<GivenUp, sqlx::Error>
 }
 
 async fn suspect(tx: &mut PgConnection, give_up: &GiveUp) -> Result<(), sqlx::Error> {
-    let suspect = sqlx::query(
-        "UPDATE coupons SET status = 'SUSPECT', updated_at = $3
-         WHERE coupon_code = $1 AND epoch = $2 AND status <> 'SUSPECT'",
-    );
-    let suspect = suspect.bind(give_up.event.coupon_code.as_str()).bind(give_up.event.epoch).bind(give_up.now);
-    if suspect.execute(&mut *tx).await?.rows_affected() == 1 {
-        insert_notice(tx, &Notice::suspect(&give_up.event.coupon_code, give_up.now)).await?;
+    let code = &give_up.event.coupon_code;
+    // A campaign that somebody closed stays CLOSED: it sells nothing, and its status says what it goes back to. A SUSPECT
+    // one is touched, so that a rebuild under way sees that there is more than it found.
+    let status: Option<(String, String)> = sqlx::query_as(
+        "UPDATE coupons c SET status = CASE WHEN c.status = 'OPEN' THEN 'SUSPECT' ELSE c.status END, updated_at = $3
+         FROM coupons before
+         WHERE c.coupon_code = $1 AND c.epoch = $2 AND before.coupon_id = c.coupon_id RETURNING before.status, c.status",
+    )
+    .bind(code.as_str())
+    .bind(give_up.event.epoch)
+    .bind(give_up.now)
+    .fetch_optional(&mut *tx)
+    .await?;
+    let mut notice = Notice::suspect(code, give_up.now);
+    match status {
+        Some((before, now)) if before != now => {}
+        Some((before, _)) if before == "CLOSED" => {
+            notice.message =
+                format!("redis and postgresql disagree about {code}, which is closed: redis sold more than there are");
+        }
+        _ => return Ok(()),
     }
-    Ok(())
+    insert_notice(tx, &notice).await
 }
 
 async fn decision_before(tx: &mut PgConnection, coupon_id: i64, request_id: Uuid) -> Result<GivenUp, sqlx::Error> {

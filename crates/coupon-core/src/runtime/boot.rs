@@ -6,10 +6,8 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use tokio::task::JoinHandle;
-
 use super::{
-    AdminSettings, BindError, Health, LogSettings, SettingsError, Shutdown, TaskEnded, Tasks, admin, chain,
+    AdminSettings, BindError, Health, LogSettings, SettingsError, Shutdown, Task, TaskEnded, Tasks, admin, chain,
     operator::Usage, telemetry,
 };
 
@@ -65,7 +63,7 @@ pub struct Service {
     pub health: Health,
     /// Where the admin listener listens.
     pub admin_address: SocketAddr,
-    admin: JoinHandle<()>,
+    admin: Task,
     admin_stop: Shutdown,
 }
 
@@ -85,8 +83,10 @@ impl Service {
         let admin_address = listener.address();
         tracing::info!(address = %admin_address, "the admin listener is at {admin_address}");
         let admin_stop = Shutdown::new();
-        let admin = tokio::spawn(admin::serve(listener, health.clone(), admin_stop.clone()));
         let tasks = Tasks::new(shutdown.clone());
+        let admin = tasks
+            .stopped_by(admin_stop.clone())
+            .spawn("admin listener", admin::serve(listener, health.clone(), admin_stop.clone()));
         Ok(Service { shutdown, tasks, health, admin_address, admin, admin_stop })
     }
 
@@ -98,9 +98,7 @@ impl Service {
             tracing::warn!("some background tasks do not end and are left");
         }
         self.admin_stop.begin("the admin listener is the last");
-        if let Err(error) = self.admin.await {
-            tracing::error!(%error, "the admin listener did not end well");
-        }
+        self.admin.ended().await;
         tracing::info!("stopped");
         self.tasks.failure().map_or(Ok(()), Err)
     }

@@ -40,6 +40,6 @@ pub use settings::{
     SettingsError, ShutdownSettings, check_defaults, load, print_effective, process_environment,
 };
 pub use shutdown::Shutdown;
-pub use tasks::{TaskEnded, Tasks};
+pub use tasks::{Task, TaskEnded, Tasks};
 pub use text::{Chain, Escaped, chain};
 pub use throttle::Throttle;

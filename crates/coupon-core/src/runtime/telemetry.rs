@@ -88,6 +88,7 @@ fn log_panic(panic: &PanicHookInfo<'_>, json: bool) {
 struct UtcMillis;
 
 impl FormatTime for UtcMillis {
+    #[expect(clippy::disallowed_methods, reason = "a log line tells the machine's time, and changes nothing by it")]
     fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
         writer.write_str(&Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true))
     }

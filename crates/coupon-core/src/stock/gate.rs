@@ -6,6 +6,7 @@ use super::{Stock, StockError, connection::script, keys, reply::Reply};
 use crate::ids::{CouponCode, MemberId, RequestId};
 
 script!(BEGIN_FILL, "begin_fill.lua");
+script!(ADOPT, "adopt.lua");
 script!(GATE, "gate.lua");
 script!(SET_TOTAL, "set_total.lua");
 script!(SET_WINDOW, "set_window.lua");
@@ -91,6 +92,8 @@ pub enum SetWindow {
 pub struct View {
     /// OPEN, CLOSED, FILLING or SUSPECT.
     pub status: String,
+    /// What a rebuild found the gate to be when it shut data that nobody suspects; `None` otherwise.
+    pub shut_from: Option<String>,
     /// Generation of the data.
     pub epoch: i64,
     /// Highest sequence given out.
@@ -111,6 +114,11 @@ impl View {
     /// Whether the marks are being copied: the one status that no campaign's row has.
     pub fn is_filling(&self) -> bool {
         self.status == "FILLING"
+    }
+
+    /// The status, or the one from before a rebuild shut the gate.
+    pub fn gate(&self) -> &str {
+        self.shut_from.as_deref().unwrap_or(&self.status)
     }
 }
 
@@ -134,6 +142,20 @@ impl Stock {
         // Before the gate opens: a reservation whose coupon no relay knows would be a promise nobody keeps.
         self.make_known(code).await?;
         Ok(outcome)
+    }
+
+    /// Runs `adopt.lua`: completes what is left of a coupon's data, with the gate closed. `true` when it had to.
+    pub async fn adopt(&self, code: &CouponCode, fill: &Fill) -> Result<bool, StockError> {
+        let mut call = ADOPT.key(keys::meta(code));
+        call.key(keys::issued(code)).key(keys::outbox(code));
+        call.arg(fill.epoch).arg(fill.total).arg(fill.total_version);
+        call.arg(fill.opens_at_ms).arg(fill.closes_at_ms.unwrap_or(0)).arg(fill.seq);
+        let reply = Reply::read(self.invoke("adopt data", &call).await?)?;
+        match reply.word() {
+            "ADOPTED" => Ok(true),
+            "WHOLE" | "NOTHING" => Ok(false),
+            _ => Err(reply.unexpected()),
+        }
     }
 
     /// Makes the coupon known to the relays; may be repeated.
@@ -163,17 +185,28 @@ impl Stock {
         total: i64,
         total_version: i64,
     ) -> Result<GateOutcome, StockError> {
-        self.gate(code, "OPEN", epoch, total, total_version).await
+        self.gate(code, "OPEN", epoch, &total.to_string(), total_version).await
     }
 
     /// Closes the gate.
     pub async fn close(&self, code: &CouponCode, epoch: i64) -> Result<GateOutcome, StockError> {
-        self.gate(code, "CLOSED", epoch, 0, 0).await
+        self.gate(code, "CLOSED", epoch, "", 0).await
     }
 
     /// Marks the data of this epoch as not to be trusted; nothing is accepted until a rebuild.
     pub async fn suspect(&self, code: &CouponCode, epoch: i64) -> Result<GateOutcome, StockError> {
-        self.gate(code, "SUSPECT", epoch, 0, 0).await
+        self.gate(code, "SUSPECT", epoch, "", 0).await
+    }
+
+    /// Shuts the gate for a rebuild. With `is_sound` the data is as it should be, and the gate's status is remembered
+    /// for [`Stock::resume`].
+    pub async fn shut(&self, code: &CouponCode, epoch: i64, is_sound: bool) -> Result<GateOutcome, StockError> {
+        self.gate(code, "SUSPECT", epoch, if is_sound { "1" } else { "0" }, 0).await
+    }
+
+    /// Gives a gate that a rebuild shut this status again; `Suspect`, and changes nothing, when its data is suspect.
+    pub async fn resume(&self, code: &CouponCode, epoch: i64, status: &str) -> Result<GateOutcome, StockError> {
+        self.gate(code, "RESUME", epoch, status, 0).await
     }
 
     async fn gate(
@@ -181,11 +214,11 @@ impl Stock {
         code: &CouponCode,
         status: &str,
         epoch: i64,
-        total: i64,
+        what: &str,
         version: i64,
     ) -> Result<GateOutcome, StockError> {
         let mut call = GATE.key(keys::meta(code));
-        call.arg(status).arg(epoch).arg(total).arg(version);
+        call.arg(status).arg(epoch).arg(what).arg(version);
         let mut reply = Reply::read(self.invoke("set the gate", &call).await?)?;
         match reply.word() {
             "DONE" => Ok(GateOutcome::Done),
@@ -241,16 +274,19 @@ impl Stock {
         pipeline.hgetall(keys::meta(code)).hlen(keys::issued(code)).zcard(keys::outbox(code));
         let (meta, issued, outbox): (HashMap<String, String>, i64, i64) = self.pipeline(&pipeline).await?;
         let number = |field: &str| meta.get(field).and_then(|text| text.parse::<i64>().ok());
+        // The scripts take data for lost of which any of these is missing.
         let view = || {
+            number("total_version")?;
             Some(View {
                 status: meta.get("status")?.clone(),
+                shut_from: meta.get("shut_from").cloned(),
                 epoch: number("epoch")?,
                 seq: number("seq")?,
                 total: number("total")?,
                 issued,
                 outbox,
                 opens_at_ms: number("opens_at")?,
-                closes_at_ms: number("closes_at").filter(|ms| *ms > 0),
+                closes_at_ms: Some(number("closes_at")?).filter(|ms| *ms > 0),
             })
         };
         Ok(view())

@@ -6,6 +6,7 @@ use rdkafka::{
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
     client::DefaultClientContext,
     error::RDKafkaErrorCode,
+    topic_partition_list::{Offset, TopicPartitionList},
 };
 
 use super::TIMEOUT;
@@ -41,6 +42,16 @@ pub async fn delete_topics(brokers: &str, names: &[&str]) -> Result<()> {
         Ok(!names.iter().any(|name| left.iter().any(|topic| topic == name)))
     })
     .await
+}
+
+/// Deletes the records of a topic, as `kafka-delete-records.sh` does; offsets go on from where they were.
+pub async fn delete_records(brokers: &str, name: &str, ends: &[(i32, i64)]) -> Result<()> {
+    let mut places = TopicPartitionList::new();
+    for (partition, end) in ends {
+        places.add_partition_offset(name, *partition, Offset::Offset(*end))?;
+    }
+    let deleted = client(brokers)?.delete_records(&places, &options()).await?;
+    deleted.elements().iter().try_for_each(|place| place.error()).context("records are not deleted")
 }
 
 /// Deletes every topic whose name begins with this prefix and a dot.

@@ -52,6 +52,14 @@ impl Topic {
         admin::delete_topics(&self.brokers, &[&self.name]).await
     }
 
+    /// Deletes every record that is in it; offsets go on from where they were.
+    pub async fn delete_records(&self) -> Result<()> {
+        let ends: BTreeMap<i32, i64> =
+            self.read().await?.iter().map(|record| (record.partition, record.offset + 1)).collect();
+        let ends: Vec<(i32, i64)> = ends.into_iter().collect();
+        admin::delete_records(&self.brokers, &self.name, &ends).await
+    }
+
     /// Every record from offset 0 to the end, ordered by partition and offset.
     pub async fn read(&self) -> Result<Vec<Record>> {
         let topic = self.clone();

@@ -117,6 +117,27 @@ impl PrivateServers {
         paths.find(|path| path.to_string_lossy().ends_with(".incr.aof")).context("an append-only file")
     }
 
+    /// Takes the last `batches` from the log of a partition, of a broker that does not run: what a machine loses
+    /// that had not written them to its disk.
+    pub fn cut_log(&self, topic: &str, partition: i32, batches: usize) -> Result<()> {
+        let path = self.folder.join(format!("kafka/data/{topic}-{partition}/00000000000000000000.log"));
+        let log = std::fs::read(&path).with_context(|| path.display().to_string())?;
+        // Of each batch: the first offset in 8 bytes, how many bytes follow in 4, and those.
+        let (mut starts, mut at) = (Vec::new(), 0);
+        while let Some(length) = log.get(at + 8..at + 12) {
+            let length = u32::from_be_bytes(length.try_into()?) as usize;
+            if length == 0 {
+                break;
+            }
+            starts.push(at);
+            at += 12 + length;
+        }
+        ensure!(starts.len() > batches, "{} has only {} batches", path.display(), starts.len());
+        let end = starts[starts.len() - batches];
+        std::fs::File::options().write(true).open(&path)?.set_len(end as u64)?;
+        Ok(())
+    }
+
     fn pid(&self, server: Server) -> Result<u32> {
         let file = self.folder.join("run").join(format!("{}.pid", server.name()));
         let text = std::fs::read_to_string(&file).with_context(|| format!("{} does not run", server.name()))?;

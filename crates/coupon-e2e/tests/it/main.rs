@@ -1,5 +1,6 @@
 //! The scenarios, one file for each letter, driving the real binaries on the real servers; and tests of the
 //! harness and of the oracle themselves. `make test` starts what they need.
+#![expect(clippy::disallowed_methods, reason = "a test lives in the time of the machine")]
 
 mod accept;
 mod accept_outage;
@@ -15,9 +16,12 @@ mod demo;
 mod hang_up;
 mod harness;
 mod headers;
+mod leads_out;
 mod long;
+mod loops;
 mod lost_redis;
 mod metrics;
+mod migrations;
 mod monitoring;
 mod operator;
 mod oracle;
@@ -26,7 +30,9 @@ mod outage_database;
 mod outage_group;
 mod planted;
 mod rebuild;
+mod rebuild_refused;
 mod reconcile;
+mod reconcile_alone;
 mod reconcile_planted;
 mod repair;
 mod replay;
@@ -39,6 +45,7 @@ mod scaling;
 mod security;
 mod servers;
 mod settling;
+mod sick_replica;
 mod sold_out;
 mod work_list;
 mod write;

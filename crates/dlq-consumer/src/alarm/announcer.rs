@@ -5,11 +5,12 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use chrono::{DateTime, TimeDelta, Utc};
 use coupon_core::{
     clock::Clock,
+    crash::{self, Moment},
     repo::{
         Database, RepoError,
         alarms::{Claim, Claiming, Group, Told},
     },
-    runtime::{SettingsError, Shutdown, chain},
+    runtime::{SettingsError, Shutdown, chain, panics},
 };
 use tokio::{
     sync::Notify,
@@ -138,12 +139,24 @@ impl Announcer {
         while some.len() < BURST {
             let Some(claim) = self.database.claim_alarm(self.claiming()).await? else { break };
             let group = self.database.alarm_group(&claim).await?;
-            match Alarm::of(&claim, &group, self.mask_members) {
-                Some(alarm) => {
+            let words = async {
+                crash::pass("word an alarm", Moment::Before);
+                let alarm = Alarm::of(&claim, &group, self.mask_members);
+                if alarm.is_some() {
                     said.once(&claim, &group);
-                    some.push(Due { claim, group, alarm });
                 }
-                None => self.database.let_alarm_go(claim, self.clock.now()).await?,
+                alarm
+            };
+            // Anybody may have written what a letter holds. One that cannot be put into words would otherwise end every
+            // replica in turn, and with it all other alarms.
+            match panics::caught(words).await {
+                Some(Some(alarm)) => some.push(Due { claim, group, alarm }),
+                Some(None) => self.database.let_alarm_go(claim, self.clock.now()).await?,
+                None => {
+                    critical::unspeakable(&claim);
+                    let now = self.clock.now();
+                    self.database.let_alarm_go(claim, now + self.digest).await?;
+                }
             }
         }
         Ok(some)
@@ -162,7 +175,13 @@ impl Announcer {
             self.let_go(message, self.clock.now()).await?;
             return Ok(true);
         }
-        let Some(channel) = self.deliver(round, alarm).await? else {
+        // The layout for a channel is made of the same foreign text.
+        let Some(delivered) = panics::caught(self.deliver(round, alarm)).await else {
+            message.iter().for_each(|due| critical::unspeakable(&due.claim));
+            self.let_go(message, self.clock.now() + self.digest).await?;
+            return Ok(true);
+        };
+        let Some(channel) = delivered? else {
             let now = self.clock.now();
             self.let_go(message, round.again_at(now, now + self.digest)).await?;
             return Ok(false);

@@ -82,6 +82,14 @@ pub fn told(claim: &Claim, group: &Group) {
     }
 }
 
+/// Says that a cause cannot be told because putting it into words panics, which is a fault of ours.
+pub fn unspeakable(claim: &Claim) {
+    tracing::error!(
+        cause_characters = claim.cause.chars().count(),
+        "[CRITICAL] an alarm cannot be put into words, and is tried again: look with `dlq-consumer stats` and `dlq-consumer list`"
+    );
+}
+
 /// `3 requests given up, 1 dead letter held undecided`.
 pub fn counted(by_status: &[(LetterStatus, usize)]) -> String {
     let part = |(status, count): &(LetterStatus, usize)| {

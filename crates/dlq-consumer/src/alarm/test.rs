@@ -3,8 +3,10 @@
 use std::process::ExitCode;
 
 use anyhow::bail;
-use chrono::Utc;
-use coupon_core::runtime::{Escaped, doctor::Finding};
+use coupon_core::{
+    clock::{Clock, SystemClock},
+    runtime::{Escaped, doctor::Finding},
+};
 
 use super::{
     channels::{Channels, Form},
@@ -27,7 +29,7 @@ pub async fn alarm_test(config: &Config) -> anyhow::Result<ExitCode> {
         bail!("{NONE}: {FIX}");
     }
     let by = std::env::var("USER").unwrap_or_else(|_| "somebody".to_owned());
-    let test = Signature::of(&config.alarms).sign(Alarm::test(&by, Utc::now()));
+    let test = Signature::of(&config.alarms).sign(Alarm::test(&by, SystemClock.now()));
     let or_none = |text: &str| if text.is_empty() { "not set".to_owned() } else { Escaped(text).to_string() };
     println!("installation: {}", or_none(&test.installation));
     println!("runbook:      {}", or_none(test.links.runbook.as_deref().unwrap_or_default()));
@@ -35,7 +37,7 @@ pub async fn alarm_test(config: &Config) -> anyhow::Result<ExitCode> {
     let mut code = ExitCode::SUCCESS;
     for channel in channels.all() {
         let name = channel.kind.name();
-        match channel.send(&test, Utc::now()).await {
+        match channel.send(&test, SystemClock.now()).await {
             Ok(Form::Whole) => println!("{name:<8} took the test"),
             Ok(Form::Plain) => println!("{name:<8} took the test as plain text, and refuses its layout"),
             Err(refusal) => {

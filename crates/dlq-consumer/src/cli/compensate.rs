@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use coupon_core::{
+    clock::{Clock, SystemClock},
     repo::{filter::Filter, numbers::TypedNumber, settling::List},
     runtime::operator::counted,
 };
@@ -60,7 +61,7 @@ pub async fn compensate(config: &Config, args: CompensateArgs) -> anyhow::Result
     }
     let (ids, up_to) = (filter::ids(&ids, List::Letters)?, filter::bound(up_to, List::Letters)?);
     let name = filter.coupon.as_ref().map_or_else(|| "all".to_owned(), ToString::to_string);
-    let filter = Filter { ids, up_to, ..filter.filter(chrono::Utc::now()) };
+    let filter = Filter { ids, up_to, ..filter.filter(SystemClock.now()) };
     let by = if dry_run { operator.name_or_unknown() } else { operator.name()? };
     if !dry_run {
         must_be_possible(yes)?;

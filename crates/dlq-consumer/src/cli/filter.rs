@@ -161,11 +161,13 @@ fn when(text: &str) -> Result<When, String> {
 
 #[cfg(test)]
 mod tests {
+    use coupon_core::clock::{Clock, SystemClock};
+
     use super::*;
 
     #[test]
     fn a_moment_is_a_time_or_so_long_ago() {
-        let now = when("2026-05-01T09:00:00+09:00").unwrap().at(Utc::now());
+        let now = when("2026-05-01T09:00:00+09:00").unwrap().at(SystemClock.now());
         assert_eq!(now.to_rfc3339(), "2026-05-01T00:00:00+00:00");
         for (text, seconds) in [("0s", 0), ("90m", 5400), ("2h", 7200), ("7d", 604_800), ("1w", 604_800)] {
             assert_eq!((now - when(text).unwrap().at(now)).num_seconds(), seconds, "{text}");

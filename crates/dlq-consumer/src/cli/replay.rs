@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, process::ExitCode};
 
 use clap::{Args, Subcommand};
 use coupon_core::{
+    clock::{Clock, SystemClock},
     repo::{
         failed_issues::FailedStatus,
         filter::Filter,
@@ -166,7 +167,7 @@ async fn begin(config: &Config, args: NewArgs) -> anyhow::Result<ExitCode> {
     let kind = if dead_letters { JobKind::Letters } else { JobKind::Requests };
     let coupon = args.filter.coupon.clone();
     let (ids, up_to) = (filter::ids(&args.ids, list)?, filter::bound(args.up_to, list)?);
-    let mut filter = Filter { ids, up_to, ..args.filter.filter(chrono::Utc::now()) };
+    let mut filter = Filter { ids, up_to, ..args.filter.filter(SystemClock.now()) };
     // Named rows are judged one by one, so that the answer says what is wrong with them.
     if filter.ids.is_empty() && kind == JobKind::Requests {
         filter = filter.of_status(FailedStatus::Pending);

@@ -93,10 +93,17 @@ impl Desk {
             None => Err(needs_rebuild(code, MISSING)),
             Some(view) if view.epoch != coupon.epoch => Err(other_epoch(coupon, view.epoch)),
             Some(view) if view.status == CouponStatus::Suspect.as_str() => Err(CommandError::Suspect(code.clone())),
-            Some(view) if view.seq < coupon.high_seq => Err(needs_rebuild(
-                code,
-                format!("Redis went back in time: it is at {}, and {} was seen in an event", view.seq, coupon.high_seq),
-            )),
+            Some(view)
+                if view.seq < coupon.high_seq && view.seq < self.database.vouched_seq(code, view.seq).await? =>
+            {
+                Err(needs_rebuild(
+                    code,
+                    format!(
+                        "Redis went back in time: it is at {}, and {} was seen in an event",
+                        view.seq, coupon.high_seq
+                    ),
+                ))
+            }
             // An opening broke off between the row and the gate. The filling is repeated, however far it had got.
             Some(view) if view.is_filling() => self.fill(coupon).await,
             Some(_) => Ok(()),

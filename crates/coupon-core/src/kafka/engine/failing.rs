@@ -84,7 +84,13 @@ impl<H: Handler> Engine<H> {
         let can_be_probed = self.needs.can_be_probed(stage);
         tokio::spawn(async move {
             tokio::time::sleep(wait).await;
-            let answer = if can_be_probed { Some(handler.probe().await.is_ok()) } else { None };
+            let answer = if can_be_probed {
+                // In a task of its own: a probe that panics has found nothing, and the next look must come all the same.
+                let probe = tokio::spawn(async move { handler.probe().await.is_ok() });
+                Some(probe.await.unwrap_or(false))
+            } else {
+                None
+            };
             // The engine is gone only at shutdown.
             let _ = sender.send((stage, answer));
         });

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use futures_util::{FutureExt, StreamExt};
-use rdkafka::{consumer::StreamConsumer, error::KafkaResult};
+use rdkafka::{
+    consumer::StreamConsumer,
+    error::{KafkaError, KafkaResult},
+};
 use tokio::time::Instant;
 
 use super::{Company, Engine, EngineContext, Entry, GivingUp, Handler, Record, TURN, Work};
@@ -36,6 +39,10 @@ impl<H: Handler> Engine<H> {
         for record in records {
             match record {
                 Ok(record) => self.take_in(record),
+                Err(error @ KafkaError::MessageConsumptionFatal(_)) => {
+                    tracing::error!(%error, topic = self.topic, "the client of kafka is broken for good");
+                    self.is_broken = true;
+                }
                 Err(error) => tracing::warn!(%error, topic = self.topic, "kafka gives no records now"),
             }
         }
