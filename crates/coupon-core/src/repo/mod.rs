@@ -16,6 +16,8 @@ pub mod give_ups;
 pub mod held_letters;
 pub mod issues;
 pub mod locks;
+pub mod lookups;
+pub mod numbers;
 mod pool;
 pub mod rebuilds;
 pub mod reconciliations;
@@ -25,6 +27,8 @@ pub mod retention;
 pub mod schema;
 mod server;
 pub mod settling;
+pub mod totals;
+pub mod windows;
 
 pub use error::{RepoError, may_be_the_records_doing};
 pub use pool::{Database, DatabaseSettings};

@@ -18,7 +18,7 @@ mod sold_out;
 
 pub use connection::{RedisSettings, Stock};
 pub use error::StockError;
-pub use gate::{Fill, FillOutcome, GateOutcome, SetTotal, View};
+pub use gate::{Fill, FillOutcome, GateOutcome, SetTotal, SetWindow, View};
 pub use give_back::GiveBack;
 pub use holder::Holder;
 pub use inspection::{Forgotten, Marks, Mended};
