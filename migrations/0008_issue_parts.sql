@@ -60,7 +60,8 @@ BEGIN
     IF wait_ms IS NOT NULL THEN
         PERFORM set_config('lock_timeout', wait_ms::text, true);
     END IF;
-    WHILE first <= total AND (begun = 0 OR begun < most AND clock_timestamp() < until) LOOP
+    -- At least two: a conflict takes one to be met and one to be looked for.
+    WHILE first <= total AND (begun < 2 OR begun < most AND clock_timestamp() < until) LOOP
         last := CASE WHEN first > failed THEN least(first::bigint + step - 1, total) ELSE (first + failed) / 2 END;
         begun := begun + 1;
         BEGIN

@@ -43,6 +43,7 @@ pub fn beginning_of(coupon: &Coupon, replace: bool) -> Fill {
         epoch: coupon.epoch,
         total: coupon.total_quantity,
         total_version: coupon.total_version,
+        window_version: coupon.window_version,
         opens_at_ms: coupon.opens_at.timestamp_millis(),
         closes_at_ms: coupon.closes_at.map(|at| at.timestamp_millis()),
         // Sequences are compared within an epoch only, and nothing of this one has been reserved. What events of an earlier

@@ -3,7 +3,8 @@
 use std::{net::SocketAddr, time::Duration};
 
 use coupon_core::{
-    kafka::{KafkaSettings, check_topic},
+    contract::ContractSettings,
+    kafka::{Holds, KafkaSettings, Topic, check_topic},
     repo::DatabaseSettings,
     runtime::{AdminSettings, LogSettings, Properties, Settings, SettingsError, ShutdownSettings},
     stock::RedisSettings,
@@ -29,6 +30,8 @@ pub struct ApiSettings {
     pub kafka: TopicSettings,
     /// How promises to publish are kept.
     pub outbox: OutboxSettings,
+    /// How often the servers are asked what they keep.
+    pub contract: ContractSettings,
     /// How long "sold out" is believed.
     pub sold_out: SoldOutSettings,
     /// What is logged.
@@ -87,6 +90,12 @@ impl TopicSettings {
     pub fn client(&self) -> KafkaSettings {
         KafkaSettings { brokers: self.brokers.clone(), properties: self.properties.clone() }
     }
+
+    /// What is asked of the topic.
+    pub fn wanted(&self) -> Topic {
+        let min_partitions = self.min_partitions;
+        Topic { name: self.topic.clone(), setting: "kafka.topic", min_partitions, holds: Holds::Events }
+    }
 }
 
 impl HttpSettings {
@@ -134,6 +143,7 @@ impl Settings for ApiSettings {
         self.kafka.client().check()?;
         check_topic("kafka.topic", &self.kafka.topic)?;
         self.outbox.check()?;
+        self.contract.check()?;
         // The next member after a unit came back gets it within a second (DESIGN, A9).
         between("sold_out.believed_ms", self.sold_out.believed_ms, 0, 900, "ms")?;
         self.log.check("log")?;

@@ -9,6 +9,7 @@ use std::{
 
 use coupon_core::{
     clock::SystemClock,
+    contract::{Contract, KAFKA, REDIS, Watch},
     kafka::{Broker, Publisher},
     repo::Database,
     runtime::{Health, HttpLimits, Service, Shutdown, http as listener},
@@ -79,8 +80,16 @@ async fn work(settings: &ApiSettings, verifier: Verifier, service: &Service) -> 
     // A condition of its own: the others can all be met before the door is open.
     let accepting = service.health.condition("accepting");
     // Registered before the first condition is met, so that none is overlooked by /readyz.
-    let topic = service.health.watched("kafka");
-    let mut watching = pin!(start::watch_topic(&broker, &settings.kafka, topic, shutdown));
+    let contract_is = service.health.condition("contract");
+    let topic = settings.kafka.wanted();
+    let contract = Contract {
+        broker: broker.clone(),
+        topics: vec![topic.clone()],
+        stock: Some(stock.clone()),
+        database: database.clone(),
+        needs: &[KAFKA, REDIS],
+    };
+    let mut watching = pin!(start::watch_topic(&broker, &topic, service.health.watched("kafka"), shutdown));
     let started = tokio::select! {
         started = start::check(&stock, &database, service) => started,
         () = watching.as_mut() => Ok(Start::Stopped),
@@ -92,6 +101,7 @@ async fn work(settings: &ApiSettings, verifier: Verifier, service: &Service) -> 
         Ok(Start::Ready { schema_known }) => {
             api.open();
             accepting.ready();
+            Watch::begin(contract, &settings.contract, contract_is, &service.tasks, move |broken| api.hold(broken));
             let (tasks, health) = (&service.tasks, &service.health);
             let relay = Relay::new(stock.clone(), publishing, health.condition("publishing"), &settings.outbox);
             tasks.spawn("relay", relay.run(shutdown.clone()));

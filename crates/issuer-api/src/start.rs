@@ -4,16 +4,15 @@
 use std::{collections::HashMap, time::Duration};
 
 use coupon_core::{
+    contract::{self, Breach, State},
     ids::CouponCode,
-    kafka::Broker,
+    kafka::{Broker, Topic},
     repo::{Database, schema::Schema},
     runtime::{Condition, Health, Service, Shutdown, chain},
-    startup::{self, Unfit, Wanted},
-    stock::{ServerFinding, Stock},
+    startup::{self, Unfit},
+    stock::Stock,
 };
 use tokio::time::{sleep, timeout};
-
-use crate::config::TopicSettings;
 
 /// Between two looks at the sequences of the open campaigns.
 const LEARN: Duration = Duration::from_secs(2);
@@ -51,8 +50,7 @@ pub async fn check(stock: &Stock, database: &Database, service: &Service) -> any
 
 /// Keeps the condition true to whether the topic is there as it is needed, until the stop begins. While it is not,
 /// reservations wait in the outbox, and are answered as such.
-pub async fn watch_topic(broker: &Broker, settings: &TopicSettings, condition: Condition, shutdown: &Shutdown) {
-    let wanted = Wanted { topic: &settings.topic, setting: "kafka.topic", min_partitions: settings.min_partitions };
+pub async fn watch_topic(broker: &Broker, wanted: &Topic, condition: Condition, shutdown: &Shutdown) {
     while !shutdown.is_stopping() {
         if let Err(unfit) = startup::topic(broker, wanted, &condition, shutdown).await {
             condition.unready(unfit.to_string());
@@ -111,6 +109,7 @@ pub async fn learn_sequences(stock: Stock, database: Database) {
     loop {
         match database.high_sequences().await {
             Ok(sequences) => {
+                make_known_again(&stock, sequences.iter().map(|(code, ..)| code)).await;
                 for (code, epoch, claimed) in sequences {
                     if stock.seen.of(&code) < (epoch, claimed) && judged.get(&code) != Some(&(epoch, claimed)) {
                         // Redis or PostgreSQL is away: the next look comes back here.
@@ -125,6 +124,17 @@ pub async fn learn_sequences(stock: Stock, database: Database) {
             Err(error) => tracing::debug!(error = %chain(&error), "high sequences cannot be read now"),
         }
         sleep(LEARN).await;
+    }
+}
+
+/// Makes open campaigns known to the relays that Redis has data of and does not list: a list that was lost would leave their
+/// outboxes to nobody. While Redis is away nothing is done; the next look comes back here.
+async fn make_known_again(stock: &Stock, open: impl Iterator<Item = &CouponCode>) {
+    let Ok(known) = stock.coupons().await else { return };
+    for code in open.filter(|code| !known.contains(code)) {
+        if stock.has_data(code).await.is_ok_and(|has| has) && stock.make_known(code).await.is_ok() {
+            tracing::warn!(coupon = %code, "redis has lost the list of its campaigns; {code} is known to the relays again");
+        }
     }
 }
 
@@ -148,15 +158,16 @@ pub async fn watch_redis(stock: Stock, condition: Condition) {
             condition.unready(chain(&error).to_string());
         } else if is_away {
             // It may have come back as another server, or with another configuration.
-            match stock.server_findings().await {
-                Ok(findings) if findings.iter().any(|finding| matches!(finding, ServerFinding::Evicts(_))) => {
-                    condition.unready("redis evicts keys under memory pressure: set maxmemory-policy noeviction");
-                }
-                Ok(_) => {
-                    is_away = false;
-                    condition.ready();
-                }
-                Err(error) => condition.unready(chain(&error).to_string()),
+            let findings = contract::redis(&stock).await;
+            let broken = findings.iter().find(|finding| match &finding.state {
+                State::Fine(_) => false,
+                State::Departs(departure) | State::Away(departure) => departure.breach >= Breach::Breaks,
+            });
+            if let Some(broken) = broken {
+                condition.unready(broken.to_string());
+            } else {
+                is_away = false;
+                condition.ready();
             }
         }
     }

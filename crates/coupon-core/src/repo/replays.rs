@@ -26,6 +26,8 @@ words! {
     pub enum Refusal as "reason against a replay" {
         /// It is RESOLVED or IGNORED.
         NotPending = "NOT_PENDING",
+        /// An operator has decided it by hand: only a replay that names its number takes it.
+        DecidedByHand = "DECIDED_BY_HAND",
         /// PostgreSQL knows no such coupon.
         CouponUnknown = "COUPON_UNKNOWN",
         /// The campaign was ended for good.
@@ -152,6 +154,7 @@ pub enum Linked {
 /// what an operator can do least about.
 const VERDICT: &str = "
     CASE WHEN f.status <> 'PENDING' THEN 'NOT_PENDING'
+         WHEN f.decided_by_hand AND $1::bigint[] = '{}' THEN 'DECIDED_BY_HAND'
          WHEN c.coupon_id IS NULL THEN 'COUPON_UNKNOWN'
          WHEN c.archived_at IS NOT NULL THEN 'ARCHIVED'
          WHEN EXISTS (SELECT FROM coupon_issues h WHERE h.coupon_id = c.coupon_id AND h.member_id = f.member_id
@@ -168,17 +171,16 @@ const VERDICT: &str = "
     LEFT JOIN coupons c ON c.coupon_code = f.coupon_code
     LEFT JOIN coupon_issues i ON i.coupon_id = c.coupon_id AND i.request_id = f.request_id";
 
-/// What an operator has compensated by hand is taken by its number alone, never because a filter happens to mean it: the
-/// member has been paid, or told. Read by the name of the column, which databases of some builds do not have yet.
-const NOT_BY_HAND: &str = "($1::bigint[] <> '{}' OR NOT coalesce((to_jsonb(f) ->> 'decided_by_hand')::boolean, false))";
+/// What an operator has compensated by hand is taken by its number ($1) alone, never because a filter happens to mean it:
+/// the member has been paid, or told.
+const NOT_BY_HAND: &str = "($1::bigint[] <> '{}' OR NOT f.decided_by_hand)";
 
 impl Database {
     /// Counts what a filter means. Changes nothing.
     pub async fn plan_replay(&self, filter: &Filter, after_close: bool, now: DateTime<Utc>) -> Result<Plan, RepoError> {
         let pool = self.pool();
         let sql = format!(
-            "SELECT refusal, count(*), max(id) FROM (SELECT f.id, {VERDICT} WHERE {OF_FAILED} AND {NOT_BY_HAND}) AS judged
-             GROUP BY refusal"
+            "SELECT refusal, count(*), max(id) FROM (SELECT f.id, {VERDICT} WHERE {OF_FAILED}) AS judged GROUP BY refusal"
         );
         let question = async {
             let mut arguments = filter.arguments()?;

@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use super::{
     AdminSettings, BindError, Health, LogSettings, SettingsError, Shutdown, Task, TaskEnded, Tasks, admin, chain,
-    telemetry,
+    operator::Usage, telemetry,
 };
 
 /// How long tasks that nobody waits for may go on after the end.
 const LEFTOVERS: Duration = Duration::from_secs(2);
 
 /// Runs a binary's future to its end and gives the exit code: its own, or after an error 2 when a
-/// setting was wrong ([`SettingsError`] anywhere in the chain), else 1. The error is printed once,
+/// setting or the usage was wrong ([`SettingsError`] or [`Usage`] anywhere in the chain), else 1. The error is printed once,
 /// with all its causes, to standard error.
 ///
 /// `E` is `anyhow::Error` or `Box<dyn Error + Send + Sync>`. The bound is `AsRef` and not `Into`,
@@ -44,7 +44,7 @@ where
 fn exit_code(error: &(dyn Error + 'static)) -> u8 {
     let mut next = Some(error);
     while let Some(link) = next {
-        if link.is::<SettingsError>() {
+        if link.is::<SettingsError>() || link.is::<Usage>() {
             return 2;
         }
         next = link.source();

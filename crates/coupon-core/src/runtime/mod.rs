@@ -23,6 +23,7 @@ mod boot;
 pub mod doctor;
 mod health;
 pub mod http;
+pub mod operator;
 pub mod panics;
 mod settings;
 mod shutdown;

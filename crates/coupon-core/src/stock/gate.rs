@@ -6,9 +6,11 @@ use super::{Stock, StockError, connection::script, keys, reply::Reply};
 use crate::ids::{CouponCode, MemberId, RequestId};
 
 script!(BEGIN_FILL, "begin_fill.lua");
+script!(COPY, "copy.lua");
 script!(ADOPT, "adopt.lua");
 script!(GATE, "gate.lua");
 script!(SET_TOTAL, "set_total.lua");
+script!(SET_WINDOW, "set_window.lua");
 
 /// Marks in one command: about 200 µs of Redis.
 const MARKS_AT_ONCE: usize = 100;
@@ -22,6 +24,8 @@ pub struct Fill {
     pub total: i64,
     /// Version of the total.
     pub total_version: i64,
+    /// Version of the window.
+    pub window_version: i64,
     /// First moment requests are accepted, ms since 1970.
     pub opens_at_ms: i64,
     /// First moment they are no longer, ms since 1970; `None`: until closed by hand.
@@ -73,6 +77,17 @@ pub enum SetTotal {
     BelowIssued(i64),
 }
 
+/// What became of a change of the window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SetWindow {
+    /// The window is as asked.
+    Set,
+    /// Redis has no data of this coupon.
+    Missing,
+    /// A newer change is there already; this one is void.
+    Newer,
+}
+
 /// A coupon as Redis sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct View {
@@ -115,7 +130,7 @@ impl Stock {
         call.key(keys::issued(code)).key(keys::outbox(code));
         call.arg(fill.epoch).arg(fill.total).arg(fill.total_version);
         call.arg(fill.opens_at_ms).arg(fill.closes_at_ms.unwrap_or(0)).arg(fill.seq);
-        call.arg(i32::from(fill.replace));
+        call.arg(i32::from(fill.replace)).arg(fill.window_version);
         let mut reply = Reply::read(self.invoke("begin a fill", &call).await?)?;
         let outcome = match reply.word() {
             "FILLING" => FillOutcome::Filling,
@@ -153,12 +168,15 @@ impl Stock {
     pub async fn copy_marks(&self, code: &CouponCode, marks: &[(MemberId, RequestId)]) -> Result<(), StockError> {
         // One after the other: commands that stand in line would make the other campaigns wait for all of them.
         for some in marks.chunks(MARKS_AT_ONCE) {
-            let mut command = redis::cmd("HSET");
-            command.arg(keys::issued(code));
+            let mut call = COPY.key(keys::meta(code));
+            call.key(keys::issued(code));
             for (member, request_id) in some {
-                command.arg(member.as_str()).arg(request_id.to_string());
+                call.arg(member.as_str()).arg(request_id.to_string());
             }
-            self.change("copy marks", &command).await?;
+            let reply = Reply::read(self.invoke("copy marks", &call).await?)?;
+            if reply.word() != "COPIED" {
+                return Err(reply.unexpected());
+            }
         }
         Ok(())
     }
@@ -204,7 +222,7 @@ impl Stock {
         version: i64,
     ) -> Result<GateOutcome, StockError> {
         let mut call = GATE.key(keys::meta(code));
-        call.arg(status).arg(epoch).arg(what).arg(version);
+        call.key(keys::issued(code)).arg(status).arg(epoch).arg(what).arg(version);
         let mut reply = Reply::read(self.invoke("set the gate", &call).await?)?;
         match reply.word() {
             "DONE" => Ok(GateOutcome::Done),
@@ -225,6 +243,25 @@ impl Stock {
             "MISSING" => Ok(SetTotal::Missing),
             "NEWER" => Ok(SetTotal::Newer),
             "BELOW_ISSUED" => Ok(SetTotal::BelowIssued(reply.next()?)),
+            _ => Err(reply.unexpected()),
+        }
+    }
+
+    /// Sets the window under a version; see `set_window.lua`.
+    pub async fn set_window(
+        &self,
+        code: &CouponCode,
+        opens_at_ms: i64,
+        closes_at_ms: Option<i64>,
+        version: i64,
+    ) -> Result<SetWindow, StockError> {
+        let mut call = SET_WINDOW.key(keys::meta(code));
+        call.arg(opens_at_ms).arg(closes_at_ms.unwrap_or(0)).arg(version);
+        let reply = Reply::read(self.invoke("set the window in redis", &call).await?)?;
+        match reply.word() {
+            "SET" => Ok(SetWindow::Set),
+            "MISSING" => Ok(SetWindow::Missing),
+            "NEWER" => Ok(SetWindow::Newer),
             _ => Err(reply.unexpected()),
         }
     }

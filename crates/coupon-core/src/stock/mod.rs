@@ -13,11 +13,12 @@ mod keys;
 mod outbox;
 mod reply;
 mod reserve;
+mod server;
 mod sold_out;
 
-pub use connection::{RedisSettings, ServerFinding, Stock};
+pub use connection::{RedisSettings, Stock};
 pub use error::StockError;
-pub use gate::{Fill, FillOutcome, GateOutcome, SetTotal, View};
+pub use gate::{Fill, FillOutcome, GateOutcome, SetTotal, SetWindow, View};
 pub use give_back::GiveBack;
 pub use holder::Holder;
 pub use inspection::{Forgotten, Marks, Mended};

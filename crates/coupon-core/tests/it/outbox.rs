@@ -17,8 +17,16 @@ const HOUR_MS: i64 = 3_600_000;
 async fn one_reserved(code: &str) -> (Stock, CouponCode, MemberId, RequestId) {
     let (stock, code) = (stock(), code.parse::<CouponCode>().unwrap());
     forget(&code).await;
-    let fill =
-        Fill { epoch: 1, total: 9, total_version: 0, opens_at_ms: 1, closes_at_ms: None, seq: 0, replace: false };
+    let fill = Fill {
+        epoch: 1,
+        total: 9,
+        total_version: 0,
+        window_version: 0,
+        opens_at_ms: 1,
+        closes_at_ms: None,
+        seq: 0,
+        replace: false,
+    };
     assert_eq!(stock.begin_fill(&code, &fill).await.unwrap(), FillOutcome::Filling);
     assert_eq!(stock.open(&code, 1, 9, 0).await.unwrap(), GateOutcome::Done);
     let (member, id) = ("member".parse::<MemberId>().unwrap(), RequestId::make(&SystemClock));

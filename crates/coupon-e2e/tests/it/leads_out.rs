@@ -220,6 +220,8 @@ async fn strike(world: &World, code: &str, damage: Damage, chance: &mut StdRng) 
         HolderGone => stock.set_mark(code, member, None).await?,
         HolderForged => stock.set_mark(code, &format!("{code}-forged"), Some(Uuid::now_v7())).await?,
         HolderForeign => {
+            // Not the one who asks here: they would be told somebody else's request.
+            let member = members.last().context("a member")?;
             let other = held.iter().find(|(holder, _)| *holder != member).and_then(|(_, id)| id.parse().ok());
             stock.set_mark(code, member, other).await?;
         }

@@ -47,7 +47,7 @@ pub fn given_up(event: &CouponIssued, failure: &Failure, failed_issue_id: i64) {
         installation = installation(),
         severity = Severity::Critical.as_str(),
         cause = mask.shown(&failure.cause()),
-        "[CRITICAL] request given up, its unit goes back: look with `dlq-consumer show {failed_issue_id}`: {error_message}",
+        "[CRITICAL] request given up, its unit goes back: look with `dlq-consumer show E{failed_issue_id}`: {error_message}",
     );
 }
 

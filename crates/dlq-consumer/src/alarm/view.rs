@@ -7,6 +7,7 @@ use coupon_core::{
     repo::{
         alarms::{Claim, Cleared, Group, Letters, NoticeRow, Sample},
         dead_letters::LetterStatus,
+        settling::List,
     },
     writing::codes,
 };
@@ -260,8 +261,8 @@ fn anchor(by_status: &[(LetterStatus, usize)]) -> &'static str {
 /// The command that shows all there is to know of a letter.
 pub fn look_closer(sample: &Sample) -> String {
     match sample.failed_issue_id {
-        Some(id) => format!("dlq-consumer show {id}"),
-        None => format!("dlq-consumer show {} --dead-letter", sample.id),
+        Some(id) => format!("dlq-consumer show {}", List::Requests.number(id)),
+        None => format!("dlq-consumer show {}", List::Letters.number(sample.id)),
     }
 }
 

@@ -5,11 +5,20 @@ use clap::Args;
 use coupon_core::{
     failure::Class,
     ids::{CouponCode, MemberId},
-    repo::{dead_letters::LetterStatus, failed_issues::FailedStatus, filter::Filter, settling::List},
+    repo::{
+        RepoError,
+        dead_letters::LetterStatus,
+        failed_issues::FailedStatus,
+        filter::Filter,
+        numbers::{Number, TypedNumber},
+        settling::List,
+    },
+    runtime::Escaped,
     words::UnknownWord,
 };
 
 use super::Usage;
+use crate::desk::Desk;
 
 /// A choice of rows; what is not given does not restrict.
 #[derive(Debug, Args)]
@@ -21,7 +30,7 @@ pub(super) struct FilterArgs {
     /// Only this member.
     #[arg(long, value_name = "ID")]
     pub(super) member: Option<MemberId>,
-    /// Only where the cause holds this text, in upper or lower case.
+    /// Only where the cause, or the reason as it is printed, holds this text, in upper or lower case.
     #[arg(long, value_name = "TEXT", value_parser = some_text)]
     pub(super) cause: Option<String>,
     /// Only this error class, such as PERMANENT.
@@ -86,6 +95,40 @@ pub(super) fn status(list: List, word: Option<String>) -> Result<Option<String>,
 /// The list that is meant.
 pub(super) fn list(dead_letters: bool) -> List {
     if dead_letters { List::Letters } else { List::Requests }
+}
+
+/// Numbers of this verb; a plain one is of the list that is meant, and with --dead-letters no entry is.
+pub(super) fn numbers(typed: &[TypedNumber], dead_letters: bool) -> Result<Vec<Number>, Usage> {
+    let list = list(dead_letters);
+    let number = |typed: &TypedNumber| if dead_letters { checked(*typed, list) } else { Ok(typed.or(list)) };
+    typed.iter().map(number).collect()
+}
+
+/// The ids of numbers of this list alone.
+pub(super) fn ids(typed: &[TypedNumber], list: List) -> Result<Vec<i64>, Usage> {
+    typed.iter().map(|typed| Ok(checked(*typed, list)?.id)).collect()
+}
+
+/// A bound of this list, such as --up-to and --before.
+pub(super) fn bound(typed: Option<TypedNumber>, list: List) -> Result<Option<i64>, Usage> {
+    typed.map(|typed| Ok(checked(typed, list)?.id)).transpose()
+}
+
+fn checked(typed: TypedNumber, list: List) -> Result<Number, Usage> {
+    let hint = match list {
+        List::Requests => "; dead letters are meant with --dead-letters",
+        List::Letters => "; `dlq-consumer list --dead-letters` shows those",
+    };
+    typed.of(list).map(|id| list.number(id)).map_err(|wrong| Usage(format!("{wrong}{hint}")))
+}
+
+/// Where nothing was found because a name is mistyped: says so. Whether it did.
+pub(super) async fn says_mistyped(desk: &Desk, list: List, filter: &Filter) -> Result<bool, RepoError> {
+    let mistyped = desk.database.mistyped(list, filter).await?;
+    if let Some(what) = &mistyped {
+        eprintln!("{}", Escaped(what));
+    }
+    Ok(mistyped.is_some())
 }
 
 /// An empty text is in everything: mostly a variable of a shell that was not set.

@@ -8,8 +8,10 @@ use coupon_core::{
     repo::{
         failed_issues::FailedStatus,
         filter::Filter,
+        numbers::TypedNumber,
         replay_jobs::{Job, JobKind, JobStatus, SILENT_AFTER},
         replays::Plan,
+        settling::List,
     },
     runtime::Escaped,
 };
@@ -19,9 +21,9 @@ use super::{
     bar::Bar,
     confirm::confirm,
     desk, desk_of,
-    filter::FilterArgs,
+    filter::{self, FilterArgs},
     print::{self, Output},
-    settling::reason,
+    settling::{reason, rows},
 };
 use crate::{
     config::Config,
@@ -45,8 +47,8 @@ pub struct ReplayArgs {
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 struct NewArgs {
-    /// Numbers; all that the filter means when none is given
-    ids: Vec<i64>,
+    /// Numbers, such as E17 or D4; all that the filter means when none is given
+    ids: Vec<TypedNumber>,
     /// Replay dead letters that are held or parked, with their own request ids, instead of requests that were given up
     #[arg(long)]
     dead_letters: bool,
@@ -54,7 +56,7 @@ struct NewArgs {
     filter: FilterArgs,
     /// No higher number than this: what comes later is not meant.
     #[arg(long, value_name = "ID")]
-    up_to: Option<i64>,
+    up_to: Option<TypedNumber>,
     /// Only tell how many could be replayed, and why others could not
     #[arg(long)]
     dry_run: bool,
@@ -159,9 +161,13 @@ pub async fn replay(config: &Config, args: ReplayArgs) -> anyhow::Result<ExitCod
 }
 
 async fn begin(config: &Config, args: NewArgs) -> anyhow::Result<ExitCode> {
-    let kind = if args.dead_letters { JobKind::Letters } else { JobKind::Requests };
+    // A number of a dead letter says it too.
+    let dead_letters = args.dead_letters || args.ids.iter().any(|id| id.list == Some(List::Letters));
+    let list = filter::list(dead_letters);
+    let kind = if dead_letters { JobKind::Letters } else { JobKind::Requests };
     let coupon = args.filter.coupon.clone();
-    let mut filter = meant(args.filter, args.ids, args.up_to);
+    let (ids, up_to) = (filter::ids(&args.ids, list)?, filter::bound(args.up_to, list)?);
+    let mut filter = Filter { ids, up_to, ..args.filter.filter(SystemClock.now()) };
     // Named rows are judged one by one, so that the answer says what is wrong with them.
     if filter.ids.is_empty() && kind == JobKind::Requests {
         filter = filter.of_status(FailedStatus::Pending);
@@ -179,6 +185,10 @@ async fn begin(config: &Config, args: NewArgs) -> anyhow::Result<ExitCode> {
     let refused: Vec<String> = plan.refused.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
     let refused = if refused.is_empty() { "none".to_owned() } else { refused.join(", ") };
     eprintln!("{} can be replayed, refused: {refused}", plan.eligible);
+    let is_nothing_meant = plan.eligible == 0 && plan.refused.is_empty();
+    if is_nothing_meant && filter::says_mistyped(&desk, list, &request.filter).await? {
+        return Ok(ExitCode::FAILURE);
+    }
     if args.dry_run {
         print_plan(&plan, args.output)?;
         return Ok(ExitCode::SUCCESS);
@@ -188,7 +198,7 @@ async fn begin(config: &Config, args: NewArgs) -> anyhow::Result<ExitCode> {
         return Ok(if plan.refused.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     let name = coupon.map_or_else(|| "all".to_owned(), |code| code.to_string());
-    let what = format!("replay {} rows up to number {}", plan.eligible, plan.up_to);
+    let what = format!("replay {} up to number {}", rows(list, plan.eligible), list.number(plan.up_to));
     confirm(&what, &name, args.yes)?;
     let job = desk.create_replay(request, &plan).await?;
     eprintln!("this is replay {job}; `dlq-consumer replay pause {job}` stops it from anywhere");
@@ -289,9 +299,4 @@ fn rate(text: &str) -> Result<f64, String> {
         Ok(rate) if (0.01..=10_000.0).contains(&rate) => Ok(rate),
         _ => Err("a number from 0.01 to 10000".to_owned()),
     }
-}
-
-/// These rows, or all that the filter means.
-pub(super) fn meant(filter: FilterArgs, ids: Vec<i64>, up_to: Option<i64>) -> Filter {
-    Filter { ids, up_to, ..filter.filter(SystemClock.now()) }
 }

@@ -114,8 +114,9 @@ impl Ahead {
     }
 
     async fn decision(&self, event: &CouponIssued) -> Option<Decision> {
-        let decided = self.database.decision(&self.code, event.request_id, &event.member_id).await.unwrap();
-        decided.map(|decided| decided.decision)
+        let id = event.request_id;
+        let decided = self.database.decisions(&self.code, &event.member_id, Some(id)).await.unwrap();
+        decided.into_iter().find(|decided| decided.request_id == id).map(|decided| decided.decision)
     }
 
     async fn statuses(&self) -> Vec<LetterStatus> {

@@ -14,6 +14,12 @@ impl Desk {
     /// where it broke off; data that was there once and is gone is never replaced by a fresh start.
     pub(super) async fn open(&self, code: &CouponCode) -> Result<Coupon, CommandError> {
         let mut coupon = self.living(code).await?;
+        // An opening that broke off is finished all the same: nothing else leads out of it.
+        if let Some(closes_at) = coupon.closes_at.filter(|closes_at| *closes_at <= self.actor().now)
+            && coupon.status != CouponStatus::Opening
+        {
+            return Err(CommandError::Over { code: code.clone(), closes_at });
+        }
         if coupon.status == CouponStatus::Draft {
             // Never opened, so this can only be of a campaign that PostgreSQL has forgotten. After this look, what is
             // found of the row's epoch is our own.

@@ -87,6 +87,10 @@ async fn answer(
     let member = identity::member(&api.verifier, headers)?;
     let code = coupon_code(path.as_ref().map(|Path(code)| code.as_str()).unwrap_or_default())?;
     body::check(body, api.max_body_bytes, api.body_within).await?;
+    if api.is_held() {
+        let detail = "the servers behind this one would not keep what is accepted now; asking again is safe";
+        return Err(Problem::new(Code::GateClosed, detail).after(AGAIN));
+    }
     let held = api.accept.accept(&code, &member).await.map_err(refusal)?;
     let (request_id, is_repeat) = (held.request_id.to_string(), held.is_repeat);
     let state = held.state(api.answer_within).await;

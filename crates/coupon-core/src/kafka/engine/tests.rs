@@ -112,7 +112,7 @@ fn engine(writer: Option<Writer>, offsets: i64) -> (Engine<Panicking>, Vec<Key>)
             first_failed_at: None,
             giving_up: None,
         };
-        engine.lanes.deliver(0, offset, 1, entry).unwrap()
+        engine.lanes.deliver(0, offset, 1, entry).unwrap().key
     });
     let keys = keys.collect();
     (engine, keys)

@@ -8,7 +8,7 @@ use coupon_core::{
     failure::{Class, Failure},
     repo::{
         dead_letters::LetterStatus,
-        give_ups::{GiveUp, GivenUp, Remedy},
+        give_ups::{GiveUp, GivenUp, Operator, Remedy},
         held_letters::UndecidedLetter,
         issues::Outcome,
         replay_jobs::Job,
@@ -84,7 +84,8 @@ impl Desk {
         let (remedy, failure) = against(outcome).unwrap_or((Remedy::GiveBack, letter.failure.clone()));
         let reason = failure.code.clone();
         let id = letter.id;
-        self.compensate_letter(letter, event, failure, remedy, audited(job, &reason)).await?;
+        let by = Operator { name: self.by.clone(), reason: audited(job, &reason), is_by_hand: false };
+        self.compensate_letter(letter, event, failure, remedy, by).await?;
         let runs = self.database.note_refused_letter(job.job_id, id, reason, self.clock.now()).await?;
         Ok(if runs { Begun::Failed } else { Begun::Stopped })
     }
@@ -96,7 +97,7 @@ impl Desk {
         event: &CouponIssued,
         failure: Failure,
         remedy: Remedy,
-        reason: String,
+        by: Operator,
     ) -> Result<GivenUp, DeskError> {
         let give_up = GiveUp {
             event: event.clone(),
@@ -105,7 +106,7 @@ impl Desk {
             remedy,
             budget: None,
             now: self.clock.now(),
-            by: Some((self.by.clone(), reason)),
+            by: Some(by),
         };
         Ok(self.database.give_up(give_up).await?)
     }
