@@ -73,7 +73,10 @@ pub async fn delete_records(brokers: &str, name: &str, ends: &[(i32, i64)]) -> R
         places.add_partition_offset(name, *partition, Offset::Offset(*end))?;
     }
     let deleted = client(brokers)?.delete_records(&places, &options()).await?;
-    deleted.elements().iter().try_for_each(|place| place.error()).context("records are not deleted")
+    for place in deleted.elements() {
+        place.error().context("records are not deleted")?;
+    }
+    Ok(())
 }
 
 /// Deletes every topic whose name begins with this prefix and a dot.
