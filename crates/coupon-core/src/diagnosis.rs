@@ -74,8 +74,12 @@ pub async fn redis(stock: &Stock) -> Vec<Finding> {
         }
         Ok(found) => found,
     };
+    if let Err(error) = stock.probe().await {
+        let fix = "use a primary with free memory, and a user that may run the scripts' commands";
+        return vec![Finding::fail(name, chain(&error).to_string(), fix)];
+    }
     if found.is_empty() {
-        return vec![Finding::ok(name, "answers, evicts nothing, keeps an append-only file")];
+        return vec![Finding::ok(name, "takes writes, evicts nothing, keeps an append-only file")];
     }
     let finding = |found| match found {
         ServerFinding::Evicts(policy) => {

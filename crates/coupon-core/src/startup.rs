@@ -11,6 +11,9 @@ use crate::{
     stock::{ServerFinding, Stock},
 };
 
+/// Between two probes of Redis.
+const PROBED_EVERY: Duration = Duration::from_secs(1);
+
 /// A reason not to start that waiting does not mend.
 #[derive(Debug, thiserror::Error)]
 pub enum Unfit {
@@ -113,9 +116,36 @@ pub async fn redis(stock: &Stock, condition: &Condition, shutdown: &Shutdown) ->
                 }
             }
         }
-        Look::There
+        match stock.probe().await {
+            Err(error) => Look::away("redis", &error),
+            Ok(()) => Look::There,
+        }
     };
     until(look, condition, shutdown).await
+}
+
+/// Keeps the condition true to whether Redis takes writes, for ever.
+pub async fn watch_redis(stock: Stock, condition: Condition) {
+    let mut is_away = false;
+    loop {
+        tokio::time::sleep(PROBED_EVERY).await;
+        if let Err(error) = stock.probe().await {
+            is_away = true;
+            condition.unready(chain(&error).to_string());
+        } else if is_away {
+            // It may have come back as another server, or with another configuration.
+            match stock.server_findings().await {
+                Ok(findings) if findings.iter().any(|finding| matches!(finding, ServerFinding::Evicts(_))) => {
+                    condition.unready("redis evicts keys under memory pressure: set maxmemory-policy noeviction");
+                }
+                Ok(_) => {
+                    is_away = false;
+                    condition.ready();
+                }
+                Err(error) => condition.unready(chain(&error).to_string()),
+            }
+        }
+    }
 }
 
 /// Looks again and again, with back-off, and says why not yet: each reason once in the log, and all the time in

@@ -5,8 +5,8 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 use coupon_core::{
     clock::SystemClock,
     event::VERSION,
-    kafka::{Broker, Engine, Policy},
-    repo::Database,
+    kafka::{Broker, Engine, Policy, Readiness},
+    repo::{Database, Rehearsal},
     retry,
     runtime::{Condition, Service, Shutdown},
     startup::{self, Unfit, Wanted},
@@ -39,10 +39,10 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
 }
 
 async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
-    let names = ["kafka topic", "postgresql schema", "redis", "consumer group"];
-    let [topic, schema, redis, joined] = names.map(|name| service.health.condition(name));
+    let names = ["kafka topic", "postgresql schema", "redis", "consumer group", "postgresql"];
+    let [topic, schema, redis, joined, needs] = names.map(|name| service.health.condition(name));
     let clock = Arc::new(SystemClock);
-    let database = Database::new(&config.database, NAME)?;
+    let database = Database::new(&config.database, NAME)?.rehearsing(Rehearsal::Decisions);
     let stock = Stock::new(&config.redis)?;
     let broker = Broker::new(&config.kafka.client(), NAME)?;
     let silent = Arc::new(Notify::new());
@@ -90,7 +90,8 @@ async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
     let policy = Policy { schedule: retry::REPAIR, contended_is_final: false, drain: config.shutdown.drain() };
     let (client, group) = (config.kafka.client(), config.kafka.group());
     let settings = (&client, &group, &config.consumer);
-    let engine = Engine::new(settings, NAME, &config.kafka.dlq_topic, policy, Arc::new(repair), clock, joined)?;
+    let readiness = Readiness { joined, needs };
+    let engine = Engine::new(settings, NAME, &config.kafka.dlq_topic, policy, Arc::new(repair), clock, readiness)?;
     // Deciding does not need Redis; only the sweeper waits for it.
     let fits = refuse_unfit_redis(&stock, &redis, &service.shutdown);
     let (fits, ()) = tokio::join!(fits, engine.run(service.shutdown.clone()));
@@ -118,8 +119,15 @@ fn tend(desk: &Desk, config: &Config, helpers: &mut JoinSet<()>, stop: &Shutdown
 /// Waits for Redis beside the engine; one that would lose reservations ends the process.
 async fn refuse_unfit_redis(stock: &Stock, condition: &Condition, shutdown: &Shutdown) -> Result<(), Unfit> {
     let fits = startup::redis(stock, condition, shutdown).await;
-    if let Err(unfit) = &fits {
-        shutdown.begin(unfit);
+    match &fits {
+        Err(unfit) => shutdown.begin(unfit),
+        Ok(false) => {}
+        Ok(true) => {
+            tokio::select! {
+                () = shutdown.stopping() => {}
+                () = startup::watch_redis(stock.clone(), condition.clone()) => {}
+            }
+        }
     }
     fits.map(drop)
 }

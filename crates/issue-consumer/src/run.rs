@@ -5,8 +5,8 @@ use std::{process::ExitCode, sync::Arc};
 use coupon_core::{
     clock::SystemClock,
     failure::Class,
-    kafka::{Broker, Engine, Policy, Publisher},
-    repo::Database,
+    kafka::{Broker, Engine, Policy, Publisher, Readiness},
+    repo::{Database, Rehearsal},
     retry,
     runtime::{Service, admin::count_from_zero},
     startup::{self, Wanted},
@@ -28,10 +28,10 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
 }
 
 async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
-    let names = ["kafka topic", "kafka dead letter topic", "postgresql schema", "consumer group"];
-    let [main_topic, dlq_topic, schema, joined] = names.map(|name| service.health.condition(name));
+    let names = ["kafka topic", "kafka dead letter topic", "postgresql schema", "consumer group", "postgresql"];
+    let [main_topic, dlq_topic, schema, joined, needs] = names.map(|name| service.health.condition(name));
     let clock = Arc::new(SystemClock);
-    let database = Database::new(&config.database, NAME)?;
+    let database = Database::new(&config.database, NAME)?.rehearsing(Rehearsal::Issues);
     let broker = Broker::new(&config.kafka.client(), NAME)?;
     let dead_letters = Publisher::of_dead_letters(&config.kafka.client(), NAME, &config.kafka.dlq_topic)?;
 
@@ -56,7 +56,8 @@ async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
     let policy = Policy { schedule: retry::WRITE, contended_is_final: true, drain };
     let (client, group) = (config.kafka.client(), config.kafka.group());
     let settings = (&client, &group, &config.consumer);
-    let engine = Engine::new(settings, NAME, &config.kafka.topic, policy, Arc::new(write), clock, joined)?;
+    let readiness = Readiness { joined, needs };
+    let engine = Engine::new(settings, NAME, &config.kafka.topic, policy, Arc::new(write), clock, readiness)?;
     engine.run(service.shutdown.clone()).await;
     if !dead_letters.flush(drain).await {
         tracing::warn!("dead letters were left in the queue; their records are consumed again");

@@ -11,7 +11,7 @@ use coupon_core::{
     kafka::{Broker, Publisher},
     repo::Database,
     runtime::{Health, HttpLimits, Service, Shutdown, http as listener},
-    startup::Unfit,
+    startup::{self, Unfit},
     stock::Stock,
 };
 use tokio::time::{Instant, timeout_at};
@@ -82,7 +82,7 @@ async fn work(settings: &ApiSettings, verifier: Verifier, service: &Service) -> 
             accepting.ready();
             tokio::spawn(Relay::new(stock.clone(), publishing, &settings.outbox).run(shutdown.clone()));
             tokio::spawn(start::learn_sequences(stock.clone(), database.clone()));
-            tokio::spawn(start::watch_redis(stock, service.health.condition("redis")));
+            tokio::spawn(startup::watch_redis(stock, service.health.condition("redis")));
             if !schema_known {
                 tokio::spawn(stop_if_unfit(
                     database.clone(),

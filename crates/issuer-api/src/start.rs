@@ -7,7 +7,7 @@ use coupon_core::{
     repo::{Database, schema::Schema},
     runtime::{Condition, Health, Service, chain},
     startup::{self, Unfit, Wanted},
-    stock::{ServerFinding, Stock},
+    stock::Stock,
 };
 use tokio::time::{sleep, timeout};
 
@@ -15,8 +15,6 @@ use crate::config::TopicSettings;
 
 /// Between two looks at the sequences of the open campaigns.
 const LEARN: Duration = Duration::from_secs(2);
-/// Between two pings of Redis.
-const PING: Duration = Duration::from_secs(1);
 /// How long PostgreSQL may take to tell its schema before the start goes on without.
 const SCHEMA_WITHIN: Duration = Duration::from_secs(3);
 /// Between two looks at a PostgreSQL that was away.
@@ -106,29 +104,5 @@ pub async fn learn_sequences(stock: Stock, database: Database) {
             Err(error) => tracing::debug!(error = %chain(&error), "high sequences cannot be read now"),
         }
         sleep(LEARN).await;
-    }
-}
-
-/// Keeps the condition true to what Redis answers, for ever.
-pub async fn watch_redis(stock: Stock, condition: Condition) {
-    let mut is_away = false;
-    loop {
-        sleep(PING).await;
-        if let Err(error) = stock.ping().await {
-            is_away = true;
-            condition.unready(chain(&error).to_string());
-        } else if is_away {
-            // It may have come back as another server, or with another configuration.
-            match stock.server_findings().await {
-                Ok(findings) if findings.iter().any(|finding| matches!(finding, ServerFinding::Evicts(_))) => {
-                    condition.unready("redis evicts keys under memory pressure: set maxmemory-policy noeviction");
-                }
-                Ok(_) => {
-                    is_away = false;
-                    condition.ready();
-                }
-                Err(error) => condition.unready(chain(&error).to_string()),
-            }
-        }
     }
 }

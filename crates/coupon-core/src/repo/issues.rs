@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::{Database, RepoError};
+use super::{Database, RepoError, pool::Pool};
 use crate::{
     event::CouponIssued,
     ids::{CouponCode, MemberId, RequestId},
@@ -134,6 +134,13 @@ impl Database {
         if missed.is_empty() && refused.is_empty() {
             return Ok(events.iter().map(|_| Ok(Outcome::IssuedNow)).collect());
         }
+        if let Some((state, message)) = refused.values().next() {
+            // One answers for all: they met the same database.
+            let judged = self.judged(RepoError::refused("issue a batch", state, message)).await;
+            if matches!(judged, RepoError::Away(_)) {
+                return Err(judged);
+            }
+        }
         let rest: Vec<&CouponIssued> =
             events.iter().map(Arc::as_ref).filter(|event| missed.contains(&key(event))).collect();
         let found = match rest.as_slice() {
@@ -229,4 +236,10 @@ impl Database {
 
 fn key(event: &CouponIssued) -> Key {
     (event.request_id.as_uuid(), event.member_id.as_str().to_owned())
+}
+
+/// Does what issuing does, for no row at all: whatever fails here says nothing of a row.
+pub(super) async fn rehearse(pool: &Pool) -> Result<(), sqlx::Error> {
+    insert::rehearse(pool).await?;
+    look_up::rehearse(pool).await
 }

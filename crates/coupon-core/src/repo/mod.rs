@@ -17,6 +17,7 @@ pub mod held_letters;
 pub mod issues;
 pub mod locks;
 mod pool;
+mod probe;
 pub mod rebuilds;
 pub mod reconciliations;
 pub mod replay_jobs;
@@ -27,3 +28,4 @@ pub mod settling;
 
 pub use error::{RepoError, may_be_the_records_doing};
 pub use pool::{Database, DatabaseSettings};
+pub use probe::Rehearsal;

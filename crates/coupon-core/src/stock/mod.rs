@@ -9,6 +9,7 @@ mod gate;
 mod give_back;
 mod inspection;
 mod keys;
+mod line;
 mod outbox;
 mod reply;
 mod reserve;

@@ -3,6 +3,7 @@
 
 mod batches;
 mod ledger;
+mod outages;
 mod poisoned;
 mod servers;
 mod sold_out;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Engine, Handler};
+use super::{AWAY_FOR, Engine, Handler};
 use crate::{failure::Class, runtime::admin::count_from_zero};
 
 impl<H: Handler> Engine<H> {
@@ -17,6 +17,13 @@ impl<H: Handler> Engine<H> {
 
     /// Sets the gauges that are not a matter of a single event.
     pub(super) fn measure(&self) {
+        match self.needs.away() {
+            Some((since, why)) if since.elapsed() >= AWAY_FOR => {
+                self.readiness.needs.unready(format!("nothing can be written: {why}"));
+            }
+            Some(_) => {}
+            None => self.readiness.needs.ready(),
+        }
         let lanes = &self.lanes;
         let now = self.clock.now().timestamp_millis();
         let ages = lanes.entries().filter_map(|entry| Some(now - entry.work.record.timestamp_ms?));
