@@ -42,13 +42,12 @@ impl StockError {
 /// Whether an answer is about what was asked: a wrong type, an error of a script or of its arguments, a reply that cannot be
 /// read. All else that Redis may say is an outage of it.
 fn is_of_the_call(error: &RedisError) -> bool {
-    let text = || error.detail().unwrap_or_default().to_owned();
+    // A script of ours that may not run a command is told so in words only, other ones before Redis 7.2.
+    let of_the_user = ["The user executing the script", "ACL failure", "unknown command"];
+    let text = error.detail().unwrap_or_default();
     match error.kind() {
         ErrorKind::UnexpectedReturnType | ErrorKind::Client => true,
-        // A script of ours that may not run a command is told so in words only.
-        ErrorKind::Server(ServerErrorKind::ResponseError) => {
-            !text().contains("ACL failure") && !text().contains("no permissions") && !text().contains("unknown command")
-        }
+        ErrorKind::Server(ServerErrorKind::ResponseError) => !of_the_user.iter().any(|words| text.contains(words)),
         ErrorKind::Server(ServerErrorKind::CrossSlot) => true,
         ErrorKind::Extension => error.code() == Some("WRONGTYPE"),
         _ => false,
