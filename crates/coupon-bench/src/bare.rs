@@ -59,8 +59,12 @@ async fn serve(arguments: &BareArgs) -> Result<()> {
     let route = post(answer).with_state(Arc::new(verifier));
     let router = Router::new().route("/api/v1/coupons/{code}/issues", route);
     let listener = TcpListener::bind(arguments.listen).await.context("the address cannot be bound")?;
-    let limits =
-        HttpLimits { header_timeout: Duration::from_secs(5), drain: Duration::from_secs(1), max_connections: 16_384 };
+    let limits = HttpLimits {
+        header_timeout: Duration::from_secs(5),
+        idle_timeout: Duration::from_secs(75),
+        drain: Duration::from_secs(1),
+        max_connections: 16_384,
+    };
     let shutdown = Shutdown::new();
     shutdown.on_signals();
     http::serve(listener, router, limits, shutdown).await;

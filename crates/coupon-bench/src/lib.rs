@@ -1,4 +1,5 @@
 #![doc = include_str!("../README.md")]
+#![expect(clippy::disallowed_methods, reason = "it measures in the time of the machine")]
 
 mod accept;
 mod bare;

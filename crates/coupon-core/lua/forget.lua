@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Removes all data of a coupon that was ended for good.
 --
 -- KEYS  1 meta   2 issued   3 outbox   4 lease of the relay
@@ -6,6 +6,7 @@
 --       {'PROMISES', n}     events still have to be published; nothing was changed
 --       {'OPEN', status}    its gate is not closed; nothing was changed
 -- After FORGOTTEN: none of the keys exist. UNLINK frees a map of any size in the background.
+-- allow-oom: it frees memory.
 local waiting = redis.call('ZCARD', KEYS[3])
 if waiting > 0 then
     return {'PROMISES', waiting}

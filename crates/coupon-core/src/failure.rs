@@ -8,9 +8,13 @@ use crate::words::words;
 pub const MAX_TEXT_BYTES: usize = 16 * 1024;
 
 /// Longest text of a cause, in bytes.
-const MAX_CAUSE_BYTES: usize = 200;
+const MAX_CAUSE_BYTES: usize = 300;
 /// What a name may stand between.
 const QUOTES: [char; 3] = ['"', '`', '\''];
+/// Behind these words PostgreSQL quotes parts of the schema, which it also sends as fields of their own, and no values.
+const PARTS_OF_A_SCHEMA: [&str; 4] = ["constraint ", "column ", "relation ", "table "];
+/// Longest identifier of PostgreSQL, in bytes.
+const MAX_IDENTIFIER_BYTES: usize = 63;
 
 words! {
     /// The decision a failure carries.
@@ -83,30 +87,49 @@ impl Failure {
 
     /// What alarms are counted by: class, code and message, without what differs from record to record.
     ///
-    /// Quoted parts and every word with a digit in it are replaced, so that `member "10"` and `member "11"`, or two
-    /// request ids, are one cause.
+    /// Quoted values and every word with a digit in it are replaced, so that `member "10"` and `member "11"`, or two
+    /// request ids, are one cause. Constraints, columns and tables stay as PostgreSQL names them: two constraints are
+    /// two causes.
     pub fn cause(&self) -> String {
-        let mut text = String::new();
-        let mut rest = self.message.as_str();
-        while let Some(first) = rest.chars().next().filter(|_| text.len() < MAX_CAUSE_BYTES) {
-            let is_of_word = |c: char| c.is_alphanumeric() || c == '-' || c == '_';
-            let quoted = QUOTES.contains(&first).then(|| rest[1..].find(first)).flatten();
-            let end = match quoted {
-                Some(at) => at + 2,
-                None if is_of_word(first) => rest.find(|c| !is_of_word(c)).unwrap_or(rest.len()),
-                None => first.len_utf8(),
-            };
-            let (piece, after) = rest.split_at(end);
-            match quoted {
-                Some(_) => text.push('…'),
-                None if piece.contains(|c: char| c.is_ascii_digit()) => text.push('#'),
-                None => text.push_str(piece),
-            }
-            rest = after;
-        }
-        text.truncate(text.floor_char_boundary(MAX_CAUSE_BYTES));
-        format!("{} {} {text}", self.class, self.code)
+        format!("{} {} {}", self.class, self.code, normalised(&self.message).0)
     }
+
+    /// What compensations are budgeted by: class and code, and which constraint, column and table for data that the
+    /// schema refuses. Not the words: those may name the record, and then every record had a budget of its own.
+    pub fn budget(&self) -> String {
+        let is_of_the_schema = self.code.starts_with("23");
+        let parts = normalised(&self.message).1.into_iter().filter(|_| is_of_the_schema);
+        [self.class.as_str(), &self.code].into_iter().chain(parts).collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// A message without what differs from record to record, and the parts of the schema that it names.
+fn normalised(message: &str) -> (String, Vec<&str>) {
+    let (mut text, mut parts) = (String::new(), Vec::new());
+    let mut rest = message;
+    while let Some(first) = rest.chars().next().filter(|_| text.len() < MAX_CAUSE_BYTES) {
+        let is_of_word = |c: char| c.is_alphanumeric() || c == '-' || c == '_';
+        let quoted = QUOTES.contains(&first).then(|| rest[1..].find(first)).flatten();
+        let end = match quoted {
+            Some(at) => at + 2,
+            None if is_of_word(first) => rest.find(|c| !is_of_word(c)).unwrap_or(rest.len()),
+            None => first.len_utf8(),
+        };
+        let (piece, after) = rest.split_at(end);
+        let is_part = first == '"' && PARTS_OF_A_SCHEMA.iter().any(|part| text.ends_with(part));
+        match quoted {
+            Some(at) if is_part && at <= MAX_IDENTIFIER_BYTES => {
+                text.push_str(piece);
+                parts.push(&piece[1..=at]);
+            }
+            Some(_) => text.push('…'),
+            None if piece.contains(|c: char| c.is_ascii_digit()) => text.push('#'),
+            None => text.push_str(piece),
+        }
+        rest = after;
+    }
+    text.truncate(text.floor_char_boundary(MAX_CAUSE_BYTES));
+    (text, parts)
 }
 
 impl<E: Classified> From<&E> for Failure {
@@ -157,7 +180,39 @@ mod tests {
             of("cannot issue 0190ffff-aaaa-7bbb-8ccc-0123456789ab now")
         );
         assert_eq!(of("it doesn't fit"), "UNKNOWN P0001 it doesn't fit");
+        assert_eq!(of("the relation of \"alice\""), of("the relation of \"bob\""));
         assert_ne!(of("disk on fire"), of("disk under water"));
+    }
+
+    /// The words of PostgreSQL itself, by the statement of a batch and by `coupon_issue_each`.
+    #[test]
+    fn two_constraints_are_two_causes_and_two_budgets_and_two_members_are_one() {
+        let check = |name: &str| {
+            let words = "postgresql: issue a batch: new row for relation \"coupon_issues\" violates check constraint";
+            Failure::new(Class::Permanent, "23514", &format!("{words} \"{name}\""))
+        };
+        let (price, region) = (check("price_known"), check("region_known_2"));
+        assert!(price.cause().ends_with("violates check constraint \"price_known\""), "{}", price.cause());
+        assert_ne!(price.cause(), region.cause());
+        assert_eq!(price.budget(), "PERMANENT 23514 coupon_issues price_known");
+        assert_eq!(region.budget(), "PERMANENT 23514 coupon_issues region_known_2");
+        let null = |column: &str| {
+            let words = format!("null value in column \"{column}\" of relation \"r\" violates not-null constraint");
+            Failure::new(Class::Permanent, "23502", &words)
+        };
+        assert_ne!(null("price").cause(), null("region").cause());
+        assert_ne!(null("price").budget(), null("region").budget());
+        let raised = |member: &str| {
+            Failure::new(Class::Unknown, "P0001", &format!("no coupon of table \"{member}\" for \"{member}\""))
+        };
+        assert_eq!(
+            raised("alice").budget(),
+            raised("bob").budget(),
+            "what a trigger says is none of PostgreSQL's words"
+        );
+        let value =
+            |value: &str| Failure::new(Class::Permanent, "22P02", &format!("invalid input: \"{value}\"")).cause();
+        assert_eq!(value("alice"), value("bob"));
     }
 
     #[test]
@@ -165,6 +220,6 @@ mod tests {
         let long = "é\0".repeat(MAX_TEXT_BYTES);
         let kept = Failure::new(Class::Unknown, "X", &long);
         assert!(kept.message.len() <= MAX_TEXT_BYTES && !kept.message.contains('\0'));
-        assert!(kept.cause().len() < 300);
+        assert!(kept.cause().len() < 350);
     }
 }

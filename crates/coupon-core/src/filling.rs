@@ -6,6 +6,9 @@ use crate::{
     stock::{Fill, FillOutcome, Stock, StockError},
 };
 
+/// Sequence that an epoch begins with; the first reservation has the next one. Not 0, which no event may have.
+const FIRST_SEQ: i64 = 1;
+
 /// Rows read at a time.
 const PAGE: i64 = 1_000;
 
@@ -34,6 +37,22 @@ pub enum FillError {
     Stock(#[from] StockError),
 }
 
+/// What the data of the row's epoch begins with.
+pub fn beginning_of(coupon: &Coupon, replace: bool) -> Fill {
+    Fill {
+        epoch: coupon.epoch,
+        total: coupon.total_quantity,
+        total_version: coupon.total_version,
+        window_version: coupon.window_version,
+        opens_at_ms: coupon.opens_at.timestamp_millis(),
+        closes_at_ms: coupon.closes_at.map(|at| at.timestamp_millis()),
+        // Sequences are compared within an epoch only, and nothing of this one has been reserved. What events of an earlier
+        // one claimed is left behind with it.
+        seq: FIRST_SEQ,
+        replace,
+    }
+}
+
 /// Lays down the data of the row's epoch with the gate closed and copies the marks of all ISSUED rows; tells `copied`
 /// how many are there after each page. With `replace` older data is replaced, otherwise it is refused.
 ///
@@ -47,16 +66,7 @@ pub async fn fill(
     mut copied: impl FnMut(u64),
 ) -> Result<Option<u64>, FillError> {
     let code = &coupon.coupon_code;
-    let fill = Fill {
-        epoch: coupon.epoch,
-        total: coupon.total_quantity,
-        total_version: coupon.total_version,
-        opens_at_ms: coupon.opens_at.timestamp_millis(),
-        closes_at_ms: coupon.closes_at.map(|at| at.timestamp_millis()),
-        seq: coupon.high_seq,
-        replace,
-    };
-    match stock.begin_fill(code, &fill).await? {
+    match stock.begin_fill(code, &beginning_of(coupon, replace)).await? {
         FillOutcome::Filling => {}
         FillOutcome::Filled => return Ok(None),
         FillOutcome::Leftover => return Err(FillError::Leftover(code.clone())),

@@ -63,13 +63,14 @@ impl Handler for Repair {
         &self,
         work: &Work<Arc<CouponIssued>>,
         event: &Arc<CouponIssued>,
+        number: u32,
         alone: bool,
     ) -> Result<(), Failure> {
         let outcome = self.writer.write(event, alone).await?;
         if let Outcome::MemberHoldsOne(holder) = outcome {
             let failure = judge(outcome).err().unwrap_or_else(|| arrival(&work.record));
             return self
-                .decide(work, event, failure, 1, Remedy::Supersede(holder))
+                .decide(work, event, failure, number, Remedy::Supersede(holder))
                 .await
                 .map_err(|error| Failure::from(&error));
         }
@@ -81,7 +82,7 @@ impl Handler for Repair {
             tracing::info!(request_id = work.request_id(), outcome = outcome.as_str(), "dead letter recovered");
             LetterStatus::Recovered
         };
-        self.put_down(work, status, &arrival(&work.record), 1).await.map_err(|error| Failure::from(&error))
+        self.put_down(work, status, &arrival(&work.record), number).await.map_err(|error| Failure::from(&error))
     }
 
     /// The last attempt has failed: decide, unless there is nothing that could be decided by a machine.

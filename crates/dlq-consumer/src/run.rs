@@ -4,16 +4,17 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use coupon_core::{
     clock::SystemClock,
+    contract::{Contract, KAFKA, POSTGRESQL, REDIS, Watch},
     event::VERSION,
     kafka::{Broker, Engine, Policy, Readiness},
     repo::{Database, Rehearsal},
     retry,
-    runtime::{Condition, Service, Shutdown},
-    startup::{self, Unfit, Wanted},
+    runtime::{Condition, Service, Shutdown, Tasks},
+    startup::{self, Unfit},
     stock::Stock,
     writing::Writer,
 };
-use tokio::{sync::Notify, task::JoinSet, time::timeout};
+use tokio::sync::Notify;
 
 use crate::{
     alarm::Announcer,
@@ -39,8 +40,8 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
 }
 
 async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
-    let names = ["kafka topic", "postgresql schema", "redis", "consumer group", "postgresql"];
-    let [topic, schema, redis, joined, needs] = names.map(|name| service.health.condition(name));
+    let names = ["kafka topic", "postgresql schema", "redis", "consumer group", "contract", "consumer lag", "postgresql"];
+    let [topic, schema, redis, joined, contract, lag, needs] = names.map(|name| service.health.condition(name));
     let clock = Arc::new(SystemClock);
     let database = Database::new(&config.database, NAME)?.rehearsing(Rehearsal::Decisions);
     let stock = Stock::new(&config.redis)?;
@@ -48,9 +49,9 @@ async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
     let silent = Arc::new(Notify::new());
     let announcer = Announcer::new(&config.alarms, database.clone(), clock.clone(), silent.clone())?;
 
-    let kafka = &config.kafka;
-    let wanted = Wanted { topic: &kafka.dlq_topic, setting: "kafka.dlq_topic", min_partitions: kafka.min_partitions };
-    let ready = startup::topic(&broker, wanted, &topic, &service.shutdown).await?
+    let topics = config.kafka.topics();
+    let [dead_letters, _] = &topics;
+    let ready = startup::topic(&broker, dead_letters, &topic, &service.shutdown).await?
         && startup::schema(&database, &schema, &service.shutdown).await?;
     if !ready {
         return Ok(());
@@ -59,7 +60,7 @@ async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
     let due = Arc::new(Notify::new());
     // The helpers stop after the engine, so that what it decides last is still given back and told of.
     let helpers_stop = Shutdown::new();
-    let mut helpers = JoinSet::new();
+    let helpers = service.tasks.stopped_by(helpers_stop.clone());
     let sweeper = Sweeper {
         database: database.clone(),
         stock: stock.clone(),
@@ -67,17 +68,17 @@ async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
         due: due.clone(),
         interval: Duration::from_millis(config.sweeper.interval_ms),
     };
-    helpers.spawn(sweeper.run(helpers_stop.clone()));
-    helpers.spawn(announcer.run(helpers_stop.clone()));
+    helpers.spawn("give-backs", sweeper.run(helpers_stop.clone()));
+    helpers.spawn("alarms", announcer.run(helpers_stop.clone()));
     tally::measure_from_zero();
-    helpers.spawn(tally::tally(database.clone(), clock.clone(), helpers_stop.clone()));
+    helpers.spawn("gauges", tally::tally(database.clone(), clock.clone(), helpers_stop.clone()));
     let upgrade =
         Upgrade { database: database.clone(), writer: writer.clone(), clock: clock.clone(), supported: VERSION };
-    helpers.spawn(upgrade.run(helpers_stop.clone()));
+    helpers.spawn("newer versions", upgrade.run(helpers_stop.clone()));
     let desk = Desk::beside(config, database.clone(), stock.clone(), NAME, NAME)?;
-    tend(&desk, config, &mut helpers, &helpers_stop);
+    tend(&desk, config, &helpers, &helpers_stop);
     let housekeeper = Housekeeper { desk, days: config.retention.days };
-    helpers.spawn(housekeeper.run(helpers_stop.clone()));
+    helpers.spawn("retention", housekeeper.run(helpers_stop.clone()));
 
     let repair = Repair {
         writer,
@@ -92,13 +93,23 @@ async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
     let settings = (&client, &group, &config.consumer);
     let readiness = Readiness { joined, needs };
     let engine = Engine::new(settings, NAME, &config.kafka.dlq_topic, policy, Arc::new(repair), clock, readiness)?;
+    let servers = Contract {
+        broker,
+        topics: topics.into(),
+        stock: Some(stock.clone()),
+        database: database.clone(),
+        needs: &[KAFKA, REDIS, POSTGRESQL],
+    };
+    // What is in the log is read on, whatever is wrong with the log: only reading saves it.
+    Watch::begin(servers, &config.contract, contract, &service.tasks, |_| {});
+    engine.watch_lag(&client, &config.lag, lag, &service.tasks)?;
     // Deciding does not need Redis; only the sweeper waits for it.
     let fits = refuse_unfit_redis(&stock, &redis, &service.shutdown);
-    let (fits, ()) = tokio::join!(fits, engine.run(service.shutdown.clone()));
+    let engine = service.tasks.spawn("engine", engine.run(service.shutdown.clone()));
+    let (fits, ()) = tokio::join!(fits, engine.ended());
 
     helpers_stop.begin("the engine has stopped");
-    let ended = async { while helpers.join_next().await.is_some() {} };
-    if timeout(config.shutdown.drain(), ended).await.is_err() {
+    if !helpers.finished(config.shutdown.drain()).await {
         tracing::warn!("the sweeper did not stop in time; what is due is given back after the next start");
     }
     database.close().await;
@@ -106,13 +117,14 @@ async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
 }
 
 /// Starts what the service does for operators on its own.
-fn tend(desk: &Desk, config: &Config, helpers: &mut JoinSet<()>, stop: &Shutdown) {
-    helpers.spawn(tend::settle_replays(desk.clone(), stop.clone()));
+fn tend(desk: &Desk, config: &Config, helpers: &Tasks, stop: &Shutdown) {
+    helpers.spawn("replay settling", tend::settle_replays(desk.clone(), stop.clone()));
     let settings = &config.reconcile;
     if settings.every_ms > 0 {
-        let options = Options { apply: settings.apply, wait: Duration::from_millis(settings.wait_ms) };
+        let options =
+            Options { apply: settings.apply, requeue: settings.requeue, wait: Duration::from_millis(settings.wait_ms) };
         let every = Duration::from_millis(settings.every_ms);
-        helpers.spawn(tend::reconcile(desk.clone(), options, every, stop.clone()));
+        helpers.spawn("reconcile", tend::reconcile(desk.clone(), options, every, stop.clone()));
     }
 }
 

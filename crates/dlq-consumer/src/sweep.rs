@@ -5,10 +5,10 @@ use std::{sync::Arc, time::Duration};
 use coupon_core::{
     clock::Clock,
     failure::{Class, Failure},
-    repo::{Database, give_backs::DueGiveBack},
+    repo::{Database, coupons::CouponStatus, give_backs::DueGiveBack},
     retry::Backoff,
     runtime::Shutdown,
-    stock::{GateOutcome, GiveBack, Stock},
+    stock::{GiveBack, Stock},
 };
 use tokio::{sync::Notify, time::Instant};
 
@@ -119,9 +119,15 @@ impl Sweeper {
 
     async fn close_suspects(&self) -> Result<(), Failure> {
         for (code, epoch) in self.database.suspects().await.map_err(|error| Failure::from(&error))? {
-            let outcome = self.stock.suspect(&code, epoch).await.map_err(|error| Failure::from(&error))?;
-            if !matches!(outcome, GateOutcome::Done | GateOutcome::Missing) {
-                tracing::warn!(coupon = %code, ?outcome, "a suspect coupon could not be closed in redis");
+            let view = self.stock.view(&code).await.map_err(|error| Failure::from(&error))?;
+            let is_shut = |status: &str| status == CouponStatus::Suspect.as_str();
+            let Some(view) = view.filter(|view| !is_shut(&view.status) && !view.is_filling()) else { continue };
+            // A rebuild that ends changes the row before it opens the gate: one that is open while its row is still SUSPECT,
+            // of whatever epoch its data is, sells what is not to be trusted.
+            let row = self.database.coupon(&code).await.map_err(|error| Failure::from(&error))?;
+            if row.is_some_and(|row| row.status == CouponStatus::Suspect && row.epoch == epoch) {
+                let outcome = self.stock.suspect(&code, view.epoch).await.map_err(|error| Failure::from(&error))?;
+                tracing::warn!(coupon = %code, epoch = view.epoch, ?outcome, "{code} is SUSPECT, and its gate is closed now");
             }
         }
         Ok(())

@@ -6,7 +6,7 @@ use coupon_core::{
     clock::Clock,
     repo::{
         Database, RepoError,
-        coupons::CouponStatus,
+        coupons::ShownStatus,
         dead_letters::LetterStatus,
         figures::{Campaigns, Counts},
         give_ups::GivenUp,
@@ -54,7 +54,7 @@ pub fn measure_from_zero() {
 
 async fn count(database: &Database, clock: &dyn Clock) -> Result<(), RepoError> {
     show_work(&database.counts().await?, clock);
-    show_campaigns(database.campaigns().await?);
+    show_campaigns(database.campaigns(clock.now()).await?);
     Ok(())
 }
 
@@ -70,7 +70,7 @@ fn show_work(counts: &Counts, clock: &dyn Clock) {
 
 fn show_campaigns(campaigns: Vec<Campaigns>) {
     let found: HashMap<&str, Campaigns> = campaigns.into_iter().map(|of| (of.status.as_str(), of)).collect();
-    for status in CouponStatus::WORDS {
+    for status in ShownStatus::WORDS.iter().filter(|status| **status != ShownStatus::Archived.as_str()) {
         let sums = found.get(status).map_or((0, 0, 0), |of| (of.campaigns, of.coupons, of.issued));
         metrics::gauge!("coupon_campaigns", "status" => *status).set(float(sums.0));
         metrics::gauge!("coupon_campaign_coupons", "status" => *status).set(float(sums.1));

@@ -3,14 +3,18 @@
 use std::time::Duration;
 
 use coupon_core::{
+    ids::CouponCode,
     repo::alarms::Notice,
     runtime::{Shutdown, chain},
 };
 use tokio::time::sleep;
 
-use crate::desk::{
-    Desk, DeskError,
-    reconcile::{Drift, Options, Reconciled, Report},
+use crate::{
+    alarm,
+    desk::{
+        Desk, DeskError,
+        reconcile::{Drift, Options, Reconciled, Report, Verdict},
+    },
 };
 
 /// Between two looks at replays.
@@ -19,7 +23,7 @@ const SETTLE: Duration = Duration::from_secs(1);
 /// Settles replays until the shutdown begins, so that a row whose coupon exists is RESOLVED whoever replayed it.
 pub async fn settle_replays(desk: Desk, shutdown: Shutdown) {
     loop {
-        match desk.database.settle_replays(&desk.by, desk.clock.now()).await {
+        match desk.settle_replays().await {
             Ok(settled) => metrics::counter!("coupon_replays_settled_total").increment(settled as u64),
             Err(error) => tracing::debug!("replays cannot be settled now: {}", chain(&error)),
         }
@@ -50,7 +54,7 @@ pub async fn reconcile(desk: Desk, options: Options, every: Duration, shutdown: 
 
 async fn pass(desk: &Desk, options: Options) -> Result<(), DeskError> {
     // Whoever does not lead has nothing to tell.
-    let (mut left, mut failed) = ([0; Drift::ALL.len()], None);
+    let (mut left, mut unjudged, mut failed) = ([0; Drift::ALL.len()], 0, None);
     if let Some(lead) = desk.database.try_lock("reconcile").await? {
         for code in desk.live_campaigns().await? {
             // One campaign that cannot be compared says nothing about the others.
@@ -66,6 +70,9 @@ async fn pass(desk: &Desk, options: Options) -> Result<(), DeskError> {
                 for (sum, drift) in left.iter_mut().zip(Drift::ALL) {
                     *sum += report.drift.get(&drift).map_or(0, |found| found.found - found.repaired);
                 }
+                if report.verdict == Verdict::Unjudged {
+                    unjudged += report.in_flight;
+                }
                 tell(desk, &report).await?;
             }
         }
@@ -76,6 +83,7 @@ async fn pass(desk: &Desk, options: Options) -> Result<(), DeskError> {
         }
         metrics::counter!("coupon_reconciliations_total").increment(1);
     }
+    metrics::gauge!("coupon_reconcile_unjudged").set(u32::try_from(unjudged).unwrap_or(u32::MAX));
     for (sum, drift) in left.into_iter().zip(Drift::ALL) {
         metrics::gauge!("coupon_drift", "kind" => drift.as_str()).set(u32::try_from(sum).unwrap_or(u32::MAX));
     }
@@ -88,6 +96,14 @@ async fn tell(desk: &Desk, report: &Report) -> Result<(), DeskError> {
     if let Some(waiting_for) = &report.waiting_for {
         tracing::warn!(coupon = %code, in_flight = report.in_flight, "{} requests of {code} could not be compared: {waiting_for}", report.in_flight);
     }
+    let requeued = report.drift.get(&Drift::Orphan).map_or(0, |orphans| orphans.repaired);
+    if requeued > 0 {
+        let message = format!(
+            "{requeued} accepted requests of {code} were undecided, and kafka had nothing left of them; they are published again"
+        );
+        tracing::warn!(coupon = %code, requeued, "{message}");
+        desk.database.notify(notice(desk, "REQUEUED", code, message)).await?;
+    }
     if report.left() == 0 {
         if !report.is_clean() {
             tracing::warn!(coupon = %code, "redis and postgresql differed for {code}, and everything was put right");
@@ -96,13 +112,18 @@ async fn tell(desk: &Desk, report: &Report) -> Result<(), DeskError> {
     }
     let kinds: Vec<String> = report.drift.iter().map(|(drift, found)| format!("{drift} {}", found.found)).collect();
     let kinds = kinds.join(", ");
-    tracing::error!(coupon = %code, "[CRITICAL] redis and postgresql differ for {code}: {kinds}; look with `dlq-consumer reconcile {code}`");
-    let notice = Notice {
-        cause: format!("DRIFT {code}"),
+    let installation = alarm::installation();
+    tracing::error!(coupon = %code, installation, "[CRITICAL] redis and postgresql differ for {code}: {kinds}; look with `dlq-consumer reconcile {code}`");
+    let message = format!("redis and postgresql differ for {code}: {kinds}");
+    Ok(desk.database.notify(notice(desk, "DRIFT", code, message)).await?)
+}
+
+fn notice(desk: &Desk, kind: &str, code: &CouponCode, message: String) -> Notice {
+    Notice {
+        cause: format!("{kind} {code}"),
         coupon_code: Some(code.clone()),
-        message: format!("redis and postgresql differ for {code}: {kinds}"),
+        message,
         command: format!("dlq-consumer reconcile {code}"),
         now: desk.clock.now(),
-    };
-    Ok(desk.database.notify(notice).await?)
+    }
 }

@@ -57,6 +57,7 @@ impl Handler for Write {
         &self,
         _: &Work<Arc<CouponIssued>>,
         event: &Arc<CouponIssued>,
+        _: u32,
         alone: bool,
     ) -> Result<(), Failure> {
         let outcome = self.writer.write(event, alone).await?;

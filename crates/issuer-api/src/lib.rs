@@ -10,10 +10,12 @@ pub mod coupon;
 mod detached;
 pub mod doctor;
 pub mod http;
+mod progress;
 pub mod publish;
 pub mod relay;
 pub mod serve;
 pub mod sold_out;
+pub mod standing;
 mod start;
 pub mod suspects;
 

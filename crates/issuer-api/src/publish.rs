@@ -1,26 +1,29 @@
 //! Publishing reservations: at once by the handlers, again by the relay, and never the same one twice at a time.
 
-use std::{
-    collections::HashSet,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{sync::Arc, time::Duration};
 
 use coupon_core::{
     event::CouponIssued,
     ids::{CouponCode, RequestId},
     kafka::{PublishError, Publisher},
     runtime::chain,
-    stock::OutboxEntry,
+    stock::{OutboxEntry, Stock},
 };
-use tokio::sync::{mpsc::UnboundedSender, oneshot};
+use tokio::{
+    sync::{mpsc::UnboundedSender, oneshot},
+    time::Instant,
+};
 
-use crate::detached::{Detached, Piece};
+use crate::{
+    detached::{Detached, Piece},
+    progress::Progress,
+};
 
 /// Publishes events and hands the acknowledged ones on for deletion from the outbox. Clones share everything.
 #[derive(Clone)]
 pub struct Publishing {
     publisher: Publisher,
-    in_flight: InFlight,
+    progress: Arc<Progress>,
     acknowledged: UnboundedSender<Acknowledged>,
     detached: Detached,
 }
@@ -28,7 +31,8 @@ pub struct Publishing {
 /// What became of the wish to publish.
 #[derive(Debug)]
 pub enum Start {
-    /// Queued: told when Kafka has acknowledged it. Silence proves nothing; the record may have arrived.
+    /// Queued: told when Kafka has acknowledged it and its promise is deleted, so that nobody who asks afterwards, whatever
+    /// process, finds it waiting. Silence proves nothing; the record may have arrived.
     Queued(oneshot::Receiver<()>),
     /// This process is publishing it already.
     InFlight,
@@ -45,28 +49,38 @@ pub struct Acknowledged {
     pub entry: OutboxEntry,
     /// Kept until the promise is deleted, so that the relay leaves it alone meanwhile.
     pub flight: Flight,
+    /// Told when the promise is deleted.
+    pub told: oneshot::Sender<()>,
 }
 
 impl Publishing {
     /// Over one client of Kafka; what is acknowledged goes to `acknowledged`.
     pub fn new(publisher: Publisher, acknowledged: UnboundedSender<Acknowledged>, detached: Detached) -> Self {
         metrics::counter!("coupon_publish_failures_total").increment(0);
-        Self { publisher, in_flight: InFlight::default(), acknowledged, detached }
+        Self { publisher, progress: Arc::default(), acknowledged, detached }
     }
 
     /// Publishes an event that is in the outbox; nobody can cancel what follows from the acknowledgement.
     pub fn start(&self, event: &CouponIssued) -> Start {
-        let Some(flight) = self.in_flight.begin(event.request_id, &self.detached) else { return Start::InFlight };
-        let (told, tell) = oneshot::channel();
         let (code, entry) = (event.coupon_code.clone(), OutboxEntry::of(event));
+        if !self.progress.begin(&code, &entry, Instant::now()) {
+            return Start::InFlight;
+        }
+        let flight = Flight {
+            request_id: entry.request_id,
+            progress: Arc::clone(&self.progress),
+            _piece: self.detached.begin(),
+        };
+        let (told, tell) = oneshot::channel();
         let acknowledged = self.acknowledged.clone();
         let queued = self.publisher.publish(event, move |delivered| match delivered {
             Ok(_) => {
-                // Whoever asked may be gone, and during a stop the deletion may be too: the relay repeats it.
-                let _ = told.send(());
-                let _ = acknowledged.send(Acknowledged { code, entry, flight });
+                flight.progress.acknowledged(flight.request_id, Instant::now());
+                // During a stop the deletion may be gone: the relay repeats it.
+                let _ = acknowledged.send(Acknowledged { code, entry, flight, told });
             }
             Err(error) => {
+                flight.progress.failed(flight.request_id, Instant::now());
                 metrics::counter!("coupon_publish_failures_total").increment(1);
                 tracing::debug!(error = %chain(&error), request_id = %entry.request_id, "a publication was not acknowledged");
             }
@@ -74,6 +88,7 @@ impl Publishing {
         match queued {
             Ok(()) => Start::Queued(tell),
             Err(error) => {
+                self.progress.refused(event.coupon_code.clone(), OutboxEntry::of(event), Instant::now());
                 metrics::counter!("coupon_publish_failures_total").increment(1);
                 Start::Refused(error)
             }
@@ -82,54 +97,49 @@ impl Publishing {
 
     /// Whether this process is publishing it now, or deleting it from the outbox.
     pub fn is_in_flight(&self, request_id: RequestId) -> bool {
-        self.in_flight.contains(request_id)
+        self.progress.is_in_flight(request_id)
+    }
+
+    /// For how long nothing of this process was acknowledged although it tried; zero when all is well.
+    pub fn unacknowledged_for(&self) -> Duration {
+        self.progress.unacknowledged_for(Instant::now())
+    }
+
+    /// Whether something that is not acknowledged is still on its way.
+    pub fn is_waiting(&self) -> bool {
+        self.progress.is_waiting()
+    }
+
+    /// Whether this process alone is cut off from Kafka: others publish what it cannot. It then accepts nothing new.
+    pub fn is_cut_off(&self) -> bool {
+        self.progress.is_cut_off()
+    }
+
+    /// Finds out whether this process alone is cut off: nothing of it was acknowledged for `patience`, and yet something
+    /// of it has left the outbox, which only the acknowledgement of another process does. While Kafka is away for
+    /// everybody nothing leaves the outbox, and this process goes on accepting like all others.
+    pub async fn judge(&self, stock: &Stock, patience: Duration) -> bool {
+        if let Some((code, entry)) = self.progress.suspicion(Instant::now(), patience) {
+            match stock.is_pending(&code, &entry).await {
+                Ok(false) => self.progress.cut_off(entry.request_id),
+                Ok(true) => {}
+                Err(error) => tracing::debug!(error = %chain(&error), "whether others publish cannot be seen now"),
+            }
+        }
+        self.is_cut_off()
     }
 }
-
-/// What this process is publishing now.
-#[derive(Clone, Debug, Default)]
-struct InFlight(Arc<Mutex<HashSet<RequestId>>>);
 
 /// One publication, from the queue to the deletion of its promise; a stop waits for it.
 #[derive(Debug)]
 pub struct Flight {
     request_id: RequestId,
-    in_flight: InFlight,
+    progress: Arc<Progress>,
     _piece: Piece,
-}
-
-impl InFlight {
-    fn begin(&self, request_id: RequestId, detached: &Detached) -> Option<Flight> {
-        let is_new = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(request_id);
-        is_new.then(|| Flight { request_id, in_flight: self.clone(), _piece: detached.begin() })
-    }
-
-    fn contains(&self, request_id: RequestId) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&request_id)
-    }
 }
 
 impl Drop for Flight {
     fn drop(&mut self) {
-        self.in_flight.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.request_id);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use coupon_core::clock::SystemClock;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn a_request_is_in_flight_once_and_a_stop_waits_for_it() {
-        let (in_flight, detached) = (InFlight::default(), Detached::default());
-        let id = RequestId::make(&SystemClock);
-        let flight = in_flight.begin(id, &detached);
-        assert!(flight.is_some() && in_flight.begin(id, &detached).is_none());
-        assert_eq!(detached.pieces(), 1);
-        drop(flight);
-        assert!(!in_flight.contains(id));
-        detached.idle().await;
+        self.progress.end(self.request_id);
     }
 }

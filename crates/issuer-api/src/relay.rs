@@ -1,13 +1,15 @@
 //! The relay: publishes again what was reserved and not acknowledged, whoever reserved it.
 
-use std::time::Duration;
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use coupon_core::{
     event::CouponIssued,
     ids::CouponCode,
-    retry::Backoff,
-    runtime::{Shutdown, chain},
-    stock::{Relay as Listing, Stock},
+    runtime::{Condition, Shutdown, Throttle, chain},
+    stock::{Relay as Listing, Stock, StockError},
 };
 use tokio::time::{Instant, sleep, timeout};
 
@@ -20,23 +22,33 @@ use crate::{
 const BREATH: Duration = Duration::from_millis(25);
 /// A listing older than this is not believed any more: other processes have gone on meanwhile.
 const FRESH: Duration = Duration::from_millis(500);
+/// Longest time a stop waits until the leases are given up; they end by themselves too.
+const RELEASE_WITHIN: Duration = Duration::from_secs(1);
+/// Leases without an acknowledgement after which a process looks whether it alone is cut off from Kafka.
+const PATIENCE_LEASES: u32 = 2;
 
 /// Looks after the outboxes of all coupons, one process at a time for each by its lease.
 pub struct Relay {
     stock: Stock,
     publishing: Publishing,
+    condition: Condition,
     owner: String,
     interval: Duration,
     lease: Duration,
     min_age: Duration,
     batch: usize,
-    backoff: Backoff,
+    /// Until when no lease is taken, after a publication of the relay failed.
+    sits_out_until: Option<Instant>,
+    /// Outboxes whose lease may be ours.
+    leased: HashSet<CouponCode>,
+    /// What was last seen of each outbox: one that cannot be listed is not empty.
+    seen: HashMap<CouponCode, Look>,
     is_failing: bool,
     passes: usize,
 }
 
 /// What one look at an outbox showed.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Look {
     waiting: u64,
     oldest: Duration,
@@ -45,109 +57,141 @@ struct Look {
 }
 
 impl Relay {
-    /// A relay with a name of its own for the lease.
-    pub fn new(stock: Stock, publishing: Publishing, settings: &OutboxSettings) -> Self {
-        metrics::counter!("coupon_relay_passes_total").increment(0);
+    /// A relay with a name of its own for the lease. `condition` says whether this process can publish.
+    pub fn new(stock: Stock, publishing: Publishing, condition: Condition, settings: &OutboxSettings) -> Self {
+        for counter in ["coupon_relay_passes_total", "coupon_relay_failures_total"] {
+            metrics::counter!(counter).increment(0);
+        }
+        condition.ready();
         Self {
             stock,
             publishing,
+            condition,
             owner: uuid::Uuid::now_v7().to_string(),
             interval: Duration::from_millis(settings.interval_ms),
             lease: Duration::from_millis(settings.lease_ms),
             min_age: Duration::from_millis(settings.min_age_ms),
             batch: settings.batch,
-            // 0.5 s, 1 s, 2 s, 4 s, 4 s, …
-            backoff: Backoff::new(Duration::from_millis(500), Duration::from_secs(4)),
+            sits_out_until: None,
+            leased: HashSet::new(),
+            seen: HashMap::new(),
             is_failing: false,
             passes: 0,
         }
     }
 
-    /// Works until the stop begins.
+    /// Works until the stop begins, and gives up its leases then.
     pub async fn run(mut self, shutdown: Shutdown) {
-        let mut pause = self.interval;
         loop {
-            tokio::select! {
-                () = shutdown.stopping() => return,
-                () = sleep(pause) => {}
-            }
             // A pass in progress may be left at any await: what it has published goes on by itself.
-            pause = tokio::select! {
-                () = shutdown.stopping() => return,
-                pause = self.pass() => pause,
-            };
+            tokio::select! {
+                () = shutdown.stopping() => break,
+                () = async { sleep(self.interval).await; self.pass().await } => {}
+            }
+        }
+        if timeout(RELEASE_WITHIN, self.release_all()).await.is_err() {
+            tracing::debug!("redis does not answer, the leases of this relay run out by themselves");
         }
     }
 
-    /// Looks at every outbox once; gives the time until the next look.
-    async fn pass(&mut self) -> Duration {
+    /// Looks at every outbox once.
+    async fn pass(&mut self) {
         let mut codes = match self.stock.coupons().await {
             Ok(codes) => codes,
-            Err(error) => {
-                tracing::debug!(error = %chain(&error), "the relay does not reach redis");
-                return self.interval;
-            }
+            Err(error) => return Self::say_unlisted("the campaigns", &error),
         };
+        self.judge().await;
         // Beginning with another one each time: where a pass ends early, the same coupons must not be served every time.
         self.passes = self.passes.wrapping_add(1);
         let first = self.passes % codes.len().max(1);
         codes.rotate_left(first);
-        let mut all = Look::default();
+        let mut may_publish = !self.is_stalled() && self.sits_out_until.is_none_or(|until| Instant::now() >= until);
+        let mut looks = HashMap::with_capacity(codes.len());
         for code in codes {
-            // After one failure the others are only counted: each would wait for the same brokers.
-            let look = self.outbox(&code, !all.has_failed).await;
-            all.waiting += look.waiting;
-            all.oldest = all.oldest.max(look.oldest);
-            all.has_failed |= look.has_failed;
+            match self.outbox(&code, may_publish).await {
+                Ok(look) => {
+                    // After one failure the others are only counted: each would wait for the same brokers.
+                    may_publish &= !look.has_failed;
+                    looks.insert(code, look);
+                }
+                Err(error) => {
+                    Self::say_unlisted(code.as_str(), &error);
+                    let last = self.seen.get(&code).copied().unwrap_or_default();
+                    looks.insert(code, Look { has_failed: false, ..last });
+                }
+            }
         }
+        self.seen = looks;
+        let has_failed = self.seen.values().any(|look| look.has_failed);
+        if has_failed {
+            // Who cannot publish leaves the outboxes to those who can, for long enough that they notice.
+            self.release_all().await;
+            self.sits_out_until = Some(Instant::now() + self.lease);
+        }
+        self.measure(has_failed);
+    }
+
+    /// Whether something of this process is on its way for so long that another attempt would only add a copy.
+    fn is_stalled(&self) -> bool {
+        self.publishing.is_waiting() && self.publishing.unacknowledged_for() > self.lease / 2
+    }
+
+    /// Says by the condition whether this process alone cannot publish.
+    async fn judge(&self) {
+        let is_cut_off = self.publishing.judge(&self.stock, self.lease * PATIENCE_LEASES).await;
+        metrics::gauge!("coupon_publishing_cut_off").set(u8::from(is_cut_off));
+        if is_cut_off {
+            self.condition.unready(
+                "kafka acknowledges nothing that this process publishes, while other processes publish: \
+                 new requests are refused here",
+            );
+        } else {
+            self.condition.ready();
+        }
+    }
+
+    fn measure(&mut self, has_failed: bool) {
+        let waiting: u64 = self.seen.values().map(|look| look.waiting).sum();
+        let oldest = self.seen.values().map(|look| look.oldest).max().unwrap_or_default();
         #[expect(clippy::cast_precision_loss, reason = "a number of promises is far below 2^53")]
-        metrics::gauge!("coupon_outbox_entries").set(all.waiting as f64);
-        metrics::gauge!("coupon_outbox_oldest_seconds").set(all.oldest.as_secs_f64());
+        metrics::gauge!("coupon_outbox_entries").set(waiting as f64);
+        metrics::gauge!("coupon_outbox_oldest_seconds").set(oldest.as_secs_f64());
         metrics::counter!("coupon_relay_passes_total").increment(1);
-        if all.has_failed != self.is_failing {
-            self.is_failing = all.has_failed;
-            if all.has_failed {
-                tracing::warn!(
-                    waiting = all.waiting,
-                    "kafka acknowledges nothing, {} reservations wait in the outbox",
-                    all.waiting
-                );
+        let is_failing = has_failed || self.publishing.unacknowledged_for() > self.lease / 2;
+        if is_failing != self.is_failing {
+            self.is_failing = is_failing;
+            if is_failing {
+                tracing::warn!(waiting, "kafka acknowledges nothing here, {waiting} reservations wait in the outbox");
             } else {
                 tracing::info!("kafka acknowledges again, the outbox is being emptied");
             }
         }
-        if all.has_failed {
-            return self.backoff.next_wait();
-        }
-        self.backoff.reset();
-        self.interval
     }
 
     /// Counts what waits in one outbox and, unless it is to be left alone, publishes what is due, batch after batch.
-    async fn outbox(&self, code: &CouponCode, may_publish: bool) -> Look {
+    async fn outbox(&mut self, code: &CouponCode, may_publish: bool) -> Result<Look, StockError> {
+        let lease = if may_publish { self.lease } else { Duration::ZERO };
         let mut is_proven = false;
         loop {
             let listed = Instant::now();
-            let listing = self.stock.relay(code, &self.owner, self.lease, self.min_age, self.batch).await;
-            let (due, waiting, oldest) = match listing {
-                Ok(Listing::Leased { due, waiting, oldest }) => (due, waiting, oldest),
-                Ok(Listing::Empty | Listing::Others) => return Look::default(),
-                Err(error) => {
-                    tracing::debug!(coupon = %code, error = %chain(&error), "an outbox cannot be listed");
-                    return Look::default();
-                }
-            };
-            let (is_full, is_due) = (due.len() >= self.batch, !due.is_empty());
-            let mut fresh = due.into_iter().filter(|event| !self.publishing.is_in_flight(event.request_id));
-            let look = |has_failed| Look { waiting, oldest, has_failed };
-            if !may_publish {
-                return look(false);
-            }
-            if !is_proven {
-                let Some(first) = fresh.next() else {
-                    // Everything due is on its way already; if it has been for long, Kafka is away.
-                    return look(is_due && oldest > self.min_age + self.lease);
+            let (due, waiting, oldest) =
+                match self.stock.relay(code, &self.owner, lease, self.min_age, self.batch).await? {
+                    Listing::Leased { due, waiting, oldest } => (due, waiting, oldest),
+                    Listing::Empty => return Ok(Look::default()),
+                    Listing::Counted { waiting, oldest } => {
+                        self.leased.remove(code);
+                        return Ok(Look { waiting, oldest, has_failed: false });
+                    }
                 };
+            self.leased.insert(code.clone());
+            let is_full = due.len() >= self.batch;
+            // The oldest is this process's own to publish, and Kafka is silent: others shall try.
+            let is_stuck = due.first().is_some_and(|event| self.publishing.is_in_flight(event.request_id))
+                && oldest > self.min_age + self.lease / 2;
+            let mut fresh = due.into_iter().filter(|event| !self.publishing.is_in_flight(event.request_id));
+            let look = |has_failed| Ok(Look { waiting, oldest, has_failed });
+            if !is_proven {
+                let Some(first) = fresh.next() else { return look(is_stuck) };
                 // One alone: while the broker is away, each pass must not queue another batch of copies.
                 if !self.publish(&[first]).await {
                     return look(true);
@@ -158,15 +202,13 @@ impl Relay {
                 }
             }
             let rest: Vec<CouponIssued> = fresh.collect();
-            if is_proven && rest.is_empty() && is_full {
-                // A whole batch is on its way already: what is behind it has its turn in a later pass.
-                return look(oldest > self.min_age + self.lease);
-            }
+            // A whole batch that is on its way already: what is behind it has its turn in a later pass.
+            let is_blocked = rest.is_empty() && is_full;
             if !self.publish(&rest).await {
                 return look(true);
             }
-            if !is_full {
-                return look(false);
+            if is_stuck || is_blocked || !is_full {
+                return look(is_stuck);
             }
             sleep(BREATH).await;
         }
@@ -193,5 +235,28 @@ impl Relay {
             }
         }
         true
+    }
+
+    /// Gives up every lease that this process may have.
+    async fn release_all(&mut self) {
+        for code in std::mem::take(&mut self.leased) {
+            // A lease of no time gives up the one there is; a lease that Redis cannot be told of runs out.
+            if let Err(error) = self.stock.relay(&code, &self.owner, Duration::ZERO, self.min_age, 0).await {
+                tracing::debug!(coupon = %code, error = %chain(&error), "a lease is not given up");
+            }
+        }
+    }
+
+    /// What cannot be listed is not empty: it is counted, and said once a minute.
+    fn say_unlisted(what: &str, error: &StockError) {
+        static UNLISTED: Throttle = Throttle::new();
+        metrics::counter!("coupon_relay_failures_total").increment(1);
+        if let Some(count) = UNLISTED.admit("") {
+            tracing::warn!(
+                count,
+                error = %chain(error),
+                "the outbox of {what} cannot be listed, and what waits in it is not published again ({count} times)"
+            );
+        }
     }
 }

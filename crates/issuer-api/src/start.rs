@@ -1,20 +1,22 @@
-//! What must hold before members may ask, and what is only watched. A dependency that is away is waited for.
+//! What must hold before members may ask, and what is only watched: a process that reaches Redis accepts, whatever else is
+//! away, so that a roll-out during an outage of Kafka takes nothing down.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use coupon_core::{
-    kafka::Broker,
+    ids::CouponCode,
+    kafka::{Broker, Topic},
     repo::{Database, schema::Schema},
-    runtime::{Condition, Health, Service, chain},
-    startup::{self, Unfit, Wanted},
+    runtime::{Condition, Health, Service, Shutdown, chain},
+    startup::{self, Unfit},
     stock::Stock,
 };
 use tokio::time::{sleep, timeout};
 
-use crate::config::TopicSettings;
-
 /// Between two looks at the sequences of the open campaigns.
 const LEARN: Duration = Duration::from_secs(2);
+/// Between two looks at the topic.
+const TOPIC: Duration = Duration::from_secs(10);
 /// How long PostgreSQL may take to tell its schema before the start goes on without.
 const SCHEMA_WITHIN: Duration = Duration::from_secs(3);
 /// Between two looks at a PostgreSQL that was away.
@@ -35,21 +37,26 @@ pub enum Start {
     Stopped,
 }
 
-/// Waits for Redis and Kafka, and looks at PostgreSQL without waiting for it: accepting does not need it.
-pub async fn check(
-    stock: &Stock,
-    kafka: (&Broker, &TopicSettings),
-    database: &Database,
-    service: &Service,
-) -> anyhow::Result<Start> {
-    // Registered before the first of them reports, so that none is overlooked by /readyz.
-    let (redis_is, kafka_is) = (service.health.condition("redis"), service.health.condition("kafka"));
-    let (broker, settings) = kafka;
-    let wanted = Wanted { topic: &settings.topic, setting: "kafka.topic", min_partitions: settings.min_partitions };
-    let topic = async { Ok(startup::topic(broker, wanted, &kafka_is, &service.shutdown).await?) };
-    let redis = async { Ok(startup::redis(stock, &redis_is, &service.shutdown).await?) };
-    let (is_redis, is_topic, schema_known) = tokio::try_join!(redis, topic, schema(database, service))?;
-    Ok(if is_redis && is_topic { Start::Ready { schema_known } } else { Start::Stopped })
+/// Waits for Redis, and looks at PostgreSQL without waiting for it: accepting needs neither it nor Kafka.
+pub async fn check(stock: &Stock, database: &Database, service: &Service) -> anyhow::Result<Start> {
+    let condition = service.health.condition("redis");
+    let redis = async { Ok(startup::redis(stock, &condition, &service.shutdown).await?) };
+    let (is_redis, schema_known) = tokio::try_join!(redis, schema(database, service))?;
+    Ok(if is_redis { Start::Ready { schema_known } } else { Start::Stopped })
+}
+
+/// Keeps the condition true to whether the topic is there as it is needed, until the stop begins. While it is not,
+/// reservations wait in the outbox, and are answered as such.
+pub async fn watch_topic(broker: &Broker, wanted: &Topic, condition: Condition, shutdown: &Shutdown) {
+    while !shutdown.is_stopping() {
+        if let Err(unfit) = startup::topic(broker, wanted, &condition, shutdown).await {
+            condition.unready(unfit.to_string());
+        }
+        tokio::select! {
+            () = shutdown.stopping() => {}
+            () = sleep(TOPIC) => {}
+        }
+    }
 }
 
 /// Whether the schema fits; `false` when PostgreSQL is away. One that is too old is waited for: a migration is on its way.
@@ -85,7 +92,7 @@ pub async fn schema_later(database: &Database, health: &Health) -> Option<Unfit>
             Ok(old @ Schema::TooOld { .. }) => {
                 condition.get_or_insert_with(|| health.condition(SCHEMA)).unready(old.to_string());
             }
-            Ok(new @ Schema::TooNew { .. }) => return Some(Unfit::Schema(new)),
+            Ok(unfit @ (Schema::TooNew { .. } | Schema::Edited { .. })) => return Some(Unfit::Schema(unfit)),
             Err(_) => {}
         }
     }
@@ -94,15 +101,34 @@ pub async fn schema_later(database: &Database, health: &Health) -> Option<Unfit>
 /// Learns, for ever, how far each open campaign had got by its events, so that a process that has seen nothing itself
 /// notices a Redis that went back in time. While PostgreSQL is away nothing is learnt, and nothing waits for it.
 pub async fn learn_sequences(stock: Stock, database: Database) {
+    // What was claimed and looked into before, so that a claim that is not believed is not looked into again and again.
+    let mut judged = HashMap::new();
     loop {
         match database.high_sequences().await {
             Ok(sequences) => {
-                for (code, epoch, seq) in sequences {
-                    stock.seen.note(&code, epoch, seq);
+                for (code, epoch, claimed) in sequences {
+                    if stock.seen.of(&code) < (epoch, claimed) && judged.get(&code) != Some(&(epoch, claimed)) {
+                        // Redis or PostgreSQL is away: the next look comes back here.
+                        let Some(seq) = vouched(&stock, &database, &code, epoch, claimed).await else { continue };
+                        stock.seen.note(&code, epoch, seq);
+                        if seq < claimed {
+                            judged.insert(code, (epoch, claimed));
+                        }
+                    }
                 }
             }
             Err(error) => tracing::debug!(error = %chain(&error), "high sequences cannot be read now"),
         }
         sleep(LEARN).await;
+    }
+}
+
+/// The sequence of what events claimed that Redis can have given; 0 when it has no data of this epoch, which says
+/// enough. `None` when it is not known now.
+async fn vouched(stock: &Stock, database: &Database, code: &CouponCode, epoch: i64, claimed: i64) -> Option<i64> {
+    match stock.view(code).await.ok()? {
+        Some(view) if view.epoch == epoch && view.seq >= claimed => Some(claimed),
+        Some(view) if view.epoch == epoch => database.vouched_seq(code, view.seq).await.ok(),
+        _ => Some(0),
     }
 }

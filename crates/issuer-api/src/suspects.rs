@@ -6,8 +6,8 @@ use std::{
     time::Duration,
 };
 
-use chrono::Utc;
 use coupon_core::{
+    clock::Clock,
     ids::CouponCode,
     repo::{
         Database,
@@ -30,6 +30,7 @@ const QUIET: Duration = Duration::from_mins(1);
 pub struct Suspects {
     stock: Stock,
     database: Database,
+    clock: Arc<dyn Clock>,
     seen: Arc<Mutex<HashMap<CouponCode, Seen>>>,
 }
 
@@ -41,8 +42,8 @@ struct Seen {
 
 impl Suspects {
     /// Over the process's connections.
-    pub fn new(stock: Stock, database: Database) -> Self {
-        Self { stock, database, seen: Arc::default() }
+    pub fn new(stock: Stock, database: Database, clock: Arc<dyn Clock>) -> Self {
+        Self { stock, database, clock, seen: Arc::default() }
     }
 
     /// Redis called a coupon suspect, or has lost the data of an open one. Returns at once.
@@ -79,13 +80,14 @@ impl Suspects {
                     "[CRITICAL] redis has lost the data of {code}; it accepts nothing until `dlq-consumer rebuild {code}`"
                 );
                 // PostgreSQL has nothing else by which dlq-consumer could tell it further.
-                if let Err(error) = self.database.notify(Notice::lost(code, Utc::now())).await {
+                if let Err(error) = self.database.notify(Notice::lost(code, self.clock.now())).await {
                     tracing::warn!(coupon = %code, error = %chain(&error), "the loss is not noted in postgresql yet");
                 }
             }
             return self.note_loss(code).await;
         };
-        if view.status != CouponStatus::Suspect.as_str() {
+        // Also when a rebuild shut it: nobody suspects that data.
+        if view.gate() != CouponStatus::Suspect.as_str() {
             return;
         }
         let epoch = view.epoch;
@@ -126,7 +128,7 @@ impl Suspects {
         if self.is_noted(code, epoch) {
             return;
         }
-        let actor = Actor { name: crate::SERVICE.to_owned(), now: Utc::now() };
+        let actor = Actor { name: crate::SERVICE.to_owned(), now: self.clock.now() };
         let noted =
             self.database.set_coupon_status(code.clone(), epoch, &[CouponStatus::Open], CouponStatus::Suspect, actor);
         match noted.await {

@@ -44,25 +44,12 @@ mutant 'an outbox entry deleted before the acknowledgement' crates/issuer-api/sr
   '        let _ = self.acknowledged.send(Acknowledged {
             code: code.clone(),
             entry: entry.clone(),
-            flight: Flight { request_id: event.request_id, in_flight: InFlight::default(), _piece: self.detached.begin() },
+            flight: Flight { request_id: event.request_id, progress: Arc::default(), _piece: self.detached.begin() },
         });
         let queued = self.publisher.publish(event, move'
 mutant 'the highest offset taken for the watermark' $CORE/kafka/watermark.rs "$LIB" watermark:: \
   'self.outstanding.first().copied().or_else(|| self.highest_delivered.map(|highest| highest + 1))' \
   'self.highest_delivered.map(|highest| highest + 1)'
-mutant 'ON CONFLICT DO NOTHING read as success' migrations/0003_issue_each.sql "$IT" batches:: \
-  '                IF rows <= last - first THEN
-                    RETURN QUERY' \
-  '                IF rows < 0 THEN
-                    RETURN QUERY'
-mutant 'a row that is refused passed over' migrations/0003_issue_each.sql "$IT" batches:: \
-  'RETURN QUERY SELECT ids[first], members[first], SQLSTATE, SQLERRM;' 'NULL;'
-mutant 'how far a failed statement came not looked at' migrations/0003_issue_each.sql "$IT" batches:: \
-  'THEN first + pg_stat' 'THEN 0 * pg_stat'
-mutant 'what was refused once put among the others' $CORE/writing/batches.rs "$IT" batches:: \
-  'suspects: first.suspected' 'suspects: false'
-mutant 'somebody in the way taken for a refusal' migrations/0003_issue_each.sql "$IT" batches:: \
-  '                RAISE;' '                NULL;'
 mutant 'a memory of sold out without the holders' crates/issuer-api/src/sold_out.rs "$E2E" sold_out:: \
   ' && !memory.holders.contains(member.as_str())' ''
 mutant 'a memory of sold out that does not look at the sequence' crates/issuer-api/src/sold_out.rs "$E2E" sold_out:: \
@@ -76,8 +63,10 @@ mutant 'who has hung up no longer counted' crates/issuer-api/src/http/guard.rs "
 mutant 'a relay that does not look at the age' crates/coupon-core/lua/relay.lua "$E2E" a8_the_relay \
   'now - least_age,' 'now,'
 mutant 'completions of ended assignments believed' $CORE/kafka/lanes.rs "$LIB" lanes:: \
-  'let lane = self.lanes.get_mut(&key.partition).filter(|lane| lane.generation == key.generation)?;' \
-  'let lane = self.lanes.get_mut(&key.partition)?;'
+  'let lane = self.lanes.get_mut(&key.partition).filter(|lane| lane.generation == key.generation);
+        let Some(lane) = lane else {' \
+  'let lane = self.lanes.get_mut(&key.partition);
+        let Some(lane) = lane else {'
 mutant 'the guard against poisoned connections removed' $CORE/repo/pool.rs "$LIB" pool:: \
   '.after_release(|connection, _| Box::pin(is_outside_a_transaction(connection)))' \
   '.after_release(|connection, _| Box::pin(async { is_outside_a_transaction(connection).await.map(|_| true) }))'
@@ -94,8 +83,6 @@ mutant 'the counter raised outside the statement' $CORE/repo/issues/insert.rs "$
         .bind(rows)
         .execute(&pool)
         .await?;'
-mutant 'the counter not raised with the rows of a batch in parts' migrations/0003_issue_each.sql "$IT" batches:: \
-  'issued := issued + rows;' 'issued := rows;'
 mutant 'retries before their time' $CORE/kafka/engine/failing.rs "$E2E" w2_ \
   '            Some(wait) => {
                 self.timers.insert(key, wait);' \

@@ -21,10 +21,11 @@ use tokio::{
 use tokio_util::time::DelayQueue;
 
 use super::{
-    ConsumerSettings, GroupSettings, Handler, History, KafkaSettings, PublishError, Record, Work,
+    ConsumerSettings, GroupSettings, Handler, History, KafkaSettings, Passage, PublishError, Record, Work,
     context::{Assignment, EngineContext},
     engine::alone::{Alone, Strikes},
     handler::{Attempt, Ended},
+    lag::{self, Assigned, LagSettings, LagWatch},
     lanes::{Key, Lanes},
     needs::{Needs, Stage},
 };
@@ -33,7 +34,7 @@ use crate::{
     crash::{self, Moment},
     failure::{Class, Failure},
     retry::{Backoff, RetrySchedule},
-    runtime::{Condition, Shutdown},
+    runtime::{Condition, Shutdown, Tasks},
 };
 
 mod alone;
@@ -42,6 +43,8 @@ mod failing;
 mod measuring;
 mod starting;
 mod taking;
+#[cfg(test)]
+mod tests;
 
 /// How often the gauges are set.
 const MEASURED_EVERY: Duration = Duration::from_secs(1);
@@ -83,6 +86,15 @@ pub struct Engine<H: Handler> {
     needs: Needs,
     looks: (mpsc::UnboundedSender<Look>, mpsc::UnboundedReceiver<Look>),
     alone: Alone,
+    /// The group, and the name of the client, for the look from outside.
+    group: (String, String),
+    assigned: Assigned,
+    /// When each partition last began again.
+    begun_again: BTreeMap<i32, Instant>,
+    /// Partitions whose log has become shorter.
+    rewound: (mpsc::UnboundedSender<i32>, mpsc::UnboundedReceiver<i32>),
+    /// The client has told of an error that it does not recover from: a static member whose place another one took.
+    is_broken: bool,
 }
 
 /// What `/readyz` is told by an engine.
@@ -162,14 +174,40 @@ impl<H: Handler> Engine<H> {
             needs: Needs::new(H::ATTEMPT_NEEDS, H::GIVE_UP_NEEDS),
             looks: mpsc::unbounded_channel(),
             alone: Alone::default(),
+            group: (group.group_id.clone(), service.to_owned()),
+            assigned: Assigned::default(),
+            begun_again: BTreeMap::new(),
+            rewound: mpsc::unbounded_channel(),
+            is_broken: false,
         })
     }
 
-    /// Consumes until the shutdown begins, then drains, stores the offsets and leaves the group.
+    /// Watches from outside how far the group has come, beside [`Engine::run`]. `condition` is not met while records stand
+    /// still that this consumer should fetch.
+    pub fn watch_lag(
+        &self,
+        kafka: &KafkaSettings,
+        settings: &LagSettings,
+        condition: Condition,
+        tasks: &Tasks,
+    ) -> Result<(), PublishError> {
+        let (group, service) = &self.group;
+        let passage = Passage::new(kafka, service, &self.topic, group)?;
+        let watch = LagWatch::new(passage, self.assigned.clone(), settings, condition, self.rewound.0.clone());
+        let watch = Arc::new(watch);
+        tasks.every("consumer lag", lag::LOOK, move || {
+            let watch = Arc::clone(&watch);
+            async move { watch.look().await }
+        });
+        Ok(())
+    }
+
+    /// Consumes until the shutdown begins, or until the client is broken for good; then drains, stores the offsets and
+    /// leaves the group.
     pub async fn run(mut self, shutdown: Shutdown) {
         let mut measure = interval(MEASURED_EVERY);
         let mut ended = Vec::with_capacity(TURN);
-        loop {
+        while !self.is_broken {
             self.apply_pauses();
             let held = self.lanes.held_until();
             tokio::select! {
@@ -184,6 +222,7 @@ impl<H: Handler> Engine<H> {
                 Some(due) = poll_fn(|cx| self.timers.poll_expired(cx)), if !self.timers.is_empty() => self.start(due.into_inner()),
                 Some(look) = self.looks.1.recv() => self.look(look),
                 _ = measure.tick() => self.measure(),
+                Some(partition) = self.rewound.1.recv() => self.seek_the_beginning(partition),
                 // Nothing is taken in for a moment; then the window that is full pauses its partition.
                 () = sleep_until(held.unwrap_or_else(Instant::now)), if held.is_some() => {}
                 records = taking::next_records(&self.consumer, self.lanes.room()), if held.is_none() => self.take_all_in(records),

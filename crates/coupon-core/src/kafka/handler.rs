@@ -48,12 +48,12 @@ pub trait Handler: Send + Sync + 'static {
     ///
     /// A stage that writes many records by one statement saves a task for each of them here.
     fn attempt_all(self: Arc<Self>, attempts: Vec<Attempt<Self::Item>>) -> impl Future<Output = ()> + Send {
-        for Attempt { work, suspected, mut ending } in attempts {
+        for Attempt { work, number, suspected, mut ending } in attempts {
             ending.share_nothing();
             let handler = Arc::clone(&self);
             tokio::spawn(async move {
                 let end = match &work.item {
-                    Ok(item) => handler.attempt(&work, item, suspected).await,
+                    Ok(item) => handler.attempt(&work, item, number, suspected).await,
                     Err(failure) => Err(failure.clone()),
                 };
                 ending.tell(end);
@@ -62,11 +62,13 @@ pub trait Handler: Send + Sync + 'static {
         async {}
     }
 
-    /// One attempt. `Ok` means durable. With `alone` nothing else may share its fate.
+    /// One attempt, the `number`th that is charged to the record. `Ok` means durable. With `alone` nothing else may share
+    /// its fate.
     fn attempt(
         &self,
         work: &Work<Self::Item>,
         item: &Self::Item,
+        number: u32,
         alone: bool,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 
@@ -100,6 +102,8 @@ pub(super) struct Ended {
 pub struct Attempt<I> {
     /// The record.
     pub work: Arc<Work<I>>,
+    /// Which attempt it is: one more than have been charged to the record.
+    pub number: u32,
     /// It has failed for a reason that may lie in the record, told apart from others.
     pub suspected: bool,
     pub(super) ending: Ending,

@@ -20,6 +20,7 @@ use super::{KafkaSettings, PublishError, Record};
 use crate::{
     crash::{self, Moment},
     event::CouponIssued,
+    runtime::Throttle,
 };
 
 /// Publishes to one topic. Clones share the client.
@@ -38,6 +39,8 @@ pub struct Delivery(oneshot::Receiver<Delivered>);
 /// Hands each acknowledgement to whoever published the record, on the thread of the client: a task that only waits for
 /// one would cost more than what it waits for.
 struct Deliveries;
+
+static PANICKED: Throttle = Throttle::new();
 
 struct Told {
     effect: &'static str,
@@ -59,8 +62,10 @@ impl ProducerContext for Deliveries {
         };
         // The thread is that of all deliveries: a panic must not end it.
         let Told { effect, tell } = *told;
-        if catch_unwind(AssertUnwindSafe(|| tell(delivered))).is_err() {
-            tracing::error!(effect, "what follows from a delivery panicked: {effect}");
+        if catch_unwind(AssertUnwindSafe(|| tell(delivered))).is_err()
+            && let Some(count) = PANICKED.admit(effect)
+        {
+            tracing::error!(effect, count, "what follows from a delivery panicked: {effect}");
         }
     }
 }

@@ -4,10 +4,12 @@
 //! No transaction is open while somebody is told: a cause is claimed for a time, read, told, and noted as told. A crash
 //! between the last two tells twice, never not at all.
 
+mod all_clear;
 mod channels;
 mod group;
 mod notices;
 
+pub use all_clear::Cleared;
 pub use channels::ChannelState;
 pub use group::{Group, Letters, Sample};
 pub(super) use notices::insert_notice;
@@ -43,6 +45,19 @@ pub struct Claiming {
     pub quiet: TimeDelta,
     /// How long the claim holds if nothing more is heard of its owner.
     pub lease: TimeDelta,
+}
+
+/// What was told of a claimed cause.
+#[derive(Clone, Debug, Default)]
+pub struct Told {
+    /// Its dead letters.
+    pub letters: Vec<i64>,
+    /// Its notice.
+    pub notice: Option<i64>,
+    /// The cause as it was shown: masked and escaped.
+    pub shown: String,
+    /// Whether an all-clear follows when nothing of it waits any more.
+    pub ends: bool,
 }
 
 #[derive(sqlx::FromRow)]
@@ -114,8 +129,7 @@ impl Database {
     pub async fn note_told(
         &self,
         claim: &Claim,
-        letters: Vec<i64>,
-        notice: Option<i64>,
+        told: Told,
         is_last: bool,
         now: DateTime<Utc>,
     ) -> Result<(), RepoError> {
@@ -123,16 +137,17 @@ impl Database {
         self.detached("note an alarm as told", move |pool| async move {
             let mut tx = pool.begin().await?;
             let letters = sqlx::query("UPDATE dlq_events SET alarm_sent = true WHERE id = ANY($1) AND NOT alarm_sent")
-                .bind(letters)
+                .bind(told.letters)
                 .execute(&mut *tx)
                 .await?;
             let notices = sqlx::query("UPDATE alarm_notices SET alarm_sent = true WHERE id = $1 AND NOT alarm_sent")
-                .bind(notice)
+                .bind(told.notice)
                 .execute(&mut *tx)
                 .await?;
             // Also when the claim has run out meanwhile: it was told all the same.
             sqlx::query(
                 "UPDATE alarm_causes SET announced_at = greatest(announced_at, $2), announced_count = announced_count + $3,
+                     all_clear_due = all_clear_due OR $6, shown = $7,
                      claimed_until = CASE WHEN $4 AND claimed_by = $5 THEN NULL ELSE claimed_until END,
                      claimed_by = CASE WHEN $4 AND claimed_by = $5 THEN NULL ELSE claimed_by END
                  WHERE alarm_key = $1",
@@ -142,6 +157,8 @@ impl Database {
             .bind(i64::try_from(letters.rows_affected() + notices.rows_affected()).unwrap_or(i64::MAX))
             .bind(is_last)
             .bind(&claim.by)
+            .bind(told.ends)
+            .bind(&told.shown)
             .execute(&mut *tx)
             .await?;
             tx.commit().await
@@ -174,6 +191,19 @@ impl Database {
         )
         .fetch_one(&pool);
         self.bounded("count what is untold", question).await
+    }
+
+    /// Of these, the dead letters of causes that were told after `told_after`: they wait for the next digest, and nothing
+    /// is wrong.
+    pub async fn in_digest(&self, told_after: DateTime<Utc>) -> Result<i64, RepoError> {
+        let pool = self.pool();
+        let question = sqlx::query_scalar(
+            "SELECT count(*) FROM dlq_events letter JOIN alarm_causes alarm ON alarm.alarm_key = letter.cause
+             WHERE NOT letter.alarm_sent AND alarm.announced_at > $1",
+        )
+        .bind(told_after)
+        .fetch_one(&pool);
+        self.bounded("count what waits for a digest", question).await
     }
 }
 

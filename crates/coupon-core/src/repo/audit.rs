@@ -59,6 +59,17 @@ impl Database {
         self.bounded("read the audit", question).await
     }
 
+    /// Whether anything was ever done to this subject, or to one whose name begins with it and a slash.
+    pub async fn is_audited(&self, subject: &str) -> Result<bool, RepoError> {
+        let pool = self.pool();
+        let question = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT FROM operator_audit WHERE subject = $1 OR starts_with(subject, $1 || '/'))",
+        )
+        .bind(subject)
+        .fetch_one(&pool);
+        self.bounded("look for a subject of the audit", question).await
+    }
+
     /// What was done to one row, newest first, at most 100 changes.
     pub async fn audit_of(&self, subject: &str) -> Result<Vec<AuditRow>, RepoError> {
         let pool = self.pool();

@@ -25,6 +25,47 @@ words! {
     }
 }
 
+words! {
+    /// Where a campaign stands for those who look at it: what is stored, and what time makes of it.
+    pub enum ShownStatus as "shown coupon status" {
+        /// Created, never opened.
+        Draft = "DRAFT",
+        /// Redis is being filled.
+        Opening = "OPENING",
+        /// Open, and its window has not begun.
+        Scheduled = "SCHEDULED",
+        /// Accepts requests.
+        Open = "OPEN",
+        /// Open, and its window has ended.
+        Over = "OVER",
+        /// Accepts nothing.
+        Closed = "CLOSED",
+        /// Redis and PostgreSQL disagree; accepts nothing until a rebuild.
+        Suspect = "SUSPECT",
+        /// Ended for good.
+        Archived = "ARCHIVED",
+    }
+}
+
+impl ShownStatus {
+    /// What is shown of a campaign that has not ended for good, at this moment.
+    pub fn of(
+        status: CouponStatus,
+        (opens_at, closes_at): (DateTime<Utc>, Option<DateTime<Utc>>),
+        now: DateTime<Utc>,
+    ) -> Self {
+        match status {
+            CouponStatus::Draft => Self::Draft,
+            CouponStatus::Opening => Self::Opening,
+            CouponStatus::Open if closes_at.is_some_and(|closes_at| closes_at <= now) => Self::Over,
+            CouponStatus::Open if opens_at > now => Self::Scheduled,
+            CouponStatus::Open => Self::Open,
+            CouponStatus::Closed => Self::Closed,
+            CouponStatus::Suspect => Self::Suspect,
+        }
+    }
+}
+
 /// A campaign.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
 pub struct Coupon {
@@ -40,6 +81,8 @@ pub struct Coupon {
     pub total_version: i64,
     /// ISSUED rows.
     pub issued_quantity: i64,
+    /// Version of the window.
+    pub window_version: i64,
     /// First moment requests are accepted.
     pub opens_at: DateTime<Utc>,
     /// First moment they are no longer; `None`: until closed by hand.
@@ -60,6 +103,14 @@ impl Coupon {
     /// Whether Redis has, or should have, data of it: it was opened once and has not ended for good.
     pub fn is_live(&self) -> bool {
         self.epoch > 0 && self.archived_at.is_none()
+    }
+
+    /// Where it stands for those who look at it at this moment.
+    pub fn shown(&self, now: DateTime<Utc>) -> ShownStatus {
+        match self.archived_at {
+            Some(_) => ShownStatus::Archived,
+            None => ShownStatus::of(self.status, (self.opens_at, self.closes_at), now),
+        }
     }
 }
 
@@ -132,6 +183,34 @@ impl Database {
         .await
     }
 
+    /// Deletes a campaign that was never opened and of which nothing was decided. `false` when it is not such a one.
+    pub async fn delete_draft(&self, code: CouponCode, actor: Actor) -> Result<bool, RepoError> {
+        self.detached("delete a draft", move |pool| async move {
+            let mut tx = pool.begin().await?;
+            // First the lock: a decision that is committed while it is waited for must be seen by the next statement.
+            sqlx::query("SELECT coupon_id FROM coupons WHERE coupon_code = $1 FOR UPDATE")
+                .bind(code.as_str())
+                .execute(&mut *tx)
+                .await?;
+            let total: Option<i64> = sqlx::query_scalar(
+                "DELETE FROM coupons c
+                 WHERE coupon_code = $1 AND status = 'DRAFT' AND epoch = 0
+                   AND NOT EXISTS (SELECT FROM coupon_issues i WHERE i.coupon_id = c.coupon_id)
+                 RETURNING total_quantity",
+            )
+            .bind(code.as_str())
+            .fetch_optional(&mut *tx)
+            .await?;
+            if let Some(total) = total {
+                let change = serde_json::json!({ "from": { "status": "DRAFT", "total": total } });
+                audit(&mut tx, &actor, "coupon.delete", &code, change).await?;
+            }
+            tx.commit().await?;
+            Ok(total.is_some())
+        })
+        .await
+    }
+
     /// DRAFT to OPENING with a new epoch, under the row lock. `None` when it is not a DRAFT (any more).
     pub async fn begin_opening(&self, code: CouponCode, actor: Actor) -> Result<Option<Coupon>, RepoError> {
         self.detached("begin to open a coupon", move |pool| async move {
@@ -197,62 +276,15 @@ impl Database {
         .await
     }
 
-    /// Takes the next version of the total. With `raise` the total itself is set too, if it is higher; a lower one
-    /// waits for [`Database::settle_total`], so that the total here is never below the one in Redis.
-    pub async fn claim_total(&self, code: CouponCode, total: i64, actor: Actor) -> Result<Option<Coupon>, RepoError> {
-        self.detached("claim a version of the total", move |pool| async move {
-            let mut tx = pool.begin().await?;
-            let coupon: Option<Coupon> = sqlx::query_as(
-                "UPDATE coupons
-                 SET total_quantity = greatest(total_quantity, $2), total_version = total_version + 1, updated_at = $3
-                 WHERE coupon_code = $1
-                 RETURNING *",
-            )
-            .bind(code.as_str())
-            .bind(total)
-            .bind(actor.now)
-            .fetch_optional(&mut *tx)
-            .await?;
-            if let Some(coupon) = &coupon {
-                let change = serde_json::json!({ "to": { "total": total, "version": coupon.total_version } });
-                audit(&mut tx, &actor, "coupon.set-total", &code, change).await?;
-            }
-            tx.commit().await?;
-            Ok(coupon)
-        })
-        .await
-    }
-
-    /// Sets the total that Redis has taken over under `version`; with `only_draft` only while nothing was ever
-    /// filled. `false` when a newer version was claimed, or the draft is one no longer.
-    pub async fn settle_total(
-        &self,
-        code: CouponCode,
-        total: i64,
-        version: i64,
-        only_draft: bool,
-    ) -> Result<bool, RepoError> {
-        self.detached("settle the total", move |pool| async move {
-            let settled = sqlx::query(
-                "UPDATE coupons SET total_quantity = $2
-                 WHERE coupon_code = $1 AND total_version = $3 AND (NOT $4 OR status = 'DRAFT')",
-            )
-            .bind(code.as_str())
-            .bind(total)
-            .bind(version)
-            .bind(only_draft)
-            .execute(&pool)
-            .await?;
-            Ok(settled.rows_affected() == 1)
-        })
-        .await
-    }
-
-    /// The open campaigns with their epochs and the highest sequences seen in an event: a Redis behind them has lost data.
+    /// The campaigns that Redis has data of, with their epochs and the highest sequences that events claimed. A Redis
+    /// behind such an epoch has lost data; of a sequence [`Database::vouched_seq`] says what it is worth.
     pub async fn high_sequences(&self) -> Result<Vec<(CouponCode, i64, i64)>, RepoError> {
         let pool = self.pool();
-        let question =
-            sqlx::query_as("SELECT coupon_code, epoch, high_seq FROM coupons WHERE status = 'OPEN'").fetch_all(&pool);
+        let question = sqlx::query_as(
+            "SELECT coupon_code, epoch, high_seq FROM coupons
+             WHERE status IN ('OPEN', 'SUSPECT', 'CLOSED') AND archived_at IS NULL",
+        )
+        .fetch_all(&pool);
         let rows: Vec<(String, i64, i64)> = self.bounded("list high sequences", question).await?;
         Ok(rows.into_iter().filter_map(|(code, epoch, seq)| Some((code.parse().ok()?, epoch, seq))).collect())
     }

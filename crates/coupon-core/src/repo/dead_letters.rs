@@ -94,26 +94,6 @@ impl Database {
         .await
     }
 
-    /// HELD letters whose events this build can read by now, oldest first, after `after`.
-    pub async fn letters_held_for_an_upgrade(
-        &self,
-        supported: u64,
-        after: i64,
-        limit: i64,
-    ) -> Result<Vec<LetterRow>, RepoError> {
-        let pool = self.pool();
-        let question = sqlx::query_as(
-            "SELECT * FROM dlq_events
-             WHERE status = 'HELD' AND error_code = 'NEWER_VERSION' AND event_version <= $1 AND id > $2
-             ORDER BY id LIMIT $3",
-        )
-        .bind(i64::try_from(supported).unwrap_or(i64::MAX))
-        .bind(after)
-        .bind(limit)
-        .fetch_all(&pool);
-        self.bounded("list letters held for an upgrade", question).await
-    }
-
     /// Moves a letter on. `false` when it is not `from` any more.
     pub async fn move_letter(
         &self,

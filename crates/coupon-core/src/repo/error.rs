@@ -51,6 +51,12 @@ pub enum RepoError {
         state: String,
         /// Why it did not work.
         message: String,
+        /// The constraint that the server names, if it does.
+        constraint: Option<String>,
+        /// The table that it names.
+        table: Option<String>,
+        /// The column that it names.
+        column: Option<String>,
     },
     /// No answer in time; what was asked may still happen.
     #[error("postgresql: {doing}: no answer within {} ms", within.as_millis())]
@@ -83,11 +89,6 @@ impl RepoError {
         }
     }
 
-    /// One row of a batch.
-    pub(super) fn refused(doing: &'static str, state: &str, message: &str) -> Self {
-        Self::Refused { doing, state: state.to_owned(), message: message.to_owned() }
-    }
-
     /// Whether a single row may have failed the statement for all: neither the database nor somebody else in the way.
     pub(super) fn may_be_of_a_record(&self) -> bool {
         self.class().may_lie_in_one_record() && !self.is_cap()
@@ -104,15 +105,23 @@ impl RepoError {
         self.sqlstate().is_some_and(|state| sqlstate::speaks_of_the_session(&state))
     }
 
+    /// The same said by the server, which speaks of a row when there was only one.
+    pub(super) fn is_of_a_row(&self) -> bool {
+        self.sqlstate().is_some() && self.may_be_of_a_record()
+    }
+
+    /// The constraint that the server names: an identifier, and no value of a row.
+    pub fn constraint(&self) -> Option<&str> {
+        match self {
+            Self::Database { source, .. } => source.as_database_error()?.constraint(),
+            Self::Refused { constraint, .. } => constraint.as_deref(),
+            _ => None,
+        }
+    }
+
     /// Whether the coupon has no more units.
     pub(super) fn is_cap(&self) -> bool {
-        match self {
-            Self::Database { source, .. } => {
-                let constraint = source.as_database_error().and_then(sqlx::error::DatabaseError::constraint);
-                constraint == Some("coupons_issued_within_total")
-            }
-            _ => false,
-        }
+        matches!(self, Self::Database { .. }) && self.constraint() == Some("coupons_issued_within_total")
     }
 
     /// Whether a row was not new: 23505, whatever the name of the key (a partition's differs, and a rebuilt index's).

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::{
     Database, RepoError,
     filter::{Filter, OF_FAILED},
+    numbers,
 };
 use crate::words::words;
 
@@ -26,6 +27,7 @@ words! {
 #[derive(Clone, Debug, sqlx::FromRow, serde::Serialize)]
 pub struct FailedIssue {
     /// Number.
+    #[serde(flatten, serialize_with = "numbers::entry")]
     pub id: i64,
     /// Campaign.
     pub coupon_code: String,
@@ -54,6 +56,8 @@ pub struct FailedIssue {
     pub resolution: Option<String>,
     /// Replays that were begun and not refused.
     pub replay_count: i32,
+    /// Whether an operator has decided it COMPENSATED by hand: no replay by a filter takes it.
+    pub decided_by_hand: bool,
     /// The entry whose replay this request was.
     pub replay_of: Option<i64>,
     /// When Redis had been put right; `None` while the give-back is due.

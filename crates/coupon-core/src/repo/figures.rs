@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::AssertSqlSafe;
 
-use super::{Database, RepoError, coupons::CouponStatus, filter::Filter, settling::List};
+use super::{Database, RepoError, coupons::ShownStatus, dead_letters::LetterStatus, filter::Filter, settling::List};
 
 /// Most groups that are named; a list longer than that is read by nobody.
 const MOST_GROUPS: i64 = 100;
@@ -18,6 +18,10 @@ pub struct Figures {
     pub by_cause: Vec<Group>,
     /// PENDING by campaign, most first; at most 100.
     pub by_coupon: Vec<Group>,
+    /// HELD dead letters by cause, most first; at most 100.
+    pub held_by_cause: Vec<Group>,
+    /// PARKED dead letters by cause, most first; at most 100.
+    pub parked_by_cause: Vec<Group>,
 }
 
 /// How much waits for somebody, or for a sweep.
@@ -37,12 +41,12 @@ pub struct Counts {
     pub not_given_back: i64,
 }
 
-/// The campaigns of one status that have not ended for good.
+/// The campaigns of one status, as it is shown, that have not ended for good.
 #[derive(Clone, Debug, sqlx::FromRow)]
 pub struct Campaigns {
     /// The status.
     #[sqlx(try_from = "String")]
-    pub status: CouponStatus,
+    pub status: ShownStatus,
     /// How many.
     pub campaigns: i64,
     /// Coupons of all of them.
@@ -85,9 +89,12 @@ SELECT (SELECT count(*) FROM failed_coupon_issues WHERE status = 'PENDING') AS p
            AS alarms_unsent,
        (SELECT count(*) FROM coupon_issues WHERE decision = 'COMPENSATED' AND given_back_at IS NULL) AS not_given_back";
 
+/// As [`ShownStatus::of`].
 const CAMPAIGNS: &str = "
-SELECT status, count(*) AS campaigns, sum(total_quantity)::bigint AS coupons, sum(issued_quantity)::bigint AS issued
-FROM coupons WHERE archived_at IS NULL GROUP BY status";
+SELECT CASE WHEN status = 'OPEN' AND closes_at <= $1 THEN 'OVER'
+            WHEN status = 'OPEN' AND opens_at > $1 THEN 'SCHEDULED'
+            ELSE status END AS status, count(*) AS campaigns, sum(total_quantity)::bigint AS coupons, sum(issued_quantity)::bigint AS issued
+FROM coupons WHERE archived_at IS NULL GROUP BY 1";
 
 /// Rows of builds that did not know the cause are counted by class and code. The inner grouping needs the index alone.
 const BY_CAUSE: &str = "
@@ -100,6 +107,10 @@ const BY_COUPON: &str = "
 SELECT coupon_code AS name, count(*) AS count FROM failed_coupon_issues WHERE status = 'PENDING'
 GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT $1";
 
+const LETTERS_BY_CAUSE: &str = "
+SELECT cause AS name, count(*) AS count FROM dlq_events WHERE status = $2
+GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT $1";
+
 impl Database {
     /// How much waits.
     pub async fn counts(&self) -> Result<Counts, RepoError> {
@@ -107,10 +118,10 @@ impl Database {
         self.bounded("count what waits", sqlx::query_as(COUNTS).fetch_one(&pool)).await
     }
 
-    /// The campaigns that have not ended for good, by status; a status that none has is left out.
-    pub async fn campaigns(&self) -> Result<Vec<Campaigns>, RepoError> {
+    /// The campaigns that have not ended for good, by status at this moment; a status that none has is left out.
+    pub async fn campaigns(&self, now: DateTime<Utc>) -> Result<Vec<Campaigns>, RepoError> {
         let pool = self.pool();
-        self.bounded("count campaigns", sqlx::query_as(CAMPAIGNS).fetch_all(&pool)).await
+        self.bounded("count campaigns", sqlx::query_as(CAMPAIGNS).bind(now).fetch_all(&pool)).await
     }
 
     /// How much waits, and why.
@@ -120,7 +131,17 @@ impl Database {
         let groups = async |select: &'static str| {
             self.bounded("group what waits", sqlx::query_as(select).bind(MOST_GROUPS).fetch_all(&pool)).await
         };
-        Ok(Figures { counts, by_cause: groups(BY_CAUSE).await?, by_coupon: groups(BY_COUPON).await? })
+        let letters = async |status: LetterStatus| {
+            let question = sqlx::query_as(LETTERS_BY_CAUSE).bind(MOST_GROUPS).bind(status.as_str()).fetch_all(&pool);
+            self.bounded("group dead letters that wait", question).await
+        };
+        Ok(Figures {
+            counts,
+            by_cause: groups(BY_CAUSE).await?,
+            by_coupon: groups(BY_COUPON).await?,
+            held_by_cause: letters(LetterStatus::Held).await?,
+            parked_by_cause: letters(LetterStatus::Parked).await?,
+        })
     }
 
     /// The rows of a choice by cause, most first.

@@ -19,7 +19,7 @@ pub struct Filter {
     pub coupon: Option<CouponCode>,
     /// Of this member.
     pub member: Option<MemberId>,
-    /// Whose cause holds this text, whatever the case.
+    /// Whose cause or reason holds this text, whatever the case.
     pub cause: Option<String>,
     /// Of this error class.
     pub class: Option<String>,
@@ -35,7 +35,8 @@ pub struct Filter {
 pub(super) const OF_FAILED: &str = "
     ($1::bigint[] = '{}' OR f.id = ANY($1)) AND ($2::text IS NULL OR f.status = $2)
     AND ($3::text IS NULL OR f.coupon_code = $3) AND ($4::text IS NULL OR f.member_id = $4)
-    AND ($5::text IS NULL OR strpos(lower(coalesce(f.cause, concat_ws(' ', f.error_class, f.error_code, f.reason))), lower($5)) > 0)
+    AND ($5::text IS NULL OR strpos(lower(coalesce(f.cause, concat_ws(' ', f.error_class, f.error_code))), lower($5)) > 0
+         OR strpos(lower(f.reason), lower($5)) > 0)
     AND ($6::text IS NULL OR f.error_class = $6)
     AND ($7::timestamptz IS NULL OR f.failed_at >= $7) AND ($8::timestamptz IS NULL OR f.failed_at < $8)
     AND ($9::bigint IS NULL OR f.id <= $9)";
@@ -44,7 +45,7 @@ pub(super) const OF_FAILED: &str = "
 pub(super) const OF_LETTERS: &str = "
     ($1::bigint[] = '{}' OR f.id = ANY($1)) AND ($2::text IS NULL OR f.status = $2)
     AND ($3::text IS NULL OR f.coupon_code = $3) AND ($4::text IS NULL OR f.member_id = $4)
-    AND ($5::text IS NULL OR strpos(lower(f.cause), lower($5)) > 0)
+    AND ($5::text IS NULL OR strpos(lower(f.cause), lower($5)) > 0 OR strpos(lower(f.error_message), lower($5)) > 0)
     AND ($6::text IS NULL OR f.error_class = $6)
     AND ($7::timestamptz IS NULL OR f.created_at >= $7) AND ($8::timestamptz IS NULL OR f.created_at < $8)
     AND ($9::bigint IS NULL OR f.id <= $9)";

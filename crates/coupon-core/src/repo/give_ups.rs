@@ -10,6 +10,7 @@ use super::{
     coupons::{Actor, append_audit},
     dead_letters::{self, Letter, LetterStatus, Verdict},
     pool::Pool,
+    settling::List,
 };
 use crate::{
     budget::{Bucket, Budget},
@@ -36,7 +37,25 @@ pub struct GiveUp {
     /// When.
     pub now: DateTime<Utc>,
     /// Who decides it and why, if it is an operator: for the audit.
-    pub by: Option<(String, String)>,
+    pub by: Option<Operator>,
+}
+
+/// An operator who has a request given up.
+#[derive(Clone, Debug)]
+pub struct Operator {
+    /// Name for the audit.
+    pub name: String,
+    /// Why, in the operator's words.
+    pub reason: String,
+    /// Whether the decision itself is the operator's word: the entry is RESOLVED with that reason, and no replay by a filter
+    /// takes it. Otherwise a replay has found that it can only be decided so.
+    pub is_by_hand: bool,
+}
+
+impl GiveUp {
+    fn by_hand(&self) -> Option<&Operator> {
+        self.by.as_ref().filter(|by| by.is_by_hand)
+    }
 }
 
 /// What giving up means for the coupon's data in Redis.
@@ -149,9 +168,11 @@ async fn decide(pool: &Pool, give_up: &GiveUp) -> Result<GivenUp, sqlx::Error> {
         suspect(&mut tx, give_up).await?;
     }
     let failed_issue_id = put_on_work_list(&mut tx, give_up).await?;
-    let verdict = verdict(give_up, LetterStatus::Compensated, Some(failed_issue_id), superseded_by.is_none());
+    // Nobody is told of what an operator has just decided.
+    let alarm = superseded_by.is_none() && give_up.by.is_none();
+    let verdict = verdict(give_up, LetterStatus::Compensated, Some(failed_issue_id), alarm);
     dead_letters::insert(&mut tx, &give_up.letter, &verdict).await?;
-    if let Some((name, reason)) = &give_up.by {
+    if let Some(Operator { name, reason, .. }) = &give_up.by {
         let actor = Actor { name: name.clone(), now: give_up.now };
         let subject = format!("failed_coupon_issues/{failed_issue_id}");
         let change = serde_json::json!({ "to": "COMPENSATED", "request_id": event.request_id });
@@ -162,15 +183,29 @@ async fn decide(pool: &Pool, give_up: &GiveUp) -> Result<GivenUp, sqlx::Error> {
 }
 
 async fn suspect(tx: &mut PgConnection, give_up: &GiveUp) -> Result<(), sqlx::Error> {
-    let suspect = sqlx::query(
-        "UPDATE coupons SET status = 'SUSPECT', updated_at = $3
-         WHERE coupon_code = $1 AND epoch = $2 AND status <> 'SUSPECT'",
-    );
-    let suspect = suspect.bind(give_up.event.coupon_code.as_str()).bind(give_up.event.epoch).bind(give_up.now);
-    if suspect.execute(&mut *tx).await?.rows_affected() == 1 {
-        insert_notice(tx, &Notice::suspect(&give_up.event.coupon_code, give_up.now)).await?;
+    let code = &give_up.event.coupon_code;
+    // A campaign that somebody closed stays CLOSED: it sells nothing, and its status says what it goes back to. A SUSPECT
+    // one is touched, so that a rebuild under way sees that there is more than it found.
+    let status: Option<(String, String)> = sqlx::query_as(
+        "UPDATE coupons c SET status = CASE WHEN c.status = 'OPEN' THEN 'SUSPECT' ELSE c.status END, updated_at = $3
+         FROM coupons before
+         WHERE c.coupon_code = $1 AND c.epoch = $2 AND before.coupon_id = c.coupon_id RETURNING before.status, c.status",
+    )
+    .bind(code.as_str())
+    .bind(give_up.event.epoch)
+    .bind(give_up.now)
+    .fetch_optional(&mut *tx)
+    .await?;
+    let mut notice = Notice::suspect(code, give_up.now);
+    match status {
+        Some((before, now)) if before != now => {}
+        Some((before, _)) if before == "CLOSED" => {
+            notice.message =
+                format!("redis and postgresql disagree about {code}, which is closed: redis sold more than there are");
+        }
+        _ => return Ok(()),
     }
-    Ok(())
+    insert_notice(tx, &notice).await
 }
 
 async fn decision_before(tx: &mut PgConnection, coupon_id: i64, request_id: Uuid) -> Result<GivenUp, sqlx::Error> {
@@ -185,8 +220,7 @@ async fn decision_before(tx: &mut PgConnection, coupon_id: i64, request_id: Uuid
 
 async fn spend(tx: &mut PgConnection, coupon_id: i64, give_up: &GiveUp) -> Result<bool, sqlx::Error> {
     let Some(budget) = give_up.budget else { return Ok(true) };
-    // Class and code, not the words: those may name the record, and then every record had a budget of its own.
-    let cause = format!("{} {}", give_up.failure.class, give_up.failure.code);
+    let cause = give_up.failure.budget();
     let bucket: Option<(f64, DateTime<Utc>)> =
         sqlx::query_as("SELECT tokens, refilled_at FROM give_up_budgets WHERE coupon_id = $1 AND cause = $2")
             .bind(coupon_id)
@@ -200,23 +234,27 @@ async fn spend(tx: &mut PgConnection, coupon_id: i64, give_up: &GiveUp) -> Resul
     Ok(true)
 }
 
-/// PENDING; a superseded request needs nobody and is born RESOLVED, and so is a replay: the entry that it replays stays
-/// on the list, and the replay is closed here.
+/// PENDING; a superseded request needs nobody and is born RESOLVED, and so is what an operator has decided by hand, and a
+/// replay: the entry that it replays stays on the list, and the replay is closed here.
 async fn put_on_work_list(tx: &mut PgConnection, give_up: &GiveUp) -> Result<i64, sqlx::Error> {
     let replay_of = close_replay(tx, give_up).await?;
-    let replayed = replay_of.map(|entry| format!("a replay of entry {entry}, which stays on the list"));
+    let replayed =
+        replay_of.map(|entry| format!("a replay of entry {}, which stays on the list", List::Requests.number(entry)));
     let superseded = match give_up.remedy {
         Remedy::Supersede(id) => Some(format!("the member holds a coupon by request {id}")),
         Remedy::GiveBack | Remedy::GiveBackAndSuspect => None,
     };
-    let why: Vec<String> = replayed.into_iter().chain(superseded).collect();
+    let by_hand = give_up.by_hand();
+    let word = by_hand.map(|by| by.reason.clone());
+    let why: Vec<String> = word.into_iter().chain(replayed).chain(superseded).collect();
     let resolution = (!why.is_empty()).then(|| why.join("; "));
     sqlx::query_scalar(
         "INSERT INTO failed_coupon_issues
              (coupon_code, member_id, request_id, status, error_class, error_code, reason, failed_at, resolved_at, resolved_by, resolution,
-              cause, replay_of)
+              cause, replay_of, decided_by_hand)
          VALUES ($1, $2, $3, CASE WHEN $8::text IS NULL THEN 'PENDING' ELSE 'RESOLVED' END, $4, $5, $6, $7,
-                 CASE WHEN $8 IS NULL THEN NULL ELSE $7 END, CASE WHEN $8 IS NULL THEN NULL ELSE 'dlq-consumer' END, $8, $9, $10)
+                 CASE WHEN $8 IS NULL THEN NULL ELSE $7 END, CASE WHEN $8 IS NULL THEN NULL ELSE coalesce($11, 'dlq-consumer') END, $8, $9, $10,
+                 $11 IS NOT NULL)
          RETURNING id",
     )
     .bind(give_up.event.coupon_code.as_str())
@@ -229,6 +267,7 @@ async fn put_on_work_list(tx: &mut PgConnection, give_up: &GiveUp) -> Result<i64
     .bind(resolution)
     .bind(give_up.failure.cause())
     .bind(replay_of)
+    .bind(by_hand.map(|by| by.name.as_str()))
     .fetch_one(tx)
     .await
 }

@@ -91,6 +91,27 @@ impl Database {
         Ok(rows.into_iter().map(Row::whole).collect())
     }
 
+    /// HELD letters whose events this build can read by now, lowest number first, after `after`.
+    pub async fn letters_held_for_an_upgrade(
+        &self,
+        supported: u64,
+        after: i64,
+        limit: i64,
+    ) -> Result<Vec<UndecidedLetter>, RepoError> {
+        let pool = self.pool();
+        let question = sqlx::query_as(
+            "SELECT * FROM dlq_events
+             WHERE status = 'HELD' AND error_code = 'NEWER_VERSION' AND event_version <= $1 AND id > $2
+             ORDER BY id LIMIT $3",
+        )
+        .bind(i64::try_from(supported).unwrap_or(i64::MAX))
+        .bind(after)
+        .bind(limit)
+        .fetch_all(&pool);
+        let rows: Vec<Row> = self.bounded("list letters held for an upgrade", question).await?;
+        Ok(rows.into_iter().map(Row::whole).collect())
+    }
+
     /// Moves an undecided letter to where its decision puts it, with the audit and the progress of the job in the same
     /// transaction. `false` when the letter was moved before, or the job does not run any more.
     pub async fn settle_letter(

@@ -1,8 +1,7 @@
 //! Decisions: who gets a coupon, written in batches. The table `coupon_issues` and the counter beside it.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::{Database, RepoError, pool::Pool};
@@ -14,9 +13,11 @@ use crate::{
 
 mod insert;
 mod look_up;
+mod of_member;
 
 pub use insert::{Batch, Columns};
-use insert::{Key, Missing, Parts, insert_each, insert_new, insert_what_fits};
+use insert::{Missing, insert_new, insert_parts, insert_what_fits};
+pub use of_member::{Decided, Requested};
 
 words! {
     /// The word on a request, spoken once.
@@ -71,112 +72,97 @@ impl Outcome {
     }
 }
 
-/// What a batch probably holds. Whatever it turns out to hold, it is written right.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Expected {
-    /// Events that have no row yet.
-    AllNew,
-    /// Some that have one, as after a crash.
-    SomeThere,
-    /// Some that the database refuses.
-    SomeRefused,
-    /// Only such.
-    AllRefused,
-}
+/// All rows of a batch at once.
+pub const WHOLE: i32 = i32::MAX;
 
-impl Expected {
-    /// What one event of a batch gives reason to expect of the next.
-    pub fn by(outcome: &Result<Outcome, RepoError>) -> Self {
-        match outcome {
-            Ok(Outcome::IssuedNow) => Self::AllNew,
-            Ok(_) => Self::SomeThere,
-            Err(_) => Self::SomeRefused,
-        }
-    }
-}
-
-/// Rows that are tried at once where some are refused: with one in a hundred of a thousand, fewer cost more beginnings
+/// Rows that are tried at once after a whole batch was refused: with one in a hundred that is, fewer cost more beginnings
 /// and more cost more rows that were written in vain. Measured; 16 and 64 are as good within a tenth.
 const PART: i32 = 32;
 
-/// A decision as its member may see it.
-#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
-pub struct Decided {
-    /// The word.
-    #[sqlx(try_from = "String")]
-    pub decision: Decision,
-    /// When an issued coupon expires.
-    pub expires_at: Option<DateTime<Utc>>,
+/// What became of a batch.
+#[derive(Debug)]
+pub struct Written {
+    /// What became of each event, in the order given, or why the database refuses it by itself; `None` of one that was not
+    /// tried, because the call had done enough.
+    pub outcomes: Vec<Option<Result<Outcome, RepoError>>>,
+    /// Rows to be tried at once next: of what was not tried, and of the batch after this one.
+    pub next_part: i32,
 }
 
 impl Database {
-    /// Writes events of one coupon and one epoch; gives an outcome for each, in the order given, or why the database
-    /// refuses it by itself.
+    /// Writes events of one coupon and one epoch by one statement, up to `part` rows of it at once; [`WHOLE`] where none is
+    /// expected to be refused. With `wait` an event whose row somebody holds for longer than that is refused by itself;
+    /// without, that fails the batch.
     ///
     /// An error means that nothing of the batch was written, or that it is not known what its rows ran into; doing it
     /// again is safe.
     pub async fn issue(
         &self,
         events: Vec<Arc<CouponIssued>>,
-        expected: Expected,
-    ) -> Result<Vec<Result<Outcome, RepoError>>, RepoError> {
-        let Some(batch) = Batch::of(&events) else { return Ok(Vec::new()) };
+        part: i32,
+        wait: Option<Duration>,
+    ) -> Result<Written, RepoError> {
+        let Some(batch) = Batch::of(&events) else { return Ok(Written { outcomes: Vec::new(), next_part: part }) };
         let batch = Arc::new(batch);
-        let (Missing { missed, refused }, cap_hit) = match self.insert(&batch, expected).await {
-            Ok(missing) => (missing, false),
+        let (missing, next_part, cap_hit) = match self.insert(&batch, part, wait).await {
+            Ok((missing, next_part)) => (missing, next_part, false),
             Err(error) if error.is_cap() => {
                 let copy = Arc::clone(&batch);
                 self.detached("issue what fits", move |pool| insert_what_fits(pool, copy)).await?;
-                (Missing::all(&batch), true)
+                (Missing::all(&batch), part, true)
             }
             Err(error) => return Err(error),
         };
-        if missed.is_empty() && refused.is_empty() {
-            return Ok(events.iter().map(|_| Ok(Outcome::IssuedNow)).collect());
-        }
-        if let Some((state, message)) = refused.values().next() {
-            // One answers for all: they met the same database.
-            let judged = self.judged(RepoError::refused("issue a batch", state, message)).await;
-            if matches!(judged, RepoError::Away(_)) {
-                return Err(judged);
+        let Missing { missed, mut refused, untried } = missing;
+        // One answers for all: they met the same database.
+        let place = refused.iter().find(|(_, refusal)| refusal.may_be_an_outage()).map(|(place, _)| *place);
+        if let Some(refusal) = place.and_then(|place| refused.remove(&place).map(|refusal| (place, refusal))) {
+            match self.judged(refusal.1).await {
+                away @ RepoError::Away(_) => return Err(away),
+                judged => drop(refused.insert(refusal.0, judged)),
             }
         }
-        let rest: Vec<&CouponIssued> =
-            events.iter().map(Arc::as_ref).filter(|event| missed.contains(&key(event))).collect();
+        let rest: Vec<&CouponIssued> = missed.iter().map(|place| events[*place].as_ref()).collect();
         let found = match rest.as_slice() {
             [] => HashMap::new(),
             rest => self.look_up(batch.code(), batch.epoch(), cap_hit, rest).await?,
         };
-        let outcome = |event: &Arc<CouponIssued>| {
-            let key = key(event);
-            match refused.get(&key) {
-                Some((state, message)) => Err(RepoError::refused("issue a batch", state, message)),
-                None => Ok(found.get(&key).copied().unwrap_or(Outcome::IssuedNow)),
+        let outcome = |(place, event): (usize, &Arc<CouponIssued>)| {
+            if untried.contains(&place) {
+                return None;
             }
+            Some(match refused.remove(&place) {
+                Some(error) => Err(error),
+                None if missed.contains(&place) => {
+                    let key = (event.request_id.as_uuid(), event.member_id.as_str().to_owned());
+                    Ok(found.get(&key).copied().unwrap_or(Outcome::Undecided))
+                }
+                None => Ok(Outcome::IssuedNow),
+            })
         };
-        Ok(events.iter().map(outcome).collect())
+        Ok(Written { outcomes: events.iter().enumerate().map(outcome).collect(), next_part })
     }
 
     /// An insert that need not look for conflicts costs PostgreSQL a third less, and nearly always every row is new.
-    /// Where one is not, or is refused, nothing was written, and it is done again with care.
-    async fn insert(&self, batch: &Arc<Batch>, expected: Expected) -> Result<Missing, RepoError> {
-        let some_there = Parts { rows: PART, some_there: true };
-        let some_refused = |rows| Parts { rows, some_there: false };
-        let parts = match expected {
-            Expected::AllNew => {
-                let copy = Arc::clone(batch);
-                match self.detached("issue a batch", move |pool| insert_new(pool, copy)).await {
-                    Err(error) if error.is_unique_violation() => some_there,
-                    Err(error) if batch.len() > 1 && error.may_be_of_a_record() => some_refused(PART),
-                    other => return other,
-                }
+    /// Where one is not, or is refused, nothing was written, and it is done again by parts.
+    async fn insert(&self, batch: &Arc<Batch>, part: i32, wait: Option<Duration>) -> Result<(Missing, i32), RepoError> {
+        let rows = batch.rows();
+        let part = if part < rows {
+            part
+        } else if wait.is_some() {
+            PART.min(rows / 2).max(1)
+        } else {
+            let copy = Arc::clone(batch);
+            match self.detached("issue a batch", move |pool| insert_new(pool, copy)).await {
+                Ok(missing) => return Ok((missing, part)),
+                Err(error) if error.is_unique_violation() => part,
+                Err(error) if rows == 1 && error.is_of_a_row() => return Ok((Missing::refused(error), part)),
+                Err(error) if rows > 1 && error.may_be_of_a_record() => PART.min(rows / 2),
+                Err(error) => return Err(error),
             }
-            Expected::SomeThere => some_there,
-            Expected::SomeRefused => some_refused(PART),
-            Expected::AllRefused => some_refused(1),
         };
         let copy = Arc::clone(batch);
-        self.detached("issue a batch", move |pool| insert_each(pool, copy, parts)).await
+        self.detached("issue a batch", move |pool| insert_parts(pool, copy, part, wait)).await
     }
 
     /// Whether nobody holds the coupon's row, which every batch needs.
@@ -188,25 +174,6 @@ impl Database {
         .bind(code.as_str())
         .fetch_optional(&pool);
         Ok(self.bounded("look at a coupon's lock", question).await?.is_some())
-    }
-
-    /// The decision on a request, if it is this member's and there is one.
-    pub async fn decision(
-        &self,
-        code: &CouponCode,
-        request_id: RequestId,
-        member: &MemberId,
-    ) -> Result<Option<Decided>, RepoError> {
-        let pool = self.pool();
-        let question = sqlx::query_as(
-            "SELECT decision, expires_at FROM coupon_issues JOIN coupons USING (coupon_id)
-             WHERE coupon_code = $1 AND request_id = $2 AND member_id = $3",
-        )
-        .bind(code.as_str())
-        .bind(request_id.as_uuid())
-        .bind(member.as_str())
-        .fetch_optional(&pool);
-        self.bounded("read a decision", question).await
     }
 
     /// Up to `limit` marks of ISSUED rows after `after` in the order of the request ids, for filling Redis.
@@ -232,10 +199,6 @@ impl Database {
         let rows: Vec<(String, Uuid)> = self.bounded("read marks", question).await?;
         Ok(rows.into_iter().filter_map(|(member, id)| Some((member.parse().ok()?, id.into()))).collect())
     }
-}
-
-fn key(event: &CouponIssued) -> Key {
-    (event.request_id.as_uuid(), event.member_id.as_str().to_owned())
 }
 
 /// Does what issuing does, for no row at all: whatever fails here says nothing of a row.

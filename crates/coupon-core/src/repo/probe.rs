@@ -51,11 +51,11 @@ impl Database {
     /// not when a port answers: a connection of before may lead to a server, or hold a session, that never writes again.
     pub async fn probe(&self) -> Result<(), RepoError> {
         self.renew();
-        self.probe_as_it_is().await
+        self.commits().await
     }
 
     /// The same through the connections there are.
-    async fn probe_as_it_is(&self) -> Result<(), RepoError> {
+    pub async fn commits(&self) -> Result<(), RepoError> {
         let rehearsal = self.1;
         self.at_once("commit a probe", move |pool| async move {
             if rehearsal != Rehearsal::None {
@@ -87,7 +87,7 @@ impl Database {
             Some((begun, commits)) if begun > refused_at => commits,
             _ => {
                 let begun = Instant::now();
-                let commits = self.probe_as_it_is().await.is_ok();
+                let commits = self.commits().await.is_ok();
                 *last = Some((begun, commits));
                 commits
             }

@@ -70,7 +70,7 @@ impl Database {
     ///
     /// A row that is behind the epoch of Redis has been restored to an earlier moment: it takes over that epoch, so that
     /// what was reserved in it is issued and not put aside as unheard of. A campaign that either side has closed is not
-    /// opened at the end.
+    /// opened at the end, nor is one that an earlier rebuild was to leave closed.
     pub async fn begin_rebuild(
         &self,
         code: CouponCode,
@@ -93,9 +93,11 @@ impl Database {
                 let change = serde_json::json!({ "from": { "epoch": before.epoch }, "to": { "epoch": redis.epoch } });
                 audit(&mut tx, &actor, "rebuild.catch_up", &code, change).await?;
             }
-            let is_closed = redis.is_closed || before.status == CouponStatus::Closed;
-            let reopen_as = if is_closed { CouponStatus::Closed } else { CouponStatus::Open };
             let found = under_way(&mut tx, &code).await?;
+            let was_to_stay_closed = before.status != CouponStatus::Open
+                && found.as_ref().is_some_and(|it| it.reopen_as == CouponStatus::Closed);
+            let is_closed = redis.is_closed || before.status == CouponStatus::Closed || was_to_stay_closed;
+            let reopen_as = if is_closed { CouponStatus::Closed } else { CouponStatus::Open };
             if let Some(found) = found
                 && (found.step == RebuildStep::Draining
                     || before.status == CouponStatus::Opening && (redis.is_filling || redis.epoch < before.epoch))
@@ -159,7 +161,8 @@ impl Database {
                 return Ok(None);
             }
             let coupon: Coupon = sqlx::query_as(
-                "UPDATE coupons SET status = 'OPENING', epoch = greatest(epoch, $2) + 1, updated_at = $3
+                // Sequences are compared within an epoch: what events of the old one claimed says nothing of the new one.
+                "UPDATE coupons SET status = 'OPENING', epoch = greatest(epoch, $2) + 1, high_seq = 0, updated_at = $3
                  WHERE coupon_code = $1 RETURNING *",
             )
             .bind(code.as_str())
@@ -180,6 +183,51 @@ impl Database {
         .await
     }
 
+    /// Ends a rebuild that did not get as far as a new epoch, and gives the row as it is then; `None` when it is not
+    /// DRAINING any more. A campaign that was to be closed afterwards is CLOSED. With `is_sound` (nobody suspected its
+    /// data when the gate was shut) an open one is OPEN again, unless somebody has changed its row since or has found
+    /// that Redis sold too much. Otherwise it is SUSPECT.
+    pub async fn abandon_rebuild(
+        &self,
+        code: CouponCode,
+        rebuild: i64,
+        is_sound: bool,
+        actor: Actor,
+    ) -> Result<Option<Coupon>, RepoError> {
+        self.detached("finish a rebuild", move |pool| async move {
+            let mut tx = pool.begin().await?;
+            let Some(before) = locked(&mut tx, &code).await? else { return Ok(None) };
+            let ended: Option<(String, DateTime<Utc>)> = sqlx::query_as(
+                "UPDATE rebuilds SET step = 'DONE', finished_at = $2 WHERE id = $1 AND step = 'DRAINING'
+                 RETURNING reopen_as, started_at",
+            )
+            .bind(rebuild)
+            .bind(actor.now)
+            .fetch_optional(&mut *tx)
+            .await?;
+            let Some((reopen_as, started_at)) = ended else { return Ok(None) };
+            let is_closed = reopen_as == CouponStatus::Closed.as_str();
+            sqlx::query(
+                "UPDATE coupons SET status = $2, updated_at = $3
+                 WHERE coupon_code = $1 AND status = 'SUSPECT' AND ($4 OR $5 AND updated_at = $6)",
+            )
+            .bind(code.as_str())
+            .bind(reopen_as)
+            .bind(actor.now)
+            .bind(is_closed)
+            .bind(is_sound)
+            .bind(started_at)
+            .execute(&mut *tx)
+            .await?;
+            let Some(coupon) = locked(&mut tx, &code).await? else { return Ok(None) };
+            let change = serde_json::json!({ "from": before.status, "to": coupon.status });
+            audit(&mut tx, &actor, "rebuild.abandon", &code, change).await?;
+            tx.commit().await?;
+            Ok(Some(coupon))
+        })
+        .await
+    }
+
     /// Notes that a rebuild is over.
     pub async fn finish_rebuild(&self, rebuild: i64, now: DateTime<Utc>) -> Result<(), RepoError> {
         self.detached("finish a rebuild", move |pool| async move {
@@ -194,7 +242,7 @@ impl Database {
     }
 
     /// Ends a CLOSED campaign for good. The epoch moves on, so that nothing that was reserved before can be issued any
-    /// more. `false` when it is not CLOSED in this epoch, or was ended before.
+    /// more; replays that Redis never answered come to nothing with it. `false` when it is not CLOSED in this epoch, or was ended before.
     pub async fn archive(&self, code: CouponCode, epoch: i64, actor: Actor, reason: String) -> Result<bool, RepoError> {
         self.detached("archive a campaign", move |pool| async move {
             let mut tx = pool.begin().await?;
@@ -208,6 +256,7 @@ impl Database {
             .execute(&mut *tx)
             .await?;
             if archived.rows_affected() == 1 {
+                end_unanswered_replays(&mut tx, &code, actor.now).await?;
                 let change = serde_json::json!({ "from": { "epoch": epoch }, "to": { "archived_at": actor.now } });
                 let subject = format!("coupons/{code}");
                 super::coupons::append_audit(&mut tx, &actor, "campaign.archive", &subject, change, &reason).await?;
@@ -229,8 +278,11 @@ impl Database {
                  (SELECT count(*) FROM failed_coupon_issues WHERE coupon_code = $1 AND status = 'PENDING') AS pending,
                  (SELECT count(*) FROM coupon_issues JOIN coupons USING (coupon_id)
                      WHERE coupon_code = $1 AND decision = 'COMPENSATED' AND given_back_at IS NULL) AS give_backs,
-                 (SELECT count(*) FROM replays WHERE coupon_code = $1
-                     AND (outcome IS NULL OR outcome IN ('RESERVED', 'HOLDS_ONE'))) AS replays",
+                 (SELECT count(*) FROM replays r LEFT JOIN replay_jobs j ON j.job_id = r.job_id WHERE r.coupon_code = $1
+                     AND (r.outcome IN ('RESERVED', 'HOLDS_ONE')
+                          -- Nobody asks Redis again for those of a job that was cancelled or stopped.
+                          OR r.outcome IS NULL AND coalesce(j.status, '') NOT IN ('CANCELLED', 'STOPPED', 'DONE'))
+                 ) AS replays",
         )
         .bind(code.as_str())
         .fetch_one(&pool);
@@ -261,6 +313,21 @@ async fn end_lost_replays(tx: &mut PgConnection, code: &CouponCode, now: DateTim
     .execute(tx)
     .await
     .map(drop)
+}
+
+/// Replays of which nobody knows whether Redis reserved anything, and of which there is no decision: both sides agree
+/// without them, and the epoch they would have been reserved in is over.
+async fn end_unanswered_replays(
+    tx: &mut PgConnection,
+    code: &CouponCode,
+    now: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query("UPDATE replays SET outcome = 'NOT_READY', updated_at = $2 WHERE coupon_code = $1 AND outcome IS NULL")
+        .bind(code.as_str())
+        .bind(now)
+        .execute(tx)
+        .await
+        .map(drop)
 }
 
 async fn locked(tx: &mut PgConnection, code: &CouponCode) -> Result<Option<Coupon>, sqlx::Error> {

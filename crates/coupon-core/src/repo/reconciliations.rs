@@ -132,6 +132,43 @@ impl Database {
         self.patient("count the rows of a campaign", question).await
     }
 
+    /// The highest sequence of a campaign's epoch that events claim and that a Redis at `redis_seq` can have given.
+    ///
+    /// Anybody who may write to the topic can claim any sequence. What Redis gave and has lost are reservations that were
+    /// decided, or that are under way, of which there are at most as many as coupons in all, or holders that were
+    /// restored: it cannot have been further ahead than twice that. Reads the campaign's rows; to be asked only when
+    /// [`Coupon::high_seq`](super::coupons::Coupon) is above `redis_seq`.
+    pub async fn vouched_seq(&self, code: &CouponCode, redis_seq: i64) -> Result<i64, RepoError> {
+        let pool = self.pool();
+        let question = sqlx::query_scalar(
+            "WITH bound AS (
+                 SELECT c.coupon_id, c.epoch, c.high_seq, $2 + 2 * (c.total_quantity + (SELECT count(*) FROM coupon_issues i
+                     WHERE i.coupon_id = c.coupon_id AND i.epoch = c.epoch)) AS seq
+                 FROM coupons c WHERE coupon_code = $1)
+             SELECT CASE WHEN high_seq <= seq THEN high_seq ELSE coalesce((SELECT max(i.seq) FROM coupon_issues i
+                 WHERE i.coupon_id = bound.coupon_id AND i.epoch = bound.epoch AND i.decision = 'ISSUED'
+                   AND i.seq <= bound.seq), 0) END FROM bound",
+        )
+        .bind(code.as_str())
+        .bind(redis_seq)
+        .fetch_optional(&pool);
+        Ok(self.patient("look at sequences", question).await?.unwrap_or(0))
+    }
+
+    /// Corrects a sequence that no Redis gave, unless another event has claimed a higher one since.
+    pub async fn mend_high_seq(&self, code: CouponCode, claimed: i64, vouched: i64) -> Result<(), RepoError> {
+        self.detached("mend a sequence", move |pool| async move {
+            sqlx::query("UPDATE coupons SET high_seq = $3 WHERE coupon_code = $1 AND high_seq = $2")
+                .bind(code.as_str())
+                .bind(claimed)
+                .bind(vouched)
+                .execute(&pool)
+                .await
+                .map(drop)
+        })
+        .await
+    }
+
     /// Corrects the counter by what [`Database::count`] found it to differ. It and the rows change together, so the
     /// difference stays what it was whatever is issued meanwhile, and nothing is counted while the row is locked. `false`
     /// when there are more rows than coupons in all, which no counter can mend.

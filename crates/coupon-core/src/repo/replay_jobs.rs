@@ -1,5 +1,7 @@
 //! Replays by the many: the table `replay_jobs`.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 
 use super::{
@@ -9,6 +11,9 @@ use super::{
     replays::advance,
 };
 use crate::words::words;
+
+/// How long after its last heartbeat a job counts as one that nobody works on. A worker says so every few seconds.
+pub const SILENT_AFTER: Duration = Duration::from_secs(20);
 
 words! {
     /// What a job replays.
@@ -59,6 +64,8 @@ pub struct Job {
     pub after_close: bool,
     /// Rows that could be replayed when it was made.
     pub eligible: i64,
+    /// Rows that the filter chose when it was made, eligible or not.
+    pub chosen: i64,
     /// Rows begun.
     pub begun: i64,
     /// Of these, issued.
@@ -69,8 +76,12 @@ pub struct Job {
     pub under_way: i64,
     /// Refusals by reason.
     pub refused: serde_json::Value,
+    /// Why it was asked for, in the operator's words.
+    pub reason: String,
     /// Why it stands where it stands.
     pub note: String,
+    /// While it is RUNNING: seconds since a process that works on it last said so.
+    pub idle_seconds: Option<i64>,
     /// Who asked for it.
     pub created_by: String,
     /// When.
@@ -94,16 +105,23 @@ pub struct NewJob {
     pub after_close: bool,
     /// Rows that can be replayed now.
     pub eligible: i64,
+    /// Rows that the filter means, whether they can be replayed or not.
+    pub chosen: i64,
     /// Why, in the operator's words.
     pub reason: String,
 }
 
-/// A job and its replays in one row. Refusals before and after the link are counted together.
+/// A job and its replays in one row. Refusals before and after the link are counted together. The heartbeat is compared
+/// with the clock that wrote it, the server's.
 const SELECT: &str = "
-SELECT j.job_id, j.kind, j.status, j.filter, j.up_to_id, j.cursor_id, j.per_second, j.after_close, j.eligible, j.begun,
+SELECT j.job_id, j.kind, j.status, j.filter, j.up_to_id, j.cursor_id, j.per_second, j.after_close, j.eligible,
+       greatest(coalesce(j.chosen, j.eligible), j.begun) AS chosen, j.begun,
        j.succeeded + coalesce(r.issued, 0) AS succeeded,
        coalesce(before.refused, 0)::bigint + coalesce(r.failed, 0) AS failed, coalesce(r.open, 0) AS under_way,
-       j.refused || coalesce(r.words, '{}') AS refused, j.note, j.created_by, j.created_at, j.updated_at
+       j.refused || coalesce(r.words, '{}') AS refused, j.reason, j.note,
+       CASE WHEN j.status = 'RUNNING' THEN
+           greatest(extract(epoch FROM now() - coalesce(j.heartbeat_at, j.updated_at)), 0)::bigint END AS idle_seconds,
+       j.created_by, j.created_at, j.updated_at
 FROM replay_jobs j
 LEFT JOIN LATERAL (SELECT sum(value::bigint) AS refused FROM jsonb_each_text(j.refused)) before ON true
 LEFT JOIN LATERAL (
@@ -121,8 +139,8 @@ impl Database {
             let mut tx = pool.begin().await?;
             let job_id: i64 = sqlx::query_scalar(
                 "INSERT INTO replay_jobs (kind, status, filter, up_to_id, per_second, after_close, eligible, created_by,
-                                          created_at, updated_at)
-                 VALUES ($1, 'RUNNING', $2, $3, $4, $5, $6, $7, $8, $8) RETURNING job_id",
+                                          created_at, updated_at, chosen, reason, heartbeat_at)
+                 VALUES ($1, 'RUNNING', $2, $3, $4, $5, $6, $7, $8, $8, $9, $10, now()) RETURNING job_id",
             )
             .bind(new.kind.as_str())
             .bind(sqlx::types::Json(&new.filter))
@@ -132,6 +150,8 @@ impl Database {
             .bind(new.eligible)
             .bind(&actor.name)
             .bind(actor.now)
+            .bind(new.chosen)
+            .bind(&new.reason)
             .fetch_one(&mut *tx)
             .await?;
             let change = serde_json::json!({ "kind": new.kind, "filter": new.filter, "up_to": new.up_to,
@@ -159,6 +179,15 @@ impl Database {
         self.bounded("list replay jobs", question).await
     }
 
+    /// Notes that a process works on a job now.
+    pub async fn note_replay_heartbeat(&self, job_id: i64) -> Result<(), RepoError> {
+        self.detached("note a heartbeat of a replay", move |pool| async move {
+            let beat = sqlx::query("UPDATE replay_jobs SET heartbeat_at = now() WHERE job_id = $1").bind(job_id);
+            beat.execute(&pool).await.map(drop)
+        })
+        .await
+    }
+
     /// Moves a job if it stands at one of `from`, with `note` as the reason; by an operator (then with an audit row) or
     /// by its worker. `false` when it stands elsewhere.
     pub async fn move_replay_job(
@@ -180,7 +209,10 @@ impl Database {
             .fetch_optional(&mut *tx)
             .await?;
             let Some(before) = before else { return Ok(false) };
-            sqlx::query("UPDATE replay_jobs SET status = $2, note = $3, updated_at = $4 WHERE job_id = $1")
+            // Whoever lets it run again is about to work on it.
+            let moved = "UPDATE replay_jobs SET status = $2, note = $3, updated_at = $4,
+                             heartbeat_at = CASE WHEN $2 = 'RUNNING' THEN now() ELSE heartbeat_at END WHERE job_id = $1";
+            sqlx::query(moved)
                 .bind(job_id)
                 .bind(to.as_str())
                 .bind(&note)

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::{
     Database, RepoError,
     filter::{Filter, OF_FAILED},
+    replay_jobs::SILENT_AFTER,
 };
 use crate::{
     ids::{CouponCode, MemberId, RequestId},
@@ -25,6 +26,8 @@ words! {
     pub enum Refusal as "reason against a replay" {
         /// It is RESOLVED or IGNORED.
         NotPending = "NOT_PENDING",
+        /// An operator has decided it by hand: only a replay that names its number takes it.
+        DecidedByHand = "DECIDED_BY_HAND",
         /// PostgreSQL knows no such coupon.
         CouponUnknown = "COUPON_UNKNOWN",
         /// The campaign was ended for good.
@@ -75,7 +78,21 @@ pub struct Plan {
     pub up_to: i64,
 }
 
+/// What became of the rows of one step of a job that Redis has reserved units for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, sqlx::FromRow)]
+pub struct StepOutcomes {
+    /// Not decided yet.
+    pub open: i64,
+    /// Decided COMPENSATED.
+    pub compensated: i64,
+}
+
 impl Plan {
+    /// Rows that the filter means, whether they can be replayed or not.
+    pub fn chosen(&self) -> i64 {
+        self.eligible + self.refused.values().sum::<i64>()
+    }
+
     /// Of each verdict (`None`: nothing stands against it), how many rows, and the highest number among them.
     pub(super) fn of(verdicts: Vec<(Option<String>, i64, i64)>) -> Self {
         let mut plan = Self::default();
@@ -108,6 +125,18 @@ pub struct Link {
     pub member_id: MemberId,
     /// Whether the campaign's window counts for nothing.
     pub after_close: bool,
+    /// Whether the row is PENDING: nobody has settled it by other means since the link was made.
+    pub is_wanted: bool,
+}
+
+/// A replay that its job has begun and nobody asks for.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct Abandoned {
+    /// The replay.
+    #[sqlx(flatten)]
+    pub link: Link,
+    /// Whether its job can be resumed and would then ask for it.
+    pub is_resumable: bool,
 }
 
 /// What became of one row of a job.
@@ -125,6 +154,7 @@ pub enum Linked {
 /// what an operator can do least about.
 const VERDICT: &str = "
     CASE WHEN f.status <> 'PENDING' THEN 'NOT_PENDING'
+         WHEN f.decided_by_hand AND $1::bigint[] = '{}' THEN 'DECIDED_BY_HAND'
          WHEN c.coupon_id IS NULL THEN 'COUPON_UNKNOWN'
          WHEN c.archived_at IS NOT NULL THEN 'ARCHIVED'
          WHEN EXISTS (SELECT FROM coupon_issues h WHERE h.coupon_id = c.coupon_id AND h.member_id = f.member_id
@@ -140,6 +170,10 @@ const VERDICT: &str = "
     FROM failed_coupon_issues f
     LEFT JOIN coupons c ON c.coupon_code = f.coupon_code
     LEFT JOIN coupon_issues i ON i.coupon_id = c.coupon_id AND i.request_id = f.request_id";
+
+/// What an operator has compensated by hand is taken by its number ($1) alone, never because a filter happens to mean it:
+/// the member has been paid, or told.
+const NOT_BY_HAND: &str = "($1::bigint[] <> '{}' OR NOT f.decided_by_hand)";
 
 impl Database {
     /// Counts what a filter means. Changes nothing.
@@ -161,9 +195,10 @@ impl Database {
     /// The numbers of the next rows of a filter after `after`, lowest first.
     pub async fn rows_to_replay(&self, filter: &Filter, after: i64, limit: i64) -> Result<Vec<i64>, RepoError> {
         let pool = self.pool();
-        let sql =
-            ["SELECT f.id FROM failed_coupon_issues f WHERE", OF_FAILED, "AND f.id > $10 ORDER BY f.id LIMIT $11"]
-                .join(" ");
+        let sql = format!(
+            "SELECT f.id FROM failed_coupon_issues f WHERE {OF_FAILED} AND {NOT_BY_HAND} AND f.id > $10
+             ORDER BY f.id LIMIT $11"
+        );
         let question = async {
             let mut arguments = filter.arguments()?;
             arguments.add(after).map_err(sqlx::Error::Encode)?;
@@ -204,15 +239,48 @@ impl Database {
     /// The links of a job that Redis has not answered.
     pub async fn unanswered(&self, job_id: i64) -> Result<Vec<Link>, RepoError> {
         let pool = self.pool();
-        let question = sqlx::query_as(
-            "SELECT request_id, failed_issue_id, coupon_code, member_id, after_close FROM replays
-             WHERE job_id = $1 AND outcome IS NULL ORDER BY failed_issue_id",
-        )
-        .bind(job_id)
-        .fetch_all(&pool);
+        let question = sqlx::query_as(UNANSWERED_OF).bind(job_id).fetch_all(&pool);
         self.bounded("list unanswered replays", question).await
     }
+
+    /// Links that Redis has not answered and that nobody asks for: no process has worked on their job for [`SILENT_AFTER`],
+    /// whatever its status. The oldest rows of the work list first.
+    pub async fn abandoned(&self, limit: i64) -> Result<Vec<Abandoned>, RepoError> {
+        let pool = self.pool();
+        let question = sqlx::query_as(ABANDONED).bind(limit).bind(SILENT_AFTER.as_secs_f64()).fetch_all(&pool);
+        self.bounded("list abandoned replays", question).await
+    }
+
+    /// What became of the rows of a job behind `after` that Redis has reserved units for. Those before it belong to earlier
+    /// steps and say nothing about this one.
+    pub async fn step_outcomes(&self, job_id: i64, after: i64) -> Result<StepOutcomes, RepoError> {
+        let pool = self.pool();
+        let question = sqlx::query_as(
+            "SELECT count(*) FILTER (WHERE outcome IS NULL OR outcome IN ('RESERVED', 'HOLDS_ONE')) AS open,
+                    count(*) FILTER (WHERE outcome = 'COMPENSATED') AS compensated
+             FROM replays WHERE job_id = $1 AND failed_issue_id > $2",
+        )
+        .bind(job_id)
+        .bind(after)
+        .fetch_one(&pool);
+        self.bounded("count what became of a step", question).await
+    }
 }
+
+const UNANSWERED_OF: &str = "
+SELECT r.request_id, r.failed_issue_id, r.coupon_code, r.member_id, r.after_close, f.status = 'PENDING' AS is_wanted
+FROM replays r JOIN failed_coupon_issues f ON f.id = r.failed_issue_id
+WHERE r.job_id = $1 AND r.outcome IS NULL ORDER BY r.failed_issue_id";
+
+const ABANDONED: &str = "
+SELECT r.request_id, r.failed_issue_id, r.coupon_code, r.member_id, r.after_close, f.status = 'PENDING' AS is_wanted,
+       coalesce(j.status IN ('RUNNING', 'PAUSED', 'STOPPED'), false) AS is_resumable
+FROM replays r
+JOIN failed_coupon_issues f ON f.id = r.failed_issue_id
+LEFT JOIN replay_jobs j ON j.job_id = r.job_id
+WHERE r.outcome IS NULL
+  AND (j.job_id IS NULL OR coalesce(j.heartbeat_at, j.updated_at) < now() - $2 * interval '1 second')
+ORDER BY r.failed_issue_id LIMIT $1";
 
 /// What stands against a replay of this row; it is locked from here on.
 async fn judge(
@@ -268,7 +336,7 @@ async fn link(
     after_close: bool,
     now: DateTime<Utc>,
 ) -> Result<Link, sqlx::Error> {
-    const FIELDS: &str = "request_id, failed_issue_id, coupon_code, member_id, after_close";
+    const FIELDS: &str = "request_id, failed_issue_id, coupon_code, member_id, after_close, true AS is_wanted";
     // Linked before without an answer: the same id is asked for again, so that one of the two cannot become a second
     // coupon.
     let before = sqlx::query_as(sqlx::AssertSqlSafe(format!(

@@ -1,6 +1,8 @@
 //! The schema: embedded, forward only, applied by `issue-consumer migrate` and by nobody else.
 
-use sqlx::migrate::Migrator;
+use std::collections::BTreeMap;
+
+use sqlx::migrate::{Migration, Migrator};
 
 use super::{Database, RepoError};
 
@@ -14,12 +16,17 @@ pub enum Schema {
         /// Newest migration the database has.
         version: i64,
     },
-    /// Older than this build needs: migrate first.
+    /// It lacks a migration that this build needs: migrate first.
     TooOld {
         /// Newest migration the database has; `None` when it has none at all.
         version: Option<i64>,
-        /// Newest migration this build knows.
+        /// Newest migration the database lacks.
         needed: i64,
+    },
+    /// A migration was applied to it in another form than this build has it in: what it holds is not known.
+    Edited {
+        /// Number of the oldest such migration.
+        version: i64,
     },
     /// Newer, and marked as not fit for builds as old as this one.
     TooNew {
@@ -59,10 +66,20 @@ impl Database {
         if !migrated {
             return Ok(Schema::TooOld { version: None, needed });
         }
-        let question = sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations WHERE success").fetch_one(&pool);
-        let version: Option<i64> = self.bounded("read the schema version", question).await?;
-        let Some(version) = version.filter(|version| *version >= needed) else {
-            return Ok(Schema::TooOld { version, needed });
+        let question = sqlx::query_as("SELECT version, checksum FROM _sqlx_migrations WHERE success").fetch_all(&pool);
+        let applied: Vec<(i64, Vec<u8>)> = self.bounded("read the schema version", question).await?;
+        let applied: BTreeMap<i64, Vec<u8>> = applied.into_iter().collect();
+        // Each by itself: the newest alone tells nothing of the others.
+        let is_edited = |migration: &&Migration| {
+            applied.get(&migration.version).is_some_and(|checksum| checksum[..] != migration.checksum[..])
+        };
+        if let Some(Migration { version, .. }) = MIGRATOR.iter().find(is_edited) {
+            return Ok(Schema::Edited { version: *version });
+        }
+        let version = applied.last_key_value().map(|(version, _)| *version);
+        let lacking = MIGRATOR.iter().map(|migration| migration.version).filter(|needed| !applied.contains_key(needed));
+        let (Some(version), None) = (version, lacking.clone().next()) else {
+            return Ok(Schema::TooOld { version, needed: lacking.max().unwrap_or(needed) });
         };
         let question = sqlx::query_scalar("SELECT oldest_binary FROM schema_compatibility").fetch_one(&pool);
         let oldest_binary: i64 = self.bounded("read the schema version", question).await?;
@@ -80,13 +97,61 @@ impl std::fmt::Display for Schema {
             Self::TooOld { version: None, needed } => {
                 write!(f, "the database has no schema, version {needed} is needed: run `issue-consumer migrate`")
             }
+            Self::TooOld { version: Some(version), needed } if needed < version => write!(
+                f,
+                "the schema has version {version} and lacks version {needed}, which is needed: run `issue-consumer migrate`"
+            ),
             Self::TooOld { version: Some(version), needed } => {
                 write!(f, "the schema has version {version}, version {needed} is needed: run `issue-consumer migrate`")
             }
+            Self::Edited { version } => write!(
+                f,
+                "migration {version} was applied to this database in another form than this build has: deploy a build \
+                 with the migrations that were applied, or follow \"A database of another form\" in migrations/README.md"
+            ),
             Self::TooNew { built_with, oldest_binary } => write!(
                 f,
                 "the schema admits builds that know migration {oldest_binary}, this one knows {built_with}: deploy a newer build"
             ),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+
+    use super::*;
+
+    /// SHA-384 and name of each migration that main has had, as `sha384sum` prints them.
+    const LANDED: &str = include_str!("../../../../migrations/checksums");
+
+    /// `scripts/migrations-check` also compares the list with its own history; here it is the files that are compiled in.
+    #[test]
+    fn a_landed_migration_is_what_it_was_when_it_landed() {
+        let mut landed = LANDED.lines().filter_map(|line| line.split_once("  ")).collect::<Vec<_>>();
+        assert!(landed.len() >= 3 && landed.is_sorted_by_key(|(_, file)| *file), "{landed:?}");
+        landed.retain(|(checksum, file)| {
+            let version: i64 = file[..4].parse().unwrap();
+            let migration = MIGRATOR.iter().find(|migration| migration.version == version).unwrap();
+            let now = migration.checksum.iter().fold(String::new(), |mut text, byte| {
+                write!(text, "{byte:02x}").unwrap();
+                text
+            });
+            now != *checksum
+        });
+        assert_eq!(landed, [], "edited after they had landed: put them back, and mend it with a migration of its own");
+    }
+
+    #[test]
+    fn a_schema_that_does_not_fit_says_why_and_what_to_do() {
+        let said = |schema: Schema| schema.to_string();
+        assert!(
+            said(Schema::Edited { version: 3 }).starts_with("migration 3 was applied to this database in another form")
+        );
+        let gap = said(Schema::TooOld { version: Some(8), needed: 3 });
+        assert!(gap.contains("has version 8 and lacks version 3") && gap.contains("migrate"), "{gap}");
+        let old = said(Schema::TooOld { version: Some(3), needed: 8 });
+        assert!(old.contains("has version 3, version 8 is needed"), "{old}");
     }
 }

@@ -55,39 +55,57 @@ impl List {
 }
 
 impl Verb {
-    /// The status a row must have, and the one it gets.
+    /// The statuses a row may have, and the one it gets.
     ///
     /// A dead letter that is HELD is an accepted request without a decision: no word settles it.
-    pub fn transition(self, list: List) -> (&'static str, &'static str) {
-        let (open, resolved, ignored) = match list {
-            List::Requests => {
-                (FailedStatus::Pending.as_str(), FailedStatus::Resolved.as_str(), FailedStatus::Ignored.as_str())
+    pub fn transition(self, list: List) -> (&'static [&'static str], &'static str) {
+        const PENDING: &[&str] = &[FailedStatus::Pending.as_str()];
+        const SETTLED: &[&str] = &[FailedStatus::Ignored.as_str(), FailedStatus::Resolved.as_str()];
+        const PARKED: &[&str] = &[LetterStatus::Parked.as_str()];
+        const SETTLED_LETTER: &[&str] = &[LetterStatus::Ignored.as_str(), LetterStatus::Resolved.as_str()];
+        match (self, list) {
+            (Self::Resolve, List::Requests) => (PENDING, FailedStatus::Resolved.as_str()),
+            (Self::Ignore, List::Requests) => (PENDING, FailedStatus::Ignored.as_str()),
+            (Self::Reopen, List::Requests) => (SETTLED, FailedStatus::Pending.as_str()),
+            (Self::Resolve, List::Letters) => (PARKED, LetterStatus::Resolved.as_str()),
+            (Self::Ignore, List::Letters) => (PARKED, LetterStatus::Ignored.as_str()),
+            (Self::Reopen, List::Letters) => (SETTLED_LETTER, LetterStatus::Parked.as_str()),
+        }
+    }
+
+    /// What else must be true of a row `f` ($1: the numbers that were named).
+    fn condition(self, list: List) -> &'static str {
+        match (self, list) {
+            // Of RESOLVED ones only those that are named: most of them have been put right. A replay that came to nothing
+            // is not reopened, because the entry it replays stands for it.
+            (Self::Reopen, List::Requests) => {
+                "(f.status = 'IGNORED' OR f.id = ANY($1)) AND (f.status = 'IGNORED' OR f.replay_of IS NULL)"
             }
-            List::Letters => {
-                (LetterStatus::Parked.as_str(), LetterStatus::Resolved.as_str(), LetterStatus::Ignored.as_str())
+            (Self::Reopen, List::Letters) => "(f.status = 'IGNORED' OR f.id = ANY($1))",
+            // One that can be read was accepted: it has to be decided before a word can settle it.
+            (Self::Resolve | Self::Ignore, List::Letters) => {
+                "(f.original_event_id IS NULL OR f.error_code = 'OTHER_MEMBER' OR EXISTS (
+                     SELECT FROM coupon_issues i JOIN coupons c USING (coupon_id)
+                     WHERE c.coupon_code = f.coupon_code AND i.request_id = f.original_event_id))"
             }
-        };
-        match self {
-            Self::Resolve => (open, resolved),
-            Self::Ignore => (open, ignored),
-            Self::Reopen => (ignored, open),
+            (Self::Resolve | Self::Ignore, List::Requests) => "true",
         }
     }
 }
 
 /// The rows of one batch, locked in the order of their numbers, so that two who settle at once cannot deadlock.
-fn chosen(list: List) -> String {
-    let (table, condition) = (list.as_str(), list.condition());
+fn chosen(list: List, verb: Verb) -> String {
+    let (table, condition, further) = (list.as_str(), list.condition(), verb.condition(list));
     format!(
         "chosen AS (
-             SELECT f.id FROM {table} f WHERE {condition} AND f.status = $10 AND f.id > $11
+             SELECT f.id, f.status FROM {table} f WHERE {condition} AND {further} AND f.status = ANY($10) AND f.id > $11
              ORDER BY f.id LIMIT $12 FOR UPDATE
          )"
     )
 }
 
 /// The change and its audit are one statement, and so one transaction.
-fn settle(list: List) -> String {
+fn settle(list: List, verb: Verb) -> String {
     let table = list.as_str();
     let set = match list {
         List::Requests => {
@@ -97,13 +115,13 @@ fn settle(list: List) -> String {
         }
         List::Letters => "updated_at = $14",
     };
-    let chosen = chosen(list);
+    let chosen = chosen(list, verb);
     format!(
         "WITH {chosen}, moved AS (
-             UPDATE {table} f SET status = $13, {set} FROM chosen WHERE f.id = chosen.id RETURNING f.id
+             UPDATE {table} f SET status = $13, {set} FROM chosen WHERE f.id = chosen.id RETURNING f.id, chosen.status AS before
          ), audited AS (
              INSERT INTO operator_audit (at, actor, verb, subject, change, reason)
-             SELECT $14, $15, $16, '{table}/' || id, jsonb_build_object('from', $10, 'to', $13), $17 FROM moved ORDER BY id
+             SELECT $14, $15, $16, '{table}/' || id, jsonb_build_object('from', before, 'to', $13), $17 FROM moved ORDER BY id
          )
          SELECT id FROM moved ORDER BY id"
     )
@@ -122,7 +140,7 @@ impl Database {
     ) -> Result<Vec<i64>, RepoError> {
         self.detached("settle entries", move |pool| async move {
             let (from, to) = settling.verb.transition(settling.list);
-            sqlx::query_scalar_with(AssertSqlSafe(settle(settling.list)), filter.arguments()?)
+            sqlx::query_scalar_with(AssertSqlSafe(settle(settling.list, settling.verb)), filter.arguments()?)
                 .bind(from)
                 .bind(after)
                 .bind(limit)
@@ -139,8 +157,8 @@ impl Database {
 
     /// How many rows of a choice can be settled so.
     pub async fn count_to_settle(&self, list: List, verb: Verb, filter: &Filter) -> Result<i64, RepoError> {
-        let (table, condition) = (list.as_str(), list.condition());
-        let select = format!("SELECT count(*) FROM {table} f WHERE {condition} AND f.status = $10");
+        let (table, condition, further) = (list.as_str(), list.condition(), verb.condition(list));
+        let select = format!("SELECT count(*) FROM {table} f WHERE {condition} AND {further} AND f.status = ANY($10)");
         let pool = self.pool();
         self.bounded("count what would be settled", async {
             let question = sqlx::query_scalar_with(AssertSqlSafe(select), filter.arguments()?);
@@ -155,5 +173,35 @@ impl Database {
         let pool = self.pool();
         let question = sqlx::query_as(AssertSqlSafe(select)).bind(ids).fetch_all(&pool);
         self.bounded("read where entries stand", question).await
+    }
+
+    /// Why this choice can match nothing at all, whatever else is asked: a campaign that nobody knows, or a cause that no
+    /// row has. `None` where nothing is mistyped.
+    pub async fn mistyped(&self, list: List, filter: &Filter) -> Result<Option<String>, RepoError> {
+        let pool = self.pool();
+        let (table, all) = (list.as_str(), list.condition());
+        let exists = format!(
+            "SELECT EXISTS (SELECT FROM {table} f WHERE {all}) OR EXISTS (SELECT FROM coupons WHERE coupon_code = $3)"
+        );
+        let has_any = async |filter: Filter| {
+            let question = async {
+                sqlx::query_scalar_with(AssertSqlSafe(exists.clone()), filter.arguments()?).fetch_one(&pool).await
+            };
+            self.bounded("look whether a name is known", question).await
+        };
+        if let Some(coupon) = &filter.coupon
+            && !has_any(Filter { coupon: Some(coupon.clone()), ..Filter::default() }).await?
+        {
+            return Ok(Some(format!("there is no coupon {coupon}; `issuer-api coupon list` shows them all")));
+        }
+        if let Some(cause) = &filter.cause
+            && !has_any(Filter { cause: Some(cause.clone()), ..Filter::default() }).await?
+        {
+            let flag = if list == List::Letters { " --dead-letters" } else { "" };
+            return Ok(Some(format!(
+                "no cause and no reason holds {cause:?}; `dlq-consumer causes{flag}` shows which there are"
+            )));
+        }
+        Ok(None)
     }
 }

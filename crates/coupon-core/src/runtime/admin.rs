@@ -25,8 +25,13 @@ const SECONDS: [f64; 16] =
 const UPKEEP: Duration = Duration::from_secs(5);
 
 /// Probes and scrapes are few and small.
-const LIMITS: HttpLimits =
-    HttpLimits { header_timeout: Duration::from_secs(5), drain: Duration::from_secs(1), max_connections: 64 };
+const LIMITS: HttpLimits = HttpLimits {
+    header_timeout: Duration::from_secs(5),
+    // Scrapes come every 15 s to a minute.
+    idle_timeout: Duration::from_secs(75),
+    drain: Duration::from_secs(1),
+    max_connections: 64,
+};
 
 /// The bound listener. From now on connections wait for [`serve`].
 #[derive(Debug)]

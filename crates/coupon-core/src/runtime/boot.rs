@@ -6,17 +6,16 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use tokio::task::JoinHandle;
-
 use super::{
-    AdminSettings, BindError, Health, LogSettings, SettingsError, Shutdown, TaskEnded, Tasks, admin, chain, telemetry,
+    AdminSettings, BindError, Health, LogSettings, SettingsError, Shutdown, Task, TaskEnded, Tasks, admin, chain,
+    operator::Usage, telemetry,
 };
 
 /// How long tasks that nobody waits for may go on after the end.
 const LEFTOVERS: Duration = Duration::from_secs(2);
 
 /// Runs a binary's future to its end and gives the exit code: its own, or after an error 2 when a
-/// setting was wrong ([`SettingsError`] anywhere in the chain), else 1. The error is printed once,
+/// setting or the usage was wrong ([`SettingsError`] or [`Usage`] anywhere in the chain), else 1. The error is printed once,
 /// with all its causes, to standard error.
 ///
 /// `E` is `anyhow::Error` or `Box<dyn Error + Send + Sync>`. The bound is `AsRef` and not `Into`,
@@ -45,7 +44,7 @@ where
 fn exit_code(error: &(dyn Error + 'static)) -> u8 {
     let mut next = Some(error);
     while let Some(link) = next {
-        if link.is::<SettingsError>() {
+        if link.is::<SettingsError>() || link.is::<Usage>() {
             return 2;
         }
         next = link.source();
@@ -64,7 +63,7 @@ pub struct Service {
     pub health: Health,
     /// Where the admin listener listens.
     pub admin_address: SocketAddr,
-    admin: JoinHandle<()>,
+    admin: Task,
     admin_stop: Shutdown,
 }
 
@@ -84,8 +83,10 @@ impl Service {
         let admin_address = listener.address();
         tracing::info!(address = %admin_address, "the admin listener is at {admin_address}");
         let admin_stop = Shutdown::new();
-        let admin = tokio::spawn(admin::serve(listener, health.clone(), admin_stop.clone()));
         let tasks = Tasks::new(shutdown.clone());
+        let admin = tasks
+            .stopped_by(admin_stop.clone())
+            .spawn("admin listener", admin::serve(listener, health.clone(), admin_stop.clone()));
         Ok(Service { shutdown, tasks, health, admin_address, admin, admin_stop })
     }
 
@@ -97,9 +98,7 @@ impl Service {
             tracing::warn!("some background tasks do not end and are left");
         }
         self.admin_stop.begin("the admin listener is the last");
-        if let Err(error) = self.admin.await {
-            tracing::error!(%error, "the admin listener did not end well");
-        }
+        self.admin.ended().await;
         tracing::info!("stopped");
         self.tasks.failure().map_or(Ok(()), Err)
     }

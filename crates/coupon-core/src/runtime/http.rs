@@ -1,7 +1,8 @@
-//! Serving HTTP with the limits that `axum::serve` lacks: a deadline for the request head, a cap
-//! on connections, and a stop that ends.
+//! Serving HTTP with the limits that `axum::serve` lacks: deadlines for the request head and for an
+//! idle connection, a cap on connections, and a stop that ends.
 
 mod bind;
+mod edge;
 #[cfg(test)]
 mod tests;
 
@@ -17,7 +18,7 @@ use axum::extract::{ConnectInfo, Request};
 use hyper::body::Incoming;
 use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -25,7 +26,9 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 pub use self::bind::{BindError, bind};
-use super::Shutdown;
+pub use self::edge::UNREADABLE;
+use self::edge::{Answer, Edge, Phase};
+use super::{Shutdown, Throttle};
 
 /// How long to wait after an accept error that closing connections may cure, such as too many open
 /// files.
@@ -34,9 +37,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 /// What a listener allows.
 #[derive(Debug, Clone, Copy)]
 pub struct HttpLimits {
-    /// How long a client may take to send a complete request head, the first one counted from the
-    /// connect; also how long a connection may idle between two requests.
+    /// How long a client may take to send a complete request head from its first byte on, the
+    /// first one counted from the connect.
     pub header_timeout: Duration,
+    /// How long a connection may idle between an answer and the next request. Longer than whatever
+    /// keeps connections to this open, or that sends requests into connections that are being closed.
+    pub idle_timeout: Duration,
     /// How long requests in flight may go on after the stop has begun.
     pub drain: Duration,
     /// Connections open at a time; more wait in the backlog of the listener.
@@ -52,12 +58,8 @@ pub struct HttpLimits {
 /// A request's extensions carry `ConnectInfo<SocketAddr>`. When a client hangs up, or the drain
 /// time is over, the handler's future is dropped: what must not be torn belongs into a task.
 pub async fn serve(listener: TcpListener, router: Router, limits: HttpLimits, shutdown: Shutdown) {
-    let server = Server {
-        router,
-        builder: builder(limits.header_timeout),
-        shutdown: shutdown.clone(),
-        hard_stop: CancellationToken::new(),
-    };
+    let server =
+        Server { router, builder: builder(), limits, shutdown: shutdown.clone(), hard_stop: CancellationToken::new() };
     let slots = Arc::new(Semaphore::new(limits.max_connections));
     let connections = TaskTracker::new();
     while let Some((stream, peer, slot)) = next_connection(&listener, &slots, &shutdown).await {
@@ -82,9 +84,12 @@ async fn next_connection(
     slots: &Arc<Semaphore>,
     shutdown: &Shutdown,
 ) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    static AT_THE_CAP: Throttle = Throttle::new();
     let next = async {
-        if slots.available_permits() == 0 {
-            tracing::warn!("the cap on connections is reached, more wait");
+        if slots.available_permits() == 0
+            && let Some(count) = AT_THE_CAP.admit("")
+        {
+            tracing::warn!(count, "the cap on connections is reached, more wait ({count} since this was last said)");
         }
         let slot = Arc::clone(slots).acquire_owned().await.ok()?;
         loop {
@@ -113,11 +118,11 @@ fn is_of_one_connection(error: &io::Error) -> bool {
     )
 }
 
-fn builder(header_timeout: Duration) -> Builder {
+fn builder() -> Builder {
     let mut builder = Builder::new();
     builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(header_timeout)
+        // Its deadline for a head is one for idle connections too; see `edge`.
+        .header_read_timeout(None)
         // Of the 400 KiB that hyper grants each connection, no honest request head needs more.
         .max_buf_size(64 * 1024);
     builder
@@ -127,6 +132,7 @@ fn builder(header_timeout: Duration) -> Builder {
 struct Server {
     router: Router,
     builder: Builder,
+    limits: HttpLimits,
     shutdown: Shutdown,
     hard_stop: CancellationToken,
 }
@@ -137,14 +143,21 @@ impl Server {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, %peer, "TCP_NODELAY cannot be set");
         }
-        let router = self.router;
+        let HttpLimits { header_timeout, idle_timeout, .. } = self.limits;
+        let (router, phase) = (self.router, Phase::new());
+        let requests = phase.clone();
         let service = service_fn(move |request: Request<Incoming>| {
             let mut request = request.map(axum::body::Body::new);
             request.extensions_mut().insert(ConnectInfo(peer));
-            let router = router.clone();
-            async move { Ok::<_, Infallible>(router.oneshot(request).await.unwrap_or_else(|never| match never {})) }
+            let (router, busy) = (router.clone(), requests.busy());
+            async move {
+                let answer = router.oneshot(request).await.unwrap_or_else(|never| match never {});
+                Ok::<_, Infallible>(answer.map(|body| Answer::new(body, busy)))
+            }
         });
-        let mut connection = pin!(self.builder.serve_connection(TokioIo::new(stream), service));
+        let stream = TokioIo::new(Edge::new(stream, phase.clone()));
+        let mut connection = pin!(self.builder.serve_connection(stream, service));
+        let mut overdue = pin!(phase.is_overdue(header_timeout, idle_timeout));
         let mut stopping = false;
         loop {
             tokio::select! {
@@ -159,6 +172,10 @@ impl Server {
                     stopping = true;
                 }
                 () = self.hard_stop.cancelled() => break,
+                () = overdue.as_mut() => {
+                    tracing::debug!(%peer, "a connection was idle, or its request head slow, for too long");
+                    break;
+                }
             }
         }
         drop(slot);

@@ -23,12 +23,14 @@ mod boot;
 pub mod doctor;
 mod health;
 pub mod http;
+pub mod operator;
 pub mod panics;
 mod settings;
 mod shutdown;
 mod tasks;
 pub mod telemetry;
 mod text;
+mod throttle;
 
 pub use boot::{Service, block_on};
 pub use health::{Condition, ConditionReport, Health, Report};
@@ -38,5 +40,6 @@ pub use settings::{
     SettingsError, ShutdownSettings, check_defaults, load, print_effective, process_environment,
 };
 pub use shutdown::Shutdown;
-pub use tasks::{TaskEnded, Tasks};
+pub use tasks::{Task, TaskEnded, Tasks};
 pub use text::{Chain, Escaped, chain};
+pub use throttle::Throttle;

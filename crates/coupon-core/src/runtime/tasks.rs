@@ -9,16 +9,23 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{Instant, interval_at, timeout};
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, interval_at, timeout},
+};
 use tokio_util::task::TaskTracker;
 
 use super::Shutdown;
+use crate::crash::{self, Moment};
 
 /// The background tasks of a service. Clones share everything.
 #[derive(Clone, Debug)]
 pub struct Tasks {
     tracker: TaskTracker,
+    /// Begun by the first task that ends unasked.
     shutdown: Shutdown,
+    /// What asks these tasks to end.
+    stop: Shutdown,
     failure: Arc<OnceLock<TaskEnded>>,
 }
 
@@ -31,60 +38,84 @@ pub struct TaskEnded {
     how: &'static str,
 }
 
+/// A background task, for whoever has to wait for its end. It goes on when this is dropped.
+#[derive(Debug)]
+pub struct Task(JoinHandle<()>);
+
+impl Task {
+    /// Waits until the task has ended, however it did.
+    pub async fn ended(self) {
+        // The task around it catches every panic, and nobody aborts it.
+        let _ = self.0.await;
+    }
+}
+
 impl Tasks {
-    /// No tasks yet. The first one that ends unasked begins `shutdown`.
+    /// No tasks yet. They end with `shutdown`, and the first one that ends unasked begins it.
     pub fn new(shutdown: Shutdown) -> Self {
-        Self { tracker: TaskTracker::new(), shutdown, failure: Arc::default() }
+        Self { tracker: TaskTracker::new(), stop: shutdown.clone(), shutdown, failure: Arc::default() }
     }
 
-    /// Runs `task`, which has to end once the stop begins and not before.
-    pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+    /// Tasks of the same service that end later, with `stop`: what others still need while they drain. One that ends
+    /// before that begins the stop of the service too, and is a failure also when that has begun already.
+    #[must_use = "nothing runs under it before something is spawned"]
+    pub fn stopped_by(&self, stop: Shutdown) -> Self {
+        Self { tracker: TaskTracker::new(), stop, ..self.clone() }
+    }
+
+    /// Runs `task`, which has to end once the stop begins and not before. A debug build can be told to let it panic at
+    /// its beginning, see [`crash`]: the point is the name of the task.
+    pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) -> Task {
         let this = self.clone();
-        self.tracker.spawn(async move {
+        Task(self.tracker.spawn(async move {
+            let task = async move {
+                crash::pass(name, Moment::Before);
+                task.await;
+            };
             // In a task of its own, whose panic comes back as an error.
             let how = match tokio::spawn(task).await {
                 Ok(()) => "ended",
                 Err(_) => "panicked",
             };
-            if !this.shutdown.is_stopping() {
+            if !this.stop.is_stopping() {
                 let ended = this.failure.get_or_init(|| TaskEnded { name, how });
                 tracing::error!(task = name, "{ended}: the service stops, to be started again whole");
                 this.shutdown.begin(ended);
             }
-        });
+        }))
     }
 
     /// Runs `task` and drops it, at whatever await it is, once the stop begins.
-    pub fn spawn_until_stop(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
-        let shutdown = self.shutdown.clone();
+    pub fn spawn_until_stop(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) -> Task {
+        let stop = self.stop.clone();
         self.spawn(name, async move {
             tokio::select! {
                 biased;
-                () = shutdown.stopping() => {}
+                () = stop.stopping() => {}
                 () = task => {}
             }
-        });
+        })
     }
 
     /// Runs `work` once every `period` until the stop begins, the first time at once. A run in progress is not
     /// dropped by the stop, and one that takes longer than the period delays the next.
-    pub fn every<W, F>(&self, name: &'static str, period: Duration, mut work: W)
+    pub fn every<W, F>(&self, name: &'static str, period: Duration, mut work: W) -> Task
     where
         W: FnMut() -> F + Send + 'static,
         F: Future<Output = ()> + Send,
     {
-        let shutdown = self.shutdown.clone();
+        let stop = self.stop.clone();
         self.spawn(name, async move {
             let mut ticks = interval_at(Instant::now(), period);
             ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
                 tokio::select! {
                     biased;
-                    () = shutdown.stopping() => return,
+                    () = stop.stopping() => return,
                     _ = ticks.tick() => work().await,
                 }
             }
-        });
+        })
     }
 
     /// Waits until every task has ended, for at most `bound`; `false` when some have not. To be called once the stop has
@@ -139,6 +170,20 @@ mod tests {
         shutdown.begin("the test stops it");
         assert!(tasks.finished(Duration::from_secs(5)).await);
         assert_eq!(tasks.failure(), None);
+    }
+
+    #[tokio::test]
+    async fn a_task_with_a_later_stop_that_panics_while_the_service_stops_is_a_failure_all_the_same() {
+        let (tasks, shutdown) = tasks();
+        let stop = Shutdown::new();
+        let later = tasks.stopped_by(stop.clone());
+        later.spawn_until_stop("goes on", pending());
+        shutdown.begin("the test stops it");
+        assert!(!later.finished(Duration::from_millis(20)).await, "its own stop has not begun");
+        later.spawn("give-backs", async { panic!("planted") }).ended().await;
+        stop.begin("all others have ended");
+        assert!(later.finished(Duration::from_secs(5)).await);
+        assert_eq!(tasks.failure().map(|ended| ended.name), Some("give-backs"));
     }
 
     #[tokio::test]

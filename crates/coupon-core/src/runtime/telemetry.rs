@@ -19,7 +19,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::text::{EscapingWriter, chain};
-use super::{LogFormat, LogSettings, panics};
+use super::{LogFormat, LogSettings, Throttle, panics};
 
 /// Turns logging on for the process, and logs a panic as an error line instead of raw text.
 ///
@@ -64,18 +64,21 @@ where
 }
 
 fn log_panic(panic: &PanicHookInfo<'_>, json: bool) {
+    static PANICS: Throttle = Throttle::new();
     if panics::are_unlogged() {
         return;
     }
     let message = panic.payload_as_str().unwrap_or("a panic without text");
     let location = panic.location().map(ToString::to_string).unwrap_or_default();
+    // A handler may panic once for each request.
+    let Some(count) = PANICS.admit(&location) else { return };
     let thread = std::thread::current().name().unwrap_or("unnamed").to_owned();
     let backtrace = Backtrace::capture();
     if backtrace.status() == BacktraceStatus::Captured && json {
-        tracing::error!(location, thread, %backtrace, "panic: {message}");
+        tracing::error!(location, thread, count, %backtrace, "panic: {message}");
         return;
     }
-    tracing::error!(location, thread, "panic: {message}");
+    tracing::error!(location, thread, count, "panic: {message}");
     if backtrace.status() == BacktraceStatus::Captured {
         // Many lines, but only function names and files: for the person who asked for them.
         eprintln!("{backtrace}");
@@ -85,6 +88,7 @@ fn log_panic(panic: &PanicHookInfo<'_>, json: bool) {
 struct UtcMillis;
 
 impl FormatTime for UtcMillis {
+    #[expect(clippy::disallowed_methods, reason = "a log line tells the machine's time, and changes nothing by it")]
     fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
         writer.write_str(&Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true))
     }

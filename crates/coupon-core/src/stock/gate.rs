@@ -6,8 +6,11 @@ use super::{Stock, StockError, connection::script, keys, reply::Reply};
 use crate::ids::{CouponCode, MemberId, RequestId};
 
 script!(BEGIN_FILL, "begin_fill.lua");
+script!(COPY, "copy.lua");
+script!(ADOPT, "adopt.lua");
 script!(GATE, "gate.lua");
 script!(SET_TOTAL, "set_total.lua");
+script!(SET_WINDOW, "set_window.lua");
 
 /// Marks in one command: about 200 µs of Redis.
 const MARKS_AT_ONCE: usize = 100;
@@ -21,6 +24,8 @@ pub struct Fill {
     pub total: i64,
     /// Version of the total.
     pub total_version: i64,
+    /// Version of the window.
+    pub window_version: i64,
     /// First moment requests are accepted, ms since 1970.
     pub opens_at_ms: i64,
     /// First moment they are no longer, ms since 1970; `None`: until closed by hand.
@@ -72,11 +77,24 @@ pub enum SetTotal {
     BelowIssued(i64),
 }
 
+/// What became of a change of the window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SetWindow {
+    /// The window is as asked.
+    Set,
+    /// Redis has no data of this coupon.
+    Missing,
+    /// A newer change is there already; this one is void.
+    Newer,
+}
+
 /// A coupon as Redis sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct View {
     /// OPEN, CLOSED, FILLING or SUSPECT.
     pub status: String,
+    /// What a rebuild found the gate to be when it shut data that nobody suspects; `None` otherwise.
+    pub shut_from: Option<String>,
     /// Generation of the data.
     pub epoch: i64,
     /// Highest sequence given out.
@@ -98,6 +116,11 @@ impl View {
     pub fn is_filling(&self) -> bool {
         self.status == "FILLING"
     }
+
+    /// The status, or the one from before a rebuild shut the gate.
+    pub fn gate(&self) -> &str {
+        self.shut_from.as_deref().unwrap_or(&self.status)
+    }
 }
 
 impl Stock {
@@ -107,7 +130,7 @@ impl Stock {
         call.key(keys::issued(code)).key(keys::outbox(code));
         call.arg(fill.epoch).arg(fill.total).arg(fill.total_version);
         call.arg(fill.opens_at_ms).arg(fill.closes_at_ms.unwrap_or(0)).arg(fill.seq);
-        call.arg(i32::from(fill.replace));
+        call.arg(i32::from(fill.replace)).arg(fill.window_version);
         let mut reply = Reply::read(self.invoke("begin a fill", &call).await?)?;
         let outcome = match reply.word() {
             "FILLING" => FillOutcome::Filling,
@@ -122,6 +145,20 @@ impl Stock {
         Ok(outcome)
     }
 
+    /// Runs `adopt.lua`: completes what is left of a coupon's data, with the gate closed. `true` when it had to.
+    pub async fn adopt(&self, code: &CouponCode, fill: &Fill) -> Result<bool, StockError> {
+        let mut call = ADOPT.key(keys::meta(code));
+        call.key(keys::issued(code)).key(keys::outbox(code));
+        call.arg(fill.epoch).arg(fill.total).arg(fill.total_version);
+        call.arg(fill.opens_at_ms).arg(fill.closes_at_ms.unwrap_or(0)).arg(fill.seq);
+        let reply = Reply::read(self.invoke("adopt data", &call).await?)?;
+        match reply.word() {
+            "ADOPTED" => Ok(true),
+            "WHOLE" | "NOTHING" => Ok(false),
+            _ => Err(reply.unexpected()),
+        }
+    }
+
     /// Makes the coupon known to the relays; may be repeated.
     pub async fn make_known(&self, code: &CouponCode) -> Result<(), StockError> {
         self.change("make a coupon known", redis::cmd("SADD").arg(keys::COUPONS).arg(code.as_str())).await
@@ -131,12 +168,15 @@ impl Stock {
     pub async fn copy_marks(&self, code: &CouponCode, marks: &[(MemberId, RequestId)]) -> Result<(), StockError> {
         // One after the other: commands that stand in line would make the other campaigns wait for all of them.
         for some in marks.chunks(MARKS_AT_ONCE) {
-            let mut command = redis::cmd("HSET");
-            command.arg(keys::issued(code));
+            let mut call = COPY.key(keys::meta(code));
+            call.key(keys::issued(code));
             for (member, request_id) in some {
-                command.arg(member.as_str()).arg(request_id.to_string());
+                call.arg(member.as_str()).arg(request_id.to_string());
             }
-            self.change("copy marks", &command).await?;
+            let reply = Reply::read(self.invoke("copy marks", &call).await?)?;
+            if reply.word() != "COPIED" {
+                return Err(reply.unexpected());
+            }
         }
         Ok(())
     }
@@ -149,17 +189,28 @@ impl Stock {
         total: i64,
         total_version: i64,
     ) -> Result<GateOutcome, StockError> {
-        self.gate(code, "OPEN", epoch, total, total_version).await
+        self.gate(code, "OPEN", epoch, &total.to_string(), total_version).await
     }
 
     /// Closes the gate.
     pub async fn close(&self, code: &CouponCode, epoch: i64) -> Result<GateOutcome, StockError> {
-        self.gate(code, "CLOSED", epoch, 0, 0).await
+        self.gate(code, "CLOSED", epoch, "", 0).await
     }
 
     /// Marks the data of this epoch as not to be trusted; nothing is accepted until a rebuild.
     pub async fn suspect(&self, code: &CouponCode, epoch: i64) -> Result<GateOutcome, StockError> {
-        self.gate(code, "SUSPECT", epoch, 0, 0).await
+        self.gate(code, "SUSPECT", epoch, "", 0).await
+    }
+
+    /// Shuts the gate for a rebuild. With `is_sound` the data is as it should be, and the gate's status is remembered
+    /// for [`Stock::resume`].
+    pub async fn shut(&self, code: &CouponCode, epoch: i64, is_sound: bool) -> Result<GateOutcome, StockError> {
+        self.gate(code, "SUSPECT", epoch, if is_sound { "1" } else { "0" }, 0).await
+    }
+
+    /// Gives a gate that a rebuild shut this status again; `Suspect`, and changes nothing, when its data is suspect.
+    pub async fn resume(&self, code: &CouponCode, epoch: i64, status: &str) -> Result<GateOutcome, StockError> {
+        self.gate(code, "RESUME", epoch, status, 0).await
     }
 
     async fn gate(
@@ -167,11 +218,11 @@ impl Stock {
         code: &CouponCode,
         status: &str,
         epoch: i64,
-        total: i64,
+        what: &str,
         version: i64,
     ) -> Result<GateOutcome, StockError> {
         let mut call = GATE.key(keys::meta(code));
-        call.arg(status).arg(epoch).arg(total).arg(version);
+        call.key(keys::issued(code)).arg(status).arg(epoch).arg(what).arg(version);
         let mut reply = Reply::read(self.invoke("set the gate", &call).await?)?;
         match reply.word() {
             "DONE" => Ok(GateOutcome::Done),
@@ -196,6 +247,25 @@ impl Stock {
         }
     }
 
+    /// Sets the window under a version; see `set_window.lua`.
+    pub async fn set_window(
+        &self,
+        code: &CouponCode,
+        opens_at_ms: i64,
+        closes_at_ms: Option<i64>,
+        version: i64,
+    ) -> Result<SetWindow, StockError> {
+        let mut call = SET_WINDOW.key(keys::meta(code));
+        call.arg(opens_at_ms).arg(closes_at_ms.unwrap_or(0)).arg(version);
+        let reply = Reply::read(self.invoke("set the window in redis", &call).await?)?;
+        match reply.word() {
+            "SET" => Ok(SetWindow::Set),
+            "MISSING" => Ok(SetWindow::Missing),
+            "NEWER" => Ok(SetWindow::Newer),
+            _ => Err(reply.unexpected()),
+        }
+    }
+
     /// Whether Redis holds anything of this coupon.
     pub async fn has_data(&self, code: &CouponCode) -> Result<bool, StockError> {
         let keys = [keys::meta(code), keys::issued(code), keys::outbox(code)];
@@ -208,27 +278,22 @@ impl Stock {
         pipeline.hgetall(keys::meta(code)).hlen(keys::issued(code)).zcard(keys::outbox(code));
         let (meta, issued, outbox): (HashMap<String, String>, i64, i64) = self.pipeline(&pipeline).await?;
         let number = |field: &str| meta.get(field).and_then(|text| text.parse::<i64>().ok());
+        // The scripts take data for lost of which any of these is missing.
         let view = || {
+            number("total_version")?;
             Some(View {
                 status: meta.get("status")?.clone(),
+                shut_from: meta.get("shut_from").cloned(),
                 epoch: number("epoch")?,
                 seq: number("seq")?,
                 total: number("total")?,
                 issued,
                 outbox,
                 opens_at_ms: number("opens_at")?,
-                closes_at_ms: number("closes_at").filter(|ms| *ms > 0),
+                closes_at_ms: Some(number("closes_at")?).filter(|ms| *ms > 0),
             })
         };
         Ok(view())
-    }
-
-    /// The request id that holds this member's coupon; `None` when none does.
-    pub async fn mark(&self, code: &CouponCode, member: &MemberId) -> Result<Option<RequestId>, StockError> {
-        let mut command = redis::cmd("HGET");
-        command.arg(keys::issued(code)).arg(member.as_str());
-        let mark: Option<String> = self.query(&command).await?;
-        mark.map(|text| text.parse().map_err(|_| StockError::Reply(text))).transpose()
     }
 
     /// The coupons that have data in this Redis.

@@ -6,6 +6,7 @@ use super::{Stock, StockError, connection::script, keys, reply::Reply};
 use crate::{
     event::{CouponIssued, VERSION},
     ids::{CouponCode, MemberId, RequestId},
+    runtime::Throttle,
 };
 
 script!(RELAY, "relay.lua");
@@ -26,8 +27,13 @@ pub struct OutboxEntry {
 pub enum Relay {
     /// Nothing is waiting.
     Empty,
-    /// Another process has the lease.
-    Others,
+    /// Something is waiting, and the lease is not ours.
+    Counted {
+        /// Entries in all.
+        waiting: u64,
+        /// How long the oldest entry has waited.
+        oldest: Duration,
+    },
     /// The lease is ours.
     Leased {
         /// Events to publish again, oldest first.
@@ -60,7 +66,8 @@ impl OutboxEntry {
 }
 
 impl Stock {
-    /// Takes or keeps `owner`'s lease for `lease` and lists up to `limit` entries older than `min_age`.
+    /// Takes or keeps `owner`'s lease for `lease` and lists up to `limit` entries older than `min_age`, or dated in the
+    /// future. A `lease` of zero only counts, and gives up the one that `owner` has.
     ///
     /// The sequence in the events is the coupon's present one: the entry does not keep its own, and a sequence
     /// only has to be one that Redis had reached.
@@ -78,11 +85,11 @@ impl Stock {
         let mut reply = Reply::read(self.invoke("lease an outbox", &call).await?)?;
         match reply.word() {
             "EMPTY" => Ok(Relay::Empty),
-            "OTHERS" => Ok(Relay::Others),
+            "COUNTED" => Ok(Relay::Counted { waiting: reply.next()?, oldest: Duration::from_millis(reply.next()?) }),
             "LEASED" => {
-                let seq: i64 = reply.next()?;
                 let waiting = reply.next()?;
-                let oldest = Duration::from_millis(reply.next::<i64>()?.max(0).unsigned_abs());
+                let oldest = Duration::from_millis(reply.next()?);
+                let seq: i64 = reply.next()?;
                 let entries: Vec<(String, f64)> = reply.next()?;
                 Ok(Relay::Leased { due: due(code, seq, &entries), waiting, oldest })
             }
@@ -103,6 +110,27 @@ impl Stock {
         self.change("delete promises", &command).await
     }
 
+    /// Entries of the outbox that name no request: nobody can publish them, and a rebuild would wait for them for ever.
+    pub async fn unreadable(&self, code: &CouponCode) -> Result<Vec<String>, StockError> {
+        let (mut cursor, mut unreadable) = (0_u64, Vec::new());
+        loop {
+            let mut command = redis::cmd("ZSCAN");
+            command.arg(keys::outbox(code)).arg(cursor).arg("COUNT").arg(1_000);
+            let (next, entries): (u64, Vec<(String, String)>) = self.query(&command).await?;
+            let entries = entries.into_iter().map(|(entry, _)| entry);
+            unreadable.extend(entries.filter(|entry| OutboxEntry::decode(entry).is_none()));
+            cursor = next;
+            if cursor == 0 {
+                return Ok(unreadable);
+            }
+        }
+    }
+
+    /// Deletes such an entry.
+    pub async fn delete_entry(&self, code: &CouponCode, entry: &str) -> Result<(), StockError> {
+        self.change("delete promises", redis::cmd("ZREM").arg(keys::outbox(code)).arg(entry)).await
+    }
+
     /// Whether the entry is still in the outbox.
     pub async fn is_pending(&self, code: &CouponCode, entry: &OutboxEntry) -> Result<bool, StockError> {
         let mut command = redis::cmd("ZSCORE");
@@ -111,11 +139,15 @@ impl Stock {
     }
 }
 
+static UNREADABLE: Throttle = Throttle::new();
+
 fn due(code: &CouponCode, seq: i64, entries: &[(String, f64)]) -> Vec<CouponIssued> {
     let event = |(text, score): &(String, f64)| {
         let Some(OutboxEntry { request_id, epoch, member_id }) = OutboxEntry::decode(text) else {
             // Somebody else wrote into our key. It stays there for an operator to look at.
-            tracing::error!(coupon = %code, "an outbox entry cannot be read and is left alone");
+            if let Some(count) = UNREADABLE.admit(code.as_str()) {
+                tracing::error!(coupon = %code, count, "outbox entries of {code} cannot be read and are left alone");
+            }
             return None;
         };
         #[expect(clippy::cast_possible_truncation, reason = "a score is a time in ms, far below 2^53")]
@@ -127,7 +159,8 @@ fn due(code: &CouponCode, seq: i64, entries: &[(String, f64)]) -> Vec<CouponIssu
             member_id,
             reserved_at,
             epoch,
-            seq,
+            // What no event may have would park a request that was accepted.
+            seq: seq.max(1),
         })
     };
     entries.iter().filter_map(event).collect()

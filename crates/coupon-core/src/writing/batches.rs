@@ -9,14 +9,14 @@ use std::{
 
 use tokio::{sync::Semaphore, time::sleep};
 
-use super::{WriterSettings, expectation::Expectation};
+use super::WriterSettings;
 use crate::{
     event::CouponIssued,
     failure::{Class, Failure},
     ids::CouponCode,
     repo::{
-        Database, RepoError,
-        issues::{Expected, Outcome},
+        Database,
+        issues::{Outcome, WHOLE, Written},
     },
 };
 
@@ -28,6 +28,10 @@ const IN_STEP: usize = 2;
 const LOOKS: u32 = 10;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
 
+/// How long one row is waited for that somebody holds, once a batch has waited for it as long as `database.lock_timeout_ms`
+/// says: it is looked for by halves, and each of them waits again.
+const SHORT_WAIT: Duration = Duration::from_millis(50);
+
 /// The batches of all coupons.
 pub(super) struct Batches {
     database: Database,
@@ -37,8 +41,8 @@ pub(super) struct Batches {
     sizes: metrics::Histogram,
 }
 
-/// Events that are written together: of one coupon and one epoch. Suspects have a lane beside that of the others, whose
-/// batches then hold no row that is refused once more.
+/// Events that are written together: of one coupon and one epoch. Suspects have a lane beside that of the others: each is
+/// refused up to four times, and among the others it would have to be found each time.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Lane {
     code: CouponCode,
@@ -111,42 +115,51 @@ impl Batches {
         }
     }
 
-    /// Writes a batch, and tells what it held. When it fails for a reason that may lie in one record, it is halved until
-    /// the guilty one stands alone, so that nobody else is charged for it.
-    async fn write(&self, batch: Vec<Waiting>, expected: Expected) -> Expected {
-        let mut held = Expected::AllNew;
-        let mut pending = vec![batch];
-        while let Some(batch) = pending.pop() {
+    /// Writes a batch, by `part` rows at once, and gives by how many the next one is to be tried. An event that is refused,
+    /// or that somebody holds, is told apart from the others by the database. Where the refusal comes only with the commit,
+    /// the batch is halved here until the guilty one stands alone, so that nobody else is charged for it.
+    async fn write(&self, batch: Vec<Waiting>, mut part: i32) -> i32 {
+        let mut pending = vec![(batch, None)];
+        while let Some((mut batch, wait)) = pending.pop() {
             let events: Vec<Arc<CouponIssued>> = batch.iter().map(|waiting| Arc::clone(&waiting.event)).collect();
             let Some(code) = events.first().map(|event| event.coupon_code.clone()) else { break };
             self.sizes.record(u32::try_from(events.len()).unwrap_or(u32::MAX));
-            match self.database.issue(events, expected).await.map_err(|error| Failure::from(&error)) {
-                Ok(outcomes) => {
+            match self.database.issue(events, part, wait).await.map_err(|error| Failure::from(&error)) {
+                Ok(Written { outcomes, next_part }) => {
+                    part = next_part;
+                    let mut untried = Vec::new();
                     for (waiting, outcome) in batch.into_iter().zip(outcomes) {
-                        held = held.max(Expected::by(&outcome));
-                        waiting.reply.0(outcome.map_err(|error| Failure::from(&error)));
+                        match outcome {
+                            Some(outcome) => {
+                                waiting.reply.0(outcome.map_err(|error| told_apart(Failure::from(&error))))
+                            }
+                            None => untried.push(waiting),
+                        }
+                    }
+                    if !untried.is_empty() {
+                        pending.push((untried, wait));
                     }
                 }
-                Err(failure) if self.may_lie_in_one(&code, &failure).await => {
+                Err(failure) if failure.class.may_lie_in_one_record() => {
                     if batch.len() == 1 {
                         answer(batch, &failure.happened_by_itself());
                         continue;
                     }
-                    let mut first = batch;
-                    let second = first.split_off(first.len() / 2);
-                    pending.extend([second, first]);
+                    let second = batch.split_off(batch.len() / 2);
+                    pending.extend([(second, wait), (batch, wait)]);
+                }
+                Err(failure) if self.is_held_up_by_one(&code, &failure).await && wait.is_none() => {
+                    pending.push((batch, Some(SHORT_WAIT)));
                 }
                 Err(failure) => answer(batch, &failure),
             }
         }
-        held
+        part
     }
 
-    /// Whether the batch may have failed for one of its records. Contention does when somebody holds a single decision,
-    /// and does not when it is the coupon's row.
-    async fn may_lie_in_one(&self, code: &CouponCode, failure: &Failure) -> bool {
-        failure.class.may_lie_in_one_record()
-            || failure.class == Class::Contended && self.is_coupon_unlocked(code).await
+    /// Whether somebody was in the way of a single decision and not of the coupon's row, which every event needs.
+    async fn is_held_up_by_one(&self, code: &CouponCode, failure: &Failure) -> bool {
+        failure.class == Class::Contended && self.is_coupon_unlocked(code).await
     }
 
     /// Looks several times: another batch holds the coupon's row for a moment at its end.
@@ -162,9 +175,10 @@ impl Batches {
 
     /// Writes an event by a statement of its own.
     pub(super) async fn issue(&self, event: &Arc<CouponIssued>) -> Result<Outcome, Failure> {
-        let failure = |error: RepoError| Failure::from(&error);
-        let outcomes = self.database.issue(vec![Arc::clone(event)], Expected::AllNew).await.map_err(failure)?;
-        outcomes.into_iter().next().ok_or_else(super::lost)?.map_err(failure)
+        let written = self.database.issue(vec![Arc::clone(event)], WHOLE, None).await;
+        let Written { outcomes, .. } = written.map_err(|error| Failure::from(&error))?;
+        let outcome = outcomes.into_iter().next().flatten().ok_or_else(super::lost)?;
+        outcome.map_err(|error| Failure::from(&error))
     }
 
     fn lanes(&self) -> MutexGuard<'_, HashMap<Lane, Queue>> {
@@ -203,12 +217,12 @@ impl QueueWriter {
     async fn work(mut self) {
         self.has_begun = true;
         let batches = Arc::clone(&self.batches);
-        let mut expectation = Expectation::NOTHING_SPECIAL;
+        // What a batch was like the next one probably is. Of suspects each is expected to be refused.
+        let mut part = if self.lane.suspects { 1 } else { WHOLE };
         while let Ok(_permit) = batches.parallel.acquire().await
             && let Some(batch) = self.next()
         {
-            let expected = if self.lane.suspects { Expected::AllRefused } else { expectation.of_next() };
-            expectation.learn(batches.write(batch, expected).await);
+            part = batches.write(batch, part).await;
         }
     }
 
@@ -255,6 +269,11 @@ impl Drop for QueueWriter {
         drop(lanes);
         Self::spawn(&self.batches, self.lane.clone());
     }
+}
+
+/// Somebody in the way of one event is in the way of nobody else, and will keep no batch waiting once more.
+fn told_apart(failure: Failure) -> Failure {
+    if failure.class == Class::Contended { failure.happened_by_itself() } else { failure }
 }
 
 /// Tells everybody of a batch the same.

@@ -4,7 +4,6 @@
 //! batch size follows the load by itself and an idle pipeline writes at once. One that is full is written beside it.
 
 mod batches;
-mod expectation;
 
 use std::sync::Arc;
 

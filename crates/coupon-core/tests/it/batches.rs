@@ -1,12 +1,19 @@
 //! Batches with rows that are there already, rows that the database refuses, and others in the way.
 
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use coupon_core::{
     event::CouponIssued,
     failure::{Class, Failure},
     ids::CouponCode,
-    repo::issues::{Expected, Outcome},
+    repo::{
+        Database, RepoError,
+        issues::{Outcome, WHOLE},
+    },
     writing::{Writer, WriterSettings},
 };
 use sqlx::{Connection, PgConnection};
@@ -17,22 +24,16 @@ use crate::{
     servers::{OwnDatabase, campaign},
 };
 
+mod costs;
+mod model;
+
 #[tokio::test]
-async fn each_event_of_a_batch_gets_its_own_outcome_whatever_is_expected_of_it_and_the_others_are_written() {
+async fn each_event_of_a_batch_gets_its_own_outcome_whatever_parts_it_begins_with_and_the_others_are_written() {
     const NOW: &str = "IssuedNow";
     let own = OwnDatabase::create("refused").await;
     let (database, url) = own.parts();
     let mut raw = refusing(&url).await;
-    sqlx::raw_sql(
-        "CREATE FUNCTION pass_over() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
-         CREATE TRIGGER passed_over BEFORE INSERT ON coupon_issues
-             FOR EACH ROW WHEN (NEW.member_id LIKE '%-passed-over') EXECUTE FUNCTION pass_over();",
-    )
-    .execute(&mut raw)
-    .await
-    .unwrap();
-    let expectations = [Expected::AllNew, Expected::SomeThere, Expected::SomeRefused, Expected::AllRefused];
-    for (number, expected) in expectations.into_iter().enumerate() {
+    for (number, part) in [WHOLE, 32, 7, 1].into_iter().enumerate() {
         let code: CouponCode = format!("REFUSED-{number}").parse().unwrap();
         campaign(&database, &code, 999).await;
         let known = event(&code, "m-005");
@@ -43,7 +44,7 @@ async fn each_event_of_a_batch_gets_its_own_outcome_whatever_is_expected_of_it_a
         // At both ends, on both sides of where parts meet, side by side and alone.
         let bad = [0, 3, 4, 15, 16, 17, 21, 31, 32, 33, 45, 66];
         let late = [18, 40];
-        let batch: Vec<CouponIssued> = (0..67)
+        let mut batch: Vec<CouponIssued> = (0..67)
             .map(|place| match place {
                 5 => known.clone(),
                 place if bad.contains(&place) => event(&code, &format!("m-{place:03}-bad")),
@@ -54,7 +55,11 @@ async fn each_event_of_a_batch_gets_its_own_outcome_whatever_is_expected_of_it_a
                 }
             })
             .collect();
-        let outcomes = database.issue(shared(&batch), expected).await.unwrap();
+        // The same event once more, and the same request for somebody else.
+        batch.push(batch[60].clone());
+        batch.push(CouponIssued { member_id: "thief".parse().unwrap(), ..batch[61].clone() });
+        let (outcomes, _) = all_issued(&database, &batch, part).await;
+        let mut twice = Vec::new();
         for (place, outcome) in outcomes.iter().enumerate() {
             let told = match outcome {
                 Ok(outcome) => format!("{outcome:?}"),
@@ -70,10 +75,17 @@ async fn each_event_of_a_batch_gets_its_own_outcome_whatever_is_expected_of_it_a
                 place if bad.contains(&place) => "Permanent 23514".to_owned(),
                 place if late.contains(&place) => "Unknown P0001".to_owned(),
                 50 => "Undecided".to_owned(),
+                60 | 67 => {
+                    twice.push(told);
+                    continue;
+                }
+                68 => "OtherMember".to_owned(),
                 _ => NOW.to_owned(),
             };
-            assert_eq!(told, meant, "{place}, {expected:?}");
+            assert_eq!(told, meant, "{place}, {part}");
         }
+        twice.sort();
+        assert_eq!(twice, ["IssuedBefore", NOW], "{part}");
         let counted: (i64, i64, i64) = sqlx::query_as(
             "SELECT issued_quantity, high_seq, (SELECT count(*) FROM coupon_issues i WHERE i.coupon_id = c.coupon_id)
              FROM coupons c WHERE coupon_code = $1",
@@ -82,123 +94,50 @@ async fn each_event_of_a_batch_gets_its_own_outcome_whatever_is_expected_of_it_a
         .fetch_one(&mut raw)
         .await
         .unwrap();
-        assert_eq!(counted, (52, 165, 52), "{expected:?}");
+        assert_eq!(counted, (52, 165, 52), "{part}");
     }
     own.drop().await;
 }
 
 #[tokio::test]
-async fn a_refused_row_is_found_by_how_far_its_statement_came() {
-    let own = OwnDatabase::create("how_far").await;
+async fn a_refusal_that_comes_with_the_commit_costs_no_other_event_its_row() {
+    let own = OwnDatabase::create("deferred").await;
     let (database, url) = own.parts();
-    let mut counted = Counted::in_database(&url).await;
-    let code: CouponCode = "HOW-FAR".parse().unwrap();
-    campaign(&database, &code, 99).await;
-    let name = |place| if place == 39 { "m-039-bad".to_owned() } else { format!("m-{place:03}") };
-    let batch: Vec<CouponIssued> = (0..64).map(|place| event(&code, &name(place))).collect();
-    let outcomes = database.issue(shared(&batch), Expected::SomeRefused).await.unwrap();
-    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 63);
-    // The first 32, the next 32, those of them before the refused one, itself, those after it.
-    assert_eq!(counted.statements().await, 5);
-    own.drop().await;
-}
-
-#[tokio::test]
-async fn rows_refused_after_they_were_inserted_are_not_tried_with_all_others_again_and_again() {
-    let own = OwnDatabase::create("too_late").await;
-    let (database, url) = own.parts();
-    let mut counted = Counted::in_database(&url).await;
-    for (number, expected) in [Expected::AllNew, Expected::SomeThere, Expected::SomeRefused].into_iter().enumerate() {
-        let code: CouponCode = format!("TOO-LATE-{number}").parse().unwrap();
-        campaign(&database, &code, 999).await;
-        let known = event(&code, "m-000");
-        assert_eq!(issue(&database, &known).await, Outcome::IssuedNow);
-        let late = (1..256).map(|place| event(&code, &format!("m-{place:03}-late")));
-        let batch: Vec<CouponIssued> = std::iter::once(known).chain(late).collect();
-        let before = counted.rows().await;
-        let outcomes = database.issue(shared(&batch), expected).await.unwrap();
-        assert_eq!(outcomes.iter().filter(|outcome| outcome.is_err()).count(), 255);
-        // All twice, because the count is misled by the row that was there; by halves; a part and its halves, each time half
-        // as many; and in the end row by row.
-        let tried = counted.rows().await - before;
-        assert!(tried <= 5 * 256, "{tried} rows, {expected:?}");
-    }
-    own.drop().await;
-}
-
-#[tokio::test]
-async fn suspects_are_written_together_and_apart_from_all_others() {
-    let own = OwnDatabase::create("suspects").await;
-    let (database, url) = own.parts();
-    let mut counted = Counted::in_database(&url).await;
-    let code: CouponCode = "SUSPECTS".parse().unwrap();
-    campaign(&database, &code, 99).await;
-    let writer = Writer::new(database, &WriterSettings { max_batch: 100, max_parallel: 4 });
-    let (told, mut outcomes) = mpsc::unbounded_channel();
-    // One of them was under suspicion for nothing.
-    let names =
-        (0..30).map(|place| if place % 3 == 0 && place > 0 { format!("{place}-bad") } else { place.to_string() });
-    writer.write_all(names.enumerate().map(|(place, name)| {
-        let told = told.clone();
-        let tell = move |outcome: Result<Outcome, Failure>| {
-            told.send((place, outcome.map_err(|failure| failure.code))).unwrap();
-        };
-        (Arc::new(event(&code, &name)), place % 3 == 0, tell)
-    }));
-    for _ in 0..30 {
-        let (place, outcome) = outcomes.recv().await.unwrap();
-        let is_bad = place % 3 == 0 && place > 0;
-        assert_eq!(outcome, if is_bad { Err("23514".to_owned()) } else { Ok(Outcome::IssuedNow) }, "{place}");
-    }
-    // The twenty others at once, in the hope that all are new, and each of the ten in a part of its own.
-    assert_eq!(counted.statements().await, 1 + 10);
-    own.drop().await;
-}
-
-/// A connection to a database that refuses members called bad, and at the end of a statement, when every row of it is in
-/// the table, those called late.
-async fn refusing(url: &str) -> PgConnection {
-    let mut raw = PgConnection::connect(url).await.unwrap();
+    let mut raw = refusing(&url).await;
     sqlx::raw_sql(
-        "ALTER TABLE coupon_issues ADD CONSTRAINT nobody_called_bad CHECK (member_id NOT LIKE '%-bad');
-         CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
-             $$ BEGIN RAISE EXCEPTION 'nobody_called_bad'; END $$;
-         CREATE TRIGGER late AFTER INSERT ON coupon_issues
-             FOR EACH ROW WHEN (NEW.member_id LIKE '%-late') EXECUTE FUNCTION refuse();",
+        "CREATE CONSTRAINT TRIGGER deferred AFTER INSERT ON coupon_issues DEFERRABLE INITIALLY DEFERRED
+             FOR EACH ROW WHEN (NEW.member_id LIKE '%-deferred') EXECUTE FUNCTION refuse();",
     )
     .execute(&mut raw)
     .await
     .unwrap();
-    raw
+    let code: CouponCode = "DEFERRED".parse().unwrap();
+    campaign(&database, &code, 99).await;
+    let names = (0..40).map(|place| if place == 13 { "m-13-deferred".to_owned() } else { format!("m-{place:02}") });
+    let events: Vec<_> = names.map(|name| (event(&code, &name), false)).collect();
+    let outcomes = written(&database, &events).await;
+    for (place, outcome) in outcomes.into_iter().enumerate() {
+        let told = outcome.map_err(|failure| failure.code);
+        assert_eq!(told, if place == 13 { Err("P0001".to_owned()) } else { Ok(Outcome::IssuedNow) }, "{place}");
+    }
+    own.drop().await;
 }
 
-/// Counts what is inserted into a database that refuses, also what is rolled back, as sequences do.
-struct Counted(PgConnection);
-
-impl Counted {
-    async fn in_database(url: &str) -> Self {
-        let mut raw = refusing(url).await;
-        sqlx::raw_sql(
-            "CREATE SEQUENCE statements;
-             CREATE SEQUENCE rows;
-             CREATE FUNCTION count_it() RETURNS trigger LANGUAGE plpgsql AS
-                 $$ BEGIN PERFORM nextval(TG_ARGV[0]::regclass); RETURN NEW; END $$;
-             CREATE TRIGGER statements BEFORE INSERT ON coupon_issues FOR EACH STATEMENT EXECUTE FUNCTION count_it('statements');
-             CREATE TRIGGER rows BEFORE INSERT ON coupon_issues FOR EACH ROW EXECUTE FUNCTION count_it('rows');",
-        )
-        .execute(&mut raw)
-        .await
-        .unwrap();
-        Self(raw)
+#[tokio::test]
+async fn a_refusal_names_its_constraint_whether_the_row_was_alone_or_among_others() {
+    let own = OwnDatabase::create("named").await;
+    let (database, url) = own.parts();
+    refusing(&url).await;
+    let code: CouponCode = "NAMED".parse().unwrap();
+    campaign(&database, &code, 99).await;
+    let batch: Vec<CouponIssued> = ["a", "b-bad", "c"].iter().map(|member| event(&code, member)).collect();
+    for events in [&batch[..], &batch[1..2]] {
+        let (outcomes, _) = all_issued(&database, events, WHOLE).await;
+        let refused: Vec<_> = outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).collect();
+        assert_eq!(refused.len(), 1);
+        assert_eq!(refused[0].constraint(), Some("nobody_called_bad"));
     }
-
-    async fn statements(&mut self) -> i64 {
-        sqlx::query_scalar("SELECT last_value FROM statements").fetch_one(&mut self.0).await.unwrap()
-    }
-
-    async fn rows(&mut self) -> i64 {
-        sqlx::query_scalar("SELECT last_value FROM rows").fetch_one(&mut self.0).await.unwrap()
-    }
+    own.drop().await;
 }
 
 #[tokio::test]
@@ -211,24 +150,92 @@ async fn somebody_in_the_way_or_a_full_coupon_refuses_no_single_event() {
     let mut raw = PgConnection::connect(&url).await.unwrap();
     let mut tx = raw.begin().await.unwrap();
     // A decision on the second one that is not committed.
-    sqlx::query(
-        "INSERT INTO coupon_issues (coupon_id, request_id, member_id, decision, epoch, seq, reserved_at)
-         SELECT coupon_id, $1, 'y', 'COMPENSATED', 1, 7, now() FROM coupons",
-    )
-    .bind(batch[1].request_id.as_uuid())
-    .execute(&mut *tx)
-    .await
-    .unwrap();
-    let error = database.issue(shared(&batch), Expected::SomeRefused).await.unwrap_err();
+    compensate(&mut tx, &batch[1]).await;
+    let error = database.issue(shared(&batch), 2, None).await.unwrap_err();
     assert_eq!(Failure::from(&error).class, Class::Contended);
     tx.rollback().await.unwrap();
-    let outcomes = database.issue(shared(&batch), Expected::SomeRefused).await.unwrap();
+    let (outcomes, _) = all_issued(&database, &batch, 2).await;
     let told: Vec<Outcome> = outcomes.into_iter().map(Result::unwrap).collect();
     // What fits is looked up after it was written.
     assert_eq!(told, [Outcome::IssuedBefore, Outcome::IssuedBefore, Outcome::CapReached]);
     sqlx::query("UPDATE coupons SET epoch = 2, total_quantity = 9").execute(&mut raw).await.unwrap();
     let late: Vec<CouponIssued> = ["u", "v"].iter().map(|member| event(&code, member)).collect();
-    let outcomes = database.issue(shared(&late), Expected::SomeRefused).await.unwrap();
+    let (outcomes, _) = all_issued(&database, &late, 1).await;
     assert!(outcomes.iter().all(|outcome| matches!(outcome, Ok(Outcome::OldEpoch))), "{outcomes:?}");
     own.drop().await;
+}
+
+/// Writes events as the consumers do, one call after the other, and gives the time of the longest.
+async fn all_issued(
+    database: &Database,
+    events: &[CouponIssued],
+    part: i32,
+) -> (Vec<Result<Outcome, RepoError>>, Duration) {
+    let mut outcomes: Vec<Option<Result<Outcome, RepoError>>> = events.iter().map(|_| None).collect();
+    let (mut part, mut longest) = (part, Duration::ZERO);
+    loop {
+        let places: Vec<usize> = (0..events.len()).filter(|place| outcomes[*place].is_none()).collect();
+        if places.is_empty() {
+            return (outcomes.into_iter().map(Option::unwrap).collect(), longest);
+        }
+        let rest: Vec<CouponIssued> = places.iter().map(|place| events[*place].clone()).collect();
+        let began = Instant::now();
+        let written = database.issue(shared(&rest), part, None).await.unwrap();
+        longest = longest.max(began.elapsed());
+        part = written.next_part;
+        for (place, outcome) in places.into_iter().zip(written.outcomes) {
+            outcomes[place] = outcome;
+        }
+    }
+}
+
+/// Writes events through a writer, all at once, those that are suspected apart; gives what each was told, in their order.
+async fn written(database: &Database, events: &[(CouponIssued, bool)]) -> Vec<Result<Outcome, Failure>> {
+    let writer = Writer::new(database.clone(), &WriterSettings { max_batch: 1000, max_parallel: 4 });
+    let (told, mut outcomes) = mpsc::unbounded_channel();
+    writer.write_all(events.iter().enumerate().map(|(place, (event, suspected))| {
+        let told = told.clone();
+        let tell = move |outcome: Result<Outcome, Failure>| told.send((place, outcome)).unwrap();
+        (Arc::new(event.clone()), *suspected, tell)
+    }));
+    drop(told);
+    let mut all = HashMap::new();
+    while let Some((place, outcome)) = outcomes.recv().await {
+        assert!(all.insert(place, outcome).is_none(), "{place} was told twice");
+    }
+    (0..events.len()).map(|place| all.remove(&place).unwrap()).collect()
+}
+
+/// Decides a request against its member.
+async fn compensate(connection: &mut PgConnection, event: &CouponIssued) {
+    sqlx::query(
+        "INSERT INTO coupon_issues (coupon_id, request_id, member_id, decision, epoch, seq, reserved_at)
+         SELECT coupon_id, $1, $2, 'COMPENSATED', 1, 7, now() FROM coupons WHERE coupon_code = $3",
+    )
+    .bind(event.request_id.as_uuid())
+    .bind(event.member_id.as_str())
+    .bind(event.coupon_code.as_str())
+    .execute(connection)
+    .await
+    .unwrap();
+}
+
+/// A connection to a database that refuses members called bad, and at the end of a statement, when every row of it is in
+/// the table, those called late. It passes over others.
+async fn refusing(url: &str) -> PgConnection {
+    let mut raw = PgConnection::connect(url).await.unwrap();
+    sqlx::raw_sql(
+        "ALTER TABLE coupon_issues ADD CONSTRAINT nobody_called_bad CHECK (member_id NOT LIKE '%-bad');
+         CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN RAISE EXCEPTION 'nobody_called_bad'; END $$;
+         CREATE TRIGGER late AFTER INSERT ON coupon_issues
+             FOR EACH ROW WHEN (NEW.member_id LIKE '%-late') EXECUTE FUNCTION refuse();
+         CREATE FUNCTION pass_over() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+         CREATE TRIGGER passed_over BEFORE INSERT ON coupon_issues
+             FOR EACH ROW WHEN (NEW.member_id LIKE '%-passed-over') EXECUTE FUNCTION pass_over();",
+    )
+    .execute(&mut raw)
+    .await
+    .unwrap();
+    raw
 }

@@ -11,7 +11,7 @@ use coupon_core::{
         Database,
         dead_letters::Letter,
         give_ups::{GiveUp, GivenUp, Remedy},
-        issues::{Decision, Expected, Outcome},
+        issues::{Decision, Outcome, WHOLE, Written},
     },
 };
 use sqlx::{Connection, PgConnection};
@@ -36,7 +36,7 @@ async fn r8_issue_and_compensation_of_one_request_at_once_a_thousand_times_one_d
         let (left, right) = (database.clone(), database.clone());
         let give_up = give_up(&event, round, BUDGET);
         // Each goes first every other time, so that both orders and everything between them happen.
-        let issue = async move { retried(|| left.issue(shared(&batch), Expected::AllNew)).await };
+        let issue = async move { retried(|| left.issue(shared(&batch), WHOLE, None)).await };
         let compensate = async move { retried(|| right.give_up(give_up.clone())).await };
         let (outcome, given_up) = if round % 2 == 0 {
             let issue = tokio::spawn(issue);
@@ -45,13 +45,13 @@ async fn r8_issue_and_compensation_of_one_request_at_once_a_thousand_times_one_d
             let compensate = tokio::spawn(compensate);
             (issue.await, compensate.await.unwrap())
         };
-        let decided = database.decision(&code, event.request_id, &event.member_id).await.unwrap().unwrap().decision;
+        let decided = database.decisions(&code, &event.member_id, Some(event.request_id)).await.unwrap()[0].decision;
         match decided {
             Decision::Issued => {
-                assert_eq!((*outcome[0].as_ref().unwrap(), given_up), (Outcome::IssuedNow, GivenUp::Issued));
+                assert_eq!((told(&outcome, 0), given_up), (Outcome::IssuedNow, GivenUp::Issued));
             }
             Decision::Compensated => {
-                assert_eq!(*outcome[0].as_ref().unwrap(), Outcome::CompensatedBefore);
+                assert_eq!(told(&outcome, 0), Outcome::CompensatedBefore);
                 assert!(matches!(given_up, GivenUp::Compensated { .. }));
             }
         }
@@ -82,11 +82,10 @@ async fn overlapping_batches_write_each_event_once_and_the_counter_is_their_numb
         writers.spawn(async move {
             let mut now = 0;
             for batch in mine.chunks(100) {
-                let outcomes = retried(|| database.issue(shared(batch), Expected::AllNew)).await;
-                now += outcomes.iter().filter(|outcome| matches!(outcome, Ok(Outcome::IssuedNow))).count();
-                assert!(
-                    outcomes.iter().all(|outcome| matches!(outcome, Ok(Outcome::IssuedNow | Outcome::IssuedBefore)))
-                );
+                let written = retried(|| database.issue(shared(batch), WHOLE, None)).await;
+                let outcomes: Vec<Outcome> = (0..batch.len()).map(|place| told(&written, place)).collect();
+                now += outcomes.iter().filter(|outcome| **outcome == Outcome::IssuedNow).count();
+                assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::IssuedNow | Outcome::IssuedBefore)));
             }
             now
         });
@@ -126,8 +125,9 @@ async fn every_outcome_is_told_apart() {
 
     // Two are left, three ask in one batch: what fits is issued, the rest is told so.
     let batch: Vec<CouponIssued> = ["x", "y", "z"].iter().map(|member| event(&code, member)).collect();
-    let outcomes = database.issue(shared(&batch), Expected::AllNew).await.unwrap();
-    assert_eq!(outcomes.iter().filter(|outcome| matches!(outcome, Ok(Outcome::CapReached))).count(), 1, "{outcomes:?}");
+    let written = database.issue(shared(&batch), WHOLE, None).await.unwrap();
+    let outcomes: Vec<Outcome> = (0..batch.len()).map(|place| told(&written, place)).collect();
+    assert_eq!(outcomes.iter().filter(|outcome| **outcome == Outcome::CapReached).count(), 1, "{outcomes:?}");
     let mut raw = PgConnection::connect(&url).await.unwrap();
     let (counted, high_seq): (i64, i64) =
         sqlx::query_as("SELECT issued_quantity, high_seq FROM coupons").fetch_one(&mut raw).await.unwrap();
@@ -155,8 +155,8 @@ async fn a_budget_lets_so_many_go_at_once_and_holds_the_rest_undecided() {
             ["anna", "bert", "carl", "dora", "emil", "fritz", "greta", "hans", "ida"][usize::try_from(n).unwrap()];
         give_up.failure = Failure::new(Class::Unknown, "P0001", &format!("no coupon for {name}"));
         let given_up = database.give_up(give_up).await.unwrap();
-        let decided = database.decision(&code, event.request_id, &event.member_id).await.unwrap();
-        assert_eq!(decided.is_some(), given_up != GivenUp::Held, "what is held is undecided");
+        let decided = database.decisions(&code, &event.member_id, Some(event.request_id)).await.unwrap();
+        assert_eq!(!decided.is_empty(), given_up != GivenUp::Held, "what is held is undecided");
         given_up == GivenUp::Held
     };
     assert_eq!([given_up(1, 0).await, given_up(2, 0).await, given_up(3, 0).await], [false, false, true]);
@@ -182,7 +182,7 @@ async fn a_locked_coupon_row_is_no_verdict() {
     let error = database.give_up(give_up(&event, 1, BUDGET)).await.unwrap_err();
     assert_eq!(Failure::from(&error).class, Class::Contended);
     tx.rollback().await.unwrap();
-    assert_eq!(database.decision(&code, event.request_id, &event.member_id).await.unwrap(), None);
+    assert_eq!(database.decisions(&code, &event.member_id, Some(event.request_id)).await.unwrap(), []);
     own.drop().await;
 }
 
@@ -208,7 +208,12 @@ async fn retried<T, F: Future<Output = Result<T, coupon_core::repo::RepoError>>>
 }
 
 pub async fn issue(database: &Database, event: &CouponIssued) -> Outcome {
-    *database.issue(shared(std::slice::from_ref(event)), Expected::AllNew).await.unwrap()[0].as_ref().unwrap()
+    told(&database.issue(shared(std::slice::from_ref(event)), WHOLE, None).await.unwrap(), 0)
+}
+
+/// What one event of a batch was told.
+fn told(written: &Written, place: usize) -> Outcome {
+    *written.outcomes[place].as_ref().unwrap().as_ref().unwrap()
 }
 
 pub fn event(code: &CouponCode, member: &str) -> CouponIssued {

@@ -1,10 +1,13 @@
 //! Tests of the rooms that speak to servers, on the real servers.
+#![expect(clippy::disallowed_methods, reason = "a test lives in the time of the machine")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot get what it needs has failed")]
 
 mod batches;
 mod ledger;
 mod outages;
+mod outbox;
 mod poisoned;
+mod schema;
 mod servers;
 mod sold_out;
 mod statements;

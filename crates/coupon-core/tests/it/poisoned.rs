@@ -5,7 +5,10 @@ use std::{future::poll_fn, pin::pin, task::Poll};
 
 use coupon_core::{
     ids::CouponCode,
-    repo::coupons::{Actor, NewCoupon},
+    repo::{
+        coupons::{Actor, NewCoupon},
+        totals::InRedis,
+    },
 };
 use sqlx::{Connection, PgConnection};
 
@@ -50,7 +53,8 @@ async fn writes_survive_callers_that_are_cancelled_at_any_instant() {
         // Cancelled at its first await, its second, and so on, up to after the last answer. Timers are too coarse.
         let _ = polled(round % 30, create(format!("CANCELLED-{round}"))).await;
         let total = i64::try_from(round).unwrap();
-        assert!(database.settle_total(kept.clone(), total, 0, false).await.unwrap());
+        let actor = Actor { name: "test".to_owned(), now: chrono::Utc::now() };
+        assert!(database.settle_total(kept.clone(), total, 0, InRedis::Set, actor).await.unwrap());
         let found: i64 = sqlx::query_scalar("SELECT total_quantity FROM coupons WHERE coupon_code = 'KEPT'")
             .fetch_one(&mut raw)
             .await

@@ -83,13 +83,22 @@ impl OwnDatabase {
 
     /// The same with so many connections at most.
     pub async fn with_connections(name: &str, max_connections: u32) -> Self {
+        Self::with(name, max_connections, 5000).await
+    }
+
+    /// The same with so long a wait for a lock at most, in ms.
+    pub async fn with_lock_timeout(name: &str, lock_timeout_ms: u64) -> Self {
+        Self::with(name, 8, lock_timeout_ms).await
+    }
+
+    async fn with(name: &str, max_connections: u32, lock_timeout_ms: u64) -> Self {
         let EmptyDatabase { name, url } = EmptyDatabase::create(name).await;
         let settings = DatabaseSettings {
             url: SecretUrl::new(url.clone()),
             max_connections,
             acquire_timeout_ms: 5000,
             statement_timeout_ms: 10_000,
-            lock_timeout_ms: 5000,
+            lock_timeout_ms,
             max_lifetime_ms: 60_000,
         };
         let database = Database::new(&settings, "coupon-core tests").unwrap();

@@ -1,7 +1,7 @@
 //! An upgrade needs no order: the statements of the builds before find in the newest schema what they found in theirs.
 //!
-//! `statements/NNNN.sql` holds those of the last build whose newest migration was NNNN. Whoever adds a migration adds the
-//! statements of the build before it.
+//! `statements/NNNN.sql` holds those of the last build on main whose newest migration was NNNN. Whoever adds the first migration
+//! after it adds them.
 
 use std::{fs, path::PathBuf};
 
@@ -30,7 +30,10 @@ async fn migrated(name: &str, up_to: u32) -> (EmptyDatabase, PgConnection) {
     }
     // As `migrate` would have noted it.
     connection
-        .execute("CREATE TABLE IF NOT EXISTS _sqlx_migrations (version bigint PRIMARY KEY, success boolean NOT NULL)")
+        .execute(
+            "CREATE TABLE IF NOT EXISTS _sqlx_migrations
+                 (version bigint PRIMARY KEY, success boolean NOT NULL, checksum bytea NOT NULL)",
+        )
         .await
         .unwrap();
     (database, connection)
@@ -79,8 +82,11 @@ fn sample(kind: &str) -> String {
 async fn the_statements_of_the_builds_before_do_in_the_newest_schema_what_they_did_in_theirs() {
     let newest = files(MIGRATIONS).last().unwrap().0;
     let builds: Vec<(u32, String)> = files(STATEMENTS);
-    let known: Vec<u32> = builds.iter().map(|(number, _)| *number).collect();
-    assert_eq!(known, (1..newest).collect::<Vec<_>>(), "statements/ has those of each build but the newest");
+    // Migrations that land together are of one build, so numbers may be missing, but never that of the newest on main.
+    let landed = fs::read_to_string(format!("{MIGRATIONS}/checksums")).unwrap();
+    let landed: u32 = landed.lines().last().unwrap().split_once("  ").unwrap().1[..4].parse().unwrap();
+    let known = builds.iter().map(|(number, _)| *number).max();
+    assert!(newest == landed || known == Some(landed), "statements/ has those of the build before: {landed:04}.sql");
     let (new, mut in_new) = migrated("statements_new", newest).await;
     for (number, statements) in builds {
         let (old, mut in_old) = migrated("statements_old", number).await;

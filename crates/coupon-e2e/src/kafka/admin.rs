@@ -1,11 +1,12 @@
 //! Topics that come and go.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use rdkafka::{
     ClientConfig,
-    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    admin::{AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication},
     client::DefaultClientContext,
     error::RDKafkaErrorCode,
+    topic_partition_list::{Offset, TopicPartitionList},
 };
 
 use super::TIMEOUT;
@@ -27,6 +28,28 @@ pub async fn create_topic(brokers: &str, name: &str, partitions: i32, settings: 
     eventually(&format!("{name} has leaders"), TIMEOUT, async || leaders(&admin, name, partitions)).await
 }
 
+/// Sets settings of a topic; all others go back to the defaults of the broker.
+pub async fn configure_topic(brokers: &str, name: &str, settings: &[(&str, &str)]) -> Result<()> {
+    let mut config = AlterConfig::new(ResourceSpecifier::Topic(name));
+    for (setting, value) in settings {
+        config = config.set(setting, value);
+    }
+    for outcome in client(brokers)?.alter_configs([&config], &options()).await? {
+        outcome.map_err(|(_, code)| anyhow!("{name} is not configured: {code}"))?;
+    }
+    Ok(())
+}
+
+/// Gives a topic so many partitions in all and waits until each of them has a leader.
+pub async fn add_partitions(brokers: &str, name: &str, partitions: i32) -> Result<()> {
+    let admin = client(brokers)?;
+    let new = NewPartitions::new(name, usize::try_from(partitions)?);
+    for outcome in admin.create_partitions([&new], &options()).await? {
+        outcome.map_err(|(name, code)| anyhow!("{name} gets no partitions: {code}"))?;
+    }
+    eventually(&format!("{name} has leaders"), TIMEOUT, async || leaders(&admin, name, partitions)).await
+}
+
 /// Deletes topics and waits until the broker no longer knows them. An absent topic is no error.
 pub async fn delete_topics(brokers: &str, names: &[&str]) -> Result<()> {
     let admin = client(brokers)?;
@@ -41,6 +64,16 @@ pub async fn delete_topics(brokers: &str, names: &[&str]) -> Result<()> {
         Ok(!names.iter().any(|name| left.iter().any(|topic| topic == name)))
     })
     .await
+}
+
+/// Deletes the records of a topic, as `kafka-delete-records.sh` does; offsets go on from where they were.
+pub async fn delete_records(brokers: &str, name: &str, ends: &[(i32, i64)]) -> Result<()> {
+    let mut places = TopicPartitionList::new();
+    for (partition, end) in ends {
+        places.add_partition_offset(name, *partition, Offset::Offset(*end))?;
+    }
+    let deleted = client(brokers)?.delete_records(&places, &options()).await?;
+    deleted.elements().iter().try_for_each(|place| place.error()).context("records are not deleted")
 }
 
 /// Deletes every topic whose name begins with this prefix and a dot.

@@ -29,8 +29,8 @@ async fn an_alarm_holds_all_that_on_call_needs_with_the_member_masked() -> Resul
         all_told_of(&world, 1).await?;
         let log = services.dlq_consumer.log();
         let told = |text: &str| log.iter().any(|line| line.level() == "ERROR" && line.message().contains(text));
-        assert!(told("[CRITICAL] request given up, its unit goes back: look with `dlq-consumer show 1`"));
-        assert!(told("[CRITICAL] 1 request given up: look with `dlq-consumer show 1`"));
+        assert!(told("[CRITICAL] request given up, its unit goes back: look with `dlq-consumer show E1`"));
+        assert!(told("[CRITICAL] 1 request given up: look with `dlq-consumer show E1`"));
         assert!(log.iter().all(|line| line.level() == "DEBUG" || !line.text.contains(MEMBER)));
         id
     };
@@ -81,7 +81,7 @@ async fn holds_all(text: &str, id: Uuid, world: &World) -> Result<()> {
         "forced failure: this coupon cannot be written",
         "error returned from database",
         "reserved_at",
-        "dlq-consumer show 1",
+        "dlq-consumer show E1",
     ];
     for wanted in wanted {
         ensure!(text.contains(wanted), "{wanted} is missing in {text}");

@@ -1,23 +1,36 @@
 //! The scenarios, one file for each letter, driving the real binaries on the real servers; and tests of the
 //! harness and of the oracle themselves. `make test` starts what they need.
+#![expect(clippy::disallowed_methods, reason = "a test lives in the time of the machine")]
 
 mod accept;
 mod accept_outage;
 mod alarm_channels;
+mod alarm_ends;
 mod alarm_text;
 mod alarms;
 mod bad_input;
+mod campaign_commands;
 mod campaigns;
+mod contract;
 mod crowd;
 mod dead_letter;
 mod demo;
 mod hang_up;
 mod harness;
 mod headers;
+mod holder;
+mod leads_out;
+mod lag;
+mod leads_out;
 mod long;
+mod long;
+mod loops;
+mod lost_keys;
 mod lost_redis;
 mod metrics;
+mod migrations;
 mod monitoring;
+mod operator;
 mod oracle;
 mod outage;
 mod outage_database;
@@ -25,10 +38,13 @@ mod outage_group;
 mod outage_session;
 mod planted;
 mod rebuild;
+mod rebuild_refused;
 mod reconcile;
+mod reconcile_alone;
 mod reconcile_planted;
 mod repair;
 mod replay;
+mod replay_ends;
 mod replay_jobs;
 mod restored;
 mod retention;
@@ -38,7 +54,9 @@ mod scaling;
 mod security;
 mod servers;
 mod settling;
+mod sick_replica;
 mod sold_out;
+mod topics_anew;
 mod work_list;
 mod write;
 

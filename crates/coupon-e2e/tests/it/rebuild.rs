@@ -54,8 +54,8 @@ async fn a_rebuild_waits_for_what_is_under_way_and_refuses_while_requests_are_he
         world.run("dlq-consumer", &["rebuild", "WAITS", "--yes", "--by", "olga", "--wait", wait]).await
     };
     let behind = rebuild("1").await?;
-    ensure!(behind.code == Some(1) && behind.stderr.contains("is it running?"), "{behind:?}");
-    ensure!(world.member(&api, "late")?.ask("WAITS").await.status == Some(503), "the gate stays closed");
+    ensure!(behind.code == Some(4) && behind.stderr.contains("is it running?"), "{behind:?}");
+    assert_eq!(status(&world, "WAITS").await?, "OPEN", "as it was");
 
     let (_issue, _dlq) = tokio::try_join!(
         world.start_issue_consumer().into_future(),
@@ -67,8 +67,7 @@ async fn a_rebuild_waits_for_what_is_under_way_and_refuses_while_requests_are_he
         .run("dlq-consumer", &["compensate", "--coupon", "WAITS", "--reason", "x", "--by", "olga", "--yes"])
         .await?
         .succeeded()?;
-    let rebuilt = rebuild("30").await?;
-    ensure!(rebuilt.code == Some(0) && rebuilt.stderr.contains("going on with the rebuild"), "{rebuilt:?}");
+    rebuild("30").await?.succeeded()?;
     let verdict = world.quiet(SOON, &[]).await?;
     assert_eq!((verdict.issued, verdict.compensated, verdict.stock), (1, 1, 9));
     Ok(())

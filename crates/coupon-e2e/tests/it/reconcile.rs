@@ -102,7 +102,7 @@ async fn c3_events_under_way_are_never_called_drift() -> Result<()> {
     }
     // Nobody consumes: what cannot be judged is said, and is no drift.
     let waiting = reconcile(&world, &["FLOW", "--apply", "--wait", "1"]).await?;
-    assert_eq!((waiting.code, drift(&waiting)?), (Some(1), Drift::new()), "{}", waiting.stderr);
+    assert_eq!((waiting.code, drift(&waiting)?), (Some(4), Drift::new()), "{}", waiting.stderr);
     ensure!(waiting.stderr.contains("20 requests could not be judged"), "{}", waiting.stderr);
 
     // Some are in back-off, some on their way through the dead letter topic, and more and more are asked for.
@@ -142,7 +142,7 @@ async fn c6_of_two_reconcilers_one_works() -> Result<()> {
     let outputs = [first?, second?];
     let busy = outputs.iter().filter(|output| output.stderr.contains("somebody else is at the data of ONCE"));
     assert_eq!(busy.count(), 1, "{outputs:?}");
-    assert!(outputs.iter().all(|output| output.code == Some(1)), "{outputs:?}");
+    assert!(outputs.iter().all(|output| output.code == Some(4)), "{outputs:?}");
 
     // The same for the service: two replicas, one leader at a time.
     let launch = || world.start_dlq_consumer().set("reconcile.every_ms", 1000).set("reconcile.wait_ms", 0);

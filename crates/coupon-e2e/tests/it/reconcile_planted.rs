@@ -20,6 +20,7 @@ const PLANTED: &[(&str, &str)] = &[
     ("TOTALS", "TOTALS_DIFFER"),
     ("GATE", "GATE_DIFFERS"),
     ("LOST", "DATA_LOST"),
+    ("ENTRY", "UNREADABLE_ENTRY"),
     ("BACK", "DATA_LOST"),
     ("OLDER", "DATA_LOST"),
 ];
@@ -96,6 +97,7 @@ async fn plant(world: &World) -> Result<()> {
         .await?;
     sql(world, "UPDATE coupons SET issued_quantity = 5 WHERE coupon_code = 'COUNTER'").await?;
     stock.set_meta("TOTALS", &[("total", "7")]).await?;
+    stock.set_outbox("ENTRY", "rubbish").await?;
     sql(world, "UPDATE coupons SET status = 'CLOSED' WHERE coupon_code = 'GATE'").await?;
     let _: () = redis::cmd("DEL").arg(coupon_e2e::stock::key("LOST", "meta")).query_async(&mut redis).await?;
     sql(world, "UPDATE coupons SET high_seq = 9 WHERE coupon_code = 'BACK'").await?;

@@ -46,7 +46,7 @@ async fn every_filter_chooses_and_pages_follow_each_other() -> Result<()> {
         assert_eq!(ids(&json(&world, &words).await?), *expected, "{words:?}");
     }
     let page = world.run("dlq-consumer", &["list", "--limit", "2"]).await?;
-    let more = format!("--before {done}");
+    let more = format!("--before E{done}");
     assert!(page.stderr.contains(&more) && !page.stdout.contains(&more), "{page:?}");
     let next = json(&world, &["list", "--limit", "2", "--before", &done.to_string()]).await?;
     assert_eq!(ids(&next), [disk, old]);
@@ -55,8 +55,9 @@ async fn every_filter_chooses_and_pages_follow_each_other() -> Result<()> {
     let lines: Vec<&str> = csv.lines().collect();
     assert!(lines[0].starts_with("id,coupon_code,member_id,request_id,status,"), "{csv}");
     assert!(lines.len() == 3 && lines[1].starts_with(&format!("{disk},SPRING,alice,")), "{csv}");
-    let none = world.run("dlq-consumer", &["list", "--coupon", "WINTER", "--output", "csv"]).await?.succeeded()?;
-    assert_eq!(none.lines().collect::<Vec<_>>(), lines[..1], "a header even when there is nothing");
+    let none = world.run("dlq-consumer", &["list", "--coupon", "WINTER", "--output", "csv"]).await?;
+    assert!(none.code == Some(1) && none.stderr.contains("there is no coupon WINTER"), "{none:?}");
+    assert_eq!(none.stdout.lines().collect::<Vec<_>>(), lines[..1], "a header even when there is nothing");
 
     for (words, said) in [
         (["list", "--status", "LOST"], "PENDING, RESOLVED, IGNORED"),
@@ -102,7 +103,10 @@ async fn stats_and_causes_say_how_much_waits_since_when_and_why() -> Result<()> 
     assert_eq!(stats["by_coupon"], serde_json::json!([group("PLANTED", 2), group("SPRING", 1)]));
     let csv = world.run("dlq-consumer", &["stats", "--output", "csv"]).await?.succeeded()?;
     assert!(csv.contains("held,,2") && csv.contains("by_cause,UNKNOWN 53100 disk full,2"), "{csv}");
+    assert_eq!(stats["held_by_cause"], serde_json::json!([group("cannot be read", 2)]));
+    assert_eq!(stats["parked_by_cause"], serde_json::json!([group("cannot be read", 1)]));
     let table = world.run("dlq-consumer", &["stats"]).await?.succeeded()?;
+    assert!(table.contains("Held by cause") && table.contains("Parked by cause"), "{table}");
     assert!(table.contains("2 d 0 h ago") && table.contains("UNKNOWN 53100 disk full"), "{table}");
 
     let causes = json(&world, &["causes", "--status", "PENDING"]).await?;
@@ -147,7 +151,7 @@ async fn a_replay_that_is_given_up_is_born_resolved_and_its_entry_stays_on_the_l
 
     let born = json(&world, &["show", &born.to_string()]).await?;
     assert_eq!((&born["replay_of"], &born["request_id"]), (&entry.into(), &second.to_string().into()), "{born}");
-    assert_eq!(born["resolution"], format!("a replay of entry {entry}, which stays on the list"));
+    assert_eq!(born["resolution"], format!("a replay of entry E{entry}, which stays on the list"));
     assert!(born["cause"].as_str().is_some_and(|cause| cause.starts_with("PERMANENT 23514 ")), "{born}");
     let root = json(&world, &["show", &entry.to_string()]).await?;
     assert_eq!((&root["status"], &root["replays"][0]["outcome"]), (&"PENDING".into(), &"COMPENSATED".into()), "{root}");

@@ -2,14 +2,15 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use coupon_core::{
     clock::Clock,
+    crash::{self, Moment},
     repo::{
         Database, RepoError,
-        alarms::{Claim, Claiming, Group},
+        alarms::{Claim, Claiming, Group, Told},
     },
-    runtime::{SettingsError, Shutdown, chain},
+    runtime::{SettingsError, Shutdown, chain, panics},
 };
 use tokio::{
     sync::Notify,
@@ -21,6 +22,8 @@ use super::{
     channels::Channels,
     critical,
     round::{Delivered, Round},
+    signature::Signature,
+    together::{belong, is_first, together},
     view::Alarm,
 };
 use crate::config::AlarmSettings;
@@ -31,6 +34,8 @@ const SWEEP: Duration = Duration::from_secs(1);
 const TOGETHER: Duration = Duration::from_millis(100);
 /// Letters noted as told in one statement, far below what takes as long as a statement may.
 const BATCH: usize = 5_000;
+/// Causes claimed in one go; those that are told for the first time stand in one message.
+const BURST: usize = 16;
 /// Causes of which is remembered what the log has said; beyond that it may say something again.
 const REMEMBERED: usize = 1_000;
 
@@ -44,6 +49,14 @@ pub struct Announcer {
     digest: TimeDelta,
     lease: TimeDelta,
     mask_members: bool,
+    signature: Signature,
+}
+
+/// A claimed cause, and what there is to tell of it.
+struct Due {
+    claim: Claim,
+    group: Group,
+    alarm: Alarm,
 }
 
 /// What this process has said in its log.
@@ -63,6 +76,7 @@ impl Announcer {
         clock: Arc<dyn Clock>,
         silent: Arc<Notify>,
     ) -> Result<Self, SettingsError> {
+        critical::of_installation(&settings.installation);
         let ms = |ms: u64| TimeDelta::milliseconds(ms.try_into().unwrap_or(i64::MAX));
         Ok(Self {
             channels: Channels::new(settings)?,
@@ -74,6 +88,7 @@ impl Announcer {
             // Two channels may be asked, and what they took is noted.
             lease: ms(settings.timeout_ms) * 4 + TimeDelta::seconds(10),
             mask_members: settings.mask_members,
+            signature: Signature::of(settings),
         })
     }
 
@@ -100,31 +115,131 @@ impl Announcer {
 
     async fn sweep(&self, said: &mut Said, shutdown: &Shutdown) -> Result<(), RepoError> {
         let mut round = Round::begin(&self.channels, &self.database).await?;
-        while !shutdown.is_stopping() && round.can_tell(self.clock.now()) {
-            let Some(claim) = self.database.claim_alarm(self.claiming()).await? else { break };
-            let group = self.database.alarm_group(&claim).await?;
-            let Some(alarm) = Alarm::of(&claim, &group, self.mask_members) else {
-                let now = self.clock.now();
-                self.database.let_alarm_go(claim, now).await?;
-                continue;
-            };
-            said.once(&claim, &group);
-            let channel = match round.deliver(&alarm, || self.clock.now()).await? {
-                Delivered::By(kind) => kind.name(),
-                Delivered::Nowhere if self.channels.first.is_none() => "log",
-                Delivered::Nowhere => {
-                    let now = self.clock.now();
-                    self.database.let_alarm_go(claim, round.again_at(now, now + self.digest)).await?;
-                    break;
-                }
-            };
-            self.note_told(&claim, &group).await?;
-            // Remembered only while it is untold: what is told anew, a letter with another status, is said anew.
-            said.causes.remove(&claim.cause);
-            metrics::counter!("coupon_alarms_told_total", "channel" => channel).increment(1);
-            tracing::info!(channel, count = alarm.count, "an alarm is told by {channel}");
+        let mut goes_on = true;
+        while goes_on && !shutdown.is_stopping() && round.can_tell(self.clock.now()) {
+            // A claim must not run out while others are told before it.
+            let until = self.clock.now() + self.lease / 2;
+            let messages = messages(self.claim_some(said).await?);
+            if messages.is_empty() {
+                break;
+            }
+            for message in messages {
+                goes_on = goes_on && self.tell(&mut round, message, until, said).await?;
+            }
+        }
+        while goes_on && !shutdown.is_stopping() && round.can_tell(self.clock.now()) {
+            goes_on = self.tell_all_clear(&mut round).await?;
         }
         self.say_undelivered(&round, said).await
+    }
+
+    /// Claims what is due, some of it at a time, and says it in the log.
+    async fn claim_some(&self, said: &mut Said) -> Result<Vec<Due>, RepoError> {
+        let mut some = Vec::new();
+        while some.len() < BURST {
+            let Some(claim) = self.database.claim_alarm(self.claiming()).await? else { break };
+            let group = self.database.alarm_group(&claim).await?;
+            let words = async {
+                crash::pass("word an alarm", Moment::Before);
+                let alarm = Alarm::of(&claim, &group, self.mask_members);
+                if alarm.is_some() {
+                    said.once(&claim, &group);
+                }
+                alarm
+            };
+            // Anybody may have written what a letter holds. One that cannot be put into words would otherwise end every
+            // replica in turn, and with it all other alarms.
+            match panics::caught(words).await {
+                Some(Some(alarm)) => some.push(Due { claim, group, alarm }),
+                Some(None) => self.database.let_alarm_go(claim, self.clock.now()).await?,
+                None => {
+                    critical::unspeakable(&claim);
+                    let now = self.clock.now();
+                    self.database.let_alarm_go(claim, now + self.digest).await?;
+                }
+            }
+        }
+        Ok(some)
+    }
+
+    /// Tells of some causes in one message; `false` when nobody takes it, and nothing is told any more in this round.
+    async fn tell(
+        &self,
+        round: &mut Round<'_>,
+        message: Vec<Due>,
+        until: DateTime<Utc>,
+        said: &mut Said,
+    ) -> Result<bool, RepoError> {
+        let Some(alarm) = together(message.iter().map(|due| due.alarm.clone()).collect()) else { return Ok(true) };
+        if self.clock.now() >= until {
+            self.let_go(message, self.clock.now()).await?;
+            return Ok(true);
+        }
+        // The layout for a channel is made of the same foreign text.
+        let Some(delivered) = panics::caught(self.deliver(round, alarm)).await else {
+            if message.len() == 1 {
+                message.iter().for_each(|due| critical::unspeakable(&due.claim));
+                self.let_go(message, self.clock.now() + self.digest).await?;
+                return Ok(true);
+            }
+            // One of them is at fault, and the others are told without it.
+            for due in message {
+                if !Box::pin(self.tell(round, vec![due], until, said)).await? {
+                    return Ok(false);
+                }
+            }
+            return Ok(true);
+        };
+        let Some(channel) = delivered? else {
+            let now = self.clock.now();
+            self.let_go(message, round.again_at(now, now + self.digest)).await?;
+            return Ok(false);
+        };
+        for due in message {
+            self.note_told(&due).await?;
+            // Remembered only while it is untold: what is told anew, a letter with another status, is said anew.
+            said.causes.remove(&due.claim.cause);
+        }
+        metrics::counter!("coupon_alarms_told_total", "channel" => channel).increment(1);
+        Ok(true)
+    }
+
+    /// Tells that nothing of a cause waits any more; `false` when there is none such, or nobody takes it.
+    async fn tell_all_clear(&self, round: &mut Round<'_>) -> Result<bool, RepoError> {
+        let Some(cleared) = self.database.claim_all_clear(self.claiming()).await? else { return Ok(false) };
+        let alarm = Alarm::all_clear(&cleared, self.clock.now());
+        let told = self.deliver(round, alarm).await?;
+        if told.is_some() {
+            self.database.note_all_clear(cleared.claim).await?;
+        } else {
+            let now = self.clock.now();
+            self.database.let_alarm_go(cleared.claim, round.again_at(now, now + self.digest)).await?;
+        }
+        Ok(told.is_some())
+    }
+
+    /// Gives the channel that took it; `None` when none did.
+    async fn deliver(&self, round: &mut Round<'_>, alarm: Alarm) -> Result<Option<&'static str>, RepoError> {
+        let alarm = self.signature.sign(alarm);
+        let channel = match round.deliver(&alarm, || self.clock.now()).await? {
+            Delivered::By(kind) => kind.name(),
+            Delivered::Nowhere if self.channels.first.is_none() => "log",
+            Delivered::Nowhere => return Ok(None),
+        };
+        let (severity, count, headline) = (alarm.severity.as_str(), alarm.count, &alarm.headline);
+        if alarm.kind == "ALL_CLEAR" {
+            tracing::info!(channel, severity, "told by {channel}: {headline}");
+        } else {
+            tracing::info!(channel, severity, count, "an alarm is told by {channel}");
+        }
+        Ok(Some(channel))
+    }
+
+    async fn let_go(&self, message: Vec<Due>, until: DateTime<Utc>) -> Result<(), RepoError> {
+        for due in message {
+            self.database.let_alarm_go(due.claim, until).await?;
+        }
+        Ok(())
     }
 
     fn claiming(&self) -> Claiming {
@@ -132,16 +247,19 @@ impl Announcer {
     }
 
     /// Exactly what was read is noted: what came meanwhile is told the next time.
-    async fn note_told(&self, claim: &Claim, group: &Group) -> Result<(), RepoError> {
+    async fn note_told(&self, Due { claim, group, alarm }: &Due) -> Result<(), RepoError> {
         let letters = group.letters.as_ref().map_or(&[][..], |letters| &letters.ids);
         metrics::counter!("coupon_dead_letters_announced_total").increment(letters.len() as u64);
         let notice = group.notice.as_ref().map(|notice| notice.id);
+        // Of other notices nothing says when their work is done.
+        let ends = !letters.is_empty() || claim.cause.starts_with("SUSPECT ");
         let mut batches = letters.chunks(BATCH).peekable();
         loop {
-            let batch = batches.next().unwrap_or_default().to_vec();
+            let letters = batches.next().unwrap_or_default().to_vec();
             let is_last = batches.peek().is_none();
             let notice = notice.filter(|_| is_last);
-            self.database.note_told(claim, batch, notice, is_last, self.clock.now()).await?;
+            let told = Told { letters, notice, shown: alarm.cause.clone(), ends };
+            self.database.note_told(claim, told, is_last, self.clock.now()).await?;
             if is_last {
                 return Ok(());
             }
@@ -157,12 +275,30 @@ impl Announcer {
             said.undelivered = Some(Instant::now());
             tracing::error!(
                 count = untold,
+                installation = critical::installation(),
                 "[CRITICAL] {untold} alarms cannot be delivered anywhere since {}: {errors}",
                 since.to_rfc3339()
             );
         }
         Ok(())
     }
+}
+
+/// The messages for what is due: causes told for the first time stand together, by kind and severity.
+fn messages(due: Vec<Due>) -> Vec<Vec<Due>> {
+    let mut messages: Vec<Vec<Due>> = Vec::new();
+    for one in due {
+        let with = |message: &&mut Vec<Due>| {
+            message
+                .iter()
+                .all(|other| is_first(&one.alarm) && is_first(&other.alarm) && belong(&one.alarm, &other.alarm))
+        };
+        match messages.iter_mut().find(with) {
+            Some(message) => message.push(one),
+            None => messages.push(vec![one]),
+        }
+    }
+    messages
 }
 
 impl Said {

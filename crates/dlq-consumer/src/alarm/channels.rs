@@ -53,6 +53,17 @@ pub struct Refusal {
     pub what: String,
     /// When it may be asked again, if it said so.
     pub not_before: Option<DateTime<Utc>>,
+    /// Whether it is what was sent that it does not take (400), so that the same is refused again.
+    pub is_of_the_form: bool,
+}
+
+/// How an alarm was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// With all there is to say.
+    Whole,
+    /// As plain text, because the layout was refused.
+    Plain,
 }
 
 /// The channels that are set.
@@ -95,13 +106,24 @@ impl Channels {
 }
 
 impl Channel {
-    /// Sends an alarm.
-    pub async fn send(&self, alarm: &Alarm, now: DateTime<Utc>) -> Result<(), Refusal> {
+    /// Sends an alarm, to Slack once more as plain text if it refuses what was sent: whatever it does not like about the
+    /// layout would be refused for ever.
+    pub async fn send(&self, alarm: &Alarm, now: DateTime<Utc>) -> Result<Form, Refusal> {
         let json = match self.kind {
             Kind::Slack => slack::message(alarm).to_string().into_bytes(),
             Kind::Webhook => serde_json::to_vec(alarm).expect("texts, numbers and times always serialise"),
         };
-        let refusal = |what: String, not_before| Err(Refusal { what, not_before });
+        match self.post(json, now).await {
+            Err(refusal) if self.kind == Kind::Slack && refusal.is_of_the_form => {
+                tracing::warn!("slack refuses an alarm as it is laid out and gets it as plain text: {refusal}");
+                self.post(slack::plain(alarm).to_string().into_bytes(), now).await.map(|()| Form::Plain)
+            }
+            sent => sent.map(|()| Form::Whole),
+        }
+    }
+
+    async fn post(&self, json: Vec<u8>, now: DateTime<Utc>) -> Result<(), Refusal> {
+        let refusal = |what: String, not_before| Err(Refusal { what, not_before, is_of_the_form: false });
         let answer = match self.post.send(&self.to, json, now).await {
             Ok(answer) => answer,
             Err(error) => return refusal(error.to_string(), None),
@@ -113,7 +135,11 @@ impl Channel {
             } else {
                 None
             };
-            return refusal(format!("answers {}{}", status.as_u16(), word(&answer.body)), pause);
+            return Err(Refusal {
+                what: format!("answers {}{}", status.as_u16(), word(&answer.body)),
+                not_before: pause,
+                is_of_the_form: status == StatusCode::BAD_REQUEST,
+            });
         }
         // Who stands in between, such as a page to log in, answers 200 too.
         if self.kind == Kind::Slack && answer.body.trim_ascii() != b"ok" {

@@ -1,5 +1,7 @@
 //! The `[CRITICAL]` lines. They name the numbers to look up, never a member, whatever the settings say.
 
+use std::sync::OnceLock;
+
 use coupon_core::{
     event::CouponIssued,
     failure::Failure,
@@ -11,8 +13,25 @@ use coupon_core::{
 
 use super::{
     mask::{Mask, cut},
-    view::look_closer,
+    signature::Severity,
+    view::{look_closer, severity},
 };
+
+/// The name of the installation, once the settings are read: all lines of a process carry the same.
+static INSTALLATION: OnceLock<String> = OnceLock::new();
+
+/// From now on the lines carry this name; empty: none.
+pub fn of_installation(name: &str) {
+    if !name.is_empty() {
+        // A second announcer of the same process has the same settings.
+        let _ = INSTALLATION.set(name.to_owned());
+    }
+}
+
+/// The name that the lines carry as a field; `None`: the settings give none.
+pub fn installation() -> Option<&'static str> {
+    INSTALLATION.get().map(String::as_str)
+}
 
 /// Most characters of an error in a line.
 const MOST: usize = 1_000;
@@ -25,8 +44,10 @@ pub fn given_up(event: &CouponIssued, failure: &Failure, failed_issue_id: i64) {
         request_id = %event.request_id,
         coupon = event.coupon_code.as_str(),
         failed_issue_id,
+        installation = installation(),
+        severity = Severity::Critical.as_str(),
         cause = mask.shown(&failure.cause()),
-        "[CRITICAL] request given up, its unit goes back: look with `dlq-consumer show {failed_issue_id}`: {error_message}",
+        "[CRITICAL] request given up, its unit goes back: look with `dlq-consumer show E{failed_issue_id}`: {error_message}",
     );
 }
 
@@ -40,14 +61,34 @@ pub fn told(claim: &Claim, group: &Group) {
             coupon = letters.sample.coupon_code.as_deref().unwrap_or("-"),
             letter_id = letters.sample.id,
             count = letters.ids.len(),
+            installation = installation(),
+            severity = severity(letters).as_str(),
             cause = mask.shown(&claim.cause),
             "[CRITICAL] {}: look with `{command}`: {error_message}",
             counted(&letters.by_status)
         );
     } else if let Some(notice) = &group.notice {
         let coupon = notice.coupon_code.as_deref().unwrap_or("-");
-        tracing::error!(coupon, cause = notice.cause, "[CRITICAL] {}: run `{}`", notice.message, notice.command);
+        let severity = Severity::Critical.as_str();
+        tracing::error!(
+            coupon,
+            cause = notice.cause,
+            installation = installation(),
+            severity,
+            "[CRITICAL] {}: run `{}`",
+            notice.message,
+            notice.command
+        );
     }
+}
+
+/// Says that a cause cannot be told because putting it into words panics, which is a fault of ours.
+pub fn unspeakable(claim: &Claim) {
+    tracing::error!(
+        cause_characters = claim.cause.chars().count(),
+        installation = installation(),
+        "[CRITICAL] an alarm cannot be put into words, and is tried again: look with `dlq-consumer stats` and `dlq-consumer list`"
+    );
 }
 
 /// `3 requests given up, 1 dead letter held undecided`.

@@ -14,10 +14,12 @@ mod payload;
 mod post;
 mod round;
 pub mod settings;
+mod signature;
 mod slack;
 mod test;
+mod together;
 mod view;
 
 pub use announcer::Announcer;
-pub use critical::given_up;
+pub use critical::{given_up, installation};
 pub use test::{TEST_EXAMPLES, alarm_test, finding};

@@ -104,7 +104,7 @@ impl<'c> Round<'c> {
         let name = channel.kind.name();
         let before = self.state(channel).and_then(|state| state.down_since);
         match channel.send(alarm, now()).await {
-            Ok(()) => {
+            Ok(_) => {
                 if let Some(since) = before {
                     tracing::info!(channel = name, "{name} takes alarms again; it was down since {since}");
                     self.states.retain(|state| state.channel != name);

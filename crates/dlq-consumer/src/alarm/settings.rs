@@ -3,6 +3,7 @@
 use coupon_core::runtime::{Secret, SettingsError};
 use hyper::Uri;
 
+use super::signature::{is_base_url, is_name};
 use crate::config::AlarmSettings;
 
 const ALLOWED: &str = "an http or https URL with a host and without a user";
@@ -15,6 +16,17 @@ pub fn check(settings: &AlarmSettings) -> Result<(), SettingsError> {
         }
         if !url.is_empty() && address(url.expose()).is_none() {
             return Err(SettingsError::invalid(key, url, ALLOWED));
+        }
+    }
+    if !is_name(&settings.installation) {
+        let allowed = "at most 60 characters, none of them a control character";
+        return Err(SettingsError::invalid("alarms.installation", &settings.installation, allowed));
+    }
+    for (key, url) in [("alarms.runbook_url", &settings.runbook_url), ("alarms.dashboard_url", &settings.dashboard_url)]
+    {
+        if !is_base_url(url) {
+            let allowed = "empty, or an http or https URL with a host, without a user and without #";
+            return Err(SettingsError::invalid(key, url, allowed));
         }
     }
     for (key, value, least) in [

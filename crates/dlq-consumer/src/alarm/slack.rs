@@ -3,10 +3,15 @@
 //! Everything that comes from outside stands in code, escaped, and cannot end it: Slack's markup, its links and its
 //! `<!channel>` are shown and do nothing. Limits: <https://docs.slack.dev/reference/block-kit/blocks/section-block>.
 
+use std::fmt::Write as _;
+
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Value, json};
 
-use super::view::{Alarm, Letter};
+use super::{
+    signature::Severity,
+    view::{Alarm, Letter},
+};
 
 /// Most characters of the text of a section.
 const SECTION: usize = 3_000;
@@ -19,9 +24,19 @@ const TEXT: usize = 2_000;
 
 /// The message.
 pub fn message(alarm: &Alarm) -> Value {
-    let mut blocks = vec![section(&format!(":rotating_light: {}", code(&alarm.headline, SECTION - 100)))];
+    let sign = match alarm.severity {
+        Severity::Critical => ":rotating_light:",
+        Severity::Warning => ":warning:",
+        Severity::Ok => ":white_check_mark:",
+        Severity::Test => ":information_source:",
+    };
+    let mut blocks = vec![section(&format!("{sign} {}{}", whose(alarm), code(&alarm.headline, SECTION - 300)))];
     blocks.extend(alarm.notes.iter().map(|note| section(&format!(":warning: {}", code(note, SECTION - 100)))));
     blocks.extend(fields(&counts(alarm)));
+    blocks.extend(alarm.causes.iter().map(|of| {
+        let (headline, command) = (code(&of.headline, 1_500), code(&of.command, 500));
+        section(&format!("*{} of one cause*\n{headline}\n{command}", of.count))
+    }));
     if let Some(letter) = &alarm.letter {
         blocks.extend(fields(&facts(letter)));
         blocks.push(long("error", &letter.error));
@@ -31,9 +46,47 @@ pub fn message(alarm: &Alarm) -> Value {
         blocks.push(long("payload", &letter.payload));
     }
     blocks.push(section(&format!("*look closer*\n{}", code(&alarm.command, SECTION - 100))));
-    let notes = alarm.notes.iter().map(|note| format!(" ({note})"));
-    let text = format!("[CRITICAL] {}{} — {}", alarm.headline, notes.collect::<String>(), alarm.command);
-    json!({ "text": code(&text, TEXT), "blocks": blocks })
+    let links = links(alarm);
+    if !links.is_empty() {
+        blocks.push(section(&links));
+    }
+    json!({ "text": code(&line(alarm), TEXT), "blocks": blocks })
+}
+
+/// The same where the layout is refused: one text, with what matters most.
+pub fn plain(alarm: &Alarm) -> Value {
+    let mut text = format!("{}\ncause: {}", code(&line(alarm), TEXT), code(&alarm.cause, 500));
+    for of in &alarm.causes {
+        write!(text, "\n{} of {}: {}", of.count, code(&of.cause, 300), code(&of.command, 200))
+            .expect("a string takes every text");
+    }
+    if let Some(letter) = &alarm.letter {
+        let id = letter.request_id.as_deref().unwrap_or("none");
+        write!(text, "\nfirst dead letter: {}, request {}", letter.id, code(id, 100))
+            .expect("a string takes every text");
+    }
+    json!({ "text": format!("{text}\n{}", links(alarm)) })
+}
+
+/// All of it in one line.
+fn line(alarm: &Alarm) -> String {
+    let notes: String = alarm.notes.iter().map(|note| format!(" ({note})")).collect();
+    let whose = if alarm.installation.is_empty() { String::new() } else { format!("[{}] ", alarm.installation) };
+    format!("[{}] {whose}{}{notes} — {}", alarm.severity.as_str(), alarm.headline, alarm.command)
+}
+
+/// Severity and installation, before the headline.
+fn whose(alarm: &Alarm) -> String {
+    let whose =
+        if alarm.installation.is_empty() { String::new() } else { format!(" {}", code(&alarm.installation, 100)) };
+    format!("*{}*{whose} ", alarm.severity.as_str())
+}
+
+/// The only markup that is a link: the addresses come from the settings, which take none that could break it.
+fn links(alarm: &Alarm) -> String {
+    let links = [(&alarm.links.runbook, "runbook"), (&alarm.links.dashboard, "dashboard")];
+    let links = links.iter().filter_map(|(url, name)| Some(format!("<{}|{name}>", url.as_ref()?)));
+    links.collect::<Vec<_>>().join(" · ")
 }
 
 /// What there is to say of all of them.
@@ -95,7 +148,8 @@ fn code(text: &str, most: usize) -> String {
     format!("`{}`", if shown.is_empty() { "none" } else { &shown })
 }
 
-/// The text as Slack wants it, at most so many characters as they are sent. A back-tick would end the code it stands in.
+/// The text as Slack wants it, at most so many characters as they are sent, counted as UTF-16 does: whichever way Slack
+/// counts, no limit is passed. A back-tick would end the code it stands in.
 fn escaped(text: &str, most: usize) -> String {
     let (mut shown, mut length) = (String::new(), 0);
     for character in text.chars() {
@@ -108,7 +162,7 @@ fn escaped(text: &str, most: usize) -> String {
             other => other.encode_utf8(&mut own),
         };
         // An entity is never cut in half.
-        length += piece.chars().count();
+        length += piece.encode_utf16().count();
         if length >= most {
             shown.push('…');
             return shown;
@@ -130,7 +184,7 @@ mod tests {
     fn markup_is_inert_and_every_text_is_bounded() {
         let mut alarm = Alarm::test("somebody", DateTime::UNIX_EPOCH);
         alarm.headline = "<!channel> ```*now*``` <https://evil.test|ok> & ".repeat(500);
-        alarm.notes = vec!["<".repeat(9_000)];
+        alarm.notes = vec!["<".repeat(9_000), "🎟".repeat(8_000)];
         alarm.cause = "`_x_`".repeat(2_000);
         let message = message(&alarm);
         let blocks = message["blocks"].as_array().unwrap();
@@ -139,10 +193,10 @@ mod tests {
             let fields = block["fields"].as_array().cloned().unwrap_or_default();
             assert!(fields.len() <= FIELDS);
             for text in fields.iter().filter_map(|field| field["text"].as_str()) {
-                assert!(text.chars().count() <= FIELD, "{} characters", text.chars().count());
+                assert!(text.encode_utf16().count() <= FIELD, "{} characters", text.encode_utf16().count());
             }
             let text = block["text"]["text"].as_str().unwrap_or_default();
-            assert!(text.chars().count() <= SECTION, "{} characters", text.chars().count());
+            assert!(text.encode_utf16().count() <= SECTION, "{} characters", text.encode_utf16().count());
             assert!(!text.contains('<') && !text.contains("```*"), "{text}");
         }
         assert_eq!(escaped("a<b", 4), "a…", "no entity is cut in half");

@@ -3,10 +3,16 @@
 use std::process::ExitCode;
 
 use anyhow::bail;
-use chrono::Utc;
-use coupon_core::runtime::{Escaped, doctor::Finding};
+use coupon_core::{
+    clock::{Clock, SystemClock},
+    runtime::{Escaped, doctor::Finding},
+};
 
-use super::{channels::Channels, view::Alarm};
+use super::{
+    channels::{Channels, Form},
+    signature::Signature,
+    view::Alarm,
+};
 use crate::config::{AlarmSettings, Config};
 
 /// The help of `alarm-test` begins with these.
@@ -23,11 +29,17 @@ pub async fn alarm_test(config: &Config) -> anyhow::Result<ExitCode> {
         bail!("{NONE}: {FIX}");
     }
     let by = std::env::var("USER").unwrap_or_else(|_| "somebody".to_owned());
+    let test = Signature::of(&config.alarms).sign(Alarm::test(&by, SystemClock.now()));
+    let or_none = |text: &str| if text.is_empty() { "not set".to_owned() } else { Escaped(text).to_string() };
+    println!("installation: {}", or_none(&test.installation));
+    println!("runbook:      {}", or_none(test.links.runbook.as_deref().unwrap_or_default()));
+    println!("dashboard:    {}", or_none(test.links.dashboard.as_deref().unwrap_or_default()));
     let mut code = ExitCode::SUCCESS;
     for channel in channels.all() {
         let name = channel.kind.name();
-        match channel.send(&Alarm::test(&by, Utc::now()), Utc::now()).await {
-            Ok(()) => println!("{name:<8} took the test"),
+        match channel.send(&test, SystemClock.now()).await {
+            Ok(Form::Whole) => println!("{name:<8} took the test"),
+            Ok(Form::Plain) => println!("{name:<8} took the test as plain text, and refuses its layout"),
             Err(refusal) => {
                 println!("{name:<8} FAILED: {}", Escaped(refusal));
                 code = ExitCode::FAILURE;
@@ -45,16 +57,21 @@ pub fn finding(settings: &AlarmSettings) -> Finding {
         Err(error) => return Finding::fail(name, error.to_string(), FIX),
     };
     let names: Vec<_> = channels.all().map(|channel| channel.kind.name()).collect();
+    let unnamed = if settings.installation.is_empty() {
+        "; alarms.installation is not set, so alarms of several installations look alike"
+    } else {
+        ""
+    };
     match names.as_slice() {
         [] => Finding::warn(name, NONE, FIX),
-        [only] => Finding::ok(name, format!("told by {only}; try it with `dlq-consumer alarm-test`")),
+        [only] => Finding::ok(name, format!("told by {only}; try it with `dlq-consumer alarm-test`{unnamed}")),
         [first, others @ ..] => {
             let after = channels.takeover_after.num_seconds();
             let others = others.join(", ");
             Finding::ok(
                 name,
                 format!(
-                    "told by {first}, and by {others} when it is down for {after} s; try it with `dlq-consumer alarm-test`"
+                    "told by {first}, and by {others} when it is down for {after} s; try it with `dlq-consumer alarm-test`{unnamed}"
                 ),
             )
         }

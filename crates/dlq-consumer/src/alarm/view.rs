@@ -3,13 +3,21 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use coupon_core::repo::alarms::{Claim, Group, Letters, NoticeRow, Sample};
+use coupon_core::{
+    repo::{
+        alarms::{Claim, Cleared, Group, Letters, NoticeRow, Sample},
+        dead_letters::LetterStatus,
+        settling::List,
+    },
+    writing::codes,
+};
 use serde::Serialize;
 
 use super::{
     critical::counted,
     mask::{Mask, cut, hidden},
     payload,
+    signature::{Links, Severity, anchors},
 };
 
 /// Campaigns that are named; the others are counted.
@@ -22,8 +30,12 @@ const MOST: usize = 4_000;
 pub struct Alarm {
     /// Who tells.
     pub source: &'static str,
-    /// `DEAD_LETTERS`, `NOTICE` or `TEST`.
+    /// Which installation, as the settings name it; empty: they do not.
+    pub installation: String,
+    /// `DEAD_LETTERS`, `NOTICE`, `ALL_CLEAR` or `TEST`.
     pub kind: &'static str,
+    /// How bad it is.
+    pub severity: Severity,
     /// All of it in one line.
     pub headline: String,
     /// What it is counted under.
@@ -42,6 +54,13 @@ pub struct Alarm {
     pub last_at: DateTime<Utc>,
     /// What to run to look closer.
     pub command: String,
+    /// Where to read on.
+    pub links: Links,
+    /// The entry of the runbook.
+    #[serde(skip)]
+    pub anchor: &'static str,
+    /// When it tells of several causes at once: each of them.
+    pub causes: Vec<OfCause>,
     /// What else is so: that another channel is down.
     pub notes: Vec<String>,
     /// The first of the dead letters.
@@ -64,6 +83,31 @@ pub struct OfCoupon {
     pub coupon: String,
     /// How many.
     pub count: usize,
+}
+
+/// One of several causes.
+#[derive(Clone, Debug, Serialize)]
+pub struct OfCause {
+    /// The cause.
+    pub cause: String,
+    /// How many dead letters and notices.
+    pub count: usize,
+    /// All of it in one line.
+    pub headline: String,
+    /// What to run to look closer.
+    pub command: String,
+}
+
+impl OfCause {
+    /// That of an alarm that tells of one cause.
+    pub fn of(alarm: &Alarm) -> Self {
+        Self {
+            cause: alarm.cause.clone(),
+            count: alarm.count,
+            headline: alarm.headline.clone(),
+            command: alarm.command.clone(),
+        }
+    }
 }
 
 /// A dead letter with everything somebody who is called at night needs.
@@ -119,13 +163,24 @@ impl Alarm {
     /// An alarm that says only that alarms arrive.
     pub fn test(by: &str, now: DateTime<Utc>) -> Self {
         let headline = format!("TEST: alarms of dlq-consumer arrive here (sent by {})", Mask::off().shown(by));
-        Self { kind: "TEST", ..Self::plain(headline, "TEST", "dlq-consumer doctor", now) }
+        let plain = Self::plain(headline, "TEST", "dlq-consumer doctor", now);
+        Self { kind: "TEST", severity: Severity::Test, ..plain }
+    }
+
+    /// What is told when nothing of a cause waits any more.
+    pub fn all_clear(cleared: &Cleared, now: DateTime<Utc>) -> Self {
+        let headline = format!("all clear: nothing waits any more of {}", cut(&cleared.shown, 300));
+        let told_before = Some(ToldBefore { at: cleared.told_at, count: cleared.told_count });
+        let plain = Self::plain(headline, &cleared.shown, "dlq-consumer stats", now);
+        Self { kind: "ALL_CLEAR", severity: Severity::Ok, anchor: anchors::ALL_CLEAR, count: 0, told_before, ..plain }
     }
 
     fn plain(headline: String, cause: &str, command: &str, at: DateTime<Utc>) -> Self {
         Self {
             source: "dlq-consumer",
+            installation: String::new(),
             kind: "NOTICE",
+            severity: Severity::Critical,
             headline,
             cause: cause.to_owned(),
             count: 1,
@@ -135,6 +190,9 @@ impl Alarm {
             first_at: at,
             last_at: at,
             command: command.to_owned(),
+            links: Links::default(),
+            anchor: anchors::RUNBOOK,
+            causes: Vec::new(),
             notes: Vec::new(),
             letter: None,
         }
@@ -156,6 +214,8 @@ fn of_letters(cause: &str, letters: &Letters, mask: &Mask) -> Alarm {
     }
     Alarm {
         kind: "DEAD_LETTERS",
+        severity: severity(letters),
+        anchor: anchor(by_status),
         headline: format!("{}: {}", counted(by_status), cut(&mask.shown(&sample.error_message), 300)),
         count: ids.len(),
         by_status: by_status.iter().map(|(status, count)| (status.as_str(), *count)).collect(),
@@ -170,14 +230,39 @@ fn of_notice(notice: &NoticeRow) -> Alarm {
     let shown = |text: &str| Mask::off().shown(text);
     let by_coupon = notice.coupon_code.iter().map(|coupon| OfCoupon { coupon: shown(coupon), count: 1 }).collect();
     let plain = Alarm::plain(shown(&notice.message), &shown(&notice.cause), &shown(&notice.command), notice.created_at);
-    Alarm { by_coupon, ..plain }
+    Alarm { by_coupon, anchor: anchors::of_notice(&notice.cause), ..plain }
+}
+
+/// A request that was given up or is undecided is somebody's coupon. A record that cannot be read, or that carries the
+/// request id of somebody else, was written by no issuer-api and is nobody's.
+pub fn severity(letters: &Letters) -> Severity {
+    let is_foreign =
+        letters.sample.error_code == codes::OTHER_MEMBER || letters.by_coupon.iter().all(|of| of.0.is_none());
+    let is_a_coupon = |status: &LetterStatus| match status {
+        LetterStatus::Compensated | LetterStatus::Held => true,
+        LetterStatus::Parked => !is_foreign,
+        _ => false,
+    };
+    let is_critical = letters.by_status.iter().any(|(status, _)| is_a_coupon(status));
+    if is_critical { Severity::Critical } else { Severity::Warning }
+}
+
+fn anchor(by_status: &[(LetterStatus, usize)]) -> &'static str {
+    let has = |wanted| by_status.iter().any(|(status, _)| *status == wanted);
+    if has(LetterStatus::Compensated) {
+        anchors::GIVEN_UP
+    } else if has(LetterStatus::Held) {
+        anchors::HELD
+    } else {
+        anchors::PARKED
+    }
 }
 
 /// The command that shows all there is to know of a letter.
 pub fn look_closer(sample: &Sample) -> String {
     match sample.failed_issue_id {
-        Some(id) => format!("dlq-consumer show {id}"),
-        None => format!("dlq-consumer show {} --dead-letter", sample.id),
+        Some(id) => format!("dlq-consumer show {}", List::Requests.number(id)),
+        None => format!("dlq-consumer show {}", List::Letters.number(sample.id)),
     }
 }
 

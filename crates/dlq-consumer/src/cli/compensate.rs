@@ -3,30 +3,44 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use coupon_core::repo::{dead_letters::LetterStatus, filter::Filter, replay_jobs::JobKind};
-
-use super::{ByArgs, Usage, bar::Bar, confirm::confirm, desk_of, filter::FilterArgs, replay::meant, settling::reason};
-use crate::{
-    config::Config,
-    desk::replay::{Compensated, Request},
+use coupon_core::{
+    clock::{Clock, SystemClock},
+    repo::{filter::Filter, numbers::TypedNumber, settling::List},
+    runtime::operator::counted,
 };
+
+use super::{
+    ByArgs, Usage,
+    bar::Bar,
+    confirm::{confirm, must_be_possible},
+    desk_of,
+    filter::{self, FilterArgs},
+    print,
+    settling::reason,
+};
+use crate::{config::Config, desk::replay::Compensated};
 
 /// What to compensate.
 #[derive(Debug, Args)]
 #[command(
-    before_help = "Examples:\n  dlq-consumer compensate 4 --reason \"the member was paid\"\n  dlq-consumer compensate --coupon SPRING --up-to 120 --reason \"campaign called off\" --yes"
+    before_help = "Examples:\n  dlq-consumer compensate D4 --reason \"the member was paid\"\n  dlq-consumer compensate --coupon SPRING --up-to D120 --reason \"campaign called off\" --yes"
 )]
 pub struct CompensateArgs {
-    /// Numbers of held dead letters; all that the filter means when none is given
-    ids: Vec<i64>,
+    /// Numbers of dead letters that are held, or parked and readable, such as D4; without any, all that the filter
+    /// chooses, up to the number given with --up-to
+    #[arg(value_name = "ID")]
+    ids: Vec<TypedNumber>,
     #[command(flatten)]
     filter: FilterArgs,
-    /// No higher number than this: what comes later is not meant.
+    /// No higher number, because what came after you looked is not meant; needed without numbers
     #[arg(long, value_name = "ID")]
-    up_to: Option<i64>,
-    /// Why, for whoever looks later
-    #[arg(long, value_parser = reason)]
-    reason: String,
+    up_to: Option<TypedNumber>,
+    /// Change nothing, say how many would be compensated, and why others would not
+    #[arg(long)]
+    dry_run: bool,
+    /// Why, for whoever looks later: the entry is RESOLVED with this, and no replay by a filter takes it
+    #[arg(long, value_parser = reason, required_unless_present = "dry_run")]
+    reason: Option<String>,
     /// Do not ask
     #[arg(long)]
     yes: bool,
@@ -36,37 +50,57 @@ pub struct CompensateArgs {
 
 /// `compensate`.
 pub async fn compensate(config: &Config, args: CompensateArgs) -> anyhow::Result<ExitCode> {
-    if args.ids.is_empty() && !args.filter.is_given() {
-        return Err(Usage("say which: numbers, or a filter such as --coupon CODE".to_owned()).into());
+    let CompensateArgs { ids, filter, up_to, dry_run, reason, yes, operator } = args;
+    match (ids.is_empty(), up_to.is_some() || filter.is_given()) {
+        (true, true) if up_to.is_none() => {
+            let sentence = "a filter needs --up-to ID, the highest number you have seen: what comes later is not meant";
+            return Err(Usage(sentence.to_owned()).into());
+        }
+        (true, false) => return Err(Usage("say which: numbers, or a filter with --up-to ID".to_owned()).into()),
+        _ => {}
     }
-    let coupon = args.filter.coupon.clone();
-    let filter = Filter { ..meant(args.filter, args.ids, args.up_to) }.of_letter_status(LetterStatus::Held);
-    let desk = desk_of(config, &args.operator.name()?).await?;
-    let request = Request {
-        kind: JobKind::Letters,
-        filter: filter.clone(),
-        after_close: true,
-        per_second: 1.0,
-        reason: String::new(),
-    };
-    let plan = desk.plan_replay(&request).await?;
+    let (ids, up_to) = (filter::ids(&ids, List::Letters)?, filter::bound(up_to, List::Letters)?);
+    let name = filter.coupon.as_ref().map_or_else(|| "all".to_owned(), ToString::to_string);
+    let filter = Filter { ids, up_to, ..filter.filter(SystemClock.now()) };
+    let by = if dry_run { operator.name_or_unknown() } else { operator.name()? };
+    if !dry_run {
+        must_be_possible(yes)?;
+    }
+    let desk = desk_of(config, &by).await?;
+    let mut plan = desk.plan_compensation(&filter).await?;
+    let is_by_numbers = !filter.ids.is_empty();
+    if !is_by_numbers {
+        // A filter means what is undecided.
+        plan.refused.remove("DECIDED");
+    }
+    let refused: Vec<String> = plan.refused.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
+    let refused = if refused.is_empty() { "none".to_owned() } else { refused.join(", ") };
     if plan.eligible == 0 {
-        eprintln!("no held dead letter is meant; `dlq-consumer list --dead-letters --status HELD` shows them");
+        if !filter::says_mistyped(&desk, List::Letters, &filter).await? {
+            eprintln!(
+                "no dead letter is meant that can be compensated (refused: {refused}); `dlq-consumer list --dead-letters --status HELD` and `--status PARKED` show them"
+            );
+        }
         return Ok(ExitCode::FAILURE);
     }
-    let name = coupon.map_or_else(|| "all".to_owned(), |code| code.to_string());
-    let what = format!("compensate {} held requests: their members lose what they were promised", plan.eligible);
-    confirm(&what, &name, args.yes)?;
+    let requests = counted(plan.eligible, "request", "requests");
+    if dry_run {
+        print::put(&format!("{requests} would be compensated, refused: {refused}"))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let what = format!("compensate {requests} (refused: {refused}): their members lose what they were promised");
+    confirm(&what, &name, yes)?;
     let filter = Filter { up_to: Some(plan.up_to), ..filter };
     let bar = Bar::of_one("requests");
     let all = u64::try_from(plan.eligible).unwrap_or(0);
     let told = |sum: &Compensated| bar.of(sum.compensated + sum.decided_before + sum.left, all);
-    let sum = desk.compensate(&filter, &args.reason, &told).await;
+    let sum = desk.compensate(&filter, &reason.unwrap_or_default(), &told).await;
     bar.end();
     let sum = sum?;
     eprintln!(
         "{} compensated, {} had been decided before, {} left as they are",
         sum.compensated, sum.decided_before, sum.left
     );
-    Ok(if sum.left == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let is_whole = sum.left == 0 && (!is_by_numbers || plan.refused.is_empty());
+    Ok(if is_whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

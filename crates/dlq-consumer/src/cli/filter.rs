@@ -5,11 +5,20 @@ use clap::Args;
 use coupon_core::{
     failure::Class,
     ids::{CouponCode, MemberId},
-    repo::{dead_letters::LetterStatus, failed_issues::FailedStatus, filter::Filter, settling::List},
+    repo::{
+        RepoError,
+        dead_letters::LetterStatus,
+        failed_issues::FailedStatus,
+        filter::Filter,
+        numbers::{Number, TypedNumber},
+        settling::List,
+    },
+    runtime::Escaped,
     words::UnknownWord,
 };
 
 use super::Usage;
+use crate::desk::Desk;
 
 /// A choice of rows; what is not given does not restrict.
 #[derive(Debug, Args)]
@@ -21,7 +30,7 @@ pub(super) struct FilterArgs {
     /// Only this member.
     #[arg(long, value_name = "ID")]
     pub(super) member: Option<MemberId>,
-    /// Only where the cause holds this text, in upper or lower case.
+    /// Only where the cause, or the reason as it is printed, holds this text, in upper or lower case.
     #[arg(long, value_name = "TEXT", value_parser = some_text)]
     pub(super) cause: Option<String>,
     /// Only this error class, such as PERMANENT.
@@ -88,6 +97,40 @@ pub(super) fn list(dead_letters: bool) -> List {
     if dead_letters { List::Letters } else { List::Requests }
 }
 
+/// Numbers of this verb; a plain one is of the list that is meant, and with --dead-letters no entry is.
+pub(super) fn numbers(typed: &[TypedNumber], dead_letters: bool) -> Result<Vec<Number>, Usage> {
+    let list = list(dead_letters);
+    let number = |typed: &TypedNumber| if dead_letters { checked(*typed, list) } else { Ok(typed.or(list)) };
+    typed.iter().map(number).collect()
+}
+
+/// The ids of numbers of this list alone.
+pub(super) fn ids(typed: &[TypedNumber], list: List) -> Result<Vec<i64>, Usage> {
+    typed.iter().map(|typed| Ok(checked(*typed, list)?.id)).collect()
+}
+
+/// A bound of this list, such as --up-to and --before.
+pub(super) fn bound(typed: Option<TypedNumber>, list: List) -> Result<Option<i64>, Usage> {
+    typed.map(|typed| Ok(checked(typed, list)?.id)).transpose()
+}
+
+fn checked(typed: TypedNumber, list: List) -> Result<Number, Usage> {
+    let hint = match list {
+        List::Requests => "; dead letters are meant with --dead-letters",
+        List::Letters => "; `dlq-consumer list --dead-letters` shows those",
+    };
+    typed.of(list).map(|id| list.number(id)).map_err(|wrong| Usage(format!("{wrong}{hint}")))
+}
+
+/// Where nothing was found because a name is mistyped: says so. Whether it did.
+pub(super) async fn says_mistyped(desk: &Desk, list: List, filter: &Filter) -> Result<bool, RepoError> {
+    let mistyped = desk.database.mistyped(list, filter).await?;
+    if let Some(what) = &mistyped {
+        eprintln!("{}", Escaped(what));
+    }
+    Ok(mistyped.is_some())
+}
+
 /// An empty text is in everything: mostly a variable of a shell that was not set.
 fn some_text(text: &str) -> Result<String, String> {
     if text.trim().is_empty() {
@@ -118,11 +161,13 @@ fn when(text: &str) -> Result<When, String> {
 
 #[cfg(test)]
 mod tests {
+    use coupon_core::clock::{Clock, SystemClock};
+
     use super::*;
 
     #[test]
     fn a_moment_is_a_time_or_so_long_ago() {
-        let now = when("2026-05-01T09:00:00+09:00").unwrap().at(Utc::now());
+        let now = when("2026-05-01T09:00:00+09:00").unwrap().at(SystemClock.now());
         assert_eq!(now.to_rfc3339(), "2026-05-01T00:00:00+00:00");
         for (text, seconds) in [("0s", 0), ("90m", 5400), ("2h", 7200), ("7d", 604_800), ("1w", 604_800)] {
             assert_eq!((now - when(text).unwrap().at(now)).num_seconds(), seconds, "{text}");

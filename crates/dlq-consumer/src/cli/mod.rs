@@ -4,10 +4,14 @@
 
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 use coupon_core::{
     repo::schema::Schema,
-    runtime::{Escaped, LogSettings, SettingsArgs, load, print_effective, process_environment, telemetry},
+    runtime::{
+        LogSettings, SettingsArgs, load,
+        operator::{ByArgs, Usage},
+        print_effective, process_environment, telemetry,
+    },
     startup::Unfit,
 };
 
@@ -17,6 +21,7 @@ mod bar;
 mod compensate;
 mod confirm;
 mod filter;
+mod lookups;
 mod print;
 mod reconcile;
 mod replay;
@@ -57,14 +62,19 @@ enum Command {
     /// Move entries of the work list from PENDING to IGNORED: there is nothing to do. Dead letters: from PARKED.
     #[command(before_help = settling::IGNORE_EXAMPLES)]
     Ignore(settling::SettleArgs),
-    /// Move entries of the work list from IGNORED back to PENDING. Dead letters: back to PARKED.
+    /// Move entries of the work list from IGNORED, or named ones from RESOLVED, back to PENDING. Dead letters: back to
+    /// PARKED.
     #[command(before_help = settling::REOPEN_EXAMPLES)]
     Reopen(settling::SettleArgs),
+    /// Find all there is of a request, or of a member: decisions, entries, dead letters, holder entries in Redis.
+    Find(lookups::FindArgs),
+    /// List who holds a coupon of a campaign, as CSV or JSON lines.
+    Issued(lookups::IssuedArgs),
     /// Read who changed what by hand. Newest first.
     Audit(work_list::AuditArgs),
     /// Replay requests that were given up, or dead letters that are held or parked; see and steer replays.
     Replay(Box<replay::ReplayArgs>),
-    /// Decide held dead letters against their members: the unit goes back.
+    /// Decide dead letters that are held, or parked and readable, against their members: the unit goes back.
     Compensate(Box<compensate::CompensateArgs>),
     /// Compare Redis and PostgreSQL, request by request; with --apply put right what differs.
     Reconcile(reconcile::ReconcileArgs),
@@ -87,53 +97,20 @@ enum Command {
     Doctor,
 }
 
-/// Wrong usage that only shows when the words are put together: exit code 2, as for all other wrong usage.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct Usage(String);
-
-/// Who changes something.
-#[derive(Debug, Args)]
-struct ByArgs {
-    /// Who decides this, for the audit; $USER when not given.
-    #[arg(long, value_name = "NAME", env = "USER", hide_env_values = true)]
-    by: Option<String>,
-}
-
-impl ByArgs {
-    fn name(self) -> Result<String, Usage> {
-        let name = self.by.filter(|name| !name.trim().is_empty());
-        name.ok_or_else(|| Usage("nobody to name in the audit: say who with --by".to_owned()))
-    }
-
-    /// The name, where nobody has to be named.
-    fn name_or_unknown(self) -> String {
-        self.name().unwrap_or_else(|_| "unknown".to_owned())
-    }
-}
-
 /// Runs the command.
 pub async fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
-    match dispatch(cli).await {
-        Err(error) if error.is::<Usage>() => {
-            eprintln!("error: {}", Escaped(error));
-            Ok(ExitCode::from(2))
-        }
-        ended => ended,
-    }
-}
-
-async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     let config: Config = load(&cli.settings, process_environment())?;
     match cli.command {
         Command::Run => run::run(config).await,
         Command::List(args) => work_list::list(&desk(&config).await?, args).await,
         Command::Show(args) => work_list::show(&desk(&config).await?, args).await,
-        Command::Stats(args) => work_list::stats(&desk(&config).await?, &args).await,
+        Command::Stats(args) => work_list::stats(&config, &args).await,
         Command::Causes(args) => work_list::causes(&desk(&config).await?, args).await,
         Command::Resolve(args) => settling::resolve(&desk(&config).await?, args).await,
         Command::Ignore(args) => settling::ignore(&desk(&config).await?, args).await,
         Command::Reopen(args) => settling::reopen(&desk(&config).await?, args).await,
+        Command::Find(args) => lookups::find(&desk(&config).await?, args).await,
+        Command::Issued(args) => lookups::issued(&desk(&config).await?, args).await,
         Command::Audit(args) => work_list::audit(&desk(&config).await?, args).await,
         Command::Purge(args) => retention::purge(&desk(&config).await?, args, config.retention.days).await,
         Command::Replay(args) => replay::replay(&config, *args).await,

@@ -11,7 +11,7 @@ use crate::{
     desk::{
         archive::Archived,
         rebuild::{self, Progress},
-        reconcile::{Options, Reconciled, Report},
+        reconcile::{Options, Reconciled, Report, Verdict},
     },
 };
 
@@ -47,8 +47,8 @@ pub struct ReconcileArgs {
 pub struct RebuildArgs {
     /// The campaign; nobody gets a coupon of it meanwhile
     code: CouponCode,
-    /// How long to wait for the outbox, and then for the consumers, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    /// How long each wait may take, for the outbox and for the consumers, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
     wait: u64,
     /// Go on although requests are held or parked undecided: they can only be compensated afterwards
     #[arg(long)]
@@ -99,6 +99,9 @@ struct ArchiveArgs {
 
 /// Exit code when drift was found and is still there.
 const DRIFT_LEFT: u8 = 3;
+/// Exit code when nothing differs as far as could be judged, and not everything could; of `rebuild` and `campaign archive`
+/// too, when they waited in vain and the same command may work later.
+const UNJUDGED: u8 = 4;
 
 /// `reconcile`.
 pub async fn reconcile(config: &Config, args: ReconcileArgs) -> anyhow::Result<ExitCode> {
@@ -112,21 +115,24 @@ pub async fn reconcile(config: &Config, args: ReconcileArgs) -> anyhow::Result<E
     }
     let wait = args.wait.map_or(Duration::from_millis(config.reconcile.wait_ms), Duration::from_secs);
     let codes = if args.codes.is_empty() { desk.all_campaigns().await? } else { args.codes };
-    let (mut reports, mut skipped, mut failed) = (Vec::new(), Vec::new(), false);
+    let (mut reports, mut skipped, mut failed, mut unjudged) = (Vec::new(), Vec::new(), false, false);
     for code in codes {
         let bar = Bar::of_two("marks", "rows");
-        let options = Options { apply: args.apply, wait };
+        let options = Options { apply: args.apply, requeue: args.apply, wait };
         let reconciled = desk.reconcile(&code, options, &|marks, rows| bar.both(marks, rows)).await?;
         bar.end();
         match reconciled {
             Reconciled::Report(report) => reports.push(report),
-            Reconciled::Skipped(why) => skipped.push((code, why)),
+            Reconciled::Skipped { why, for_good } => {
+                unjudged |= !for_good;
+                skipped.push((code, why));
+            }
             Reconciled::Unknown => {
                 failed = true;
                 eprintln!("error: there is no coupon {code}; `issuer-api coupon list` shows them all");
             }
             Reconciled::Busy => {
-                failed = true;
+                unjudged = true;
                 eprintln!("error: somebody else is at the data of {code} now; ask again when that has ended");
             }
         }
@@ -139,11 +145,12 @@ pub async fn reconcile(config: &Config, args: ReconcileArgs) -> anyhow::Result<E
         say(report, args.apply);
     }
     let left: u64 = reports.iter().map(Report::left).sum();
-    let unjudged = reports.iter().any(|report| report.waiting_for.is_some());
-    Ok(match (left, failed || unjudged) {
-        (0, false) => ExitCode::SUCCESS,
-        (0, true) => ExitCode::FAILURE,
-        _ => ExitCode::from(DRIFT_LEFT),
+    unjudged |= reports.iter().any(|report| report.waiting_for.is_some());
+    Ok(match (left, failed, unjudged) {
+        (1.., ..) => ExitCode::from(DRIFT_LEFT),
+        (0, true, _) => ExitCode::FAILURE,
+        (0, false, true) => ExitCode::from(UNJUDGED),
+        (0, false, false) => ExitCode::SUCCESS,
     })
 }
 
@@ -152,14 +159,12 @@ fn say(report: &Report, applied: bool) {
     if let Some(waiting_for) = &report.waiting_for {
         eprintln!("{code}: {} requests could not be judged: {waiting_for}", report.in_flight);
     }
-    if report.is_clean() {
-        eprintln!("{code}: redis and postgresql agree");
-    } else if report.left() == 0 {
-        eprintln!("{code}: everything that differed was put right");
-    } else if applied {
-        eprintln!("{code}: {} differences are left", report.left());
-    } else {
-        eprintln!("{code}: {} differences; nothing was changed", report.left());
+    match report.verdict {
+        Verdict::Agree => eprintln!("{code}: redis and postgresql agree"),
+        Verdict::Mended => eprintln!("{code}: everything that differed was put right"),
+        Verdict::Differ if applied => eprintln!("{code}: {} differences are left", report.left()),
+        Verdict::Differ => eprintln!("{code}: {} differences; nothing was changed", report.left()),
+        Verdict::Unjudged => eprintln!("{code}: not known; ask again with `dlq-consumer reconcile {code}`"),
     }
 }
 
@@ -173,7 +178,13 @@ pub async fn rebuild(config: &Config, args: RebuildArgs) -> anyhow::Result<ExitC
     let bar = Bar::of_one("marks");
     let coupon = desk.rebuild(&code, options, &|progress| tell(&bar, &progress)).await;
     bar.end();
-    let coupon = coupon?;
+    let coupon = match coupon {
+        Err(error) if error.is_of_time() => {
+            eprintln!("error: {error}");
+            return Ok(ExitCode::from(UNJUDGED));
+        }
+        ended => ended?,
+    };
     eprintln!(
         "{code} is rebuilt and {}: epoch {}, {} coupons issued",
         coupon.status, coupon.epoch, coupon.issued_quantity
@@ -193,6 +204,7 @@ fn tell(bar: &Bar, progress: &Progress) {
         }
         Progress::Epoch(epoch) => bar.say(&format!("epoch {epoch} begins")),
         Progress::Copied(copied, all) => bar.of(*copied, *all),
+        Progress::Left(status) => bar.say(&format!("nothing was rebuilt; the campaign is {status}")),
     }
 }
 

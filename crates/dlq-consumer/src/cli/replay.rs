@@ -1,14 +1,17 @@
 //! `replay …`.
 
-use std::process::ExitCode;
+use std::{collections::BTreeSet, process::ExitCode};
 
 use clap::{Args, Subcommand};
 use coupon_core::{
+    clock::{Clock, SystemClock},
     repo::{
         failed_issues::FailedStatus,
         filter::Filter,
-        replay_jobs::{Job, JobKind, JobStatus},
+        numbers::TypedNumber,
+        replay_jobs::{Job, JobKind, JobStatus, SILENT_AFTER},
         replays::Plan,
+        settling::List,
     },
     runtime::Escaped,
 };
@@ -18,9 +21,9 @@ use super::{
     bar::Bar,
     confirm::confirm,
     desk, desk_of,
-    filter::FilterArgs,
+    filter::{self, FilterArgs},
     print::{self, Output},
-    settling::reason,
+    settling::{reason, rows},
 };
 use crate::{
     config::Config,
@@ -44,8 +47,8 @@ pub struct ReplayArgs {
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 struct NewArgs {
-    /// Numbers; all that the filter means when none is given
-    ids: Vec<i64>,
+    /// Numbers, such as E17 or D4; all that the filter means when none is given
+    ids: Vec<TypedNumber>,
     /// Replay dead letters that are held or parked, with their own request ids, instead of requests that were given up
     #[arg(long)]
     dead_letters: bool,
@@ -53,7 +56,7 @@ struct NewArgs {
     filter: FilterArgs,
     /// No higher number than this: what comes later is not meant.
     #[arg(long, value_name = "ID")]
-    up_to: Option<i64>,
+    up_to: Option<TypedNumber>,
     /// Only tell how many could be replayed, and why others could not
     #[arg(long)]
     dry_run: bool,
@@ -94,9 +97,9 @@ enum JobCommand {
     Pause(JobArgs),
     /// Go on with a replay that was paused, stopped or killed, in this terminal
     #[command(
-        before_help = "Examples:\n  dlq-consumer replay resume 3\n  dlq-consumer replay resume 3 --reason \"mended\" --by alice"
+        before_help = "Examples:\n  dlq-consumer replay resume 3\n  dlq-consumer replay resume 3 --reason \"mended\" --by alice --yes"
     )]
-    Resume(JobArgs),
+    Resume(ResumeArgs),
     /// End a replay for good; what it has begun goes on
     #[command(
         before_help = "Examples:\n  dlq-consumer replay cancel 3 --reason \"wrong coupon\"\n  dlq-consumer replay cancel 3 --by alice"
@@ -114,6 +117,16 @@ struct JobArgs {
     reason: String,
     #[command(flatten)]
     operator: ByArgs,
+}
+
+/// A replay that is to go on.
+#[derive(Debug, Args)]
+struct ResumeArgs {
+    #[command(flatten)]
+    job: JobArgs,
+    /// Accepted for scripts that pass it to every verb; nothing is asked here, as it was when the replay was made
+    #[arg(long)]
+    yes: bool,
 }
 
 /// `replay …`.
@@ -139,7 +152,7 @@ pub async fn replay(config: &Config, args: ReplayArgs) -> anyhow::Result<ExitCod
             eprintln!("replay {job} is cancelled");
             Ok(ExitCode::SUCCESS)
         }
-        Some(JobCommand::Resume(JobArgs { job, reason, operator })) => {
+        Some(JobCommand::Resume(ResumeArgs { job: JobArgs { job, reason, operator }, yes: _ })) => {
             let desk = desk_of(config, &operator.name()?).await?;
             desk.resume_replay(job, reason).await?;
             work(&desk, job, Output::Table).await
@@ -148,9 +161,13 @@ pub async fn replay(config: &Config, args: ReplayArgs) -> anyhow::Result<ExitCod
 }
 
 async fn begin(config: &Config, args: NewArgs) -> anyhow::Result<ExitCode> {
-    let kind = if args.dead_letters { JobKind::Letters } else { JobKind::Requests };
+    // A number of a dead letter says it too.
+    let dead_letters = args.dead_letters || args.ids.iter().any(|id| id.list == Some(List::Letters));
+    let list = filter::list(dead_letters);
+    let kind = if dead_letters { JobKind::Letters } else { JobKind::Requests };
     let coupon = args.filter.coupon.clone();
-    let mut filter = meant(args.filter, args.ids, args.up_to);
+    let (ids, up_to) = (filter::ids(&args.ids, list)?, filter::bound(args.up_to, list)?);
+    let mut filter = Filter { ids, up_to, ..args.filter.filter(SystemClock.now()) };
     // Named rows are judged one by one, so that the answer says what is wrong with them.
     if filter.ids.is_empty() && kind == JobKind::Requests {
         filter = filter.of_status(FailedStatus::Pending);
@@ -168,6 +185,10 @@ async fn begin(config: &Config, args: NewArgs) -> anyhow::Result<ExitCode> {
     let refused: Vec<String> = plan.refused.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
     let refused = if refused.is_empty() { "none".to_owned() } else { refused.join(", ") };
     eprintln!("{} can be replayed, refused: {refused}", plan.eligible);
+    let is_nothing_meant = plan.eligible == 0 && plan.refused.is_empty();
+    if is_nothing_meant && filter::says_mistyped(&desk, list, &request.filter).await? {
+        return Ok(ExitCode::FAILURE);
+    }
     if args.dry_run {
         print_plan(&plan, args.output)?;
         return Ok(ExitCode::SUCCESS);
@@ -177,19 +198,19 @@ async fn begin(config: &Config, args: NewArgs) -> anyhow::Result<ExitCode> {
         return Ok(if plan.refused.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     let name = coupon.map_or_else(|| "all".to_owned(), |code| code.to_string());
-    let what = format!("replay {} rows up to number {}", plan.eligible, plan.up_to);
+    let what = format!("replay {} up to number {}", rows(list, plan.eligible), list.number(plan.up_to));
     confirm(&what, &name, args.yes)?;
     let job = desk.create_replay(request, &plan).await?;
     eprintln!("this is replay {job}; `dlq-consumer replay pause {job}` stops it from anywhere");
     work(&desk, job, args.output).await
 }
 
-/// Works on a job and says how it ended; exit code 1 when it did not come to its end.
+/// Works on a job and says how it ended; exit code 1 unless everything that was asked for is issued.
 async fn work(desk: &Desk, job: i64, output: Output) -> anyhow::Result<ExitCode> {
     let bar = Bar::of_one("replays");
     let tell = |job: &Job| {
-        let (done, all) = (job.begun, job.eligible + refused_before(job));
-        bar.of(u64::try_from(done).unwrap_or(0), u64::try_from(all).unwrap_or(0));
+        let (done, all) = progress(job);
+        bar.of(done, all);
     };
     let ended = desk.work_replay(job, &tell).await;
     bar.end();
@@ -197,14 +218,31 @@ async fn work(desk: &Desk, job: i64, output: Output) -> anyhow::Result<ExitCode>
     print_jobs(std::slice::from_ref(&job), output)?;
     let note = if job.note.is_empty() { String::new() } else { format!(": {}", Escaped(&job.note)) };
     eprintln!("replay {} is {}{note}", job.job_id, job.status);
-    // Rows that were neither begun nor refused have left the filter meanwhile.
-    let is_whole = job.succeeded + job.failed + job.under_way >= job.eligible;
-    Ok(if job.status == JobStatus::Done && is_whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if is_whole(&job) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Rows that were looked at and could not be replayed.
-fn refused_before(job: &Job) -> i64 {
-    (job.begun - job.succeeded - job.failed - job.under_way).max(0)
+/// Rows of the job that have been begun or refused, and all that its filter chose.
+fn progress(job: &Job) -> (u64, u64) {
+    let count = |count: i64| u64::try_from(count).unwrap_or(0);
+    (count(job.begun), count(job.chosen))
+}
+
+/// Whether everything that was asked for is issued. Named rows are asked for one by one: each has to have been eligible.
+fn is_whole(job: &Job) -> bool {
+    let named: BTreeSet<i64> = job.filter.ids.iter().copied().collect();
+    let are_all_eligible = named.is_empty() || usize::try_from(job.eligible).is_ok_and(|count| count == named.len());
+    job.status == JobStatus::Done && job.failed == 0 && job.under_way == 0 && are_all_eligible
+}
+
+/// Where a job stands, and whether anybody works on one that runs.
+fn standing(job: &Job) -> String {
+    let silent_after = i64::try_from(SILENT_AFTER.as_secs()).unwrap_or(i64::MAX);
+    match job.idle_seconds {
+        Some(idle) if idle >= silent_after => {
+            format!("{}, but nobody has worked on it for {idle} s: `replay resume {}`", job.status, job.job_id)
+        }
+        _ => job.status.to_string(),
+    }
 }
 
 fn print_plan(plan: &Plan, output: Output) -> anyhow::Result<()> {
@@ -220,15 +258,27 @@ fn print_jobs(jobs: &[Job], output: Output) -> anyhow::Result<()> {
     if output == Output::Json {
         return print::json(jobs);
     }
-    let columns =
-        ["replay", "kind", "status", "eligible", "begun", "issued", "failed", "under way", "refused", "by", "note"];
+    let columns = [
+        "replay",
+        "kind",
+        "status",
+        "eligible",
+        "begun",
+        "issued",
+        "failed",
+        "under way",
+        "refused",
+        "by",
+        "reason",
+        "note",
+    ];
     let rows: Vec<Vec<String>> = jobs
         .iter()
         .map(|job| {
             vec![
                 job.job_id.to_string(),
                 job.kind.to_string(),
-                job.status.to_string(),
+                standing(job),
                 job.eligible.to_string(),
                 job.begun.to_string(),
                 job.succeeded.to_string(),
@@ -236,6 +286,7 @@ fn print_jobs(jobs: &[Job], output: Output) -> anyhow::Result<()> {
                 job.under_way.to_string(),
                 job.refused.to_string(),
                 job.created_by.clone(),
+                job.reason.clone(),
                 job.note.clone(),
             ]
         })
@@ -248,9 +299,4 @@ fn rate(text: &str) -> Result<f64, String> {
         Ok(rate) if (0.01..=10_000.0).contains(&rate) => Ok(rate),
         _ => Err("a number from 0.01 to 10000".to_owned()),
     }
-}
-
-/// These rows, or all that the filter means.
-pub(super) fn meant(filter: FilterArgs, ids: Vec<i64>, up_to: Option<i64>) -> Filter {
-    Filter { ids, up_to, ..filter.filter(chrono::Utc::now()) }
 }

@@ -3,9 +3,14 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use coupon_core::repo::{
-    filter::Filter,
-    settling::{List, Settling, Verb},
+pub(super) use coupon_core::runtime::operator::reason;
+use coupon_core::{
+    repo::{
+        filter::Filter,
+        numbers::TypedNumber,
+        settling::{List, Settling, Verb},
+    },
+    runtime::operator::counted,
 };
 
 use super::{
@@ -13,33 +18,33 @@ use super::{
     filter::{self, FilterArgs},
     print,
 };
-use crate::desk::{Desk, work_list::Settled};
+use crate::desk::Desk;
 
 /// For the help of `resolve`.
 pub(super) const RESOLVE_EXAMPLES: &str = "Examples:
-  dlq-consumer resolve 17 18 --reason \"issued by hand, ticket 4711\"
-  dlq-consumer resolve --coupon SPRING --cause \"disk full\" --up-to 5000 --reason \"replayed\" --dry-run";
+  dlq-consumer resolve E17 E18 --reason \"issued by hand, ticket 4711\"
+  dlq-consumer resolve --coupon SPRING --cause \"disk full\" --up-to E5000 --reason \"replayed\" --dry-run";
 /// For the help of `ignore`.
 pub(super) const IGNORE_EXAMPLES: &str = "Examples:
-  dlq-consumer ignore 18 --reason \"a test account\" --by alice
-  dlq-consumer ignore --dead-letters 4 --reason \"written by a load test\"";
+  dlq-consumer ignore E18 --reason \"a test account\" --by alice
+  dlq-consumer ignore D4 --reason \"written by a load test\"";
 /// For the help of `reopen`.
 pub(super) const REOPEN_EXAMPLES: &str = "Examples:
-  dlq-consumer reopen 18 --reason \"it was no test account\"
-  dlq-consumer reopen --coupon SPRING --since 2h --up-to 5000 --reason \"ignored by mistake\" --yes";
+  dlq-consumer reopen E18 --reason \"it was no test account\"
+  dlq-consumer reopen --coupon SPRING --since 2h --up-to E5000 --reason \"ignored by mistake\" --yes";
 
 /// What to settle, and why.
 #[derive(Debug, Args)]
 pub(super) struct SettleArgs {
-    /// Numbers; without any, all that the filter chooses, up to the number given with --up-to.
+    /// Numbers, such as E17 or D4; without any, all that the filter chooses, up to the number given with --up-to.
     #[arg(value_name = "ID")]
-    ids: Vec<i64>,
+    ids: Vec<TypedNumber>,
     /// Dead letters instead of entries of the work list.
     #[arg(long, alias = "dead-letter")]
     dead_letters: bool,
     /// No higher number, because what came after you looked is not meant; needed without numbers.
     #[arg(long, value_name = "ID")]
-    up_to: Option<i64>,
+    up_to: Option<TypedNumber>,
     /// Why, for whoever looks later: 1 to 2000 bytes.
     #[arg(long, value_parser = reason, required_unless_present = "dry_run")]
     reason: Option<String>,
@@ -84,53 +89,61 @@ async fn settle(desk: &Desk, args: SettleArgs, verb: Verb) -> anyhow::Result<Exi
             return Err(Usage("say which: numbers, or a filter with --up-to ID".to_owned()).into());
         }
     };
+    let numbers = filter::numbers(&ids, dead_letters)?;
     let list = filter::list(dead_letters);
-    let settling = Settling { list, verb, reason: reason.unwrap_or_default() };
-    let filter = Filter { ids: ids.clone(), up_to, ..which.filter(desk.clock.now()) };
+    let up_to = filter::bound(up_to, list)?;
+    let settling = |list| Settling { list, verb, reason: reason.clone().unwrap_or_default() };
     let (_, to) = verb.transition(list);
-    let rows = |count: i64| format!("{count} {}", noun(list, count));
+    if is_by_numbers {
+        let by = if dry_run { String::new() } else { by.name()? };
+        let mut ended = ExitCode::SUCCESS;
+        for list in [List::Requests, List::Letters] {
+            let ids: Vec<i64> = numbers.iter().filter(|number| number.list == list).map(|number| number.id).collect();
+            if ids.is_empty() {
+                continue;
+            }
+            if dry_run {
+                let count = desk.database.count_to_settle(list, verb, &Filter { ids, ..Filter::default() }).await?;
+                print::put(&format!("{} would become {}", rows(list, count), verb.transition(list).1))?;
+                continue;
+            }
+            let settling = settling(list);
+            let settled = desk.settle_each(&settling, &ids, &by).await?;
+            for (id, settled) in &settled {
+                eprintln!("{}", settled.sentence(*id, &settling));
+            }
+            if !settled.iter().all(|(_, settled)| settled.is_so()) {
+                ended = ExitCode::FAILURE;
+            }
+        }
+        return Ok(ended);
+    }
+    let filter = Filter { up_to, ..which.filter(desk.clock.now()) };
+    if !dry_run {
+        confirm::must_be_possible(yes)?;
+    }
+    let by = if dry_run { String::new() } else { by.name()? };
+    let count = desk.database.count_to_settle(list, verb, &filter).await?;
+    if count == 0 && filter::says_mistyped(desk, list, &filter).await? {
+        return Ok(ExitCode::FAILURE);
+    }
     if dry_run {
-        let count = desk.database.count_to_settle(list, verb, &filter).await?;
-        print::put(&format!("{} would become {to}", rows(count)))?;
+        print::put(&format!("{} would become {to}", rows(list, count)))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let by = by.name()?;
-    if is_by_numbers {
-        let settled = desk.settle_each(&settling, &ids, &by).await?;
-        for (id, settled) in &settled {
-            eprintln!("{}", settled.sentence(*id, &settling));
-        }
-        return Ok(code(settled.iter().map(|(_, settled)| settled)));
-    }
-    confirm::must_be_possible(yes)?;
-    let count = desk.database.count_to_settle(list, verb, &filter).await?;
     if count > 0 {
         let word = filter.coupon.as_ref().map_or("all", |coupon| coupon.as_str());
-        confirm::confirm(&format!("{} will become {to}", rows(count)), word, yes)?;
+        confirm::confirm(&format!("{} will become {to}", rows(list, count)), word, yes)?;
     }
-    let changed = desk.settle_all(&settling, &filter, &by).await?;
-    eprintln!("{} became {to}", rows(i64::try_from(changed)?));
+    let changed = desk.settle_all(&settling(list), &filter, &by).await?;
+    eprintln!("{} became {to}", rows(list, i64::try_from(changed)?));
     Ok(ExitCode::SUCCESS)
 }
 
-fn code<'a>(mut settled: impl Iterator<Item = &'a Settled>) -> ExitCode {
-    if settled.all(Settled::is_so) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-fn noun(list: List, count: i64) -> &'static str {
-    match (list, count) {
-        (List::Requests, 1) => "entry",
-        (List::Requests, _) => "entries",
-        (List::Letters, 1) => "dead letter",
-        (List::Letters, _) => "dead letters",
-    }
-}
-
-pub(super) fn reason(text: &str) -> Result<String, String> {
-    let reason = text.trim();
-    match reason.len() {
-        0 => Err("it is empty: say why, for whoever looks later".to_owned()),
-        1..=2000 => Ok(reason.to_owned()),
-        bytes => Err(format!("it has {bytes} bytes, at most 2000 are kept")),
+/// So many rows of a list.
+pub(super) fn rows(list: List, count: i64) -> String {
+    match list {
+        List::Requests => counted(count, "entry", "entries"),
+        List::Letters => counted(count, "dead letter", "dead letters"),
     }
 }

@@ -2,15 +2,26 @@
 
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
+use chrono::TimeDelta;
 use clap::Args;
-use coupon_core::repo::{audit::AuditFilter, filter::Filter, settling::List};
+use coupon_core::{
+    repo::{audit::AuditFilter, filter::Filter, numbers::TypedNumber, settling::List},
+    runtime::Escaped,
+};
 
 use super::{
+    desk,
     filter::{self, FilterArgs},
     print::{self, Output, entries, figures, letters},
 };
-use crate::desk::Desk;
+use crate::{
+    config::Config,
+    desk::{
+        Desk,
+        work_list::{self, absent},
+    },
+};
 
 /// What to list.
 #[derive(Debug, Args)]
@@ -25,6 +36,9 @@ pub(super) struct ListArgs {
     /// RESOLVED, IGNORED.
     #[arg(long)]
     status: Option<String>,
+    /// Print reasons whole.
+    #[arg(long)]
+    wide: bool,
     #[command(flatten)]
     page: PageArgs,
     #[command(flatten)]
@@ -33,11 +47,11 @@ pub(super) struct ListArgs {
 
 /// What to show.
 #[derive(Debug, Args)]
-#[command(before_help = "Examples:\n  dlq-consumer show 17\n  dlq-consumer show 4 --dead-letter --output json")]
+#[command(before_help = "Examples:\n  dlq-consumer show E17\n  dlq-consumer show D4 --output json")]
 pub(super) struct ShowArgs {
-    /// Number on the work list; with --dead-letter, of a dead letter.
-    id: i64,
-    /// Show a dead letter, as `list --dead-letters` numbers them.
+    /// Number, such as E17 of an entry or D4 of a dead letter; a plain one is of the work list.
+    id: TypedNumber,
+    /// A plain number is of a dead letter.
     #[arg(long, alias = "dead-letters")]
     dead_letter: bool,
     /// How to print.
@@ -79,10 +93,10 @@ pub(super) struct CausesArgs {
 /// Which changes to read.
 #[derive(Debug, Args)]
 #[command(
-    before_help = "Examples:\n  dlq-consumer audit --subject failed_coupon_issues/17\n  dlq-consumer audit --by alice --verb ignore --limit 10"
+    before_help = "Examples:\n  dlq-consumer audit --subject E17\n  dlq-consumer audit --by alice --verb ignore --limit 10"
 )]
 pub(super) struct AuditArgs {
-    /// Only what was done to this, such as coupons/SPRING, or to all of its kind, such as coupons.
+    /// Only what was done to this, such as E17, D4 or coupons/SPRING, or to all of its kind, such as coupons.
     #[arg(long)]
     subject: Option<String>,
     /// Only by this person.
@@ -100,7 +114,7 @@ pub(super) struct AuditArgs {
 struct PageArgs {
     /// Only numbers below this one: the next page.
     #[arg(long, value_name = "ID")]
-    before: Option<i64>,
+    before: Option<TypedNumber>,
     /// At most so many.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i64).range(1..=10_000))]
     limit: i64,
@@ -111,40 +125,54 @@ struct PageArgs {
 
 /// `list`.
 pub(super) async fn list(desk: &Desk, args: ListArgs) -> anyhow::Result<ExitCode> {
-    let ListArgs { dead_letters, status, page, which } = args;
+    let ListArgs { dead_letters, status, wide, page, which } = args;
     let list = filter::list(dead_letters);
     let filter = Filter { status: filter::status(list, status)?, ..which.filter(desk.clock.now()) };
+    let before = filter::bound(page.before, list)?;
     let numbers: Vec<i64> = match list {
         List::Requests => {
-            let rows = desk.database.failed_issues(&filter, page.before, page.limit).await?;
-            print::rows(page.output, &rows, entries::TABLE, entries::CSV)?;
+            let rows = desk.database.failed_issues(&filter, before, page.limit).await?;
+            print::rows(page.output, &rows, &entries::table(wide), entries::CSV)?;
             rows.iter().map(|row| row.id).collect()
         }
         List::Letters => {
-            let rows = desk.database.letters(&filter, page.before, page.limit).await?;
-            print::rows(page.output, &rows, letters::TABLE, letters::CSV)?;
+            let rows = desk.database.letters(&filter, before, page.limit).await?;
+            print::rows(page.output, &rows, &letters::table(wide), letters::CSV)?;
             rows.iter().map(|row| row.id).collect()
         }
     };
-    Ok(page.ended(&numbers))
+    if numbers.is_empty() && filter::says_mistyped(desk, list, &filter).await? {
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(page.ended(&numbers, |id| list.number(id).to_string()))
 }
 
 /// `show`.
 pub(super) async fn show(desk: &Desk, args: ShowArgs) -> anyhow::Result<ExitCode> {
     let ShowArgs { id, dead_letter, output } = args;
-    if dead_letter {
-        let letter = desk.letter(id).await?.with_context(|| format!("there is no dead letter {id}"))?;
-        letters::show(output, &letter)?;
-    } else {
-        let entry = desk.entry(id).await?.with_context(|| format!("there is no entry {id} on the work list"))?;
-        entries::show(output, &entry)?;
+    let number = filter::numbers(&[id], dead_letter)?[0];
+    let is_shown = match number.list {
+        List::Requests => match desk.entry(number.id).await? {
+            Some(entry) => entries::show(output, &entry).map(|()| true)?,
+            None => false,
+        },
+        List::Letters => match desk.letter(number.id).await? {
+            Some(letter) => letters::show(output, &letter).map(|()| true)?,
+            None => false,
+        },
+    };
+    if is_shown {
+        return Ok(ExitCode::SUCCESS);
     }
-    Ok(ExitCode::SUCCESS)
+    let other = number.list.other();
+    let is_other = !desk.database.standing(other, &[number.id]).await?.is_empty();
+    bail!("{}", absent(number, is_other))
 }
 
 /// `stats`.
-pub(super) async fn stats(desk: &Desk, args: &StatsArgs) -> anyhow::Result<ExitCode> {
-    figures::stats(args.output, &desk.stats().await?)?;
+pub(super) async fn stats(config: &Config, args: &StatsArgs) -> anyhow::Result<ExitCode> {
+    let digest = TimeDelta::milliseconds(config.alarms.digest_ms.try_into().unwrap_or(i64::MAX));
+    figures::stats(args.output, &desk(config).await?.stats(digest).await?)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -154,24 +182,38 @@ pub(super) async fn causes(desk: &Desk, args: CausesArgs) -> anyhow::Result<Exit
     let list = filter::list(dead_letters);
     let filter = Filter { status: filter::status(list, status)?, ..which.filter(desk.clock.now()) };
     let causes = desk.database.causes(list, &filter, limit).await?;
-    print::rows(output, &causes, figures::CAUSES, figures::CAUSES)?;
+    print::rows(output, &causes, &figures::causes(list), figures::CAUSES)?;
+    if causes.is_empty() && filter::says_mistyped(desk, list, &filter).await? {
+        return Ok(ExitCode::FAILURE);
+    }
     Ok(ExitCode::SUCCESS)
 }
 
 /// `audit`.
 pub(super) async fn audit(desk: &Desk, args: AuditArgs) -> anyhow::Result<ExitCode> {
     let AuditArgs { subject, by, verb, page } = args;
-    let filter = AuditFilter { subject, actor: by, verb };
-    let rows = desk.database.audit(&filter, page.before, page.limit).await?;
-    print::rows(page.output, &rows, figures::AUDIT, figures::AUDIT)?;
-    Ok(page.ended(&rows.iter().map(|row| row.id).collect::<Vec<_>>()))
+    // As it is numbered, or as the audit has it.
+    let number = subject.as_deref().and_then(|subject| subject.parse::<TypedNumber>().ok());
+    let number = number.and_then(|typed| Some(typed.list?.number(typed.id)));
+    let filter = AuditFilter { subject: number.map(work_list::subject).or(subject), actor: by, verb };
+    let before = page.before.map(|before| before.id);
+    let rows = desk.database.audit(&filter, before, page.limit).await?;
+    print::rows(page.output, &rows, figures::AUDIT, figures::AUDIT_CSV)?;
+    if let Some(subject) = filter.subject.filter(|_| rows.is_empty())
+        && !desk.database.is_audited(&subject).await?
+    {
+        let hint = "name it as E17, D4 or coupons/SPRING, or its kind, such as coupons";
+        eprintln!("nothing was ever done to {}: {hint}", Escaped(&subject));
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(page.ended(&rows.iter().map(|row| row.id).collect::<Vec<_>>(), |id| id.to_string()))
 }
 
 impl PageArgs {
     /// Says how to go on when the page is full. Numbers as they were printed, the lowest last.
-    fn ended(&self, numbers: &[i64]) -> ExitCode {
+    fn ended(&self, numbers: &[i64], named: impl Fn(i64) -> String) -> ExitCode {
         if let Some(lowest) = numbers.last().filter(|_| i64::try_from(numbers.len()).is_ok_and(|n| n == self.limit)) {
-            eprintln!("there may be more: go on with --before {lowest}");
+            eprintln!("there may be more: go on with --before {}", named(*lowest));
         }
         ExitCode::SUCCESS
     }

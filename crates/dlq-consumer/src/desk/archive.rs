@@ -95,7 +95,7 @@ impl Desk {
         // Also where the row was closed and the gate was not.
         self.stock.close(code, coupon.epoch).await?;
         self.is_finished(code).await?;
-        match self.reconcile_locked(code, Options { apply: false, wait }, &|_, _| {}).await? {
+        match self.reconcile_locked(code, Options { apply: false, requeue: false, wait }, &|_, _| {}).await? {
             Reconciled::Report(report) if !report.is_clean() => {
                 return Err(ArchiveError::Drift { report: Box::new(report) });
             }
@@ -104,7 +104,7 @@ impl Desk {
                 return Err(ArchiveError::UnderWay(report.in_flight, why));
             }
             Reconciled::Report(_) => {}
-            Reconciled::Busy | Reconciled::Skipped(_) | Reconciled::Unknown => {
+            Reconciled::Busy | Reconciled::Skipped { .. } | Reconciled::Unknown => {
                 return Err(ArchiveError::Changed(code.clone()));
             }
         }

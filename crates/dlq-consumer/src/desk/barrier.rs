@@ -28,6 +28,14 @@ pub enum Passed {
 }
 
 impl Desk {
+    /// Whether topics and groups can be read at all; an error says which cannot. Waits for nobody.
+    pub(crate) async fn can_see_consumers(&self) -> Result<(), DeskError> {
+        for passage in [&self.main, &self.dead_letters] {
+            passage.behind(&passage.ends().await?).await?;
+        }
+        Ok(())
+    }
+
     /// Waits until issue-consumer has passed the end of the main topic as it is now, then until dlq-consumer has passed
     /// the end of the dead letter topic as it is then. In this order: what the first hands over lies in the second before
     /// its own offset is committed.

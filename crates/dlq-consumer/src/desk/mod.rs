@@ -16,6 +16,7 @@ use crate::config::Config;
 
 pub mod archive;
 pub mod barrier;
+pub mod lookups;
 pub mod rebuild;
 pub mod reconcile;
 pub mod replay;

@@ -7,13 +7,13 @@
 use std::time::Duration;
 
 use coupon_core::{
-    filling::{self, FillError},
+    filling::{self, FillError, beginning_of},
     ids::CouponCode,
     repo::{
         coupons::{Coupon, CouponStatus},
         rebuilds::{InRedis, Rebuild, RebuildStep},
     },
-    stock::GateOutcome,
+    stock::{GateOutcome, View},
 };
 use tokio::time::{Instant, sleep};
 
@@ -22,7 +22,7 @@ mod error;
 pub use error::RebuildError;
 
 use super::{
-    Desk,
+    Desk, DeskError,
     barrier::Passed,
     reconcile::{self, Drift, Report},
 };
@@ -35,7 +35,7 @@ const ROUNDS: u32 = 3;
 /// How to rebuild.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// How long to wait for the outbox, and then for the consumers.
+    /// How long each single wait may take: for the outbox, for the consumers.
     pub wait: Duration,
     /// Go on although requests wait undecided: their units are sold again, and they can only be compensated.
     pub leave_undecided: bool,
@@ -58,6 +58,8 @@ pub enum Progress {
     Epoch(i64),
     /// So many marks of so many are copied.
     Copied(u64, u64),
+    /// Nothing was rebuilt, and the campaign is left with this status.
+    Left(CouponStatus),
 }
 
 impl Desk {
@@ -84,26 +86,45 @@ impl Desk {
     ) -> Result<Coupon, RebuildError> {
         let begun_at = self.clock.now();
         let coupon = self.database.coupon(code).await?.ok_or_else(|| RebuildError::Unknown(code.clone()))?;
-        let redis = self.stock.view(code).await?.map_or_else(InRedis::default, |view| InRedis {
+        let under_way = self.database.rebuild_under_way(code).await?;
+        let step = under_way.map(|rebuild| rebuild.step);
+        if step != Some(RebuildStep::Filling) {
+            self.must_be_possible(&coupon, options).await?;
+            if coupon.is_live() {
+                self.stock.adopt(code, &beginning_of(&coupon, true)).await?;
+            }
+        }
+        let view = self.stock.view(code).await?;
+        let redis = view.as_ref().map_or_else(InRedis::default, |view| InRedis {
             epoch: view.epoch,
-            is_closed: view.status == CouponStatus::Closed.as_str(),
+            is_closed: view.gate() == CouponStatus::Closed.as_str(),
             is_filling: view.is_filling(),
         });
+        if coupon.archived_at.is_some() || coupon.epoch.max(redis.epoch) == 0 {
+            return Err(RebuildError::Nothing(code.clone()));
+        }
         if (1..redis.epoch).contains(&coupon.epoch) {
             // PostgreSQL was restored to before an earlier rebuild. What is left of the row's own epoch has to be issued
             // before the row moves on.
             told(Progress::Consumers);
             self.passed(options).await?;
         }
+        // The gate before the row: an API that hears SUSPECT and sees why does not raise an alarm about it.
+        let redis_epoch = self.shut(&coupon, view.as_ref(), step == Some(RebuildStep::Draining)).await?;
+        told(Progress::GateClosed);
         let rebuild = self.database.begin_rebuild(code.clone(), redis, self.me()).await?;
         let mut rebuild = rebuild.ok_or_else(|| RebuildError::Nothing(code.clone()))?;
         if rebuild.started_at < begun_at {
             told(Progress::Resumed(rebuild.step));
         }
         if rebuild.step == RebuildStep::Draining {
-            let redis_epoch = self.shut(code).await?;
-            told(Progress::GateClosed);
-            self.settle_marks(code, options, told).await?;
+            if let Err(error) = self.settle_marks(code, options, told).await {
+                // If this fails too, the rebuild stays under way, the gate stays closed, and the next call goes on.
+                if let Ok(Some(status)) = self.leave_as_found(code, &rebuild).await {
+                    told(Progress::Left(status));
+                }
+                return Err(error);
+            }
             let moved = self.database.begin_filling(code.clone(), rebuild.id, redis_epoch, self.me()).await?;
             let coupon = moved.ok_or_else(|| RebuildError::Changed(code.clone()))?;
             told(Progress::Epoch(coupon.epoch));
@@ -114,16 +135,63 @@ impl Desk {
         self.fill_and_open(code, &rebuild, told).await
     }
 
-    /// Closes the gate, whatever epoch Redis's data is of, and gives that epoch; 0 when there is none.
-    async fn shut(&self, code: &CouponCode) -> Result<i64, RebuildError> {
+    /// Everything that can be known before the gate is closed: topics and groups can be read, no more rows than coupons,
+    /// nothing held.
+    async fn must_be_possible(&self, coupon: &Coupon, options: Options) -> Result<(), RebuildError> {
+        self.can_see_consumers().await?;
+        let code = &coupon.coupon_code;
+        if let Some(count) = self.database.count(code).await?
+            && count.rows > count.total
+        {
+            return Err(RebuildError::Oversold { code: code.clone(), rows: count.rows, total: count.total });
+        }
+        self.must_be_decided(code, options).await
+    }
+
+    async fn must_be_decided(&self, code: &CouponCode, options: Options) -> Result<(), RebuildError> {
+        let unfinished = self.database.unfinished(code).await?;
+        if !options.leave_undecided && unfinished.held + unfinished.parked > 0 {
+            let (held, parked) = (unfinished.held, unfinished.parked);
+            return Err(RebuildError::Undecided { code: code.clone(), held, parked });
+        }
+        Ok(())
+    }
+
+    /// Closes the gate, whatever epoch Redis's data is of, and returns that epoch; 0 when there is none. What nobody
+    /// suspects can be opened again if the rebuild cannot go on; one that `is_resumed` knows that from before.
+    async fn shut(&self, coupon: &Coupon, view: Option<&View>, is_resumed: bool) -> Result<i64, RebuildError> {
+        let code = &coupon.coupon_code;
         // Without this no relay would empty what is left of the outbox.
         self.stock.make_known(code).await?;
-        let epoch = self.stock.view(code).await?.map_or(0, |view| view.epoch);
-        // MISSING: meta is not whole, and then nothing is accepted either.
-        match self.stock.suspect(code, epoch).await? {
+        let Some(view) = view else { return Ok(0) };
+        let outcome = if view.is_filling() {
+            // Accepts nothing, and is what a rebuild goes on with.
+            GateOutcome::Done
+        } else if is_resumed {
+            self.stock.suspect(code, view.epoch).await?
+        } else {
+            let is_sound = coupon.status.as_str() == view.gate()
+                && coupon.epoch == view.epoch
+                && [CouponStatus::Open, CouponStatus::Closed].contains(&coupon.status)
+                && self.is_ahead(coupon, view).await?;
+            self.stock.shut(code, view.epoch, is_sound).await?
+        };
+        match outcome {
             GateOutcome::OtherEpoch(_) => Err(RebuildError::Changed(code.clone())),
-            GateOutcome::Done | GateOutcome::Missing | GateOutcome::Suspect => Ok(epoch),
+            GateOutcome::Done | GateOutcome::Missing | GateOutcome::Suspect => Ok(view.epoch),
         }
+    }
+
+    /// Ends a rebuild that cannot go on, the row first as always, and opens the gate again where nobody suspects the
+    /// data. Returns the status the campaign has then.
+    async fn leave_as_found(&self, code: &CouponCode, rebuild: &Rebuild) -> Result<Option<CouponStatus>, DeskError> {
+        let is_sound = self.stock.view(code).await?.is_some_and(|view| view.shut_from.is_some());
+        let left = self.database.abandon_rebuild(code.clone(), rebuild.id, is_sound, self.me()).await?;
+        let Some(coupon) = left else { return Ok(None) };
+        if is_sound && [CouponStatus::Open, CouponStatus::Closed].contains(&coupon.status) {
+            self.stock.resume(code, coupon.epoch, coupon.status.as_str()).await?;
+        }
+        Ok(Some(coupon.status))
     }
 
     async fn drain(
@@ -158,6 +226,13 @@ impl Desk {
         options: Options,
         told: &(dyn Fn(Progress) + Sync),
     ) -> Result<(), RebuildError> {
+        // No relay can publish them, and they are no requests.
+        for entry in self.stock.unreadable(code).await? {
+            tracing::warn!(coupon = %code, "an outbox entry of {code} names no request and is deleted");
+            self.stock.delete_entry(code, &entry).await?;
+        }
+        // Before anything is published again: a counter that is too high would have it compensated.
+        self.count_rows(code).await?;
         let mut rounds = 0;
         loop {
             self.drain(code, options, told).await?;
@@ -171,12 +246,16 @@ impl Desk {
             }
             told(Progress::Promised(orphans));
         }
-        let unfinished = self.database.unfinished(code).await?;
-        if !options.leave_undecided && unfinished.held + unfinished.parked > 0 {
-            let (held, parked) = (unfinished.held, unfinished.parked);
-            return Err(RebuildError::Undecided { code: code.clone(), held, parked });
+        self.must_be_decided(code, options).await
+    }
+
+    /// Makes the counter what the rows are, under the lock of the campaign's data.
+    async fn count_rows(&self, code: &CouponCode) -> Result<(), RebuildError> {
+        let Some(count) = self.database.count(code).await? else { return Ok(()) };
+        if count.counter == count.rows || self.database.mend_counter(code.clone(), count).await? {
+            return Ok(());
         }
-        Ok(())
+        Err(RebuildError::Oversold { code: code.clone(), rows: count.rows, total: count.total })
     }
 
     /// Publishes again what has a mark and nothing else, and says how many there were.
@@ -186,7 +265,7 @@ impl Desk {
         if self.stock.view(code).await?.is_none_or(|view| view.epoch != coupon.epoch) {
             return Ok(0);
         }
-        let options = reconcile::Options { apply: true, wait: options.wait };
+        let options = reconcile::Options { apply: true, requeue: true, wait: options.wait };
         let mut report = Report::new(code);
         self.scan_marks(&coupon, options, &|_, _| {}, &mut report).await?;
         match report.waiting_for {
@@ -222,7 +301,11 @@ impl Desk {
                         refused => RebuildError::Fill(refused),
                     })?;
             if let Some(copied) = filled {
-                self.compare_marks(code, &coupon, i64::try_from(copied).unwrap_or(i64::MAX)).await?;
+                let copied = i64::try_from(copied).unwrap_or(i64::MAX);
+                if copied != coupon.issued_quantity {
+                    self.count_rows(code).await?;
+                }
+                self.compare_marks(code, &coupon, copied).await?;
             }
         }
         let to = rebuild.reopen_as;

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use chrono::TimeDelta;
 use coupon_core::repo::{
     RepoError,
     audit::AuditRow,
@@ -10,6 +11,7 @@ use coupon_core::repo::{
     failed_issues::{FailedIssue, ReplayLink},
     figures::Figures,
     filter::Filter,
+    numbers::Number,
     settling::{List, Settling},
 };
 use serde::Serialize;
@@ -61,6 +63,8 @@ pub struct Stats {
     pub figures: Figures,
     /// Age of the oldest PENDING entry, in seconds.
     pub oldest_pending_seconds: Option<i64>,
+    /// Of the alarms that are unsent, those that wait for the next digest of their cause; the others are late.
+    pub alarms_in_digest: i64,
 }
 
 /// What became of settling one row.
@@ -70,10 +74,12 @@ pub enum Settled {
     Done,
     /// It stood there before.
     Before,
-    /// There is no such row.
-    Absent,
-    /// A HELD dead letter: an accepted request without a decision.
-    Undecided,
+    /// There is no such row; whether there is one of the other kind.
+    Absent(bool),
+    /// A dead letter that stands here and is an accepted request without a decision.
+    Undecided(String),
+    /// The replay of another entry, which stands for it.
+    Replay,
     /// It stands here and cannot be moved from here.
     Not(String),
 }
@@ -86,15 +92,18 @@ impl Settled {
             List::Requests => "entry",
             List::Letters => "dead letter",
         };
+        let number = settling.list.number(id);
         match self {
-            Self::Done => format!("{row} {id} is {to}"),
-            Self::Before => format!("{row} {id} was {to} before; nothing was changed"),
-            Self::Absent if settling.list == List::Requests => format!("there is no entry {id} on the work list"),
-            Self::Absent => format!("there is no dead letter {id}"),
-            Self::Undecided => format!(
-                "dead letter {id} is HELD: an accepted request that nobody has decided; only `dlq-consumer replay` or `dlq-consumer compensate` decides it"
+            Self::Done => format!("{row} {number} is {to}"),
+            Self::Before => format!("{row} {number} was {to} before; nothing was changed"),
+            Self::Absent(is_other) => absent(number, *is_other),
+            Self::Undecided(status) => format!(
+                "{row} {number} is {status}: an accepted request that nobody has decided; only `dlq-consumer replay` or `dlq-consumer compensate` decides it, once its coupon exists"
             ),
-            Self::Not(status) => format!("{row} {id} is {status}, only a {from} one can become {to}"),
+            Self::Replay => format!("{row} {number} is the replay of another entry, which stands for it on the list"),
+            Self::Not(status) => {
+                format!("{row} {number} is {status}, only one that is {} can become {to}", from.join(" or "))
+            }
         }
     }
 
@@ -111,7 +120,7 @@ impl Desk {
         Ok(Some(Entry {
             replays: self.database.replay_links(id).await?,
             dead_letters: self.database.letters_of(entry.request_id).await?,
-            audit: self.database.audit_of(&subject(List::Requests, id)).await?,
+            audit: self.database.audit_of(&subject(List::Requests.number(id))).await?,
             entry,
         }))
     }
@@ -131,17 +140,18 @@ impl Desk {
             record_key_base64: letter.record_key.take().map(|bytes| STANDARD.encode(bytes)),
             headers: letter.headers.take(),
             entry,
-            audit: self.database.audit_of(&subject(List::Letters, id)).await?,
+            audit: self.database.audit_of(&subject(List::Letters.number(id))).await?,
             letter,
         }))
     }
 
-    /// How much waits, since when, and why.
-    pub async fn stats(&self) -> Result<Stats, RepoError> {
+    /// How much waits, since when, and why; alarms of a cause that was told within `digest` are not late.
+    pub async fn stats(&self, digest: TimeDelta) -> Result<Stats, RepoError> {
         let figures = self.database.figures().await?;
         let oldest = figures.counts.oldest_pending_at;
         let oldest_pending_seconds = oldest.map(|at| (self.clock.now() - at).num_seconds().max(0));
-        Ok(Stats { figures, oldest_pending_seconds })
+        let alarms_in_digest = self.database.in_digest(self.clock.now() - digest).await?;
+        Ok(Stats { figures, oldest_pending_seconds, alarms_in_digest })
     }
 
     /// Settles each of these rows, and says of each what became of it. Whatever ends it on the way, it can be repeated.
@@ -157,13 +167,19 @@ impl Desk {
         self.settle_in_batches(settling, &filter, by, |batch| done.extend(batch)).await?;
         let others: Vec<i64> = ids.difference(&done).copied().collect();
         let standing = self.database.standing(settling.list, &others).await?;
-        let (_, to) = settling.verb.transition(settling.list);
+        let others = self.database.standing(settling.list.other(), &others).await?;
+        let (from, to) = settling.verb.transition(settling.list);
         let judge = |id: i64| match standing.iter().find(|(other, _)| *other == id) {
             _ if done.contains(&id) => Settled::Done,
-            None => Settled::Absent,
+            None => Settled::Absent(others.iter().any(|(other, _)| *other == id)),
             Some((_, status)) if status == to => Settled::Before,
+            // It stands where it could be settled from, and was not.
+            Some((_, status)) if from.contains(&status.as_str()) => match settling.list {
+                List::Letters => Settled::Undecided(status.clone()),
+                List::Requests => Settled::Replay,
+            },
             Some((_, status)) if settling.list == List::Letters && status == LetterStatus::Held.as_str() => {
-                Settled::Undecided
+                Settled::Undecided(status.clone())
             }
             Some((_, status)) => Settled::Not(status.clone()),
         };
@@ -198,6 +214,16 @@ impl Desk {
 }
 
 /// A row as the audit names it.
-fn subject(list: List, id: i64) -> String {
-    format!("{list}/{id}")
+pub fn subject(number: Number) -> String {
+    format!("{}/{}", number.list, number.id)
+}
+
+/// That there is no such row, and whether one of the other kind has the number.
+pub fn absent(number: Number, is_other: bool) -> String {
+    let what = match number.list {
+        List::Requests => format!("there is no entry {number} on the work list"),
+        List::Letters => format!("there is no dead letter {number}"),
+    };
+    let other = number.list.other();
+    if is_other { format!("{what}; {} is {}", other.number(number.id), other.one()) } else { what }
 }

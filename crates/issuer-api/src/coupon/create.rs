@@ -8,7 +8,7 @@ use coupon_core::{
 use super::{CommandError, CreateArgs, Desk, say};
 
 impl Desk {
-    /// Creates a DRAFT. A code that is taken is left as it is.
+    /// Creates a DRAFT. A code that is taken is left as it is; with `if_absent` that is right if it says the same.
     pub(super) async fn create(&self, args: CreateArgs) -> anyhow::Result<Coupon> {
         let actor = self.actor();
         let opens_at = args.opens_at.unwrap_or(actor.now);
@@ -16,6 +16,12 @@ impl Desk {
             let allowed = format!("later than --opens-at, which is {}", opens_at.to_rfc3339());
             return Err(SettingsError::invalid("--closes-at", closes_at.to_rfc3339(), allowed).into());
         }
+        let is_asked_for = |found: &Coupon| {
+            found.total_quantity == args.total
+                && found.valid_days == args.valid_days
+                && found.closes_at == args.closes_at
+                && args.opens_at.is_none_or(|opens_at| opens_at == found.opens_at)
+        };
         let new = NewCoupon {
             coupon_code: args.code.clone(),
             total_quantity: args.total,
@@ -24,6 +30,11 @@ impl Desk {
             valid_days: args.valid_days,
         };
         if !self.database.create_coupon(new, actor).await? {
+            let found = self.coupon(&args.code).await?;
+            if args.if_absent && is_asked_for(&found) {
+                say(format_args!("{} is there already", args.code));
+                return Ok(found);
+            }
             return Err(CommandError::Taken(args.code).into());
         }
         say(format_args!("{0} is created; `coupon open {0}` lets members ask", args.code));

@@ -1,8 +1,9 @@
 //! Why a command did not do what it was asked.
 
+use chrono::{DateTime, Utc};
 use coupon_core::{
     ids::CouponCode,
-    repo::{RepoError, schema::Schema},
+    repo::{RepoError, coupons::Coupon, schema::Schema},
     stock::StockError,
 };
 
@@ -29,8 +30,33 @@ pub enum CommandError {
     /// Ended for good.
     #[error("{0} was ended for good; nothing about it can be changed any more")]
     Archived(CouponCode),
+    /// Its time is over.
+    #[error("{code} was over at {closes_at}: `coupon set-window {code} --closes-at TIME` moves that")]
+    Over {
+        /// The campaign.
+        code: CouponCode,
+        /// Since when.
+        closes_at: DateTime<Utc>,
+    },
+    /// The window would end before it begins.
+    #[error("a window from {} to {} would end before it begins; nothing was changed", .0.opens_at, .0.closes_at.unwrap_or_default())]
+    Backwards(Box<Coupon>),
+    /// Being opened or rebuilt.
+    #[error("{0} is being opened or rebuilt; nothing was changed, ask again when that is done")]
+    Filling(CouponCode),
+    /// A later change of the window won.
+    #[error("a newer change of the window of {0} is there already, and this one is void; `coupon show {0}` tells it")]
+    WindowSuperseded(CouponCode),
+    /// More than a draft.
+    #[error("{code} {}, and cannot be deleted; `coupon close` and `dlq-consumer campaign archive` end it", if *.is_draft {"has decisions"} else {"was opened before"})]
+    NotDeleted {
+        /// The campaign.
+        code: CouponCode,
+        /// Whether it was never opened.
+        is_draft: bool,
+    },
     /// Never opened.
-    #[error("{0} was never opened, there is nothing to close")]
+    #[error("{0} was never opened, there is nothing to close; `coupon delete {0}` removes it")]
     NeverOpened(CouponCode),
     /// Being opened.
     #[error("{0} is being opened; finish that with `coupon open {0}`, then close it")]
@@ -52,7 +78,9 @@ pub enum CommandError {
         held: i64,
     },
     /// Opened before, but Redis has no data to change.
-    #[error("the total of {0} could not be set: its Redis data is missing or it is being opened; ask again")]
+    #[error(
+        "the total of {0} stays as it was: Redis has no data of it; `dlq-consumer rebuild {0}` first, then ask again"
+    )]
     NoData(CouponCode),
     /// PostgreSQL's schema is not for this build.
     #[error("{0}")]

@@ -2,11 +2,13 @@
 
 mod close;
 mod create;
+mod delete;
 mod error;
 
 mod open;
 mod output;
 mod total;
+mod window;
 
 use std::process::ExitCode;
 
@@ -20,6 +22,7 @@ use coupon_core::{
         coupons::{Actor, Coupon},
         schema::Schema,
     },
+    runtime::operator::named,
     stock::Stock,
 };
 
@@ -37,8 +40,8 @@ pub struct CouponArgs {
     /// How the result is printed; remarks go to standard error
     #[arg(long, global = true, value_enum, default_value_t)]
     pub output: Output,
-    /// Who changes something, for the audit [default: $USER]
-    #[arg(long, global = true, value_name = "NAME")]
+    /// Who changes something, for the audit; $USER when not given
+    #[arg(long, global = true, value_name = "NAME", env = "USER", hide_env_values = true)]
     pub by: Option<String>,
     /// Which one.
     #[command(subcommand)]
@@ -60,6 +63,16 @@ pub enum CouponCommand {
     Close(CodeArg),
     /// Set how many coupons there are in all; nobody who holds one loses it
     SetTotal(TotalArgs),
+    /// Change when members can ask, and how long coupons are valid that are issued from now on
+    SetWindow(WindowArgs),
+    /// Delete a campaign that was never opened
+    Delete(CodeArg),
+}
+
+impl CouponCommand {
+    fn changes(&self) -> bool {
+        !matches!(self, Self::Show(_) | Self::List)
+    }
 }
 
 /// The campaign meant.
@@ -75,7 +88,7 @@ pub struct CreateArgs {
     /// Public name of the campaign: 1 to 50 of A-Z a-z 0-9 _ -
     pub code: CouponCode,
     /// Coupons in all, at most 1,000,000,000
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(0..=MOST))]
+    #[arg(long, value_name = "N", value_parser = total, allow_negative_numbers = true)]
     pub total: i64,
     /// First moment requests are accepted, RFC 3339 [default: now]
     #[arg(long, value_name = "TIME", value_parser = time)]
@@ -84,8 +97,11 @@ pub struct CreateArgs {
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub closes_at: Option<DateTime<Utc>>,
     /// Days a coupon is valid, from its reservation
-    #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(i32).range(1..=3650))]
+    #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = days, allow_negative_numbers = true)]
     pub valid_days: i32,
+    /// Succeed if it is there already just as it is asked for
+    #[arg(long)]
+    pub if_absent: bool,
 }
 
 /// A new total.
@@ -94,8 +110,37 @@ pub struct TotalArgs {
     /// Public name of the campaign
     pub code: CouponCode,
     /// Coupons in all
-    #[arg(value_name = "N", value_parser = clap::value_parser!(i64).range(0..=MOST))]
+    #[arg(value_name = "N", value_parser = total, allow_negative_numbers = true)]
     pub total: i64,
+}
+
+/// A new window; what is not given stays as it is.
+#[derive(Debug, Args)]
+pub struct WindowArgs {
+    /// Public name of the campaign
+    pub code: CouponCode,
+    /// First moment requests are accepted, RFC 3339
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub opens_at: Option<DateTime<Utc>>,
+    /// First moment no request is accepted any more, RFC 3339
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub closes_at: Option<DateTime<Utc>>,
+    /// Accept requests until it is closed by hand
+    #[arg(long, conflicts_with = "closes_at")]
+    pub no_closes_at: bool,
+    /// Days a coupon is valid, from its reservation, of those that are issued from now on: 1 to 3650
+    #[arg(long, value_name = "DAYS", value_parser = days, allow_negative_numbers = true)]
+    pub valid_days: Option<i32>,
+}
+
+fn total(text: &str) -> Result<i64, String> {
+    let total = text.parse().ok().filter(|total| (0..=MOST).contains(total));
+    total.ok_or_else(|| "a whole number from 0 to 1000000000".to_owned())
+}
+
+fn days(text: &str) -> Result<i32, String> {
+    let days = text.parse().ok().filter(|days| (1..=3650).contains(days));
+    days.ok_or_else(|| "a whole number from 1 to 3650".to_owned())
 }
 
 /// Where campaigns are administered.
@@ -107,11 +152,11 @@ struct Desk {
 
 /// Runs one command.
 pub async fn run(args: CouponArgs, settings: &ApiSettings) -> anyhow::Result<ExitCode> {
-    let by = args.by.or_else(|| std::env::var("USER").ok()).filter(|name| !name.is_empty());
+    let by = named(args.by);
     let desk = Desk {
         database: Database::new(&settings.database, SERVICE)?,
         stock: Stock::new(&settings.redis)?,
-        by: by.unwrap_or_else(|| "unknown".to_owned()),
+        by: if args.command.changes() { by? } else { String::new() },
     };
     match desk.database.schema().await? {
         Schema::Fits { .. } => {}
@@ -126,9 +171,11 @@ impl Desk {
     async fn perform(&self, command: CouponCommand, output: Output) -> anyhow::Result<()> {
         let coupon = match command {
             CouponCommand::List => {
-                output::list(output, &self.database.coupons().await?)?;
+                output::list(output, &self.database.coupons().await?, self.actor().now)?;
                 return Ok(());
             }
+            CouponCommand::Delete(CodeArg { code }) => return Ok(self.delete(&code).await?),
+            CouponCommand::SetWindow(args) => self.set_window(args).await?,
             CouponCommand::Create(args) => self.create(args).await?,
             CouponCommand::Show(CodeArg { code }) => self.coupon(&code).await?,
             CouponCommand::Open(CodeArg { code }) => self.open(&code).await?,
@@ -136,7 +183,7 @@ impl Desk {
             CouponCommand::SetTotal(TotalArgs { code, total }) => self.set_total(&code, total).await?,
         };
         let view = self.stock.view(&coupon.coupon_code).await;
-        output::show(output, &coupon, view)?;
+        output::show(output, &coupon, view, self.actor().now)?;
         Ok(())
     }
 

@@ -14,6 +14,12 @@ impl Desk {
     /// where it broke off; data that was there once and is gone is never replaced by a fresh start.
     pub(super) async fn open(&self, code: &CouponCode) -> Result<Coupon, CommandError> {
         let mut coupon = self.living(code).await?;
+        // An opening that broke off is finished all the same: nothing else leads out of it.
+        if let Some(closes_at) = coupon.closes_at.filter(|closes_at| *closes_at <= self.actor().now)
+            && coupon.status != CouponStatus::Opening
+        {
+            return Err(CommandError::Over { code: code.clone(), closes_at });
+        }
         if coupon.status == CouponStatus::Draft {
             // Never opened, so this can only be of a campaign that PostgreSQL has forgotten. After this look, what is
             // found of the row's epoch is our own.
@@ -87,10 +93,17 @@ impl Desk {
             None => Err(needs_rebuild(code, MISSING)),
             Some(view) if view.epoch != coupon.epoch => Err(other_epoch(coupon, view.epoch)),
             Some(view) if view.status == CouponStatus::Suspect.as_str() => Err(CommandError::Suspect(code.clone())),
-            Some(view) if view.seq < coupon.high_seq => Err(needs_rebuild(
-                code,
-                format!("Redis went back in time: it is at {}, and {} was seen in an event", view.seq, coupon.high_seq),
-            )),
+            Some(view)
+                if view.seq < coupon.high_seq && view.seq < self.database.vouched_seq(code, view.seq).await? =>
+            {
+                Err(needs_rebuild(
+                    code,
+                    format!(
+                        "Redis went back in time: it is at {}, and {} was seen in an event",
+                        view.seq, coupon.high_seq
+                    ),
+                ))
+            }
             // An opening broke off between the row and the gate. The filling is repeated, however far it had got.
             Some(view) if view.is_filling() => self.fill(coupon).await,
             Some(_) => Ok(()),

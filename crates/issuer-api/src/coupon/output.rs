@@ -7,8 +7,8 @@ use clap::ValueEnum;
 use comfy_table::{Table, presets::NOTHING};
 use coupon_core::{
     ids::CouponCode,
-    repo::coupons::{Coupon, CouponStatus},
-    runtime::chain,
+    repo::coupons::{Coupon, CouponStatus, ShownStatus},
+    runtime::{chain, operator::counted},
     stock::{StockError, View},
 };
 use serde::Serialize;
@@ -29,7 +29,10 @@ pub enum Output {
 #[derive(Serialize)]
 struct Row<'a> {
     code: &'a CouponCode,
-    status: CouponStatus,
+    /// What time makes of it too.
+    status: ShownStatus,
+    /// As PostgreSQL has it.
+    stored_status: CouponStatus,
     total: i64,
     issued: i64,
     opens_at: String,
@@ -58,7 +61,12 @@ struct Redis<'a> {
 }
 
 /// Prints one campaign.
-pub(super) fn show(output: Output, coupon: &Coupon, view: Result<Option<View>, StockError>) -> io::Result<()> {
+pub(super) fn show(
+    output: Output,
+    coupon: &Coupon,
+    view: Result<Option<View>, StockError>,
+    now: DateTime<Utc>,
+) -> io::Result<()> {
     let view = view.unwrap_or_else(|error| {
         say(format_args!("note: what Redis has of it is not known: {}", chain(&error)));
         None
@@ -71,7 +79,7 @@ pub(super) fn show(output: Output, coupon: &Coupon, view: Result<Option<View>, S
         remaining: (view.total - view.issued).max(0),
         outbox: view.outbox,
     });
-    let row = Row::of(coupon);
+    let row = Row::of(coupon, now);
     if output == Output::Json {
         return json(&Both { row, redis });
     }
@@ -83,10 +91,10 @@ pub(super) fn show(output: Output, coupon: &Coupon, view: Result<Option<View>, S
     table.add_row(vec!["issued".to_owned(), row.issued.to_string()]);
     table.add_row(vec!["opens at".to_owned(), row.opens_at]);
     table.add_row(vec!["closes at".to_owned(), row.closes_at.unwrap_or_else(|| "when it is closed".to_owned())]);
-    table.add_row(vec!["valid".to_owned(), format!("{} days", row.valid_days)]);
+    table.add_row(vec!["valid".to_owned(), counted(row.valid_days.into(), "day", "days")]);
     table.add_row(vec!["epoch".to_owned(), row.epoch.to_string()]);
     let in_redis = redis.map_or_else(
-        || "no data".to_owned(),
+        || if row.status == ShownStatus::Archived { "nothing, it is archived" } else { "no data" }.to_owned(),
         |redis| {
             let Redis { status, epoch, total, held, remaining, outbox } = redis;
             format!("{status}, epoch {epoch}, {held} of {total} held, {remaining} left, {outbox} not yet acknowledged by Kafka")
@@ -97,8 +105,8 @@ pub(super) fn show(output: Output, coupon: &Coupon, view: Result<Option<View>, S
 }
 
 /// Prints all campaigns.
-pub(super) fn list(output: Output, coupons: &[Coupon]) -> io::Result<()> {
-    let rows = coupons.iter().map(Row::of);
+pub(super) fn list(output: Output, coupons: &[Coupon], now: DateTime<Utc>) -> io::Result<()> {
+    let rows = coupons.iter().map(|coupon| Row::of(coupon, now));
     if output == Output::Json {
         return json(&rows.collect::<Vec<_>>());
     }
@@ -119,10 +127,11 @@ pub(super) fn list(output: Output, coupons: &[Coupon]) -> io::Result<()> {
 }
 
 impl<'a> Row<'a> {
-    fn of(coupon: &'a Coupon) -> Self {
+    fn of(coupon: &'a Coupon, now: DateTime<Utc>) -> Self {
         Self {
             code: &coupon.coupon_code,
-            status: coupon.status,
+            status: coupon.shown(now),
+            stored_status: coupon.status,
             total: coupon.total_quantity,
             issued: coupon.issued_quantity,
             opens_at: text(coupon.opens_at),

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use axum::{
-    Json,
     extract::{Path, State, rejection::PathRejection},
     http::HeaderMap,
 };
@@ -11,12 +10,15 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use coupon_core::{
     clock::from_unix_ms,
     ids::CouponCode,
-    repo::coupons::{Coupon, CouponStatus},
+    repo::coupons::{Coupon, CouponStatus, ShownStatus},
     stock::View,
 };
 use serde::Serialize;
 
-use super::{Api, Problem, identity, issue};
+use super::{
+    Api, Problem, identity, issue,
+    status::{Private, private},
+};
 use crate::accept::NotHeld;
 
 /// A campaign.
@@ -35,20 +37,23 @@ pub(super) async fn show(
     State(api): State<Arc<Api>>,
     path: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
-) -> Result<Json<Answer>, Problem> {
+) -> Result<Private<Answer>, Problem> {
     identity::member(&api.verifier, &headers)?;
     let code = issue::coupon_code(path.as_ref().map(|Path(code)| code.as_str()).unwrap_or_default())?;
     let view = api.accept.stock.view(&code).await.map_err(|_| issue::refusal(NotHeld::NoAnswer))?;
     if let Some(view) = view {
-        return Ok(Json(from_view(code, &view)));
+        return Ok(private(from_view(code, &view, api.accept.clock.now())));
     }
     let row = api.accept.campaigns.coupon(&code).await.map_err(|_| issue::refusal(NotHeld::DatabaseAway))?;
-    row.map(|row| Json(from_row(row))).ok_or_else(|| issue::refusal(NotHeld::Unknown))
+    let row = row.ok_or_else(|| issue::refusal(NotHeld::Unknown))?;
+    Ok(private(from_row(row, api.accept.clock.now())))
 }
 
-fn from_view(code: CouponCode, view: &View) -> Answer {
+fn from_view(code: CouponCode, view: &View, now: DateTime<Utc>) -> Answer {
+    let window = (from_unix_ms(view.opens_at_ms), view.closes_at_ms.map(from_unix_ms));
     // Redis says FILLING to what everywhere else is OPENING.
-    let status = if view.is_filling() { CouponStatus::Opening.as_str() } else { &view.status };
+    let status = if view.is_filling() { Ok(CouponStatus::Opening) } else { view.status.parse() };
+    let status = status.map_or(view.status.as_str(), |status| ShownStatus::of(status, window, now).as_str());
     Answer {
         code,
         status: status.to_owned(),
@@ -59,10 +64,10 @@ fn from_view(code: CouponCode, view: &View) -> Answer {
     }
 }
 
-fn from_row(row: Coupon) -> Answer {
+fn from_row(row: Coupon, now: DateTime<Utc>) -> Answer {
     Answer {
+        status: row.shown(now).to_string(),
         code: row.coupon_code,
-        status: row.status.to_string(),
         opens_at: Some(text(row.opens_at)),
         closes_at: row.closes_at.map(text),
         total: row.total_quantity,

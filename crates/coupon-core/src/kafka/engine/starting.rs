@@ -22,7 +22,7 @@ impl<H: Handler> Engine<H> {
             return;
         }
         self.running += 1;
-        let (work, handler) = (Arc::clone(&entry.work), Arc::clone(&self.handler));
+        let (work, handler, number) = (Arc::clone(&entry.work), Arc::clone(&self.handler), entry.attempts + 1);
         let ending = |is_shared| Ending::new(key, stage, is_shared, self.ends.0.clone());
         match entry.giving_up.clone() {
             Some(GivingUp { failure, refusals, .. }) => {
@@ -34,11 +34,11 @@ impl<H: Handler> Engine<H> {
                 });
             }
             None if isolated || entry.company == Company::Nobody => {
-                attempt_alone(handler, work, ending(false), isolated);
+                attempt_alone(handler, (work, number), ending(false), isolated);
             }
             None => {
                 let suspected = entry.company == Company::Suspects;
-                self.together.push(Attempt { work, suspected, ending: ending(true) });
+                self.together.push(Attempt { work, number, suspected, ending: ending(true) });
             }
         }
     }
@@ -60,11 +60,16 @@ impl<H: Handler> Engine<H> {
 }
 
 /// One attempt that shares nothing with others.
-fn attempt_alone<H: Handler>(handler: Arc<H>, work: Arc<Work<H::Item>>, ending: Ending, isolated: bool) {
+fn attempt_alone<H: Handler>(
+    handler: Arc<H>,
+    (work, number): (Arc<Work<H::Item>>, u32),
+    ending: Ending,
+    isolated: bool,
+) {
     let attempt = async move {
         let item = work.item.as_ref().map_err(Clone::clone)?;
         crash::pass("attempt", Moment::Before);
-        tried(&handler, handler.attempt(&work, item, true), isolated).await
+        tried(&handler, handler.attempt(&work, item, number, true), isolated).await
     };
     tokio::spawn(async move { ending.tell(attempt.await) });
 }

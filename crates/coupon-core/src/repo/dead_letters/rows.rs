@@ -8,12 +8,14 @@ use super::LetterStatus;
 use crate::repo::{
     Database, RepoError,
     filter::{Filter, OF_LETTERS},
+    numbers,
 };
 
 /// A dead letter as operators see it.
 #[derive(Clone, Debug, sqlx::FromRow, serde::Serialize)]
 pub struct LetterRow {
     /// Number.
+    #[serde(flatten, serialize_with = "numbers::letter")]
     pub id: i64,
     /// What became of it.
     #[sqlx(try_from = "String")]

@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
+    time::Duration,
 };
 
 use chrono::{DateTime, Utc};
@@ -16,7 +17,7 @@ use crate::{
     clock::from_unix_ms,
     event::CouponIssued,
     ids::CouponCode,
-    repo::{error, pool::Pool},
+    repo::{RepoError, error, pool::Pool},
 };
 
 /// Inserts rows that are all new, or none, and raises the counter by them, last, in one autocommitted statement: the hot
@@ -43,9 +44,10 @@ WITH coupon AS (
 )
 SELECT rows, CASE WHEN rows > 0 AND NOT EXISTS (SELECT FROM counted) THEN coupon_guard_failed('epoch') END FROM tally";
 
-/// The same for rows of which some are there already or are refused; gives those (see the migration that brings it).
-const INSERT_EACH: &str =
-    "SELECT request_id, member_id, state, message FROM coupon_issue_each($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+/// The same for rows of which some are there already or are refused (see the migration that brings it).
+const INSERT_PARTS: &str = "
+SELECT what, place, next_part, state, message, constraint_name, table_name, column_name
+FROM coupon_issue_parts($1, $2, $3, $4, $5, $6, $7, $8, $9)";
 
 /// Inserts no more rows than there are coupons left; the counter is locked by the caller.
 const INSERT_WHAT_FITS: &str = "
@@ -61,8 +63,8 @@ LIMIT $7
 ON CONFLICT DO NOTHING
 RETURNING seq";
 
-/// Events of one coupon and one epoch, in the order in which they are inserted.
-pub struct Batch(Vec<Arc<CouponIssued>>);
+/// Events of one coupon and one epoch, in the order in which they are inserted, each with its place among those given.
+pub struct Batch(Vec<(usize, Arc<CouponIssued>)>);
 
 /// A batch as the arrays that UNNEST takes.
 pub struct Columns<'a> {
@@ -72,60 +74,56 @@ pub struct Columns<'a> {
     times: Vec<DateTime<Utc>>,
 }
 
-/// How the rows of a batch are tried of which some are there already or are refused.
-pub(super) struct Parts {
-    /// So many at once.
-    pub(super) rows: i32,
-    /// Whether conflicts are looked for before one is met, and all are tried at once until one is refused.
-    pub(super) some_there: bool,
-}
-
-/// What was not inserted of a batch.
+/// What was not inserted of a batch. Events are named by their places among those given.
 #[derive(Default)]
 pub(super) struct Missing {
     /// Events that ran into a row, or that have no coupon of their epoch.
-    pub(super) missed: HashSet<Key>,
-    /// Events that the database refuses, with SQLSTATE and message.
-    pub(super) refused: HashMap<Key, (String, String)>,
+    pub(super) missed: HashSet<usize>,
+    /// Events that the database refuses.
+    pub(super) refused: HashMap<usize, RepoError>,
+    /// Events that were not tried.
+    pub(super) untried: HashSet<usize>,
 }
 
 impl Missing {
     /// Every event of it, none refused.
     pub(super) fn all(batch: &Batch) -> Self {
-        Self { missed: batch.0.iter().map(|event| super::key(event)).collect(), ..Self::default() }
+        Self { missed: batch.0.iter().map(|(given, _)| *given).collect(), ..Self::default() }
+    }
+
+    /// Nothing but a refusal of the one event of a batch.
+    pub(super) fn refused(error: RepoError) -> Self {
+        Self { refused: HashMap::from([(0, error)]), ..Self::default() }
     }
 }
-
-/// Request id and member.
-pub(super) type Key = (Uuid, String);
 
 impl Batch {
     /// These events, in whatever order; `None` without one. All are of the coupon and the epoch of the first.
     pub fn of(events: &[Arc<CouponIssued>]) -> Option<Self> {
-        let mut events = events.to_vec();
-        events.sort_unstable_by(|a, b| (&a.member_id, a.request_id).cmp(&(&b.member_id, b.request_id)));
+        let mut events: Vec<_> = events.iter().cloned().enumerate().collect();
+        events.sort_unstable_by(|(_, a), (_, b)| (&a.member_id, a.request_id).cmp(&(&b.member_id, b.request_id)));
         (!events.is_empty()).then_some(Self(events))
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
+    pub(super) fn rows(&self) -> i32 {
+        i32::try_from(self.0.len()).unwrap_or(i32::MAX)
     }
 
     pub(super) fn code(&self) -> &CouponCode {
-        &self.0[0].coupon_code
+        &self.0[0].1.coupon_code
     }
 
     pub(super) fn epoch(&self) -> i64 {
-        self.0[0].epoch
+        self.0[0].1.epoch
     }
 
     /// The columns of the rows that are inserted.
     pub fn columns(&self) -> Columns<'_> {
         Columns {
-            ids: self.0.iter().map(|event| event.request_id.as_uuid()).collect(),
-            members: self.0.iter().map(|event| event.member_id.as_str()).collect(),
-            seqs: self.0.iter().map(|event| event.seq).collect(),
-            times: self.0.iter().map(|event| from_unix_ms(event.reserved_at)).collect(),
+            ids: self.0.iter().map(|(_, event)| event.request_id.as_uuid()).collect(),
+            members: self.0.iter().map(|(_, event)| event.member_id.as_str()).collect(),
+            seqs: self.0.iter().map(|(_, event)| event.seq).collect(),
+            times: self.0.iter().map(|(_, event)| from_unix_ms(event.reserved_at)).collect(),
         }
     }
 
@@ -142,24 +140,55 @@ impl Batch {
 pub(super) async fn insert_new(pool: Pool, batch: Arc<Batch>) -> Result<Missing, sqlx::Error> {
     let (rows, _): (i64, Option<bool>) = batch.bind(sqlx::query_as(INSERT_NEW)).fetch_one(&pool).await?;
     // Without a row there is no such coupon, or not of this epoch.
-    Ok(if usize::try_from(rows) == Ok(batch.len()) { Missing::default() } else { Missing::all(&batch) })
+    Ok(if rows == i64::from(batch.rows()) { Missing::default() } else { Missing::all(&batch) })
 }
 
-/// Inserts the rows that can be.
-pub(super) async fn insert_each(pool: Pool, batch: Arc<Batch>, parts: Parts) -> Result<Missing, sqlx::Error> {
-    let Parts { rows, some_there } = parts;
-    let query = batch.bind(sqlx::query_as(INSERT_EACH)).bind(rows).bind(some_there);
-    let rows: Vec<(Uuid, String, Option<String>, Option<String>)> =
-        query.bind(error::not_of_a_record()).fetch_all(&pool).await?;
-    let mut missing = Missing::default();
-    for (id, member, state, message) in rows {
-        if let Some(state) = state {
-            missing.refused.insert((id, member), (state, message.unwrap_or_default()));
+/// What is told of a row, or of the end of the call.
+#[derive(sqlx::FromRow)]
+struct Told {
+    what: String,
+    place: i32,
+    next_part: Option<i32>,
+    state: Option<String>,
+    message: Option<String>,
+    constraint_name: Option<String>,
+    table_name: Option<String>,
+    column_name: Option<String>,
+}
+
+/// Inserts the rows that can be; gives the rest, and by how many rows at once the next are tried.
+pub(super) async fn insert_parts(
+    pool: Pool,
+    batch: Arc<Batch>,
+    part: i32,
+    wait: Option<Duration>,
+) -> Result<(Missing, i32), sqlx::Error> {
+    let wait_ms = wait.map(|wait| i32::try_from(wait.as_millis()).unwrap_or(i32::MAX));
+    let query = batch.bind(sqlx::query_as(INSERT_PARTS)).bind(part).bind(wait_ms).bind(error::not_of_a_record());
+    let told: Vec<Told> = query.fetch_all(&pool).await?;
+    let (mut missing, mut next_part) = (Missing::default(), part);
+    for told in told {
+        let place = usize::try_from(told.place).unwrap_or_default();
+        if told.what == "TRIED" {
+            missing.untried = batch.0.iter().skip(place).map(|(given, _)| *given).collect();
+            next_part = told.next_part.unwrap_or(part);
+            continue;
+        }
+        let Some((given, _)) = place.checked_sub(1).and_then(|place| batch.0.get(place)) else { continue };
+        if let Some(state) = told.state {
+            let named = [told.constraint_name, told.table_name, told.column_name]
+                .map(|name| name.filter(|name| !name.is_empty()));
+            let [constraint, table, column] = named;
+            let message = told.message.unwrap_or_default();
+            missing.refused.insert(
+                *given,
+                RepoError::Refused { doing: "issue a batch", state, message, constraint, table, column },
+            );
         } else {
-            missing.missed.insert((id, member));
+            missing.missed.insert(*given);
         }
     }
-    Ok(missing)
+    Ok((missing, next_part))
 }
 
 /// The one retry after the cap was hit: locks the counter first, so that it knows what fits.
@@ -196,6 +225,6 @@ pub(super) async fn rehearse(pool: &Pool) -> Result<(), sqlx::Error> {
             .bind(Vec::<DateTime<Utc>>::new())
     };
     none(sqlx::query(INSERT_NEW).bind("probe").bind(-1_i64)).execute(pool).await?;
-    let each = none(sqlx::query(INSERT_EACH).bind("probe").bind(-1_i64));
-    each.bind(1_i32).bind(false).bind(error::not_of_a_record()).execute(pool).await.map(drop)
+    let parts = none(sqlx::query(INSERT_PARTS).bind("probe").bind(-1_i64));
+    parts.bind(1_i32).bind(None::<i32>).bind(error::not_of_a_record()).execute(pool).await.map(drop)
 }

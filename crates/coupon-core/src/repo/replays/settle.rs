@@ -1,28 +1,46 @@
 //! What becomes of a replay: Redis's answer, then the decision, then the row of the work list it replays.
 
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
-use uuid::Uuid;
 
 use super::ReplayOutcome;
 use crate::{
     ids::RequestId,
-    repo::{
-        Database, RepoError,
-        coupons::{Actor, append_audit},
-    },
+    repo::{Database, RepoError},
 };
 
-/// Replays settled in one transaction.
+/// Replays settled by one statement.
 const BATCH: i64 = 500;
 
-#[derive(sqlx::FromRow)]
-struct Decided {
-    request_id: Uuid,
-    failed_issue_id: i64,
-    decision: String,
-    by: Uuid,
-}
+/// One statement, however many there are: a round trip for each of them would take longer than an answer may. What
+/// somebody else has locked waits for the next time, so this waits for nobody.
+const SETTLE: &str = "
+WITH decided AS (
+    SELECT r.request_id, r.failed_issue_id, r.job_id, i.decision, i.request_id AS issued_by
+    FROM replays r
+    JOIN failed_coupon_issues f ON f.id = r.failed_issue_id
+    JOIN coupons c ON c.coupon_code = r.coupon_code
+    JOIN coupon_issues i ON i.coupon_id = c.coupon_id
+         AND i.request_id = CASE WHEN r.outcome = 'HOLDS_ONE' THEN r.held_by ELSE r.request_id END
+    WHERE r.outcome IS NULL OR r.outcome IN ('RESERVED', 'HOLDS_ONE')
+    ORDER BY r.failed_issue_id LIMIT $1 FOR UPDATE OF r, f SKIP LOCKED
+), settled AS (
+    UPDATE replays r SET outcome = decided.decision, updated_at = $2
+    FROM decided WHERE r.request_id = decided.request_id
+    RETURNING r.request_id
+), resolved AS (
+    UPDATE failed_coupon_issues f
+    SET status = 'RESOLVED', resolved_at = $2, resolved_by = $3, resolution = 'issued by request ' || decided.issued_by
+    FROM (SELECT DISTINCT ON (failed_issue_id) * FROM decided WHERE decision = 'ISSUED'
+          ORDER BY failed_issue_id, request_id) decided
+    WHERE f.id = decided.failed_issue_id AND f.status = 'PENDING'
+    RETURNING f.id, f.resolution, decided.job_id
+), audited AS (
+    INSERT INTO operator_audit (at, actor, verb, subject, change, reason)
+    SELECT $2, $3, 'replay', 'failed_coupon_issues/' || resolved.id, jsonb_build_object('from', 'PENDING', 'to', 'RESOLVED'),
+           resolved.resolution || '; replay ' || resolved.job_id || coalesce(': ' || nullif(j.reason, ''), '')
+    FROM resolved LEFT JOIN replay_jobs j ON j.job_id = resolved.job_id
+)
+SELECT count(*) FROM settled";
 
 impl Database {
     /// Notes what Redis answered, unless that is known already. A refusal gives the attempt back to the row; it does
@@ -66,56 +84,11 @@ impl Database {
     /// Settles replays on which there is a decision by now: the row of an issued one becomes RESOLVED. Gives how many
     /// were settled. Any number of processes may do this at once, again and again.
     pub async fn settle_replays(&self, by: &str, now: DateTime<Utc>) -> Result<usize, RepoError> {
-        let actor = Actor { name: by.to_owned(), now };
+        let by = by.to_owned();
         self.detached("settle replays", move |pool| async move {
-            let mut tx = pool.begin().await?;
-            let decided: Vec<Decided> = sqlx::query_as(
-                "SELECT r.request_id, r.failed_issue_id, i.decision, i.request_id AS by
-                 FROM replays r
-                 JOIN coupons c ON c.coupon_code = r.coupon_code
-                 JOIN coupon_issues i ON i.coupon_id = c.coupon_id
-                      AND i.request_id = CASE WHEN r.outcome = 'HOLDS_ONE' THEN r.held_by ELSE r.request_id END
-                 WHERE r.outcome IS NULL OR r.outcome IN ('RESERVED', 'HOLDS_ONE')
-                 ORDER BY r.failed_issue_id LIMIT $1 FOR UPDATE OF r SKIP LOCKED",
-            )
-            .bind(BATCH)
-            .fetch_all(&mut *tx)
-            .await?;
-            for replay in &decided {
-                settle(&mut tx, replay, &actor).await?;
-            }
-            tx.commit().await?;
-            Ok(decided.len())
+            let settled: i64 = sqlx::query_scalar(SETTLE).bind(BATCH).bind(now).bind(by).fetch_one(&pool).await?;
+            Ok(usize::try_from(settled).unwrap_or(0))
         })
         .await
     }
-}
-
-async fn settle(tx: &mut PgConnection, replay: &Decided, actor: &Actor) -> Result<(), sqlx::Error> {
-    sqlx::query("UPDATE replays SET outcome = $2, updated_at = $3 WHERE request_id = $1")
-        .bind(replay.request_id)
-        .bind(&replay.decision)
-        .bind(actor.now)
-        .execute(&mut *tx)
-        .await?;
-    if replay.decision != ReplayOutcome::Issued.as_str() {
-        return Ok(());
-    }
-    let resolution = format!("issued by request {}", replay.by);
-    let resolved = sqlx::query(
-        "UPDATE failed_coupon_issues SET status = 'RESOLVED', resolved_at = $2, resolved_by = $3, resolution = $4
-         WHERE id = $1 AND status = 'PENDING'",
-    )
-    .bind(replay.failed_issue_id)
-    .bind(actor.now)
-    .bind(&actor.name)
-    .bind(&resolution)
-    .execute(&mut *tx)
-    .await?;
-    if resolved.rows_affected() == 1 {
-        let change = serde_json::json!({ "from": "PENDING", "to": "RESOLVED" });
-        let subject = format!("failed_coupon_issues/{}", replay.failed_issue_id);
-        append_audit(tx, actor, "replay", &subject, change, &resolution).await?;
-    }
-    Ok(())
 }

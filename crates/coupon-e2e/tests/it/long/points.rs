@@ -44,6 +44,9 @@ pub const OF_COMMANDS: &[&str] = &[
     "claim a version of the total",
     "set the total in redis",
     "settle the total",
+    "set the window",
+    "set the window in redis",
+    "delete a draft",
     "settle entries",
     "purge a batch",
 ];

@@ -41,6 +41,20 @@ async fn command(effect: &str, point: &str) -> Result<()> {
             repeated(&world, total, &crash).await?;
             assert_eq!(world.stock.of("SWEPT").await?.number("total"), Some(7));
         }
+        "set the window" | "set the window in redis" => {
+            world.open_campaign("SWEPT", 5).await?;
+            let window: &[&str] = &["coupon", "set-window", "SWEPT", "--closes-at", "2100-01-01T00:00:00Z"];
+            repeated(&world, window, &crash).await?;
+            assert_eq!(world.stock.of("SWEPT").await?.number("closes_at"), Some(4_102_444_800_000));
+        }
+        "delete a draft" => {
+            world.run("issuer-api", create).await?.succeeded()?;
+            let delete: &[&str] = &["coupon", "delete", "SWEPT"];
+            interrupted(&world, "issuer-api", delete, &crash).await?;
+            let again = world.run("issuer-api", delete).await?;
+            ensure!(again.code == Some(0) || again.stderr.contains("there is no coupon SWEPT"), "{again:?}");
+            world.open_campaign("SWEPT", 5).await?;
+        }
         "copy marks" => {
             issued_and_lost(&world).await?;
             repeated(&world, open, &crash).await?;

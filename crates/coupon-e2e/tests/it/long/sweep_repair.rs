@@ -18,15 +18,30 @@ use crate::{
 };
 
 /// Effects of each verb.
-pub const OF_REPLAY: &[&str] =
-    &["create a replay job", "link a replay", "reserve", "note a replay", "settle replays", "move a replay job"];
+pub const OF_REPLAY: &[&str] = &[
+    "create a replay job",
+    "note a heartbeat of a replay",
+    "link a replay",
+    "reserve",
+    "note a replay",
+    "settle replays",
+    "move a replay job",
+];
 /// Of a replay of letters.
 pub const OF_LETTERS: &[&str] = &["settle a letter", "note a refused letter"];
 /// Of `reconcile --apply`.
-pub const OF_RECONCILE: &[&str] = &["promise again", "restore a mark", "mend a counter", "record a reconciliation"];
+pub const OF_RECONCILE: &[&str] =
+    &["promise again", "restore a mark", "mend a counter", "mend a sequence", "record a reconciliation"];
 /// Of `rebuild`.
-pub const OF_REBUILD: &[&str] =
-    &["begin a rebuild", "move the epoch on", "begin a fill", "copy marks", "set the gate", "finish a rebuild"];
+pub const OF_REBUILD: &[&str] = &[
+    "adopt data",
+    "begin a rebuild",
+    "move the epoch on",
+    "begin a fill",
+    "copy marks",
+    "set the gate",
+    "finish a rebuild",
+];
 /// Of `campaign archive`.
 pub const OF_ARCHIVE: &[&str] = &["archive a campaign", "forget a coupon", "make a coupon unknown"];
 
@@ -135,7 +150,8 @@ async fn reconciled(point: &str) -> Result<()> {
     issued_rows(&world, "SWEPT", 1, SOON).await?;
     world.stock.set_mark("SWEPT", "somebody", None).await?;
     world.stock.set_mark("SWEPT", "lost", Some(Uuid::now_v7())).await?;
-    sqlx::query("UPDATE coupons SET issued_quantity = 4").execute(&world.db).await?;
+    // No Redis gave such a sequence.
+    sqlx::query("UPDATE coupons SET issued_quantity = 4, high_seq = 9007199254740991").execute(&world.db).await?;
     let words: &[&str] = &["reconcile", "SWEPT", "--apply", "--by", "sweep"];
     interrupted(&world, words, point).await?;
     let again = world.run("dlq-consumer", words).await?;

@@ -3,14 +3,21 @@
 use coupon_core::repo::{
     dead_letters::LetterRow,
     failed_issues::{FailedIssue, ReplayLink},
+    settling::List,
 };
 
 use super::{Column, Output, fields, figures, first, json, optional, rows, section, time, yes_or};
 use crate::desk::work_list::Entry;
 
-/// Columns of a table.
-pub(in crate::cli) const TABLE: &[Column<FailedIssue>] = &[
-    ("id", |row| row.id.to_string()),
+/// Columns of a table; wide: with the whole reason.
+pub(in crate::cli) fn table(wide: bool) -> Vec<Column<FailedIssue>> {
+    let reason: Column<FailedIssue> =
+        if wide { ("reason", |row| row.reason.clone()) } else { ("reason", |row| first(&row.reason, 60)) };
+    TABLE.iter().copied().chain([reason]).collect()
+}
+
+const TABLE: &[Column<FailedIssue>] = &[
+    ("id", |row| number(row.id)),
     ("status", |row| row.status.to_string()),
     ("coupon", |row| row.coupon_code.clone()),
     ("member", |row| row.member_id.clone()),
@@ -19,8 +26,11 @@ pub(in crate::cli) const TABLE: &[Column<FailedIssue>] = &[
     ("unit back", |row| yes_or(row.given_back_at.is_some(), "due")),
     ("replays", |row| row.replay_count.to_string()),
     ("code", |row| row.error_code.clone()),
-    ("reason", |row| first(&row.reason, 60)),
 ];
+
+fn number(id: i64) -> String {
+    List::Requests.number(id).to_string()
+}
 
 /// Columns of CSV, named as in JSON.
 pub(in crate::cli) const CSV: &[Column<FailedIssue>] = &[
@@ -40,6 +50,8 @@ pub(in crate::cli) const CSV: &[Column<FailedIssue>] = &[
     ("replay_count", |row| row.replay_count.to_string()),
     ("replay_of", |row| optional(row.replay_of)),
     ("given_back_at", |row| optional(row.given_back_at.map(time))),
+    ("number", |row| number(row.id)),
+    ("decided_by_hand", |row| row.decided_by_hand.to_string()),
 ];
 
 const REPLAYS: &[Column<ReplayLink>] = &[
@@ -47,12 +59,12 @@ const REPLAYS: &[Column<ReplayLink>] = &[
     ("outcome", |row| row.outcome.clone().unwrap_or_else(|| "not yet known".to_owned())),
     ("held by", |row| optional(row.held_by)),
     ("job", |row| row.job_id.to_string()),
-    ("entry", |row| optional(row.failed_issue_id)),
+    ("entry", |row| optional(row.failed_issue_id.map(number))),
     ("begun at", |row| time(row.created_at)),
 ];
 
 const LETTERS: &[Column<LetterRow>] = &[
-    ("id", |row| row.id.to_string()),
+    ("id", |row| List::Letters.number(row.id).to_string()),
     ("status", |row| row.status.to_string()),
     ("place", |row| format!("{} {}/{}", row.dlq_topic, row.dlq_partition, row.dlq_offset)),
     ("told of", |row| yes_or(row.alarm_sent, "not yet")),
@@ -65,11 +77,11 @@ pub(in crate::cli) fn show(output: Output, shown: &Entry) -> anyhow::Result<()> 
     let row = &shown.entry;
     match output {
         Output::Json => return json(shown),
-        Output::Csv => return rows(output, std::slice::from_ref(row), TABLE, CSV),
+        Output::Csv => return rows(output, std::slice::from_ref(row), CSV, CSV),
         Output::Table => {}
     }
     fields(&[
-        ("id", row.id.to_string()),
+        ("id", number(row.id)),
         ("status", row.status.to_string()),
         ("coupon", row.coupon_code.clone()),
         ("member", row.member_id.clone()),
@@ -81,7 +93,8 @@ pub(in crate::cli) fn show(output: Output, shown: &Entry) -> anyhow::Result<()> 
         ("cause", row.cause()),
         ("reason", row.reason.clone()),
         ("replays", format!("{} of at most 3", row.replay_count)),
-        ("replay of entry", optional(row.replay_of)),
+        ("replay of entry", optional(row.replay_of.map(number))),
+        ("decided by hand", if row.decided_by_hand { "yes: no replay by a filter takes it" } else { "no" }.to_owned()),
         ("resolved at", optional(row.resolved_at.map(time))),
         ("resolved by", row.resolved_by.clone().unwrap_or_default()),
         ("resolution", row.resolution.clone().unwrap_or_default()),

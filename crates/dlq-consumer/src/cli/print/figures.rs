@@ -3,11 +3,22 @@
 use coupon_core::repo::{
     audit::AuditRow,
     figures::{Cause, Group},
+    settling::List,
 };
 use serde::Serialize;
 
 use super::{Column, Output, fields, json, optional, rows, section, time};
 use crate::desk::work_list::Stats;
+
+/// Columns of causes of a list, as a table.
+pub(in crate::cli) fn causes(list: List) -> Vec<Column<Cause>> {
+    let mut columns = CAUSES.to_vec();
+    columns[3].1 = match list {
+        List::Requests => |row| List::Requests.number(row.sample_id).to_string(),
+        List::Letters => |row| List::Letters.number(row.sample_id).to_string(),
+    };
+    columns
+}
 
 /// Columns of causes.
 pub(in crate::cli) const CAUSES: &[Column<Cause>] = &[
@@ -18,8 +29,19 @@ pub(in crate::cli) const CAUSES: &[Column<Cause>] = &[
     ("cause", |row| row.cause.clone()),
 ];
 
-/// Columns of the audit.
+/// Columns of the audit, as a table.
 pub(in crate::cli) const AUDIT: &[Column<AuditRow>] = &[
+    ("id", |row| row.id.to_string()),
+    ("at", |row| time(row.at)),
+    ("actor", |row| row.actor.clone()),
+    ("verb", |row| row.verb.clone()),
+    ("subject", |row| numbered(&row.subject)),
+    ("change", |row| row.change.to_string()),
+    ("reason", |row| row.reason.clone()),
+];
+
+/// Columns of the audit, as CSV.
+pub(in crate::cli) const AUDIT_CSV: &[Column<AuditRow>] = &[
     ("id", |row| row.id.to_string()),
     ("at", |row| time(row.at)),
     ("actor", |row| row.actor.clone()),
@@ -28,6 +50,15 @@ pub(in crate::cli) const AUDIT: &[Column<AuditRow>] = &[
     ("change", |row| row.change.to_string()),
     ("reason", |row| row.reason.clone()),
 ];
+
+/// A row of the work list or a dead letter by its number, everything else as the audit names it.
+fn numbered(subject: &str) -> String {
+    let number = || {
+        let (table, id) = subject.split_once('/')?;
+        Some(table.parse::<List>().ok()?.number(id.parse().ok()?).to_string())
+    };
+    number().unwrap_or_else(|| subject.to_owned())
+}
 
 const GROUPS: &[Column<Group>] = &[("count", |row| row.count.to_string()), ("", |row| row.name.clone())];
 
@@ -58,9 +89,15 @@ pub(in crate::cli) fn stats(output: Output, stats: &Stats) -> anyhow::Result<()>
                 one("held", counts.held.to_string()),
                 one("parked", counts.parked.to_string()),
                 one("alarms_unsent", counts.alarms_unsent.to_string()),
+                one("alarms_in_digest", stats.alarms_in_digest.to_string()),
                 one("not_given_back", counts.not_given_back.to_string()),
             ];
-            for (figure, groups) in [("by_cause", &figures.by_cause), ("by_coupon", &figures.by_coupon)] {
+            for (figure, groups) in [
+                ("by_cause", &figures.by_cause),
+                ("by_coupon", &figures.by_coupon),
+                ("held_by_cause", &figures.held_by_cause),
+                ("parked_by_cause", &figures.parked_by_cause),
+            ] {
                 all.extend(groups.iter().map(|group| Figure {
                     figure,
                     name: group.name.clone(),
@@ -76,14 +113,22 @@ pub(in crate::cli) fn stats(output: Output, stats: &Stats) -> anyhow::Result<()>
                 ("oldest pending", age.unwrap_or_else(|| "none".to_owned())),
                 ("held", counts.held.to_string()),
                 ("parked", counts.parked.to_string()),
-                ("alarms unsent", counts.alarms_unsent.to_string()),
+                ("alarms unsent", unsent(counts.alarms_unsent, stats.alarms_in_digest)),
                 ("not given back", counts.not_given_back.to_string()),
             ])?;
             section("Pending by cause", &figures.by_cause, GROUPS)?;
             section("Pending by coupon", &figures.by_coupon, GROUPS)?;
+            section("Held by cause", &figures.held_by_cause, GROUPS)?;
+            section("Parked by cause", &figures.parked_by_cause, GROUPS)?;
             Ok(())
         }
     }
+}
+
+/// Alarms that are late, and those that are to wait: within a digest's time of a first alarm nothing is wrong with them.
+fn unsent(all: i64, in_digest: i64) -> String {
+    let late = (all - in_digest).max(0);
+    if in_digest == 0 { late.to_string() } else { format!("{late}, and {in_digest} in the next digest") }
 }
 
 /// The two largest units of a time.

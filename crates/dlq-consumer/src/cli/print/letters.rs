@@ -1,22 +1,32 @@
 //! Dead letters.
 
-use coupon_core::repo::dead_letters::LetterRow;
+use coupon_core::repo::{dead_letters::LetterRow, settling::List};
 
 use super::{Column, Output, fields, figures, first, json, optional, rows, section, time, yes_or};
 use crate::desk::work_list::Letter;
 
-/// Columns of a table.
-pub(in crate::cli) const TABLE: &[Column<LetterRow>] = &[
-    ("id", |row| row.id.to_string()),
+/// Columns of a table; wide: with the whole error.
+pub(in crate::cli) fn table(wide: bool) -> Vec<Column<LetterRow>> {
+    let error: Column<LetterRow> =
+        if wide { ("error", |row| row.error_message.clone()) } else { ("error", |row| first(&row.error_message, 60)) };
+    TABLE.iter().copied().chain([error]).collect()
+}
+
+const TABLE: &[Column<LetterRow>] = &[
+    ("id", |row| number(row.id)),
     ("status", |row| row.status.to_string()),
     ("coupon", |row| row.coupon_code.clone().unwrap_or_else(|| "-".to_owned())),
+    ("member", |row| row.member_id.clone().unwrap_or_else(|| "-".to_owned())),
     ("request id", |row| row.original_event_id.map_or_else(|| "-".to_owned(), |id| id.to_string())),
     ("place", |row| format!("{}/{}", row.dlq_partition, row.dlq_offset)),
     ("attempts", |row| row.attempts.to_string()),
     ("at", |row| time(row.created_at)),
     ("code", |row| row.error_code.clone()),
-    ("error", |row| first(&row.error_message, 60)),
 ];
+
+fn number(id: i64) -> String {
+    List::Letters.number(id).to_string()
+}
 
 /// Columns of CSV, named as in JSON.
 pub(in crate::cli) const CSV: &[Column<LetterRow>] = &[
@@ -43,6 +53,7 @@ pub(in crate::cli) const CSV: &[Column<LetterRow>] = &[
     ("alarm_sent", |row| row.alarm_sent.to_string()),
     ("created_at", |row| time(row.created_at)),
     ("updated_at", |row| time(row.updated_at)),
+    ("number", |row| number(row.id)),
 ];
 
 /// Prints a letter and all that hangs on it; as CSV, the letter alone.
@@ -50,7 +61,7 @@ pub(in crate::cli) fn show(output: Output, shown: &Letter) -> anyhow::Result<()>
     let row = &shown.letter;
     match output {
         Output::Json => return json(shown),
-        Output::Csv => return rows(output, std::slice::from_ref(row), TABLE, CSV),
+        Output::Csv => return rows(output, std::slice::from_ref(row), CSV, CSV),
         Output::Table => {}
     }
     let place = |topic: &str, partition: i32, offset: i64| format!("{topic} {partition}/{offset}");
@@ -63,10 +74,10 @@ pub(in crate::cli) fn show(output: Output, shown: &Letter) -> anyhow::Result<()>
         (None, Some(base64)) => format!("base64 {}", first(base64, 4000)),
         (None, None) => "(none)".to_owned(),
     };
-    let entry = shown.entry.as_ref().map(|entry| format!("{} {}", entry.id, entry.status));
+    let entry = shown.entry.as_ref().map(|entry| format!("{} {}", List::Requests.number(entry.id), entry.status));
     let headers = shown.headers.as_array().map_or(0, Vec::len);
     fields(&[
-        ("id", row.id.to_string()),
+        ("id", number(row.id)),
         ("status", row.status.to_string()),
         ("type", row.original_event_type.clone()),
         ("request id", optional(row.original_event_id)),

@@ -76,10 +76,15 @@ pub(super) fn put(text: &str) -> io::Result<()> {
 }
 
 fn write_out(text: &str) -> io::Result<()> {
+    is_read(text).map(drop)
+}
+
+/// Prints a part of what is streamed. `false` when the reader went away, and needs no more.
+pub(super) fn is_read(text: &str) -> io::Result<bool> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        other => other,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        written => written.map(|()| true),
     }
 }
 
@@ -98,7 +103,7 @@ fn table<T>(rows: &[T], columns: &[Column<T>]) -> String {
 }
 
 /// A table under a heading, if there are rows.
-fn section<T>(heading: &str, rows: &[T], columns: &[Column<T>]) -> io::Result<()> {
+pub(super) fn section<T>(heading: &str, rows: &[T], columns: &[Column<T>]) -> io::Result<()> {
     if rows.is_empty() { Ok(()) } else { put(&format!("\n{heading}\n{}", table(rows, columns))) }
 }
 
@@ -108,9 +113,16 @@ fn fields(fields: &[(&str, String)]) -> io::Result<()> {
     put(&lines.iter().map(|line| line.trim_end()).collect::<Vec<_>>().join("\n"))
 }
 
-fn csv<T>(rows: &[T], columns: &[Column<T>]) -> anyhow::Result<String> {
+pub(super) fn csv<T>(rows: &[T], columns: &[Column<T>]) -> anyhow::Result<String> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record(columns.iter().map(|(name, _)| *name))?;
+    let rows_of = csv_rows(rows, columns)?;
+    Ok(format!("{}{rows_of}", String::from_utf8(writer.into_inner()?)?))
+}
+
+/// Rows of CSV without their names.
+pub(super) fn csv_rows<T>(rows: &[T], columns: &[Column<T>]) -> anyhow::Result<String> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
     for row in rows {
         writer.write_record(columns.iter().map(|(_, cell)| safe_cell(&cell(row))))?;
     }
@@ -125,7 +137,7 @@ fn safe_cell(value: &str) -> String {
 
 /// DEL and the control characters above it may stand in JSON as they are, and then steer a terminal. They can only be
 /// inside strings, so they may be escaped there.
-fn safe_json(json: &str) -> String {
+pub(super) fn safe_json(json: &str) -> String {
     let mut safe = String::with_capacity(json.len());
     for character in json.chars() {
         match character {
@@ -136,15 +148,19 @@ fn safe_json(json: &str) -> String {
     safe
 }
 
+/// The beginning of a text, with a mark where it is not the whole.
 fn first(value: &str, characters: usize) -> String {
-    value.chars().take(characters).collect()
+    match value.char_indices().nth(characters) {
+        Some((at, _)) => format!("{}…", &value[..at]),
+        None => value.to_owned(),
+    }
 }
 
-fn time(at: DateTime<Utc>) -> String {
+pub(super) fn time(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
-fn optional<T: ToString>(value: Option<T>) -> String {
+pub(super) fn optional<T: ToString>(value: Option<T>) -> String {
     value.map(|value| value.to_string()).unwrap_or_default()
 }
 
@@ -175,6 +191,11 @@ mod tests {
                 "plain,5"
             ]
         );
+    }
+
+    #[test]
+    fn a_text_that_is_cut_says_so() {
+        assert_eq!(["쿠폰", "쿠폰이"].map(|text| first(text, 2)), ["쿠폰", "쿠폰…"]);
     }
 
     #[test]

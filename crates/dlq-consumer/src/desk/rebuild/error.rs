@@ -4,7 +4,7 @@ use coupon_core::{filling::FillError, ids::CouponCode};
 
 use crate::desk::{DeskError, server_errors};
 
-/// Why a rebuild was refused, or stands still. Nothing is lost, and the gate stays closed.
+/// Why a rebuild was refused, or cannot go on. Nothing is lost. Until the epoch has moved on, an open gate is open again.
 #[derive(Debug, thiserror::Error)]
 pub enum RebuildError {
     /// No such campaign.
@@ -20,7 +20,8 @@ pub enum RebuildError {
     Busy(CouponCode),
     /// The outbox does not get empty.
     #[error(
-        "{waiting} reservations of {code} still wait to be published: is an issuer-api running, and kafka there? Then ask again"
+        "{waiting} reservations of {code} still wait to be published: is an issuer-api running, and kafka there? Then \
+         `dlq-consumer rebuild {code}` again, with --wait SECONDS if it only takes longer"
     )]
     Outbox {
         /// The campaign.
@@ -29,8 +30,21 @@ pub enum RebuildError {
         waiting: i64,
     },
     /// A consumer has not passed.
-    #[error("{0} Then ask again")]
+    #[error("{0} Then `dlq-consumer rebuild` again, with --wait SECONDS if it only takes longer")]
     Behind(String),
+    /// More ISSUED rows than coupons.
+    #[error(
+        "{code} has {rows} issued rows and {total} coupons in all: nobody loses theirs, so raise the total with \
+         `issuer-api coupon set-total {code} {rows}`, then rebuild"
+    )]
+    Oversold {
+        /// The campaign.
+        code: CouponCode,
+        /// ISSUED rows.
+        rows: i64,
+        /// Coupons in all.
+        total: i64,
+    },
     /// Marks that lead to nothing, however often they are published.
     #[error(
         "{orphans} members hold a mark of {code} in redis, and their requests do not get decided: look at them with \
@@ -77,6 +91,13 @@ pub enum RebuildError {
     /// A server.
     #[error(transparent)]
     Desk(#[from] DeskError),
+}
+
+impl RebuildError {
+    /// Whether something was waited for in vain: the same command may work later.
+    pub fn is_of_time(&self) -> bool {
+        matches!(self, Self::Outbox { .. } | Self::Behind(_) | Self::Orphans { .. } | Self::Busy(_))
+    }
 }
 
 server_errors!(RebuildError);

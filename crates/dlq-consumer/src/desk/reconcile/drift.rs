@@ -15,6 +15,8 @@ pub enum Drift {
     ForeignMark,
     /// A mark that is no request id.
     UnreadableMark,
+    /// An outbox entry that names no request: no relay can publish it.
+    UnreadableEntry,
     /// `issued_quantity` is not the number of ISSUED rows.
     WrongCounter,
     /// More ISSUED rows than coupons in all.
@@ -31,12 +33,13 @@ pub enum Drift {
 
 impl Drift {
     /// Every kind, for metrics that must also say 0.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Orphan,
         Self::CompensatedMark,
         Self::MissingMark,
         Self::ForeignMark,
         Self::UnreadableMark,
+        Self::UnreadableEntry,
         Self::WrongCounter,
         Self::Oversold,
         Self::TotalsDiffer,
@@ -53,6 +56,7 @@ impl Drift {
             Self::MissingMark => "MISSING_MARK",
             Self::ForeignMark => "FOREIGN_MARK",
             Self::UnreadableMark => "UNREADABLE_MARK",
+            Self::UnreadableEntry => "UNREADABLE_ENTRY",
             Self::WrongCounter => "WRONG_COUNTER",
             Self::Oversold => "OVERSOLD",
             Self::TotalsDiffer => "TOTALS_DIFFER",
@@ -70,6 +74,7 @@ impl Drift {
             Self::MissingMark => "issued, and has no mark; --apply restores it",
             Self::ForeignMark => "its mark names the request of another member; rebuild",
             Self::UnreadableMark => "its mark is no request id; rebuild",
+            Self::UnreadableEntry => "an outbox entry names no request, and nobody can publish it; --apply deletes it",
             Self::WrongCounter => "issued_quantity is not the number of rows; --apply counts anew",
             Self::Oversold => "more rows than coupons in all; a person has to look",
             Self::TotalsDiffer => "a change of the total broke off; --apply finishes it",

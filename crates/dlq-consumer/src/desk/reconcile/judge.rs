@@ -112,7 +112,7 @@ impl Desk {
             // An operator decides it, or it is on its way again already.
             None if facts.aside.contains(&id) || facts.promised.contains(&id) => report.in_flight += 1,
             None => {
-                let repaired = options.apply
+                let repaired = (options.apply || options.requeue)
                     && self.stock.promise_again(code, coupon.epoch, &member, request_id, self.made_at(id)).await?
                         == Mended::Done;
                 report.note(Drift::Orphan, id, repaired);

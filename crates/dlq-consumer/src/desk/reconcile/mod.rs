@@ -33,6 +33,8 @@ const EXAMPLES: usize = 5;
 pub struct Options {
     /// Whether to put right what differs; otherwise nothing is changed.
     pub apply: bool,
+    /// Whether what is undecided and of which Kafka has nothing left is published again, also without `apply`.
+    pub requeue: bool,
     /// How long to wait for the consumers.
     pub wait: Duration,
 }
@@ -63,6 +65,22 @@ pub struct Report {
     pub drift: BTreeMap<Drift, Found>,
     /// Why some could not be judged.
     pub waiting_for: Option<String>,
+    /// What it comes to.
+    pub verdict: Verdict,
+}
+
+/// What a reconciliation comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Verdict {
+    /// Redis and PostgreSQL agree, but for what is under way.
+    Agree,
+    /// They differed, and everything was put right.
+    Mended,
+    /// They differ.
+    Differ,
+    /// Nothing differs as far as could be judged, and not everything could.
+    Unjudged,
 }
 
 /// What became of the attempt.
@@ -72,8 +90,13 @@ pub enum Reconciled {
     Report(Report),
     /// Somebody else is at this campaign's data: another reconciliation, or a rebuild.
     Busy,
-    /// There is nothing to compare yet, or any more; why.
-    Skipped(&'static str),
+    /// It cannot be compared.
+    Skipped {
+        /// Why.
+        why: &'static str,
+        /// Whether there is nothing to compare, and not only now.
+        for_good: bool,
+    },
     /// PostgreSQL knows no such campaign, and neither does Redis.
     Unknown,
 }
@@ -87,6 +110,7 @@ impl Report {
             in_flight: 0,
             drift: BTreeMap::new(),
             waiting_for: None,
+            verdict: Verdict::Agree,
         }
     }
 
@@ -98,6 +122,16 @@ impl Report {
         if found.examples.len() < EXAMPLES {
             found.examples.push(example.to_string());
         }
+        self.conclude();
+    }
+
+    fn conclude(&mut self) {
+        self.verdict = match (self.left(), &self.waiting_for) {
+            (0, Some(_)) => Verdict::Unjudged,
+            (0, None) if self.is_clean() => Verdict::Agree,
+            (0, None) => Verdict::Mended,
+            _ => Verdict::Differ,
+        };
     }
 
     /// Differences that were not put right.
@@ -112,6 +146,7 @@ impl Report {
 
     fn blocked(&mut self, passed: &Passed) {
         self.waiting_for = Some(passed.to_string());
+        self.conclude();
     }
 }
 
@@ -159,8 +194,8 @@ impl Desk {
             None if !self.stock.has_data(code).await? => return Ok(Reconciled::Unknown),
             None => report.note(Drift::UnknownCoupon, code, false),
             Some(coupon) => {
-                if let Some(why) = self.cannot_compare(&coupon).await? {
-                    return Ok(Reconciled::Skipped(why));
+                if let Some((why, for_good)) = self.cannot_compare(&coupon).await? {
+                    return Ok(Reconciled::Skipped { why, for_good });
                 }
                 self.compare(&coupon, options, told, &mut report).await?;
             }
@@ -169,15 +204,15 @@ impl Desk {
         Ok(Reconciled::Report(report))
     }
 
-    async fn cannot_compare(&self, coupon: &Coupon) -> Result<Option<&'static str>, DeskError> {
+    async fn cannot_compare(&self, coupon: &Coupon) -> Result<Option<(&'static str, bool)>, DeskError> {
         Ok(if coupon.archived_at.is_some() {
-            Some("it was ended for good")
+            Some(("it was ended for good", true))
         } else if coupon.epoch == 0 {
-            Some("it was never opened")
+            Some(("it was never opened", true))
         } else if coupon.status == CouponStatus::Opening {
-            Some("it is being filled")
+            Some(("it is being filled", false))
         } else if self.database.rebuild_under_way(&coupon.coupon_code).await?.is_some() {
-            Some("a rebuild of it is under way: finish it with `dlq-consumer rebuild`")
+            Some(("a rebuild of it is under way: finish it with `dlq-consumer rebuild`", false))
         } else {
             None
         })
@@ -193,6 +228,9 @@ impl Desk {
         if !self.compare_whole(coupon, options, report).await? {
             return Ok(());
         }
+        // What is published again meets the counter: while it is wrong, a request would be compensated for it.
+        let is_counted = report.left() == 0 || options.apply;
+        let options = Options { requeue: options.requeue && is_counted, ..options };
         self.scan_marks(coupon, options, told, report).await?;
         self.scan_rows(coupon, options, told, report).await
     }

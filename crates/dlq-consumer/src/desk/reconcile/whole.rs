@@ -1,6 +1,7 @@
 //! What can be compared without looking at a single member: the data's presence and age, the gate, the total, the counter.
 
 use coupon_core::{
+    ids::CouponCode,
     repo::coupons::{Coupon, CouponStatus},
     stock::{GateOutcome, SetTotal, View},
 };
@@ -22,16 +23,21 @@ impl Desk {
             Some(view) if view.epoch != coupon.epoch => {
                 Err(format!("redis holds epoch {}, postgresql is at {}", view.epoch, coupon.epoch))
             }
-            Some(view) if view.seq < coupon.high_seq => {
+            Some(view) if !self.is_ahead(coupon, &view).await? => {
                 Err(format!("redis is at {}, {} was seen in an event", view.seq, coupon.high_seq))
             }
-            Some(view) if view.status == CouponStatus::Suspect.as_str() => Err("redis says SUSPECT".to_owned()),
+            // But one that a rebuild shut, and then was killed, is only a closed gate.
+            Some(view) if view.gate() == CouponStatus::Suspect.as_str() => Err("redis says SUSPECT".to_owned()),
             Some(view) => Ok(view),
         };
         match view {
             Ok(view) => {
+                if view.seq < coupon.high_seq && (options.apply || options.requeue) {
+                    self.mend_high_seq(coupon, &view).await?;
+                }
                 self.compare_gate(coupon, &view, options, report).await?;
                 self.compare_totals(coupon, &view, options, report).await?;
+                self.compare_outbox(&coupon.coupon_code, options, report).await?;
                 Ok(true)
             }
             Err(what) => {
@@ -56,6 +62,19 @@ impl Desk {
             self.stock.suspect(code, epoch).await?;
         }
         Ok(())
+    }
+
+    /// Whether Redis, of the row's epoch, has reached every sequence that was seen in an event and that it can have given.
+    pub(in crate::desk) async fn is_ahead(&self, coupon: &Coupon, view: &View) -> Result<bool, DeskError> {
+        Ok(view.seq >= coupon.high_seq || view.seq >= self.database.vouched_seq(&coupon.coupon_code, view.seq).await?)
+    }
+
+    /// An event claimed a sequence that no Redis gave; it would hide one that a real loss shows by.
+    async fn mend_high_seq(&self, coupon: &Coupon, view: &View) -> Result<(), DeskError> {
+        let (code, claimed) = (&coupon.coupon_code, coupon.high_seq);
+        let vouched = self.database.vouched_seq(code, view.seq).await?;
+        tracing::warn!(coupon = %code, claimed, "an event of {code} claimed sequence {claimed}, which redis never gave; it is not believed");
+        Ok(self.database.mend_high_seq(code.clone(), claimed, vouched).await?)
     }
 
     async fn compare_gate(
@@ -102,7 +121,9 @@ impl Desk {
             return Ok(());
         }
         let mut repaired = false;
-        if options.apply && view.status == CouponStatus::Closed.as_str() {
+        if options.apply && view.shut_from.is_some() {
+            repaired = self.stock.resume(code, row.epoch, row.status.as_str()).await? == GateOutcome::Done;
+        } else if options.apply && view.status == CouponStatus::Closed.as_str() {
             let opened = self.stock.open(code, row.epoch, row.total_quantity, row.total_version).await?;
             repaired = opened == GateOutcome::Done;
             // The row has the last word, as when a campaign is opened.
@@ -135,6 +156,16 @@ impl Desk {
         let (total, version) = (coupon.total_quantity, coupon.total_version);
         let repaired = options.apply && self.stock.set_total(code, total, version).await? == SetTotal::Set;
         report.note(Drift::TotalsDiffer, format!("redis {}, postgresql {total}", view.total), repaired);
+        Ok(())
+    }
+
+    async fn compare_outbox(&self, code: &CouponCode, options: Options, report: &mut Report) -> Result<(), DeskError> {
+        for entry in self.stock.unreadable(code).await? {
+            if options.apply {
+                self.stock.delete_entry(code, &entry).await?;
+            }
+            report.note(Drift::UnreadableEntry, entry, options.apply);
+        }
         Ok(())
     }
 

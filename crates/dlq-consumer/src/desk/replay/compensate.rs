@@ -1,12 +1,13 @@
-//! Compensating held letters by hand: where writing them is hopeless, or nobody wants it any more.
+//! Compensating undecided letters by hand: where writing them is hopeless, or nobody wants it any more.
 
 use coupon_core::{
     event::{CouponIssued, VERSION},
     repo::{
-        dead_letters::LetterStatus,
         filter::Filter,
-        give_ups::{GivenUp, Remedy},
+        give_ups::{GivenUp, Operator, Remedy},
+        replays::Plan,
     },
+    writing::codes,
 };
 
 use crate::desk::{Desk, DeskError};
@@ -21,33 +22,41 @@ pub struct Compensated {
     pub compensated: u64,
     /// Decided before, one way or the other; the letter was moved on.
     pub decided_before: u64,
-    /// Left as they are: their coupon is unknown, or their event cannot be read.
+    /// Left as they are: their coupon is unknown, their event cannot be read, or claims the request of another member.
     pub left: u64,
 }
 
 impl Desk {
-    /// Compensates the HELD letters of a filter, each in a transaction of its own with its audit. May be repeated: what
-    /// is decided is not HELD any more.
+    /// How many letters of a filter can be compensated, and why others cannot. Changes nothing.
+    pub async fn plan_compensation(&self, filter: &Filter) -> Result<Plan, DeskError> {
+        let mut plan = self.database.plan_letters(filter, VERSION).await?;
+        // An ended campaign issues no more, but what is undecided in it can still be decided against.
+        plan.eligible += plan.refused.remove("ARCHIVED").unwrap_or(0);
+        Ok(plan)
+    }
+
+    /// Compensates the letters of a filter that are HELD, or PARKED and readable, each in a transaction of its own with
+    /// its audit. May be repeated: what is decided is neither any more.
     pub async fn compensate(
         &self,
         filter: &Filter,
         reason: &str,
         told: &(dyn Fn(&Compensated) + Sync),
     ) -> Result<Compensated, DeskError> {
-        let filter = filter.clone().of_letter_status(LetterStatus::Held);
         let (mut after, mut sum) = (0, Compensated::default());
         loop {
-            let letters = self.database.undecided_letters(&filter, after, PAGE).await?;
+            let letters = self.database.undecided_letters(filter, after, PAGE).await?;
             let Some(last) = letters.last() else { return Ok(sum) };
             after = last.id;
             for letter in letters {
-                let Ok(event) = CouponIssued::decode(letter.letter.payload.as_deref(), VERSION) else {
+                let event = CouponIssued::decode(letter.letter.payload.as_deref(), VERSION).ok();
+                let Some(event) = event.filter(|_| letter.failure.code != codes::OTHER_MEMBER) else {
                     sum.left += 1;
                     continue;
                 };
+                let by = Operator { name: self.by.clone(), reason: reason.to_owned(), is_by_hand: true };
                 let failure = letter.failure.clone();
-                let given_up =
-                    self.compensate_letter(letter, &event, failure, Remedy::GiveBack, reason.to_owned()).await?;
+                let given_up = self.compensate_letter(letter, &event, failure, Remedy::GiveBack, by).await?;
                 match given_up {
                     GivenUp::Compensated { .. } => sum.compensated += 1,
                     GivenUp::CompensatedBefore | GivenUp::Issued => sum.decided_before += 1,

@@ -8,16 +8,16 @@ use coupon_core::{
     failure::{Class, Failure},
     repo::{
         dead_letters::LetterStatus,
-        give_ups::{GiveUp, GivenUp, Remedy},
+        give_ups::{GiveUp, GivenUp, Operator, Remedy},
         held_letters::UndecidedLetter,
         issues::Outcome,
         replay_jobs::Job,
     },
-    writing::{codes, judge},
 };
 use tokio::time::{Interval, sleep};
 
-use super::{Begun, Desk, DeskError, Step, begin_each, patience};
+use super::{Begun, Desk, DeskError, Step, audited, begin_each, patience};
+use crate::letter::against;
 
 impl Desk {
     /// Begins and ends the next `size` letters.
@@ -81,14 +81,12 @@ impl Desk {
         event: &CouponIssued,
         outcome: Outcome,
     ) -> Result<Begun, DeskError> {
-        let (remedy, reason) = match outcome {
-            Outcome::MemberHoldsOne(holder) => (Remedy::Supersede(holder), codes::MEMBER_HOLDS_ONE),
-            _ => (Remedy::GiveBack, codes::OLD_EPOCH),
-        };
-        let failure = judge(outcome).err().unwrap_or_else(|| letter.failure.clone());
+        let (remedy, failure) = against(outcome).unwrap_or((Remedy::GiveBack, letter.failure.clone()));
+        let reason = failure.code.clone();
         let id = letter.id;
-        self.compensate_letter(letter, event, failure, remedy, format!("replay {}", job.job_id)).await?;
-        let runs = self.database.note_refused_letter(job.job_id, id, reason.to_owned(), self.clock.now()).await?;
+        let by = Operator { name: self.by.clone(), reason: audited(job, &reason), is_by_hand: false };
+        self.compensate_letter(letter, event, failure, remedy, by).await?;
+        let runs = self.database.note_refused_letter(job.job_id, id, reason, self.clock.now()).await?;
         Ok(if runs { Begun::Failed } else { Begun::Stopped })
     }
 
@@ -99,7 +97,7 @@ impl Desk {
         event: &CouponIssued,
         failure: Failure,
         remedy: Remedy,
-        reason: String,
+        by: Operator,
     ) -> Result<GivenUp, DeskError> {
         let give_up = GiveUp {
             event: event.clone(),
@@ -108,7 +106,7 @@ impl Desk {
             remedy,
             budget: None,
             now: self.clock.now(),
-            by: Some((self.by.clone(), reason)),
+            by: Some(by),
         };
         Ok(self.database.give_up(give_up).await?)
     }
@@ -120,7 +118,7 @@ impl Desk {
         to: LetterStatus,
         word: &str,
     ) -> Result<Begun, DeskError> {
-        let reason = format!("replay {}: {word}", job.job_id);
+        let reason = audited(job, word);
         let settled = self.database.settle_letter(job.job_id, letter.id, to, self.me(), reason).await?;
         Ok(if settled { Begun::Succeeded } else { Begun::Stopped })
     }

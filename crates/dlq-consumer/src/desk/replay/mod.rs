@@ -14,6 +14,7 @@ use coupon_core::{
         replays::Plan,
     },
     retry::Backoff,
+    runtime::chain,
 };
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep};
 
@@ -31,6 +32,8 @@ const RAMP: [usize; 4] = [1, 10, 100, 1000];
 const STEP_WITHIN: Duration = Duration::from_mins(1);
 /// Between two looks at what became of a step.
 const LOOK: Duration = Duration::from_millis(250);
+/// Between two heartbeats of a job: four of them have to fail before nobody seems to work on it.
+const HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// What is to be replayed.
 #[derive(Clone, Debug)]
@@ -108,6 +111,7 @@ impl Desk {
             per_second: request.per_second,
             after_close: request.after_close,
             eligible: plan.eligible,
+            chosen: plan.chosen(),
             reason: request.reason,
         };
         Ok(self.database.create_replay_job(new, self.me()).await?)
@@ -156,9 +160,22 @@ impl Desk {
         let Some(lock) = self.database.try_lock(&format!("replay {job}")).await? else {
             return Err(ReplayError::Busy(job));
         };
-        let worked = self.work_locked(job, told).await;
+        let worked = tokio::select! {
+            worked = self.work_locked(job, told) => worked,
+            never = self.beat(job) => never,
+        };
         Lock::release(lock).await;
         worked
+    }
+
+    /// Says again and again that somebody works on a job, for ever.
+    async fn beat<T>(&self, job: i64) -> T {
+        loop {
+            if let Err(error) = self.database.note_replay_heartbeat(job).await {
+                tracing::debug!(job, "a heartbeat of a replay cannot be noted: {}", chain(&error));
+            }
+            sleep(HEARTBEAT).await;
+        }
     }
 
     async fn work_locked(&self, job_id: i64, told: &(dyn Fn(&Job) + Sync)) -> Result<Job, ReplayError> {
@@ -204,21 +221,28 @@ impl Desk {
             return Ok(0);
         }
         let deadline = Instant::now() + STEP_WITHIN;
+        let count = |count: i64| u64::try_from(count).unwrap_or(0);
         loop {
             self.database.settle_replays(&self.by, self.clock.now()).await?;
+            // Only the rows of this step: one of an earlier step that is decided now must not hide one of this.
+            let step = self.database.step_outcomes(before.job_id, before.cursor_id).await?;
             let Some(now) = self.database.replay_job(before.job_id).await? else { return Ok(0) };
             told(&now);
-            let given_up = u64::try_from(now.failed - before.failed).unwrap_or(0).saturating_sub(rows.refusals());
-            let open = u64::try_from(now.under_way - before.under_way).unwrap_or(0);
-            if open == 0 || now.status != JobStatus::Running {
-                return Ok(given_up);
+            if step.open == 0 || now.status != JobStatus::Running {
+                return Ok(count(step.compensated));
             }
             if Instant::now() >= deadline {
-                return Ok(given_up + open);
+                return Ok(count(step.compensated) + count(step.open));
             }
             sleep(LOOK).await;
         }
     }
+}
+
+/// What stands in the audit of a row that a job has changed: what became of it, and why the job was asked for.
+fn audited(job: &Job, what: &str) -> String {
+    let why = if job.reason.is_empty() { String::new() } else { format!(": {}", job.reason) };
+    format!("{what}; replay {}{why}", job.job_id)
 }
 
 /// What became of the rows of one step.
@@ -246,11 +270,6 @@ impl Step {
             Begun::Ineligible => self.ineligible += 1,
             Begun::Stopped => self.stopped = true,
         }
-    }
-
-    /// What the job has counted as failed by the end of the beginning of this step.
-    fn refusals(&self) -> u64 {
-        self.failed + self.ineligible
     }
 
     /// Why the job must not go on, if most of this step failed.

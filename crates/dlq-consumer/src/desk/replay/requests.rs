@@ -6,7 +6,7 @@ use coupon_core::{
     ids::RequestId,
     repo::{
         replay_jobs::{Job, JobStatus},
-        replays::{Link, Linked, Refusal, ReplayOutcome},
+        replays::{Abandoned, Link, Linked, Refusal, ReplayOutcome},
     },
     stock::{Refused, Reservation},
 };
@@ -16,6 +16,8 @@ use super::{Begun, Desk, DeskError, Step, begin_each, patience};
 
 /// Replays must not fill the outbox that members need.
 const OUTBOX_CAP: u64 = 10_000;
+/// Most abandoned replays asked for in one pass.
+const ABANDONED: i64 = 200;
 
 impl Desk {
     /// Asks again for what an earlier worker had linked.
@@ -23,6 +25,29 @@ impl Desk {
         for link in self.database.unanswered(job.job_id).await? {
             if self.ask(job, &link).await? == Begun::Stopped {
                 break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Settles what can be settled of replays, whoever began them: asks for those that nobody asks for any more, then brings
+    /// each decision to the row it replays. Gives the number of replays that are decided.
+    pub async fn settle_replays(&self) -> Result<usize, DeskError> {
+        // While Redis is away, decisions are brought home all the same.
+        let asked = self.ask_abandoned().await;
+        let settled = self.database.settle_replays(&self.by, self.clock.now()).await?;
+        asked.map(|()| settled)
+    }
+
+    /// What a job has begun goes on, whatever became of the job: a link without an answer would be under way for ever, and
+    /// its campaign could never be archived. Asking is safe, because the same id is never two reservations.
+    async fn ask_abandoned(&self) -> Result<(), DeskError> {
+        for Abandoned { link, is_resumable } in self.database.abandoned(ABANDONED).await? {
+            match self.answer(&link).await? {
+                Some((outcome, held_by)) => self.note(&link, outcome, held_by).await?,
+                // It waits for the campaign; the job asks for it when it is resumed.
+                None if is_resumable => {}
+                None => self.note(&link, ReplayOutcome::NotReady, None).await?,
             }
         }
         Ok(())
@@ -61,39 +86,56 @@ impl Desk {
     /// Asks Redis for a linked request until there is an answer, and notes it. The same id may be asked for any number
     /// of times.
     async fn ask(&self, job: &Job, link: &Link) -> Result<Begun, DeskError> {
-        let code = &link.coupon_code;
-        // So that a Redis that went back in time is noticed here too.
-        if let Some(coupon) = self.database.coupon(code).await? {
-            self.stock.seen.note(code, coupon.epoch, coupon.high_seq);
-        }
         let mut backoff = patience();
         let answer = loop {
-            match self.stock.reserve_again(code, &link.member_id, link.request_id, OUTBOX_CAP, link.after_close).await {
+            match self.answer(link).await {
                 Ok(answer) => break answer,
-                Err(error) if error.class() == Class::Unavailable => {
+                Err(DeskError::Stock(error)) if error.class() == Class::Unavailable => {
                     if !self.runs(job).await? {
                         return Ok(Begun::Stopped);
                     }
                     sleep(backoff.next_wait()).await;
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(error),
             }
         };
-        let (outcome, held_by, begun) = match answer {
-            Reservation::Reserved(_) => (ReplayOutcome::Reserved, None, Begun::UnderWay),
-            Reservation::Already(held) => (ReplayOutcome::HoldsOne, Some(held.event.request_id), Begun::UnderWay),
-            Reservation::Refused(refused) => match refusal(refused) {
-                // No verdict: it stays linked, and is asked for first when the job is resumed.
-                None if !halts(job) => (ReplayOutcome::NotReady, None, Begun::Failed),
-                None => {
-                    let why = format!("{code} takes no reservations in Redis now: resume when it does");
-                    return self.halt(job, why).await;
-                }
-                Some(refusal) => (refusal, None, Begun::Failed),
-            },
+        let (outcome, held_by) = match answer {
+            Some(answer) => answer,
+            None if !halts(job) => (ReplayOutcome::NotReady, None),
+            // No verdict: it stays linked, and is asked for first when the job is resumed.
+            None => {
+                let why = format!("{} takes no reservations in Redis now: resume when it does", link.coupon_code);
+                return self.halt(job, why).await;
+            }
         };
-        self.database.note_replay(link.request_id, outcome, held_by, self.clock.now()).await?;
-        Ok(begun)
+        self.note(link, outcome, held_by).await?;
+        let is_under_way = matches!(outcome, ReplayOutcome::Reserved | ReplayOutcome::HoldsOne);
+        Ok(if is_under_way { Begun::UnderWay } else { Begun::Failed })
+    }
+
+    /// Asks Redis once; `None` when the campaign as it is now takes no reservations, which says nothing about the row.
+    async fn answer(&self, link: &Link) -> Result<Option<(ReplayOutcome, Option<RequestId>)>, DeskError> {
+        let (code, member) = (&link.coupon_code, &link.member_id);
+        // Somebody has settled the row by other means: it only goes on if Redis has reserved a unit for it before.
+        if !link.is_wanted {
+            let holders = self.stock.marks_of(code, &[member.as_str()]).await?;
+            let is_held = holders == [Some(link.request_id.to_string())];
+            let outcome = if is_held { ReplayOutcome::Reserved } else { ReplayOutcome::NotReady };
+            return Ok(Some((outcome, None)));
+        }
+        // So that a Redis that went back in time is noticed here too.
+        if let Some(coupon) = self.database.coupon(code).await? {
+            self.stock.seen.note(code, coupon.epoch, coupon.high_seq);
+        }
+        Ok(match self.stock.reserve_again(code, member, link.request_id, OUTBOX_CAP, link.after_close).await? {
+            Reservation::Reserved(_) => Some((ReplayOutcome::Reserved, None)),
+            Reservation::Already(held) => Some((ReplayOutcome::HoldsOne, Some(held.event.request_id))),
+            Reservation::Refused(refused) => refusal(refused).map(|outcome| (outcome, None)),
+        })
+    }
+
+    async fn note(&self, link: &Link, outcome: ReplayOutcome, held_by: Option<RequestId>) -> Result<(), DeskError> {
+        Ok(self.database.note_replay(link.request_id, outcome, held_by, self.clock.now()).await?)
     }
 
     /// Stops the job: what stands against this row now stands against those behind it too.

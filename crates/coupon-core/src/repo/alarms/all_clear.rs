@@ -1,0 +1,95 @@
+//! All-clears: a cause that somebody was told of, and of which nothing waits any more.
+
+use chrono::{DateTime, Utc};
+
+use super::{Claim, Claiming};
+use crate::repo::{Database, RepoError};
+
+/// A cause whose work is done, claimed by this process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cleared {
+    /// The claim.
+    pub claim: Claim,
+    /// The cause as it was last told, members masked.
+    pub shown: String,
+    /// When it was last told.
+    pub told_at: DateTime<Utc>,
+    /// Dead letters and notices that were told of in all.
+    pub told_count: i64,
+}
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    alarm_key: String,
+    shown: Option<String>,
+    announced_at: DateTime<Utc>,
+    announced_count: i64,
+}
+
+/// Nothing of the cause waits: no dead letter is undecided, no entry PENDING, nothing untold, its campaign not SUSPECT. Not
+/// before a digest's time has passed since it was told, so that a cause which comes and goes tells of neither more often
+/// than that.
+const IS_DONE: &str = "
+    a.all_clear_due AND a.announced_at <= $1 AND (a.claimed_until IS NULL OR a.claimed_until <= $2)
+    AND NOT EXISTS (SELECT FROM dlq_events d WHERE d.cause = a.alarm_key AND d.status IN ('HELD', 'PARKED'))
+    AND NOT EXISTS (SELECT FROM failed_coupon_issues f WHERE f.cause = a.alarm_key AND f.status = 'PENDING')
+    AND NOT EXISTS (SELECT FROM dlq_events d WHERE d.cause = a.alarm_key AND NOT d.alarm_sent)
+    AND NOT EXISTS (SELECT FROM alarm_notices n WHERE n.cause = a.alarm_key AND NOT n.alarm_sent)
+    AND NOT (a.alarm_key LIKE 'SUSPECT %' AND EXISTS
+             (SELECT FROM coupons c WHERE c.coupon_code = substr(a.alarm_key, 9) AND c.status = 'SUSPECT'))";
+
+impl Database {
+    /// Claims a cause that was told of and whose work is done; `None` when there is none.
+    pub async fn claim_all_clear(&self, claiming: Claiming) -> Result<Option<Cleared>, RepoError> {
+        let pool = self.pool();
+        let quiet_since = claiming.now - claiming.quiet;
+        let sql = format!("SELECT EXISTS (SELECT FROM alarm_causes a WHERE {IS_DONE})");
+        let question =
+            sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).bind(quiet_since).bind(claiming.now).fetch_one(&pool);
+        if !self.bounded("look for all-clears", question).await? {
+            return Ok(None);
+        }
+        self.detached("claim an alarm", move |pool| async move {
+            let sql = format!(
+                "UPDATE alarm_causes SET claimed_until = $3, claimed_by = $4
+                 WHERE alarm_key = (SELECT a.alarm_key FROM alarm_causes a WHERE {IS_DONE}
+                                    ORDER BY a.alarm_key LIMIT 1 FOR UPDATE SKIP LOCKED)
+                 RETURNING alarm_key, shown, announced_at, announced_count"
+            );
+            let row: Option<Row> = sqlx::query_as(sqlx::AssertSqlSafe(sql))
+                .bind(quiet_since)
+                .bind(claiming.now)
+                .bind(claiming.now + claiming.lease)
+                .bind(&claiming.by)
+                .fetch_optional(&pool)
+                .await?;
+            Ok(row.map(|row| Cleared {
+                shown: row.shown.unwrap_or_default(),
+                told_at: row.announced_at,
+                told_count: row.announced_count,
+                claim: Claim {
+                    cause: row.alarm_key,
+                    told: Some((row.announced_at, row.announced_count)),
+                    by: claiming.by,
+                },
+            }))
+        })
+        .await
+    }
+
+    /// Notes that the all-clear of a cause was told, and ends the claim.
+    pub async fn note_all_clear(&self, claim: Claim) -> Result<(), RepoError> {
+        self.detached("note an alarm as told", move |pool| async move {
+            sqlx::query(
+                "UPDATE alarm_causes SET all_clear_due = false, claimed_until = NULL, claimed_by = NULL
+                 WHERE alarm_key = $1 AND claimed_by = $2",
+            )
+            .bind(&claim.cause)
+            .bind(&claim.by)
+            .execute(&pool)
+            .await
+            .map(drop)
+        })
+        .await
+    }
+}

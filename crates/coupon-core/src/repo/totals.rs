@@ -1,0 +1,125 @@
+//! The total of a campaign: an absolute number under a version.
+
+use sqlx::PgConnection;
+
+use super::{
+    Database, RepoError,
+    coupons::{Actor, Coupon, audit},
+};
+use crate::ids::CouponCode;
+
+/// A version of the total that was claimed.
+#[derive(Clone, Debug)]
+pub struct ClaimedTotal {
+    /// The row as it is since.
+    pub coupon: Coupon,
+    /// Whether the claim has raised the total already.
+    pub is_raised: bool,
+}
+
+/// What became of a claimed total in Redis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InRedis {
+    /// Redis has taken it over.
+    Set,
+    /// Redis has no data: right for a campaign that was never filled.
+    Nothing,
+    /// It was refused, for this reason.
+    Refused(&'static str),
+}
+
+/// The change and its audit are one statement, and so one transaction. What changes nothing is not audited again.
+const SETTLE: &str = "
+WITH before AS (
+    SELECT coupon_id, total_quantity FROM coupons WHERE coupon_code = $1 FOR NO KEY UPDATE
+), settled AS (
+    UPDATE coupons c SET total_quantity = $2 FROM before b
+    WHERE c.coupon_id = b.coupon_id AND c.total_version = $3 AND (NOT $4 OR c.status = 'DRAFT') AND $5::text IS NULL
+    RETURNING b.total_quantity AS was
+), audited AS (
+    INSERT INTO operator_audit (at, actor, verb, subject, change, reason)
+    SELECT $6, $7, 'coupon.set-total', 'coupons/' || $1,
+           CASE WHEN EXISTS (SELECT FROM settled)
+                THEN jsonb_build_object('from', jsonb_build_object('total', b.total_quantity),
+                                        'to', jsonb_build_object('total', $2, 'version', $3))
+                ELSE jsonb_build_object('asked', jsonb_build_object('total', $2, 'version', $3),
+                                        'refused', coalesce($5, 'SUPERSEDED')) END, ''
+    FROM before b WHERE NOT EXISTS (SELECT FROM settled WHERE was = $2)
+)
+SELECT EXISTS (SELECT FROM settled)";
+
+impl Database {
+    /// Takes the next version of the total. A higher total is set here at once; a lower one waits for
+    /// [`Database::settle_total`], so that the total here is never below the one in Redis.
+    ///
+    /// The audit tells a change (`to`) from a wish (`asked`), which may still be refused.
+    pub async fn claim_total(
+        &self,
+        code: CouponCode,
+        total: i64,
+        actor: Actor,
+    ) -> Result<Option<ClaimedTotal>, RepoError> {
+        self.detached("claim a version of the total", move |pool| async move {
+            let mut tx = pool.begin().await?;
+            let Some(before) = locked_total(&mut tx, &code).await? else { return Ok(None) };
+            let coupon: Coupon = sqlx::query_as(
+                "UPDATE coupons
+                 SET total_quantity = greatest(total_quantity, $2), total_version = total_version + 1, updated_at = $3
+                 WHERE coupon_code = $1
+                 RETURNING *",
+            )
+            .bind(code.as_str())
+            .bind(total)
+            .bind(actor.now)
+            .fetch_one(&mut *tx)
+            .await?;
+            let wish = serde_json::json!({ "total": total, "version": coupon.total_version });
+            let is_raised = coupon.total_quantity > before;
+            let change = if is_raised {
+                serde_json::json!({ "from": { "total": before }, "to": wish })
+            } else {
+                serde_json::json!({ "asked": wish })
+            };
+            audit(&mut tx, &actor, "coupon.set-total", &code, change).await?;
+            tx.commit().await?;
+            Ok(Some(ClaimedTotal { coupon, is_raised }))
+        })
+        .await
+    }
+
+    /// Sets the total that was claimed under `version` as Redis has it. `false` when it was refused, a newer version was
+    /// claimed, or the draft is one no longer. What was refused stands in the audit as refused.
+    pub async fn settle_total(
+        &self,
+        code: CouponCode,
+        total: i64,
+        version: i64,
+        in_redis: InRedis,
+        actor: Actor,
+    ) -> Result<bool, RepoError> {
+        self.detached("settle the total", move |pool| async move {
+            let refused = match in_redis {
+                InRedis::Refused(why) => Some(why),
+                InRedis::Set | InRedis::Nothing => None,
+            };
+            sqlx::query_scalar(SETTLE)
+                .bind(code.as_str())
+                .bind(total)
+                .bind(version)
+                .bind(in_redis == InRedis::Nothing)
+                .bind(refused)
+                .bind(actor.now)
+                .bind(actor.name)
+                .fetch_one(&pool)
+                .await
+        })
+        .await
+    }
+}
+
+async fn locked_total(tx: &mut PgConnection, code: &CouponCode) -> Result<Option<i64>, sqlx::Error> {
+    sqlx::query_scalar("SELECT total_quantity FROM coupons WHERE coupon_code = $1 FOR NO KEY UPDATE")
+        .bind(code.as_str())
+        .fetch_optional(tx)
+        .await
+}

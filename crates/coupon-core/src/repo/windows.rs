@@ -1,0 +1,106 @@
+//! When a campaign accepts requests, and how long its coupons are valid.
+
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+
+use super::{
+    Database, RepoError,
+    coupons::{Actor, Coupon, CouponStatus, audit},
+};
+use crate::{ids::CouponCode, words::words};
+
+/// A change of the window; what is not given stays.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NewWindow {
+    /// First moment requests are accepted.
+    pub opens_at: Option<DateTime<Utc>>,
+    /// First moment they are no longer; `Some(None)`: when it is closed by hand.
+    pub closes_at: Option<Option<DateTime<Utc>>>,
+    /// Days a coupon is valid, of what is issued from now on.
+    pub valid_days: Option<i32>,
+}
+
+words! {
+    /// Why a campaign cannot have a window.
+    pub enum WindowRefusal as "reason against a window" {
+        /// It was ended for good.
+        Archived = "ARCHIVED",
+        /// It is being opened or rebuilt: its window is being copied to Redis now.
+        Opening = "OPENING",
+        /// It would end before it begins.
+        Backwards = "BACKWARDS",
+    }
+}
+
+/// What became of a change of the window.
+#[derive(Clone, Debug)]
+pub enum WindowSet {
+    /// The row has it; Redis takes it over under `window_version`.
+    Set(Coupon),
+    /// Nothing was changed; the row as it would have been.
+    Refused(WindowRefusal, Coupon),
+}
+
+impl Database {
+    /// Changes the window under its next version. What was refused stands in the audit as refused. `None`: there is no
+    /// such campaign.
+    pub async fn set_window(
+        &self,
+        code: CouponCode,
+        new: NewWindow,
+        actor: Actor,
+    ) -> Result<Option<WindowSet>, RepoError> {
+        self.detached("set the window", move |pool| async move {
+            let mut tx = pool.begin().await?;
+            let before: Option<Coupon> =
+                sqlx::query_as("SELECT * FROM coupons WHERE coupon_code = $1 FOR NO KEY UPDATE")
+                    .bind(code.as_str())
+                    .fetch_optional(&mut *tx)
+                    .await?;
+            let Some(before) = before else { return Ok(None) };
+            let mut wanted = before.clone();
+            wanted.opens_at = new.opens_at.unwrap_or(before.opens_at);
+            wanted.closes_at = new.closes_at.unwrap_or(before.closes_at);
+            wanted.valid_days = new.valid_days.unwrap_or(before.valid_days);
+            let (wish, refused) = (window(&wanted), refusal(&wanted));
+            let change = match refused {
+                Some(why) => json!({ "asked": wish, "refused": why }),
+                None => json!({ "from": window(&before), "to": wish }),
+            };
+            audit(&mut tx, &actor, "coupon.set-window", &code, change).await?;
+            let set = match refused {
+                Some(why) => WindowSet::Refused(why, wanted),
+                None => WindowSet::Set(
+                    sqlx::query_as(
+                        "UPDATE coupons
+                         SET opens_at = $2, closes_at = $3, valid_days = $4, window_version = window_version + 1, updated_at = $5
+                         WHERE coupon_code = $1 RETURNING *",
+                    )
+                    .bind(code.as_str())
+                    .bind(wanted.opens_at)
+                    .bind(wanted.closes_at)
+                    .bind(wanted.valid_days)
+                    .bind(actor.now)
+                    .fetch_one(&mut *tx)
+                    .await?,
+                ),
+            };
+            tx.commit().await?;
+            Ok(Some(set))
+        })
+        .await
+    }
+}
+
+fn refusal(wanted: &Coupon) -> Option<WindowRefusal> {
+    let is_backwards = wanted.closes_at.is_some_and(|closes_at| closes_at <= wanted.opens_at);
+    match wanted.status {
+        _ if wanted.archived_at.is_some() => Some(WindowRefusal::Archived),
+        CouponStatus::Opening => Some(WindowRefusal::Opening),
+        _ => is_backwards.then_some(WindowRefusal::Backwards),
+    }
+}
+
+fn window(coupon: &Coupon) -> Value {
+    json!({ "opens_at": coupon.opens_at, "closes_at": coupon.closes_at, "valid_days": coupon.valid_days })
+}

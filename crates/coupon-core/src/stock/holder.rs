@@ -1,0 +1,50 @@
+//! What a member holds, by Redis.
+
+use super::{Stock, StockError, connection::script, keys, reply::Reply};
+use crate::ids::{CouponCode, MemberId, RequestId};
+
+script!(HOLDER, "holder.lua");
+
+/// The holder entry of a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// The member holds a coupon by this request.
+    Holds {
+        /// The reservation.
+        request_id: RequestId,
+        /// Whether the event still has to be acknowledged by Kafka.
+        pending: bool,
+    },
+    /// The member holds none.
+    Nothing,
+    /// Redis cannot tell: it has no data of the campaign.
+    Missing,
+    /// Redis cannot tell: its data is being filled.
+    Filling,
+    /// Redis cannot tell: it has lost data.
+    Suspect,
+}
+
+impl Stock {
+    /// Runs `holder.lua`: what this member holds of a campaign, if Redis can tell.
+    pub async fn holder(&self, code: &CouponCode, member: &MemberId) -> Result<Holder, StockError> {
+        let (epoch, seq) = self.seen.of(code);
+        let mut call = HOLDER.key(keys::meta(code));
+        call.key(keys::issued(code)).key(keys::outbox(code)).arg(member.as_str()).arg(epoch).arg(seq);
+        let mut reply = Reply::read(self.ask(&call).await?)?;
+        match reply.word() {
+            "HOLDS" => {
+                let request_id: String = reply.next()?;
+                Ok(Holder::Holds {
+                    request_id: request_id.parse().map_err(|_| reply.unexpected())?,
+                    pending: reply.next::<i64>()? == 1,
+                })
+            }
+            "NOTHING" => Ok(Holder::Nothing),
+            "MISSING" => Ok(Holder::Missing),
+            "FILLING" => Ok(Holder::Filling),
+            "SUSPECT" => Ok(Holder::Suspect),
+            _ => Err(reply.unexpected()),
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Background loops: one that ends unasked ends the service, so that a whole one is started.
+
+use anyhow::{Context, Result, ensure};
+use coupon_e2e::{
+    failures::FailMode,
+    process::{Process, launch::Launch},
+    wait::{eventually, stays},
+    world::World,
+};
+use futures_util::future::try_join_all;
+
+use crate::{AFTER_ALL_ATTEMPTS, SOON, write::accepted};
+
+/// The loops of each service by their names, which are the points at which they can be told to panic.
+const OF_API: &[&str] = &["acknowledgements", "admin listener", "listener", "redis watch", "relay", "sequences"];
+const OF_ISSUE_CONSUMER: &[&str] = &["admin listener", "engine"];
+const OF_DLQ_CONSUMER: &[&str] = &[
+    "admin listener",
+    "alarms",
+    "engine",
+    "gauges",
+    "give-backs",
+    "newer versions",
+    "reconcile",
+    "replay settling",
+    "retention",
+];
+
+async fn ends(launch: Launch<'_>, point: &str) -> Result<()> {
+    let process = launch.env("COUPON_PANIC_AT", point).without_waiting().await?;
+    ended(&process).await.with_context(|| point.to_owned())
+}
+
+async fn ended(process: &Process) -> Result<()> {
+    let status = process.exit(SOON * 4).await?;
+    ensure!(status.code() == Some(1), "{status}");
+    ensure!(process.log_contains("panicked although the service is not stopping"), "{:?}", process.log());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_loop_that_panics_ends_its_service_with_an_error() -> Result<()> {
+    let world = World::new().await?;
+    let at = |name: &str| format!("{name}:before");
+    for names in OF_API.chunks(3) {
+        try_join_all(names.iter().map(async |name| ends(world.start_api(), &at(name)).await)).await?;
+    }
+    for names in OF_ISSUE_CONSUMER.chunks(3) {
+        try_join_all(names.iter().map(async |name| ends(world.start_issue_consumer(), &at(name)).await)).await?;
+    }
+    for names in OF_DLQ_CONSUMER.chunks(3) {
+        let launch = || world.start_dlq_consumer().set("reconcile.every_ms", 60_000);
+        try_join_all(names.iter().map(async |name| ends(launch(), &at(name)).await)).await?;
+    }
+    let away = coupon_e2e::proxy::Proxy::before(&world.database_url).await?;
+    away.cut().await?;
+    ends(world.start_api().database_through(&away), &at("schema watch")).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_loop_that_panics_at_its_work_ends_its_service_with_an_error() -> Result<()> {
+    let world = World::new().await?;
+    world.open_campaign("LOOPS", 10).await?;
+    ends(world.start_api(), "lease an outbox:before").await?;
+    let api = world.start_api().env("COUPON_PANIC_AT", "delete promises:before").await?;
+    world.fail_member("LOOPS", "unlucky", FailMode::Permanently).await?;
+    accepted(&world, &api, "LOOPS", "unlucky").await?;
+    ended(&api).await.context("delete promises")?;
+    ends(world.start_issue_consumer(), "store an offset:before").await?;
+    let _consumer = world.start_issue_consumer().await?;
+    ends(world.start_dlq_consumer(), "give a unit back:before").await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_alarm_that_cannot_be_put_into_words_ends_nothing_and_is_said_in_the_log() -> Result<()> {
+    let world = World::new().await?;
+    world.open_campaign("WORDS", 10).await?;
+    world.fail_member("WORDS", "unlucky", FailMode::Permanently).await?;
+    let (api, _issue_consumer, dlq_consumer) = tokio::try_join!(
+        world.start_api().into_future(),
+        world.start_issue_consumer().into_future(),
+        world.start_dlq_consumer().env("COUPON_PANIC_AT", "word an alarm:before").into_future()
+    )?;
+    accepted(&world, &api, "WORDS", "unlucky").await?;
+    let said = |line: &coupon_e2e::process::logs::LogLine| line.text.contains("cannot be put into words");
+    dlq_consumer.wait_for_log("the alarm is said", AFTER_ALL_ATTEMPTS, said).await?;
+    eventually("the unit is back", SOON, async || -> Result<bool> {
+        Ok(world.stock.of("WORDS").await?.left() == Some(10))
+    })
+    .await?;
+    stays("it runs", std::time::Duration::from_secs(2), async || dlq_consumer.is_running()).await?;
+    let status = dlq_consumer.terminate(SOON).await?;
+    ensure!(status.success(), "{status}");
+    Ok(())
+}

@@ -1,0 +1,325 @@
+//! What an operator's word may do, and what operators can find without psql.
+
+use anyhow::{Context, Result};
+use coupon_e2e::{kafka::record::Event, wait::eventually, world::World};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::{
+    SOON, Services, issued_rows,
+    planted::Planted,
+    rows::{Entry, Letter, ids, json},
+    write::accepted,
+};
+
+/// A dead letter that holds a whole event.
+async fn readable(world: &World, coupon: &str, member: &str, status: &str) -> Result<(i64, Uuid)> {
+    let event = Event::of(coupon, member, 1);
+    let letter = Letter { coupon: Some(coupon), status, request_id: Some(event.request_id), ..Letter::default() };
+    let id = letter.plant(world).await?;
+    sqlx::query("UPDATE dlq_events SET payload = $2, member_id = $3, event_version = 1 WHERE id = $1")
+        .bind(id)
+        .bind(event.to_json(1).to_string().into_bytes())
+        .bind(member)
+        .execute(&world.db)
+        .await?;
+    Ok((id, event.request_id))
+}
+
+async fn statuses(world: &World) -> Result<Vec<String>> {
+    Ok(sqlx::query_scalar("SELECT status FROM dlq_events ORDER BY id").fetch_all(&world.db).await?)
+}
+
+const WHO: [&str; 4] = ["--reason", "the member was paid", "--by", "olga"];
+
+async fn with_reason(world: &World, words: &[&str]) -> Result<coupon_e2e::process::command::Output> {
+    world.run("dlq-consumer", &[words, &WHO].concat()).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_accepted_request_that_is_parked_is_settled_by_no_word_and_compensate_takes_it() -> Result<()> {
+    let world = World::new().await?;
+    // Its campaign is not there: lost by a restore, or never made.
+    let (parked, _) = readable(&world, "LOST", "somebody", "PARKED").await?;
+    let number = format!("D{parked}");
+    for verb in ["resolve", "ignore"] {
+        let refused = with_reason(&world, &[verb, &number]).await?;
+        assert!(refused.code == Some(1) && refused.stderr.contains("dlq-consumer compensate"), "{refused:?}");
+        let all = with_reason(&world, &[verb, "--dead-letters", "--up-to", "99", "--yes"]).await?;
+        assert!(all.code == Some(0) && all.stderr.contains("0 dead letters became"), "{all:?}");
+    }
+    let unknown = with_reason(&world, &["compensate", &number, "--yes"]).await?;
+    assert!(unknown.code == Some(1) && unknown.stderr.contains("COUPON_UNKNOWN 1"), "{unknown:?}");
+    assert_eq!(statuses(&world).await?, ["PARKED"]);
+
+    world.create_campaign("LOST", 5, &[]).await?;
+    with_reason(&world, &["compensate", &number, "--yes"]).await?.succeeded()?;
+    assert_eq!(statuses(&world).await?, ["COMPENSATED"]);
+    // Unreadable ones have no request, and are settled by a word as ever.
+    let garbage = Letter::default().plant(&world).await?;
+    with_reason(&world, &["ignore", &format!("d{garbage}")]).await?.succeeded()?;
+    // What is decided may be settled too.
+    let entry: Uuid = sqlx::query_scalar("SELECT request_id FROM failed_coupon_issues").fetch_one(&world.db).await?;
+    let again = Letter { coupon: Some("LOST"), request_id: Some(entry), ..Letter::default() }.plant(&world).await?;
+    with_reason(&world, &["resolve", &format!("D{again}")]).await?.succeeded()?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_compensated_by_hand_is_resolved_with_its_reason_and_no_filter_replays_it_and_nobody_is_alarmed()
+-> Result<()> {
+    let world = World::new().await?;
+    world.open_campaign("NIGHT", 5).await?;
+    let (held, _) = readable(&world, "NIGHT", "somebody", "HELD").await?;
+    with_reason(&world, &["compensate", &format!("D{held}"), "--yes"]).await?.succeeded()?;
+    sqlx::query("UPDATE coupon_issues SET given_back_at = now()").execute(&world.db).await?;
+
+    let list = json(&world, &["list"]).await?;
+    let entry = &list[0];
+    assert_eq!(
+        (&entry["status"], &entry["resolution"], &entry["resolved_by"], &entry["decided_by_hand"]),
+        (&"RESOLVED".into(), &"the member was paid".into(), &"olga".into(), &true.into()),
+        "{list}"
+    );
+    let all_told: bool = sqlx::query_scalar("SELECT bool_and(alarm_sent) FROM dlq_events").fetch_one(&world.db).await?;
+    assert!(all_told, "nobody is alarmed by what an operator has done on purpose");
+    let plan = async |words: &[&str]| json(&world, &[&["replay", "--dry-run"], words].concat()).await;
+    assert_eq!(plan(&["--coupon", "NIGHT"]).await?["eligible"], 0);
+
+    // Also when it is reopened, only a replay that names it takes it.
+    let id = ids(&list)[0].to_string();
+    with_reason(&world, &["reopen", &id]).await?.succeeded()?;
+    let filtered = plan(&["--coupon", "NIGHT"]).await?;
+    assert_eq!((&filtered["eligible"], &filtered["refused"]), (&0.into(), &json!({ "DECIDED_BY_HAND": 1 })));
+    assert_eq!(plan(&[&id]).await?["eligible"], 1);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_constraints_are_two_causes_and_two_budgets_and_the_reason_finds_them_as_printed() -> Result<()> {
+    let world = World::new().await?;
+    world.open_campaign("TWO", 10).await?;
+    for (name, first) in [("price_known", "p"), ("region_known", "r")] {
+        let check = format!(
+            "ALTER TABLE coupon_issues ADD CONSTRAINT {name}
+             CHECK (decision = 'COMPENSATED' OR member_id NOT LIKE '{first}%')"
+        );
+        sqlx::query(sqlx::AssertSqlSafe(check)).execute(&world.db).await?;
+    }
+    let services = Services::start(&world).await?;
+    for member in ["p1", "p2", "r1", "r2"] {
+        accepted(&world, &services.api, "TWO", member).await?;
+    }
+    let causes = eventually("all are given up", SOON, async || -> Result<Option<Value>> {
+        let all = ids(&json(&world, &["list"]).await?).len() == 4;
+        Ok(if all { Some(json(&world, &["causes"]).await?) } else { None })
+    })
+    .await?;
+    let named = |name: &str| {
+        let rows = causes.as_array().into_iter().flatten();
+        rows.filter(|row| row["cause"].as_str().is_some_and(|cause| cause.contains(name))).count()
+    };
+    assert_eq!((named("\"price_known\""), named("\"region_known\"")), (1, 1), "{causes}");
+    assert_eq!(causes.as_array().map(Vec::len), Some(2), "two members with one reason are one cause: {causes}");
+    let budgets: i64 = sqlx::query_scalar("SELECT count(*) FROM give_up_budgets").fetch_one(&world.db).await?;
+    assert_eq!(budgets, 2);
+    let told: i64 = sqlx::query_scalar("SELECT count(DISTINCT cause) FROM dlq_events").fetch_one(&world.db).await?;
+    assert_eq!(told, 2, "alarms are counted by this");
+    assert_eq!(ids(&json(&world, &["list", "--cause", "region_known"]).await?).len(), 2);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_filter_by_a_mistyped_name_says_so_and_fails() -> Result<()> {
+    let world = World::new().await?;
+    world.create_campaign("SPRING", 5, &[]).await?;
+    let cause = Some("UNKNOWN P0001 no coupon for …");
+    Entry { coupon: "SPRING", cause, reason: "no coupon for \"bad0050\"", ..Entry::default() }.plant(&world).await?;
+    world.create_campaign("EMPTY", 5, &[]).await?;
+
+    assert_eq!(ids(&json(&world, &["list", "--cause", "for \"BAD0050\""]).await?).len(), 1, "as it is printed");
+    assert_eq!(ids(&json(&world, &["list", "--coupon", "EMPTY"]).await?).len(), 0, "a campaign without failures");
+    let dry = ["--up-to", "9", "--dry-run"];
+    let wrong: &[(&[&str], &str)] = &[
+        (&["list", "--coupon", "SPRNG"], "no coupon SPRNG"),
+        (&["list", "--cause", "typo"], "typo"),
+        (&["list", "--dead-letters", "--coupon", "SPRNG"], "no coupon SPRNG"),
+        (&["causes", "--coupon", "SPRNG"], "no coupon SPRNG"),
+        (&["resolve", "--cause", "typo", dry[0], dry[1], dry[2]], "typo"),
+        (&["ignore", "--cause", "typo", "--up-to", "9", "--reason", "x", "--by", "olga", "--yes"], "typo"),
+        (&["compensate", "--coupon", "SPRNG", dry[0], dry[1], dry[2]], "no coupon SPRNG"),
+        (&["audit", "--subject", "SPRING"], "coupons/SPRING"),
+        (&["issued", "SPRNG"], "no coupon SPRNG"),
+    ];
+    for (words, said) in wrong {
+        let failed = world.run("dlq-consumer", words).await?;
+        assert!(failed.code == Some(1) && failed.stderr.contains(said), "{words:?}: {failed:?}");
+    }
+    assert_eq!(ids(&json(&world, &["audit", "--subject", "coupons/SPRING"]).await?).len(), 1);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn numbers_carry_their_kind_and_the_wrong_one_is_refused_with_a_hint() -> Result<()> {
+    let world = World::new().await?;
+    let entry = Entry::default().plant(&world).await?;
+    let entries = [entry, Entry::default().plant(&world).await?];
+    let letter = Letter::default().plant(&world).await?;
+    assert_eq!(entry, letter, "the same number twice");
+    for (words, said) in
+        [(["list", "--wide"], format!("\nE{entry} ")), (["list", "--dead-letters"], format!("\nD{letter} "))]
+    {
+        let printed = world.run("dlq-consumer", &words).await?.succeeded()?;
+        assert!(printed.contains(&said), "{printed}");
+    }
+    let rows = json(&world, &["list", "--dead-letters"]).await?;
+    assert_eq!((&rows[0]["id"], &rows[0]["number"]), (&letter.into(), &format!("D{letter}").into()), "{rows}");
+    let [e, d, second] = [format!("E{entry}"), format!("D{letter}"), format!("E{}", entries[1])];
+    assert_eq!(json(&world, &["show", &e]).await?["number"], e.as_str());
+    assert_eq!(json(&world, &["show", &d]).await?["number"], d.as_str());
+    assert_eq!(json(&world, &["show", "--dead-letter", &letter.to_string()]).await?["number"], d.as_str());
+
+    for words in [
+        &["show", "--dead-letter", &e][..],
+        &["list", "--before", &d],
+        &["resolve", "--dead-letters", &e, "--reason", "x", "--by", "olga"],
+        &["resolve", "--up-to", &d, "--reason", "x", "--by", "olga", "--yes"],
+        &["compensate", &e, "--reason", "x", "--by", "olga", "--yes"],
+    ] {
+        let refused = world.run("dlq-consumer", words).await?;
+        assert!(refused.code == Some(2) && refused.stderr.contains("is the number of"), "{words:?}: {refused:?}");
+    }
+    let other = with_reason(&world, &["resolve", &format!("D{}", entries[1])]).await?;
+    assert!(other.code == Some(1) && other.stderr.contains(&format!("{second} is an entry")), "{other:?}");
+    let other = world.run("dlq-consumer", &["show", &format!("D{}", entries[1])]).await?;
+    assert!(other.code == Some(1) && other.stderr.contains(&format!("{second} is an entry")), "{other:?}");
+    // Both kinds in one go.
+    let both = with_reason(&world, &["ignore", &e, &d]).await?;
+    assert!(both.code == Some(0) && both.stderr.contains(&e) && both.stderr.contains(&d), "{both:?}");
+    let audit = json(&world, &["audit", "--subject", &d]).await?;
+    assert_eq!(audit[0]["subject"], format!("dlq_events/{letter}"));
+    let table = world.run("dlq-consumer", &["audit"]).await?.succeeded()?;
+    assert!(table.contains(&e) && table.contains(&d), "{table}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_resolved_by_a_slip_is_reopened_by_its_number_and_a_replay_is_not() -> Result<()> {
+    let world = World::new().await?;
+    let slip = Entry { status: "RESOLVED", ..Entry::default() }.plant(&world).await?;
+    let replay = Entry { status: "RESOLVED", ..Entry::default() }.plant(&world).await?;
+    sqlx::query("UPDATE failed_coupon_issues SET replay_of = $1 WHERE id = $2")
+        .bind(slip)
+        .bind(replay)
+        .execute(&world.db)
+        .await?;
+    let reopened = with_reason(&world, &["reopen", &format!("E{slip}"), &format!("E{replay}")]).await?;
+    assert!(reopened.code == Some(1) && reopened.stderr.contains("the replay of another entry"), "{reopened:?}");
+    let shown = json(&world, &["show", &slip.to_string()]).await?;
+    assert_eq!((&shown["status"], &shown["resolution"]), (&"PENDING".into(), &Value::Null), "{shown}");
+    assert_eq!(shown["audit"][0]["change"], json!({ "from": "RESOLVED", "to": "PENDING" }));
+    assert_eq!(json(&world, &["show", &replay.to_string()]).await?["status"], "RESOLVED");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn compensate_has_a_dry_run_and_wants_a_bound_for_a_filter() -> Result<()> {
+    let world = World::new().await?;
+    world.open_campaign("CALLED-OFF", 5).await?;
+    let (held, _) = readable(&world, "CALLED-OFF", "one", "HELD").await?;
+    readable(&world, "CALLED-OFF", "two", "PARKED").await?;
+    Letter { coupon: Some("CALLED-OFF"), status: "PARKED", ..Letter::default() }.plant(&world).await?;
+    let unbound = with_reason(&world, &["compensate", "--coupon", "CALLED-OFF", "--yes"]).await?;
+    assert!(unbound.code == Some(2) && unbound.stderr.contains("--up-to"), "{unbound:?}");
+    let dry = ["compensate", "--coupon", "CALLED-OFF", "--up-to", "D99", "--dry-run"];
+    let dry = world.run("dlq-consumer", &dry).await?.succeeded()?;
+    assert_eq!(dry.trim(), "2 requests would be compensated, refused: UNREADABLE 1");
+    assert_eq!(statuses(&world).await?, ["HELD", "PARKED", "PARKED"], "nothing was changed");
+    let bound = format!("D{held}");
+    with_reason(&world, &["compensate", "--coupon", "CALLED-OFF", "--up-to", &bound, "--yes"]).await?.succeeded()?;
+    assert_eq!(statuses(&world).await?, ["COMPENSATED", "PARKED", "PARKED"], "no higher number");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_and_a_member_are_found_in_rows_work_list_dead_letters_and_redis() -> Result<()> {
+    let world = World::new().await?;
+    let planted = Planted::healthy(&world, "FOUND").await?;
+    sqlx::query("UPDATE coupons SET epoch = 1").execute(&world.db).await?;
+    let issued = json(&world, &["find", &planted.a.to_string()]).await?;
+    assert_eq!(
+        (&issued["decisions"][0]["decision"], &issued["decisions"][0]["member_id"]),
+        (&"ISSUED".into(), &"a".into())
+    );
+    assert_eq!(issued["holders"][0]["request_id"], planted.a.to_string());
+    let given_up = json(&world, &["find", "--member", "c"]).await?;
+    assert_eq!(given_up["decisions"][0]["decision"], "COMPENSATED", "{given_up}");
+    assert_eq!(given_up["entries"][0]["request_id"], planted.c.to_string());
+    assert_eq!(given_up["holders"], json!([]), "the unit has gone back");
+    let by_request = json(&world, &["find", &planted.c.to_string()]).await?;
+    assert_eq!((ids(&by_request["entries"]).len(), ids(&by_request["dead_letters"]).len()), (1, 1), "{by_request}");
+    // Reserved, and decided by nobody yet.
+    let reserved = Uuid::now_v7();
+    world.stock.set_mark("FOUND", "d", Some(reserved)).await?;
+    let found = json(&world, &["find", "--member", "d"]).await?;
+    assert_eq!(found["holders"][0]["request_id"], reserved.to_string(), "{found}");
+    let table = world.run("dlq-consumer", &["find", "--member", "c"]).await?.succeeded()?;
+    assert!(table.contains("Decisions\n") && table.contains("Entries of the work list\n"), "{table}");
+    let nothing = world.run("dlq-consumer", &["find", &Uuid::now_v7().to_string()]).await?;
+    assert!(nothing.code == Some(1) && nothing.stderr.contains("nothing is known"), "{nothing:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_holds_a_campaign_is_streamed_as_csv_or_json_lines_whole_and_in_order() -> Result<()> {
+    let world = World::new().await?;
+    world.open_campaign("HELD-BY", 5_000).await?;
+    sqlx::query(
+        "INSERT INTO coupon_issues (coupon_id, request_id, member_id, decision, epoch, seq, reserved_at, expires_at)
+         SELECT coupon_id, gen_random_uuid(), 'member-' || n, 'ISSUED', 1, n, now(), now()
+         FROM coupons, generate_series(1, 2500) AS n",
+    )
+    .execute(&world.db)
+    .await?;
+    let csv = world.run("dlq-consumer", &["issued", "HELD-BY"]).await?.succeeded()?;
+    let lines: Vec<&str> = csv.lines().collect();
+    assert_eq!((lines.len(), lines[0]), (2_501, "member_id,request_id,reserved_at,decided_at,expires_at"));
+    let members: std::collections::BTreeSet<&str> =
+        lines[1..].iter().filter_map(|line| line.split(',').next()).collect();
+    assert_eq!(members.len(), 2_500, "each once");
+    let jsonl = world.run("dlq-consumer", &["issued", "HELD-BY", "--output", "jsonl"]).await?.succeeded()?;
+    let rows: Vec<Value> = jsonl.lines().map(serde_json::from_str).collect::<serde_json::Result<_>>()?;
+    assert_eq!(rows.len(), 2_500);
+    rows[0]["request_id"].as_str().context("a request id")?.parse::<Uuid>()?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reason_that_is_cut_says_so_and_wide_prints_it_whole() -> Result<()> {
+    let world = World::new().await?;
+    let reason = format!("{} end of the reason", "long ".repeat(20));
+    Entry { reason: &reason, ..Entry::default() }.plant(&world).await?;
+    let cut = world.run("dlq-consumer", &["list"]).await?.succeeded()?;
+    assert!(cut.contains("long…") || cut.contains("long …"), "{cut}");
+    assert!(!cut.contains("end of the reason"), "{cut}");
+    let wide = world.run("dlq-consumer", &["list", "--wide"]).await?.succeeded()?;
+    assert!(wide.contains("end of the reason") && !wide.contains('…'), "{wide}");
+    Ok(())
+}
+
+/// The whole way: what nobody could write is decided by an operator, and the member may ask again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_unit_that_is_compensated_by_hand_goes_back_and_the_member_may_ask_again() -> Result<()> {
+    let world = World::new().await?;
+    world.open_campaign("BY-HAND", 1).await?;
+    let (held, request_id) = readable(&world, "BY-HAND", "somebody", "HELD").await?;
+    world.stock.set_mark("BY-HAND", "somebody", Some(request_id)).await?;
+    let services = Services::start(&world).await?;
+    with_reason(&world, &["compensate", &held.to_string(), "--yes"]).await?.succeeded()?;
+    eventually("the unit is back", SOON, async || -> Result<bool> {
+        Ok(world.stock.of("BY-HAND").await?.left() == Some(1))
+    })
+    .await?;
+    accepted(&world, &services.api, "BY-HAND", "somebody").await?;
+    issued_rows(&world, "BY-HAND", 1, SOON).await
+}

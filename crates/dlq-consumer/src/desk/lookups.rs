@@ -1,0 +1,92 @@
+//! All there is of a request, or of a member.
+
+use coupon_core::{
+    ids::{CouponCode, MemberId, RequestId},
+    repo::{RepoError, dead_letters::LetterRow, failed_issues::FailedIssue, lookups::Decision},
+    stock::StockError,
+};
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::Desk;
+
+/// What was found.
+#[derive(Debug, Default, Serialize)]
+pub struct Found {
+    /// Decisions in PostgreSQL.
+    pub decisions: Vec<Decision>,
+    /// Entries of the work list.
+    pub entries: Vec<FailedIssue>,
+    /// Dead letters.
+    pub dead_letters: Vec<LetterRow>,
+    /// Who holds a unit in Redis, decided or not.
+    pub holders: Vec<Holder>,
+    /// Why the holders are not known.
+    #[serde(skip)]
+    pub redis_is_away: Option<StockError>,
+}
+
+/// A holder entry.
+#[derive(Clone, Debug, Serialize)]
+pub struct Holder {
+    /// Campaign.
+    pub coupon_code: CouponCode,
+    /// Member.
+    pub member_id: MemberId,
+    /// The request that holds the unit.
+    pub request_id: RequestId,
+}
+
+impl Found {
+    /// Whether nothing was found.
+    pub fn is_empty(&self) -> bool {
+        let Self { decisions, entries, dead_letters, holders, redis_is_away: _ } = self;
+        decisions.is_empty() && entries.is_empty() && dead_letters.is_empty() && holders.is_empty()
+    }
+}
+
+impl Desk {
+    /// All there is of a request; in Redis it is found by the campaign and the member that PostgreSQL has of it.
+    pub async fn find_request(&self, request_id: Uuid) -> Result<Found, RepoError> {
+        let mut found = Found {
+            decisions: self.database.decisions_on(request_id).await?,
+            entries: self.database.entries_on(request_id).await?,
+            dead_letters: self.database.letters_of(request_id).await?,
+            ..Found::default()
+        };
+        let decided = found.decisions.iter().map(|row| (Some(&row.coupon_code), Some(&row.member_id)));
+        let entries = found.entries.iter().map(|row| (Some(&row.coupon_code), Some(&row.member_id)));
+        let letters = found.dead_letters.iter().map(|row| (row.coupon_code.as_ref(), row.member_id.as_ref()));
+        let named = decided.chain(entries).chain(letters);
+        let mut places: Vec<(CouponCode, MemberId)> =
+            named.filter_map(|(code, member)| Some((code?.parse().ok()?, member?.parse().ok()?))).collect();
+        places.sort_by(|(a, one), (b, other)| (a.as_str(), one.as_str()).cmp(&(b.as_str(), other.as_str())));
+        places.dedup();
+        self.look_into_redis(&mut found, places).await;
+        Ok(found)
+    }
+
+    /// All that a member holds and asked for.
+    pub async fn find_member(&self, member: &MemberId) -> Result<Found, RepoError> {
+        let (entries, dead_letters) = self.database.failures_of(member).await?;
+        let decisions = self.database.decisions_of(member).await?;
+        let mut found = Found { decisions, entries, dead_letters, ..Found::default() };
+        let coupons = self.database.coupons().await?.into_iter().filter(coupon_core::repo::coupons::Coupon::is_live);
+        let places = coupons.map(|coupon| (coupon.coupon_code, member.clone())).collect();
+        self.look_into_redis(&mut found, places).await;
+        Ok(found)
+    }
+
+    async fn look_into_redis(&self, found: &mut Found, places: Vec<(CouponCode, MemberId)>) {
+        for (coupon_code, member_id) in places {
+            match self.stock.mark(&coupon_code, &member_id).await {
+                Ok(Some(request_id)) => found.holders.push(Holder { coupon_code, member_id, request_id }),
+                Ok(None) => {}
+                Err(error) => {
+                    found.redis_is_away = Some(error);
+                    return;
+                }
+            }
+        }
+    }
+}
