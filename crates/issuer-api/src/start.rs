@@ -106,6 +106,7 @@ pub async fn learn_sequences(stock: Stock, database: Database) {
     loop {
         match database.high_sequences().await {
             Ok(sequences) => {
+                make_known_again(&stock, sequences.iter().map(|(code, ..)| code)).await;
                 for (code, epoch, claimed) in sequences {
                     if stock.seen.of(&code) < (epoch, claimed) && judged.get(&code) != Some(&(epoch, claimed)) {
                         // Redis or PostgreSQL is away: the next look comes back here.
@@ -120,6 +121,17 @@ pub async fn learn_sequences(stock: Stock, database: Database) {
             Err(error) => tracing::debug!(error = %chain(&error), "high sequences cannot be read now"),
         }
         sleep(LEARN).await;
+    }
+}
+
+/// Makes open campaigns known to the relays that Redis has data of and does not list: a list that was lost would leave their
+/// outboxes to nobody. While Redis is away nothing is done; the next look comes back here.
+async fn make_known_again(stock: &Stock, open: impl Iterator<Item = &CouponCode>) {
+    let Ok(known) = stock.coupons().await else { return };
+    for code in open.filter(|code| !known.contains(code)) {
+        if stock.has_data(code).await.is_ok_and(|has| has) && stock.make_known(code).await.is_ok() {
+            tracing::warn!(coupon = %code, "redis has lost the list of its campaigns; {code} is known to the relays again");
+        }
     }
 }
 

@@ -52,11 +52,11 @@ pub enum RepoError {
         /// Why it did not work.
         message: String,
         /// The constraint that the server names, if it does.
-        constraint: Option<String>,
+        constraint: Option<Box<str>>,
         /// The table that it names.
-        table: Option<String>,
+        table: Option<Box<str>>,
         /// The column that it names.
-        column: Option<String>,
+        column: Option<Box<str>>,
     },
     /// No answer in time; what was asked may still happen.
     #[error("postgresql: {doing}: no answer within {} ms", within.as_millis())]

@@ -177,7 +177,7 @@ pub(super) async fn insert_parts(
         let Some((given, _)) = place.checked_sub(1).and_then(|place| batch.0.get(place)) else { continue };
         if let Some(state) = told.state {
             let named = [told.constraint_name, told.table_name, told.column_name]
-                .map(|name| name.filter(|name| !name.is_empty()));
+                .map(|name| name.filter(|name| !name.is_empty()).map(String::into_boxed_str));
             let [constraint, table, column] = named;
             let message = told.message.unwrap_or_default();
             missing.refused.insert(
