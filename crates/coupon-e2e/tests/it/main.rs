@@ -33,6 +33,7 @@ mod oracle;
 mod outage;
 mod outage_database;
 mod outage_group;
+mod outage_session;
 mod planted;
 mod rebuild;
 mod rebuild_refused;
