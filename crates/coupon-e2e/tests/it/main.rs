@@ -21,6 +21,7 @@ mod headers;
 mod holder;
 mod lag;
 mod leads_out;
+mod leads_out;
 mod long;
 mod loops;
 mod lost_keys;
