@@ -44,23 +44,28 @@ DECLARE
     last     integer;
     -- Up to this row one is known to be refused.
     failed   integer := 0;
-    made     record;
-    issued   integer := 0;
+    missed   integer[];
+    -- The places of all rows that are not issued now.
+    apart    integer[] := '{}';
+    rows     bigint;
     high     bigint;
 BEGIN
     SELECT c.coupon_id, make_interval(days => c.valid_days) INTO coupon, valid
     FROM coupons c WHERE c.coupon_code = code AND c.epoch = in_epoch;
     IF NOT FOUND THEN
-        RETURN QUERY SELECT 'MISSED', i, NULL::integer, NULL, NULL, NULL, NULL, NULL FROM generate_series(1, total) AS i;
+        apart := ARRAY(SELECT generate_series(1, total));
+        RETURN QUERY SELECT 'MISSED', i, NULL::integer, NULL, NULL, NULL, NULL, NULL FROM UNNEST(apart) AS i;
         first := total + 1;
     END IF;
     IF wait_ms IS NOT NULL THEN
         PERFORM set_config('lock_timeout', wait_ms::text, true);
     END IF;
-    WHILE first <= total AND (begun = 0 OR begun < most AND clock_timestamp() < until) LOOP
+    -- At least two: a conflict takes one to be met and one to be looked for.
+    WHILE first <= total AND (begun < 2 OR begun < most AND clock_timestamp() < until) LOOP
         last := CASE WHEN first > failed THEN least(first::bigint + step - 1, total) ELSE (first + failed) / 2 END;
         begun := begun + 1;
         BEGIN
+            missed := NULL;
             IF careful THEN
                 WITH inserted AS (
                     INSERT INTO coupon_issues
@@ -68,35 +73,28 @@ BEGIN
                     SELECT coupon, ids[i], members[i], 'ISSUED', in_epoch, seqs[i], times[i], times[i] + valid
                     FROM generate_series(first, last) AS i
                     ON CONFLICT DO NOTHING
-                    RETURNING request_id, member_id, seq
+                    RETURNING request_id, member_id
                 )
-                SELECT count(*) AS rows, max(seq) AS seq, array_agg(request_id) AS ids, array_agg(member_id) AS members
-                INTO made FROM inserted;
-                careful := made.rows <= last - first;
-                IF careful THEN
-                    -- The same event twice is two neighbours, of which one is issued.
-                    RETURN QUERY
-                    SELECT 'MISSED', i, NULL::integer, NULL, NULL, NULL, NULL, NULL
-                    FROM generate_series(first, last) AS i
-                    LEFT JOIN UNNEST(made.ids, made.members) AS m (id, member) ON m.id = ids[i] AND m.member = members[i]
-                    WHERE m.id IS NULL OR i > first AND ids[i] = ids[i - 1] AND members[i] = members[i - 1];
-                END IF;
+                SELECT array_agg(i) INTO missed
+                FROM generate_series(first, last) AS i
+                LEFT JOIN inserted ON inserted.request_id = ids[i] AND inserted.member_id = members[i]
+                -- The same event twice is two neighbours, of which one is issued.
+                WHERE inserted.request_id IS NULL
+                   OR i > first AND ids[i] = ids[i - 1] AND members[i] = members[i - 1];
+                careful := missed IS NOT NULL;
+                apart := apart || missed;
+                RETURN QUERY SELECT 'MISSED', i, NULL::integer, NULL, NULL, NULL, NULL, NULL FROM UNNEST(missed) AS i;
             ELSE
-                WITH inserted AS (
-                    INSERT INTO coupon_issues
-                        (coupon_id, request_id, member_id, decision, epoch, seq, reserved_at, expires_at)
-                    SELECT coupon, ids[i], members[i], 'ISSUED', in_epoch, seqs[i], times[i], times[i] + valid
-                    FROM generate_series(first, last) AS i
-                    RETURNING seq
-                )
-                SELECT count(*) AS rows, max(seq) AS seq INTO made FROM inserted;
-                IF made.rows <= last - first THEN
+                INSERT INTO coupon_issues
+                    (coupon_id, request_id, member_id, decision, epoch, seq, reserved_at, expires_at)
+                SELECT coupon, ids[i], members[i], 'ISSUED', in_epoch, seqs[i], times[i], times[i] + valid
+                FROM generate_series(first, last) AS i;
+                GET DIAGNOSTICS rows = ROW_COUNT;
+                IF rows <= last - first THEN
                     -- A trigger passes rows over: which, is found out as with those that are there.
                     RAISE unique_violation;
                 END IF;
             END IF;
-            issued := issued + made.rows;
-            high := greatest(high, made.seq);
             IF first > failed AND step < total THEN
                 -- A step that doubled for good would fail every other time, and write half of its rows in vain.
                 step := step + least(step, 4);
@@ -113,6 +111,7 @@ BEGIN
                 what := 'REFUSED';
                 place := first;
                 RETURN NEXT;
+                apart := apart || first;
                 first := first + 1;
                 failed := 0;
             ELSE
@@ -124,9 +123,11 @@ BEGIN
             END IF;
         END;
     END LOOP;
-    IF issued > 0 THEN
+    SELECT count(*), max(seqs[i]) INTO rows, high
+    FROM generate_series(1, first - 1) AS i LEFT JOIN UNNEST(apart) AS a (i) USING (i) WHERE a.i IS NULL;
+    IF rows > 0 THEN
         PERFORM set_config('lock_timeout', patience, true);
-        UPDATE coupons c SET issued_quantity = c.issued_quantity + issued, high_seq = greatest(c.high_seq, high)
+        UPDATE coupons c SET issued_quantity = c.issued_quantity + rows, high_seq = greatest(c.high_seq, high)
         WHERE c.coupon_code = code AND c.epoch = in_epoch;
         IF NOT FOUND THEN
             PERFORM coupon_guard_failed('epoch');

@@ -35,6 +35,16 @@ write_kafka_config() {
   broker=127.0.0.1:$(port_of kafka)
   controller=127.0.0.1:$(port_of kafka-controller)
   # Kafka tells its clients where to go on, so a proxy before it needs a listener that names the proxy.
+  local way_protocol=PLAINTEXT rights=''
+  # Rights for the clients of that listener, which then says who they are; everybody else may do everything.
+  if [[ -n ${STACK_KAFKA_RIGHTS:-} ]]; then
+    way_protocol=SASL_PLAINTEXT
+    rights="authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS
+allow.everyone.if.no.acl.found=true
+sasl.enabled.mechanisms=PLAIN
+listener.name.way.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_services=\"$STACK_KAFKA_RIGHTS\";"
+  fi
   if [[ -n ${STACK_KAFKA_WAY:-} ]]; then
     way=,WAY://127.0.0.1:$(port_of kafka-way)
     way_advertised=,WAY://127.0.0.1:$STACK_KAFKA_WAY
@@ -48,7 +58,7 @@ controller.quorum.bootstrap.servers=$controller
 listeners=PLAINTEXT://$broker,CONTROLLER://$controller$way
 advertised.listeners=PLAINTEXT://$broker,CONTROLLER://$controller$way_advertised
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,WAY:PLAINTEXT
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,WAY:$way_protocol
 inter.broker.listener.name=PLAINTEXT
 log.dirs=$KAFKA_DATA
 auto.create.topics.enable=false
@@ -72,6 +82,7 @@ broker.session.timeout.ms=5000
 broker.heartbeat.interval.ms=1000
 # A consumer group of a test gets its partitions at once instead of after three seconds.
 group.initial.rebalance.delay.ms=0
+$rights
 CONF
 }
 

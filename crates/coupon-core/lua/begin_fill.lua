@@ -9,8 +9,8 @@
 --       {'LEFTOVER'}   marks or promises without meta: part of the data was lost, so this is no fresh coupon
 --       {'OTHER', epoch}   data of another epoch is here (with 7: of a newer one)
 --       {'PROMISES', n}    with 7: events of the data to be replaced still have to be published
--- After FILLING: meta is complete, status FILLING accepts nothing; with 7 nothing of the older data is left.
--- Not while Redis is full: the marks that follow would not fit, and the old data would be gone.
+-- After FILLING: meta is complete, holders counts what is in the map, status FILLING accepts nothing; with 7 nothing of the older
+-- data is left. Not while Redis is full: the marks that follow would not fit, and the old data would be gone.
 for i = 1, 8 do
     if not tonumber(ARGV[i]) then
         return redis.error_reply('ERR begin_fill: ARGV 1 to 8 are numbers')
@@ -35,5 +35,6 @@ if not meta[1] and redis.call('EXISTS', KEYS[1], KEYS[2], KEYS[3]) > 0 then
     return {'LEFTOVER'}
 end
 redis.call('HSET', KEYS[1], 'status', 'FILLING', 'epoch', ARGV[1], 'total', ARGV[2], 'total_version', ARGV[3],
-    'opens_at', ARGV[4], 'closes_at', ARGV[5], 'seq', ARGV[6], 'window_version', ARGV[8])
+    'opens_at', ARGV[4], 'closes_at', ARGV[5], 'seq', ARGV[6], 'window_version', ARGV[8],
+    'holders', redis.call('HLEN', KEYS[2]))
 return {'FILLING'}

@@ -7,12 +7,12 @@
 --       {'NOTHING'}     the member holds no coupon
 --       {'MISSING'}     no data of this coupon; never to be read as "nothing held"
 --       {'FILLING'}     being filled from PostgreSQL
---       {'SUSPECT'}     this Redis has lost data (it may be behind what the caller has seen)
+--       {'SUSPECT'}     this Redis has lost data: it is behind what the caller has seen, or the map is gone (see reserve.lua)
 local seen_epoch, seen_seq = tonumber(ARGV[2]), tonumber(ARGV[3])
 if not (seen_epoch and seen_seq) then
     return redis.error_reply('ERR holder: ARGV 2 and 3 are numbers')
 end
-local meta = redis.call('HMGET', KEYS[1], 'status', 'epoch', 'seq')
+local meta = redis.call('HMGET', KEYS[1], 'status', 'epoch', 'seq', 'holders')
 local status, epoch, seq = meta[1], tonumber(meta[2]), tonumber(meta[3])
 if not (status and epoch and seq) then
     return {'MISSING'}
@@ -24,6 +24,9 @@ if epoch < seen_epoch or (epoch == seen_epoch and seq < seen_seq) then
     return {'SUSPECT'}
 end
 local holder = redis.call('HGET', KEYS[2], ARGV[1])
+if not holder and (tonumber(meta[4]) or 0) > 0 and redis.call('EXISTS', KEYS[2]) == 0 then
+    return {'SUSPECT'}
+end
 if not holder then
     return {'NOTHING'}
 end

@@ -12,15 +12,22 @@
 --       {'FILLING'}       being filled from PostgreSQL
 --       {'SUSPECT'}       this Redis has lost data; only a rebuild ends it
 --       {'OUTBOX_FULL'}   Kafka is away for too long
--- After RESERVED: issued[member] = request id, the outbox holds the promise to publish, seq is one higher.
+-- After RESERVED: issued[member] = request id, the outbox holds the promise to publish, seq and holders are one higher.
 -- Not while Redis is full: what is promised must be kept there.
 -- Everything is read and checked before the first write, because Redis does not roll a failed script back.
+--
+-- meta.holders is what HLEN(issued) was after the last change, written by every script that changes the map. Redis deletes a
+-- hash with its last field, so a map that is gone looks like one that nobody is in: while holders says otherwise, the map was
+-- lost, and everything in it with it. It is compared with an empty map only, never with a smaller one: builds before this one
+-- change the map without telling, beside it in a roll-out and after a roll-back. Where holders is missing (such a build has
+-- filled the coupon) it is learnt. That the outbox is gone cannot be told from one that was emptied: its marks are still there,
+-- so nothing is given out twice, and reconciliation finds them as orphans and publishes them.
 local seen_epoch, seen_seq, cap = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 if not (seen_epoch and seen_seq and cap) then
     return redis.error_reply('ERR reserve: ARGV 3, 4 and 5 are numbers')
 end
 
-local meta = redis.call('HMGET', KEYS[1], 'status', 'opens_at', 'closes_at', 'total', 'epoch', 'seq')
+local meta = redis.call('HMGET', KEYS[1], 'status', 'opens_at', 'closes_at', 'total', 'epoch', 'seq', 'holders')
 local status, opens_at, closes_at = meta[1], tonumber(meta[2]), tonumber(meta[3])
 local total, epoch, seq = tonumber(meta[4]), tonumber(meta[5]), tonumber(meta[6])
 if not (status and opens_at and closes_at and total and epoch and seq) then
@@ -34,6 +41,13 @@ local waiting = redis.call('ZCARD', KEYS[3])
 
 if status == 'SUSPECT' or status == 'FILLING' then
     return {status}
+end
+local holders = tonumber(meta[7])
+if not holders then
+    redis.call('HSET', KEYS[1], 'holders', issued)
+elseif holders > 0 and issued == 0 then
+    redis.call('HSET', KEYS[1], 'status', 'SUSPECT')
+    return {'SUSPECT'}
 end
 -- Sequences are compared within an epoch only: a rebuild may begin its epoch below a sequence that was never
 -- acknowledged.
@@ -67,7 +81,8 @@ if waiting >= cap then
     return {'OUTBOX_FULL'}
 end
 
-seq = redis.call('HINCRBY', KEYS[1], 'seq', 1)
+seq = seq + 1
+redis.call('HSET', KEYS[1], 'seq', seq, 'holders', issued + 1)
 redis.call('ZADD', KEYS[3], now, ARGV[1] .. '|' .. meta[5] .. '|' .. ARGV[2])
 redis.call('HSET', KEYS[2], ARGV[2], ARGV[1])
 return {'RESERVED', ARGV[1], epoch, seq, now, 1}

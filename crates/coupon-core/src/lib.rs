@@ -1,9 +1,10 @@
 #![doc = include_str!("../README.md")]
 
 pub mod budget;
+mod clause;
 pub mod clock;
+pub mod contract;
 pub mod crash;
-pub mod diagnosis;
 pub mod event;
 pub mod failure;
 pub mod filling;

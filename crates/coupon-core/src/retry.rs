@@ -58,6 +58,11 @@ impl Backoff {
     }
 }
 
+/// A wait between `least` and `least + spread`, so that a crowd that is told to come back does not come back as one.
+pub fn spread(least: Duration, spread: Duration) -> Duration {
+    least + spread.mul_f64(rand::random_range(0.0..=1.0))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -36,6 +36,8 @@ pub enum Manner {
     TakesLate(Duration),
     /// Answers this status and repeats the address it was asked for.
     Answers(u16),
+    /// Answers 400 to what has a layout, as Slack does to one that it does not take; takes plain text.
+    RefusesLayout,
     /// Answers 429 with this `Retry-After`.
     TooMany(String),
     /// Answers 200 and a page to log in.
@@ -178,8 +180,11 @@ async fn serve(
 
 async fn answer(mut client: TcpStream, manner: Manner, received: Arc<Mutex<Vec<Received>>>) -> Result<()> {
     let (path, body) = read(&mut client).await?;
-    let is_taken = matches!(manner, Manner::Takes | Manner::TakesLate(_));
-    lock(&received).push(Received { at: Utc::now(), is_taken, body: serde_json::from_slice(&body)? });
+    let body: Value = serde_json::from_slice(&body)?;
+    let has_layout = body.get("blocks").is_some();
+    let is_taken =
+        matches!(manner, Manner::Takes | Manner::TakesLate(_)) || manner == Manner::RefusesLayout && !has_layout;
+    lock(&received).push(Received { at: Utc::now(), is_taken, body });
     let plain = |status: &str, headers: &str, body: &str| {
         format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n{headers}\r\n{body}", body.len())
     };
@@ -189,6 +194,8 @@ async fn answer(mut client: TcpStream, manner: Manner, received: Arc<Mutex<Vec<R
             pause(wait).await;
             plain("200 OK", "", "ok")
         }
+        Manner::RefusesLayout if has_layout => plain("400 Bad Request", "", "invalid_blocks"),
+        Manner::RefusesLayout => plain("200 OK", "", "ok"),
         Manner::Answers(status) => plain(&format!("{status} Wrong"), "", &format!("Cannot POST {path}")),
         Manner::TooMany(wait) => plain("429 Too Many Requests", &format!("retry-after: {wait}\r\n"), "slow down"),
         Manner::LogsIn => plain("200 OK", "content-type: text/html\r\n", "<html>Log in to go on</html>"),

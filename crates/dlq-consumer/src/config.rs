@@ -2,7 +2,8 @@
 
 use coupon_core::{
     budget::Budget,
-    kafka::{ConsumerSettings, GroupSettings, KafkaSettings, check_topic},
+    contract::ContractSettings,
+    kafka::{ConsumerSettings, GroupSettings, Holds, KafkaSettings, LagSettings, Topic, check_topic},
     repo::DatabaseSettings,
     runtime::{AdminSettings, LogSettings, Properties, Secret, Settings, SettingsError, ShutdownSettings},
     stock::RedisSettings,
@@ -25,6 +26,10 @@ pub struct Config {
     pub kafka: Kafka,
     /// `[consumer]`
     pub consumer: ConsumerSettings,
+    /// `[lag]`
+    pub lag: LagSettings,
+    /// `[contract]`
+    pub contract: ContractSettings,
     /// `[writer]`
     pub writer: WriterSettings,
     /// `[give_up]`
@@ -73,6 +78,15 @@ impl Kafka {
     /// What the consumer needs beyond that.
     pub fn group(&self) -> GroupSettings {
         GroupSettings { group_id: self.group_id.clone(), session_timeout_ms: self.session_timeout_ms }
+    }
+
+    /// What is asked of the topic of dead letters, and of that of events, which a rebuild reads to its end.
+    pub fn topics(&self) -> [Topic; 2] {
+        let (name, holds) = (self.dlq_topic.clone(), Holds::DeadLetters { fed_by: self.topic.clone() });
+        let min_partitions = self.min_partitions;
+        let dead_letters = Topic { name, setting: "kafka.dlq_topic", min_partitions, holds };
+        let name = self.topic.clone();
+        [dead_letters, Topic { name, setting: "kafka.topic", min_partitions: 1, holds: Holds::Events }]
     }
 }
 
@@ -163,6 +177,8 @@ impl Settings for Config {
             return Err(SettingsError::invalid("kafka.issue_group_id", "", "a name"));
         }
         self.consumer.check()?;
+        self.lag.check()?;
+        self.contract.check()?;
         self.writer.check()?;
         for (key, value) in [("give_up.burst", self.give_up.burst), ("give_up.per_second", self.give_up.per_second)] {
             if !(0.0..=1_000_000.0).contains(&value) {

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use coupon_core::{
-    diagnosis,
+    contract::Contract,
     kafka::{Broker, Passage},
     repo::Database,
     runtime::{
@@ -37,12 +37,13 @@ async fn consumers(config: &Config) -> anyhow::Result<Vec<Finding>> {
 
 /// Prints one line for each finding; exit code 1 when anything is wrong.
 pub async fn doctor(config: &Config) -> anyhow::Result<ExitCode> {
-    let broker = Broker::new(&config.kafka.client(), "dlq-consumer doctor")?;
-    let database = Database::new(&config.database, "dlq-consumer doctor")?;
-    let mut findings = diagnosis::database(&database).await;
-    findings.extend(diagnosis::redis(&Stock::new(&config.redis)?).await);
-    findings.extend(diagnosis::topic(&broker, &config.kafka.dlq_topic, "kafka.dlq_topic", None).await);
-    findings.extend(consumers(config).await?);
-    findings.push(alarm::finding(&config.alarms));
-    Ok(doctor::print(findings))
+    let contract = Contract {
+        broker: Broker::new(&config.kafka.client(), "dlq-consumer doctor")?,
+        topics: config.kafka.topics().into(),
+        stock: Some(Stock::new(&config.redis)?),
+        database: Database::new(&config.database, "dlq-consumer doctor")?,
+        needs: &[],
+    };
+    let servers = contract.findings().await.into_iter().map(Into::into);
+    Ok(doctor::print(servers.chain(consumers(config).await?).chain([alarm::finding(&config.alarms)])))
 }

@@ -4,12 +4,13 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use coupon_core::{
     clock::SystemClock,
+    contract::{Contract, KAFKA, POSTGRESQL, REDIS, Watch},
     event::VERSION,
     kafka::{Broker, Engine, Policy},
     repo::Database,
     retry,
     runtime::{Condition, Service, Shutdown, Tasks},
-    startup::{self, Unfit, Wanted},
+    startup::{self, Unfit},
     stock::Stock,
     writing::Writer,
 };
@@ -39,8 +40,8 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
 }
 
 async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
-    let names = ["kafka topic", "postgresql schema", "redis", "consumer group"];
-    let [topic, schema, redis, joined] = names.map(|name| service.health.condition(name));
+    let names = ["kafka topic", "postgresql schema", "redis", "consumer group", "contract", "consumer lag"];
+    let [topic, schema, redis, joined, contract, lag] = names.map(|name| service.health.condition(name));
     let clock = Arc::new(SystemClock);
     let database = Database::new(&config.database, NAME)?;
     let stock = Stock::new(&config.redis)?;
@@ -48,9 +49,9 @@ async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
     let silent = Arc::new(Notify::new());
     let announcer = Announcer::new(&config.alarms, database.clone(), clock.clone(), silent.clone())?;
 
-    let kafka = &config.kafka;
-    let wanted = Wanted { topic: &kafka.dlq_topic, setting: "kafka.dlq_topic", min_partitions: kafka.min_partitions };
-    let ready = startup::topic(&broker, wanted, &topic, &service.shutdown).await?
+    let topics = config.kafka.topics();
+    let [dead_letters, _] = &topics;
+    let ready = startup::topic(&broker, dead_letters, &topic, &service.shutdown).await?
         && startup::schema(&database, &schema, &service.shutdown).await?;
     if !ready {
         return Ok(());
@@ -91,6 +92,16 @@ async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
     let (client, group) = (config.kafka.client(), config.kafka.group());
     let settings = (&client, &group, &config.consumer);
     let engine = Engine::new(settings, NAME, &config.kafka.dlq_topic, policy, Arc::new(repair), clock, joined)?;
+    let servers = Contract {
+        broker,
+        topics: topics.into(),
+        stock: Some(stock.clone()),
+        database: database.clone(),
+        needs: &[KAFKA, REDIS, POSTGRESQL],
+    };
+    // What is in the log is read on, whatever is wrong with the log: only reading saves it.
+    Watch::begin(servers, &config.contract, contract, &service.tasks, |_| {});
+    engine.watch_lag(&client, &config.lag, lag, &service.tasks)?;
     // Deciding does not need Redis; only the sweeper waits for it.
     let fits = refuse_unfit_redis(&stock, &redis, &service.shutdown);
     let engine = service.tasks.spawn("engine", engine.run(service.shutdown.clone()));

@@ -1,7 +1,8 @@
 //! The settings; what each means is said in `config.default.toml`.
 
 use coupon_core::{
-    kafka::{ConsumerSettings, GroupSettings, KafkaSettings, check_topic},
+    contract::ContractSettings,
+    kafka::{ConsumerSettings, GroupSettings, Holds, KafkaSettings, LagSettings, Topic, check_topic},
     repo::DatabaseSettings,
     runtime::{AdminSettings, LogSettings, Properties, Settings, SettingsError, ShutdownSettings},
     writing::WriterSettings,
@@ -19,6 +20,10 @@ pub struct Config {
     pub kafka: Kafka,
     /// `[consumer]`
     pub consumer: ConsumerSettings,
+    /// `[lag]`
+    pub lag: LagSettings,
+    /// `[contract]`
+    pub contract: ContractSettings,
     /// `[writer]`
     pub writer: WriterSettings,
     /// `[log]`
@@ -56,6 +61,14 @@ impl Kafka {
     pub fn group(&self) -> GroupSettings {
         GroupSettings { group_id: self.group_id.clone(), session_timeout_ms: self.session_timeout_ms }
     }
+
+    /// What is asked of the topic of events, and of that of dead letters.
+    pub fn topics(&self) -> [Topic; 2] {
+        let (name, fed_by) = (self.topic.clone(), self.topic.clone());
+        let events = Topic { name, setting: "kafka.topic", min_partitions: self.min_partitions, holds: Holds::Events };
+        let (name, holds) = (self.dlq_topic.clone(), Holds::DeadLetters { fed_by });
+        [events, Topic { name, setting: "kafka.dlq_topic", min_partitions: 1, holds }]
+    }
 }
 
 impl Settings for Config {
@@ -78,6 +91,8 @@ impl Settings for Config {
             ));
         }
         self.consumer.check()?;
+        self.lag.check()?;
+        self.contract.check()?;
         self.writer.check()?;
         self.log.check("log")?;
         self.shutdown.check("shutdown")

@@ -4,12 +4,13 @@ use std::{process::ExitCode, sync::Arc};
 
 use coupon_core::{
     clock::SystemClock,
+    contract::{Contract, KAFKA, POSTGRESQL, Watch},
     failure::Class,
     kafka::{Broker, Engine, Policy, Publisher},
     repo::Database,
     retry,
     runtime::{Service, admin::count_from_zero},
-    startup::{self, Wanted},
+    startup,
     writing::Writer,
 };
 
@@ -28,16 +29,16 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
 }
 
 async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
-    let names = ["kafka topic", "kafka dead letter topic", "postgresql schema", "consumer group"];
-    let [main_topic, dlq_topic, schema, joined] = names.map(|name| service.health.condition(name));
+    let names =
+        ["kafka topic", "kafka dead letter topic", "postgresql schema", "consumer group", "contract", "consumer lag"];
+    let [main_topic, dlq_topic, schema, joined, contract, lag] = names.map(|name| service.health.condition(name));
     let clock = Arc::new(SystemClock);
     let database = Database::new(&config.database, NAME)?;
     let broker = Broker::new(&config.kafka.client(), NAME)?;
     let dead_letters = Publisher::of_dead_letters(&config.kafka.client(), NAME, &config.kafka.dlq_topic)?;
 
-    let kafka = &config.kafka;
-    let main = Wanted { topic: &kafka.topic, setting: "kafka.topic", min_partitions: kafka.min_partitions };
-    let handed_over = Wanted { topic: &kafka.dlq_topic, setting: "kafka.dlq_topic", min_partitions: 1 };
+    let topics = config.kafka.topics();
+    let [main, handed_over] = &topics;
     let ready = startup::topic(&broker, main, &main_topic, &service.shutdown).await?
         && startup::topic(&broker, handed_over, &dlq_topic, &service.shutdown).await?
         && startup::schema(&database, &schema, &service.shutdown).await?;
@@ -57,6 +58,16 @@ async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
     let (client, group) = (config.kafka.client(), config.kafka.group());
     let settings = (&client, &group, &config.consumer);
     let engine = Engine::new(settings, NAME, &config.kafka.topic, policy, Arc::new(write), clock, joined)?;
+    let servers = Contract {
+        broker,
+        topics: topics.into(),
+        stock: None,
+        database: database.clone(),
+        needs: &[KAFKA, POSTGRESQL],
+    };
+    // What is in the log is read on, whatever is wrong with the log: only reading saves it.
+    Watch::begin(servers, &config.contract, contract, &service.tasks, |_| {});
+    engine.watch_lag(&client, &config.lag, lag, &service.tasks)?;
     service.tasks.spawn("engine", engine.run(service.shutdown.clone())).ended().await;
     if !dead_letters.flush(drain).await {
         tracing::warn!("dead letters were left in the queue; their records are consumed again");

@@ -6,7 +6,7 @@ use coupon_core::{
     clock::Clock,
     failure::{Class, Classified},
     ids::{CouponCode, MemberId, RequestId},
-    repo::coupons::CouponStatus,
+    repo::{coupons::CouponStatus, issues::Decided},
     runtime::{Throttle, chain},
     stock::{Refused, Reservation, Reserved, Stock, StockError},
 };
@@ -17,6 +17,7 @@ use crate::{
     detached::Detached,
     publish::{Publishing, Start},
     sold_out::Memories,
+    standing::State,
     suspects::Suspects,
 };
 
@@ -61,6 +62,8 @@ enum Progress {
     Queued(oneshot::Receiver<()>),
     /// In the outbox.
     Promised,
+    /// The coupon is issued.
+    Issued,
 }
 
 /// Why a member holds nothing by this request, as far as is known.
@@ -74,23 +77,29 @@ pub enum NotHeld {
     Closed,
     /// Nobody knows such a campaign.
     Unknown,
-    /// Redis has lost data of it, or is being filled.
+    /// Redis is being filled.
     GateClosed,
+    /// Redis has lost data of it: nothing is accepted until somebody has had it rebuilt.
+    Suspect,
     /// Kafka is away for too long, for all or for this process alone.
     OutboxFull,
     /// Redis gave no usable answer: the member may hold one after all.
     NoAnswer,
-    /// Redis has no data of it, and PostgreSQL is not there to say what that means.
+    /// PostgreSQL was needed to tell, and gives no answer.
     DatabaseAway,
 }
 
 impl Held {
-    /// Whether Kafka has acknowledged the reservation, after waiting for it for at most `bound`.
-    pub async fn is_acknowledged(self, bound: Duration) -> bool {
+    /// How far the request has got, after waiting for Kafka's acknowledgement for at most `bound`.
+    pub async fn state(self, bound: Duration) -> State {
         match self.progress {
-            Progress::Acknowledged => true,
-            Progress::Queued(tell) => timeout(bound, tell).await.is_ok_and(|told| told.is_ok()),
-            Progress::Promised => false,
+            Progress::Issued => State::Issued,
+            Progress::Acknowledged => State::Accepted,
+            Progress::Promised => State::Reserved,
+            Progress::Queued(tell) => match timeout(bound, tell).await {
+                Ok(Ok(())) => State::Accepted,
+                _ => State::Reserved,
+            },
         }
     }
 }
@@ -108,10 +117,11 @@ impl Accept {
         // Detached: a client that hangs up drops this future, and must not tear the work between script and publish.
         match self.detached.run(work).await {
             Ok(Ok(held)) => Ok(held),
-            Ok(Err(refused)) => Err(self.explain(code, refused).await),
+            // Boxed: what these need of PostgreSQL would otherwise be room that every request takes along.
+            Ok(Err(refused)) => Box::pin(self.explain(code, member, refused)).await,
             Err(error) => {
                 say(code, &error);
-                Err(NotHeld::NoAnswer)
+                Box::pin(self.issued_or(code, member, NotHeld::NoAnswer)).await
             }
         }
     }
@@ -151,37 +161,61 @@ impl Accept {
         Held { request_id: event.request_id, is_repeat: false, progress }
     }
 
-    async fn explain(&self, code: &CouponCode, refused: Refused) -> NotHeld {
-        match refused {
+    async fn explain(
+        self: &Arc<Self>,
+        code: &CouponCode,
+        member: &MemberId,
+        refused: Refused,
+    ) -> Result<Held, NotHeld> {
+        let why = match refused {
             Refused::SoldOut => {
                 self.sold_out.learn(code);
                 NotHeld::SoldOut
             }
             Refused::NotOpen(wait) => NotHeld::NotOpen(wait),
             Refused::Closed => NotHeld::Closed,
-            Refused::Filling => NotHeld::GateClosed,
             Refused::OutboxFull => NotHeld::OutboxFull,
-            // Boxed: what it needs of PostgreSQL would otherwise be room that every request takes along.
-            Refused::Missing => Box::pin(self.explain_missing(code)).await,
+            // From here on the map of the holders cannot be trusted, and PostgreSQL is asked.
+            Refused::Filling => return self.issued_or(code, member, NotHeld::GateClosed).await,
             Refused::Suspect => {
                 self.suspects.report(code);
-                NotHeld::GateClosed
+                return self.issued_or(code, member, NotHeld::Suspect).await;
             }
+            Refused::Missing => match self.missing(code).await {
+                why @ (NotHeld::Unknown | NotHeld::NotOpen(_)) => why,
+                why => return self.issued_or(code, member, why).await,
+            },
+        };
+        Err(why)
+    }
+
+    /// The coupon that PostgreSQL has issued to the member; without one, `why`. When PostgreSQL gives no answer either,
+    /// nobody is told that nothing is held.
+    async fn issued_or(&self, code: &CouponCode, member: &MemberId, why: NotHeld) -> Result<Held, NotHeld> {
+        match self.campaigns.decisions(code, member, None).await {
+            Ok(decisions) => match decisions.first() {
+                Some(Decided { request_id, .. }) => {
+                    Ok(Held { request_id: *request_id, is_repeat: true, progress: Progress::Issued })
+                }
+                None => Err(why),
+            },
+            Err(_) if why == NotHeld::Closed => Err(NotHeld::DatabaseAway),
+            Err(_) => Err(why),
         }
     }
 
-    /// Missing in Redis may mean unknown, not opened yet, or lost. Lost is never read as "nothing sold yet".
-    async fn explain_missing(&self, code: &CouponCode) -> NotHeld {
+    /// Missing in Redis may mean unknown, not opened yet, archived, or lost. Lost is never read as "nothing sold yet".
+    pub async fn missing(&self, code: &CouponCode) -> NotHeld {
         let Ok(found) = self.campaigns.coupon(code).await else { return NotHeld::DatabaseAway };
         let Some(coupon) = found else { return NotHeld::Unknown };
         match coupon.status {
-            CouponStatus::Draft | CouponStatus::Opening => {
-                NotHeld::NotOpen((coupon.opens_at - self.clock.now()).to_std().unwrap_or(SOON))
-            }
-            CouponStatus::Closed => NotHeld::Closed,
-            CouponStatus::Open | CouponStatus::Suspect => {
+            CouponStatus::Draft => NotHeld::NotOpen((coupon.opens_at - self.clock.now()).to_std().unwrap_or(SOON)),
+            CouponStatus::Opening => NotHeld::GateClosed,
+            // Everything was decided before its data went: whoever has no row holds nothing.
+            CouponStatus::Closed if coupon.archived_at.is_some() => NotHeld::Closed,
+            CouponStatus::Closed | CouponStatus::Open | CouponStatus::Suspect => {
                 self.suspects.report(code);
-                NotHeld::GateClosed
+                NotHeld::Suspect
             }
         }
     }

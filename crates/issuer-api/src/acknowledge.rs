@@ -9,7 +9,10 @@ use coupon_core::{
     stock::{OutboxEntry, Stock},
 };
 use tokio::{
-    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    sync::{
+        mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+        oneshot,
+    },
     time::Instant,
 };
 
@@ -17,8 +20,9 @@ use crate::publish::{Acknowledged, Flight};
 
 /// Most promises of one round.
 const BATCH: usize = 512;
-/// How long a round waits for company. A promise kept for a few ms more costs nothing.
-const COMPANY: Duration = Duration::from_millis(5);
+/// How long a round waits for company. Members wait with it: what is told as accepted must not be found waiting by who asks
+/// next.
+const COMPANY: Duration = Duration::from_millis(2);
 /// How long a deletion is repeated while Redis is away.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -39,28 +43,36 @@ async fn work(stock: Stock, mut receiver: UnboundedReceiver<Acknowledged>) {
         {
             round.push(next);
         }
-        let mut by_coupon: HashMap<CouponCode, (Vec<OutboxEntry>, Vec<Flight>)> = HashMap::new();
-        for Acknowledged { code, entry, flight } in round.drain(..) {
-            let (entries, flights) = by_coupon.entry(code).or_default();
+        let mut by_coupon: HashMap<CouponCode, (Vec<OutboxEntry>, Vec<(Flight, oneshot::Sender<()>)>)> = HashMap::new();
+        for Acknowledged { code, entry, flight, told } in round.drain(..) {
+            let (entries, waiting) = by_coupon.entry(code).or_default();
             entries.push(entry);
-            flights.push(flight);
+            waiting.push((flight, told));
         }
-        for (code, (entries, flights)) in by_coupon {
-            delete(&stock, &code, &entries).await;
-            drop(flights);
+        for (code, (entries, waiting)) in by_coupon {
+            let is_deleted = delete(&stock, &code, &entries).await;
+            for (flight, told) in waiting {
+                drop(flight);
+                if is_deleted {
+                    // Whoever asked may be gone.
+                    let _ = told.send(());
+                }
+            }
         }
     }
 }
 
-async fn delete(stock: &Stock, code: &CouponCode, entries: &[OutboxEntry]) {
+/// Whether they are deleted.
+async fn delete(stock: &Stock, code: &CouponCode, entries: &[OutboxEntry]) -> bool {
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
     let end = Instant::now() + PATIENCE;
     while let Err(error) = stock.acknowledge(code, entries).await {
         if Instant::now() >= end {
             // The relay finds them and publishes them again, which changes nothing downstream.
             tracing::debug!(error = %chain(&error), entries = entries.len(), "acknowledged promises stay in the outbox for the relay");
-            return;
+            return false;
         }
         tokio::time::sleep(backoff.next_wait()).await;
     }
+    true
 }

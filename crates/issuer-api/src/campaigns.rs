@@ -1,4 +1,5 @@
-//! What PostgreSQL knows of a coupon, asked with care: accepting must not depend on it, nor bury it under guesses.
+//! What PostgreSQL knows of a coupon and of its holders, asked with care: accepting must not depend on it, nor bury it
+//! under guesses.
 
 use std::{
     collections::HashMap,
@@ -8,16 +9,24 @@ use std::{
 
 use coupon_core::{
     ids::{CouponCode, MemberId, RequestId},
-    repo::{Database, RepoError, coupons::Coupon, issues::Decided},
+    repo::{
+        Database, RepoError,
+        coupons::Coupon,
+        issues::{Decided, Requested},
+    },
     runtime::chain,
 };
 use tokio::{
-    sync::Semaphore,
+    sync::{Semaphore, SemaphorePermit},
     time::{Instant, timeout},
 };
 
 /// Questions about coupons that Redis does not know, at a time. Anybody with a token can invent codes.
 const AT_A_TIME: usize = 4;
+/// Questions about what a member holds, at a time: while Redis is away, everybody's come here.
+const MEMBERS_AT_A_TIME: usize = 4;
+/// Campaigns that are looked at for the list of a member's requests.
+const MOST_LIVE: i64 = 500;
 /// How long a question waits for its turn.
 const TURN: Duration = Duration::from_millis(250);
 /// How long an answer is waited for.
@@ -33,6 +42,7 @@ const MOST_KEPT: usize = 4096;
 pub struct Campaigns {
     database: Database,
     turns: Semaphore,
+    turns_of_members: Semaphore,
     kept: Mutex<HashMap<CouponCode, Kept>>,
 }
 
@@ -51,7 +61,12 @@ pub struct Away;
 impl Campaigns {
     /// Over the process's pool.
     pub fn new(database: Database) -> Self {
-        Self { database, turns: Semaphore::new(AT_A_TIME), kept: Mutex::default() }
+        Self {
+            database,
+            turns: Semaphore::new(AT_A_TIME),
+            turns_of_members: Semaphore::new(MEMBERS_AT_A_TIME),
+            kept: Mutex::default(),
+        }
     }
 
     /// The campaign of a code that Redis has no data of, as it was within the last second; `None` when there is none.
@@ -59,8 +74,7 @@ impl Campaigns {
         if let Some(kept) = self.kept(code) {
             return Ok(kept.coupon);
         }
-        let turn = timeout(TURN, self.turns.acquire()).await;
-        let _turn = turn.map_err(|_| Away)?.map_err(|_| Away)?;
+        let _turn = turn(&self.turns).await?;
         // Somebody who was ahead in the queue may have asked the same.
         if let Some(kept) = self.kept(code) {
             return Ok(kept.coupon);
@@ -79,10 +93,39 @@ impl Campaigns {
         kept.get(code).filter(|kept| kept.at.elapsed() < BELIEVED).cloned()
     }
 
-    /// The decision on a request, if it is this member's.
-    pub async fn decision(&self, code: &CouponCode, id: RequestId, member: &MemberId) -> Result<Option<Decided>, Away> {
-        answer(self.database.decision(code, id, member)).await
+    /// What is decided of a member in a campaign; see [`Database::decisions`].
+    pub async fn decisions(
+        &self,
+        code: &CouponCode,
+        member: &MemberId,
+        request_id: Option<RequestId>,
+    ) -> Result<Vec<Decided>, Away> {
+        let _turn = turn(&self.turns_of_members).await?;
+        answer(self.database.decisions(code, member, request_id)).await
     }
+
+    /// The decided requests of a member; see [`Database::requests_of`].
+    pub async fn requests_of(
+        &self,
+        member: &MemberId,
+        before: Option<RequestId>,
+        limit: i64,
+    ) -> Result<Vec<Requested>, Away> {
+        let _turn = turn(&self.turns_of_members).await?;
+        answer(self.database.requests_of(member, before, limit)).await
+    }
+
+    /// The campaigns of which Redis has, or should have, data: up to 500, and whether these are all.
+    pub async fn live(&self) -> Result<(Vec<CouponCode>, bool), Away> {
+        let _turn = turn(&self.turns_of_members).await?;
+        let codes = answer(self.database.live_codes(MOST_LIVE)).await?;
+        let is_all = codes.len() < usize::try_from(MOST_LIVE).unwrap_or(usize::MAX);
+        Ok((codes, is_all))
+    }
+}
+
+async fn turn(turns: &Semaphore) -> Result<SemaphorePermit<'_>, Away> {
+    timeout(TURN, turns.acquire()).await.map_err(|_| Away)?.map_err(|_| Away)
 }
 
 /// A read may be cancelled: it leaves nothing behind.

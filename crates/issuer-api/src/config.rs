@@ -3,7 +3,8 @@
 use std::{net::SocketAddr, time::Duration};
 
 use coupon_core::{
-    kafka::{KafkaSettings, check_topic},
+    contract::ContractSettings,
+    kafka::{Holds, KafkaSettings, Topic, check_topic},
     repo::DatabaseSettings,
     runtime::{AdminSettings, LogSettings, Properties, Settings, SettingsError, ShutdownSettings},
     stock::RedisSettings,
@@ -29,6 +30,8 @@ pub struct ApiSettings {
     pub kafka: TopicSettings,
     /// How promises to publish are kept.
     pub outbox: OutboxSettings,
+    /// How often the servers are asked what they keep.
+    pub contract: ContractSettings,
     /// How long "sold out" is believed.
     pub sold_out: SoldOutSettings,
     /// What is logged.
@@ -46,6 +49,8 @@ pub struct HttpSettings {
     pub max_body_bytes: usize,
     /// How long a request head may take, and then its body, in ms.
     pub header_timeout_ms: u64,
+    /// How long a connection may idle between two requests, in ms.
+    pub idle_timeout_ms: u64,
     /// How long an answer waits for Kafka's acknowledgement, in ms.
     pub answer_within_ms: u64,
     /// Requests being worked on at a time.
@@ -85,6 +90,12 @@ impl TopicSettings {
     pub fn client(&self) -> KafkaSettings {
         KafkaSettings { brokers: self.brokers.clone(), properties: self.properties.clone() }
     }
+
+    /// What is asked of the topic.
+    pub fn wanted(&self) -> Topic {
+        let min_partitions = self.min_partitions;
+        Topic { name: self.topic.clone(), setting: "kafka.topic", min_partitions, holds: Holds::Events }
+    }
 }
 
 impl HttpSettings {
@@ -96,6 +107,7 @@ impl HttpSettings {
     fn check(&self) -> Result<(), SettingsError> {
         between("http.max_body_bytes", self.max_body_bytes as u64, 2, 1 << 20, "bytes")?;
         between("http.header_timeout_ms", self.header_timeout_ms, 100, 60_000, "ms")?;
+        between("http.idle_timeout_ms", self.idle_timeout_ms, 1_000, 3_600_000, "ms")?;
         between("http.answer_within_ms", self.answer_within_ms, 0, 60_000, "ms")?;
         between("http.max_in_flight", self.max_in_flight as u64, 1, 1_000_000, "requests")
     }
@@ -131,6 +143,7 @@ impl Settings for ApiSettings {
         self.kafka.client().check()?;
         check_topic("kafka.topic", &self.kafka.topic)?;
         self.outbox.check()?;
+        self.contract.check()?;
         // The next member after a unit came back gets it within a second (DESIGN, A9).
         between("sold_out.believed_ms", self.sold_out.believed_ms, 0, 900, "ms")?;
         self.log.check("log")?;
@@ -168,6 +181,7 @@ mod tests {
                 "0",
                 "`http.max_in_flight` is `0` (given by --set), but must be 1 to 1000000 requests",
             ),
+            ("http.idle_timeout_ms", "3600001", "but must be 1000 to 3600000 ms"),
             ("outbox.lease_ms", "400000000", "but must be 1000 to 600000 ms"),
             ("auth.algorithms", "none", "`auth.algorithms` is `none` (given by --set), but must be some of HS256"),
             ("auth.algorithms", "RS256,ES512", "but must be some of HS256"),

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use coupon_core::{
-    diagnosis,
+    contract::Contract,
     kafka::Broker,
     repo::Database,
     runtime::doctor::{Finding, print},
@@ -15,15 +15,15 @@ use crate::{auth::Verifier, config::ApiSettings};
 /// Looks at everything and prints it; exit code 1 when something does not work.
 pub async fn doctor(settings: &ApiSettings) -> anyhow::Result<ExitCode> {
     let name = "issuer-api doctor";
-    let stock = Stock::new(&settings.redis)?;
-    let database = Database::new(&settings.database, name)?;
-    let broker = Broker::new(&settings.kafka.client(), name)?;
-    let (redis, topic, database) = tokio::join!(
-        diagnosis::redis(&stock),
-        diagnosis::topic(&broker, &settings.kafka.topic, "kafka.topic", None),
-        diagnosis::database(&database),
-    );
-    Ok(print([auth(settings), redis, topic, database].concat()))
+    let contract = Contract {
+        broker: Broker::new(&settings.kafka.client(), name)?,
+        topics: vec![settings.kafka.wanted()],
+        stock: Some(Stock::new(&settings.redis)?),
+        database: Database::new(&settings.database, name)?,
+        needs: &[],
+    };
+    let servers = contract.findings().await.into_iter().map(Into::into);
+    Ok(print(auth(settings).into_iter().chain(servers)))
 }
 
 fn auth(settings: &ApiSettings) -> Vec<Finding> {

@@ -15,6 +15,7 @@ pub mod publish;
 pub mod relay;
 pub mod serve;
 pub mod sold_out;
+pub mod standing;
 mod start;
 pub mod suspects;
 

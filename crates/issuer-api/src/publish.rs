@@ -31,7 +31,8 @@ pub struct Publishing {
 /// What became of the wish to publish.
 #[derive(Debug)]
 pub enum Start {
-    /// Queued: told when Kafka has acknowledged it. Silence proves nothing; the record may have arrived.
+    /// Queued: told when Kafka has acknowledged it and its promise is deleted, so that nobody who asks afterwards, whatever
+    /// process, finds it waiting. Silence proves nothing; the record may have arrived.
     Queued(oneshot::Receiver<()>),
     /// This process is publishing it already.
     InFlight,
@@ -48,6 +49,8 @@ pub struct Acknowledged {
     pub entry: OutboxEntry,
     /// Kept until the promise is deleted, so that the relay leaves it alone meanwhile.
     pub flight: Flight,
+    /// Told when the promise is deleted.
+    pub told: oneshot::Sender<()>,
 }
 
 impl Publishing {
@@ -73,9 +76,8 @@ impl Publishing {
         let queued = self.publisher.publish(event, move |delivered| match delivered {
             Ok(_) => {
                 flight.progress.acknowledged(flight.request_id, Instant::now());
-                // Whoever asked may be gone, and during a stop the deletion may be too: the relay repeats it.
-                let _ = told.send(());
-                let _ = acknowledged.send(Acknowledged { code, entry, flight });
+                // During a stop the deletion may be gone: the relay repeats it.
+                let _ = acknowledged.send(Acknowledged { code, entry, flight, told });
             }
             Err(error) => {
                 flight.progress.failed(flight.request_id, Instant::now());

@@ -138,7 +138,9 @@ impl Relay {
 
     /// Says by the condition whether this process alone cannot publish.
     async fn judge(&self) {
-        if self.publishing.judge(&self.stock, self.lease * PATIENCE_LEASES).await {
+        let is_cut_off = self.publishing.judge(&self.stock, self.lease * PATIENCE_LEASES).await;
+        metrics::gauge!("coupon_publishing_cut_off").set(u8::from(is_cut_off));
+        if is_cut_off {
             self.condition.unready(
                 "kafka acknowledges nothing that this process publishes, while other processes publish: \
                  new requests are refused here",

@@ -1,6 +1,7 @@
 //! `serve`: what is connected in which order, and how it stops.
 
 use std::{
+    pin::pin,
     process::ExitCode,
     sync::{Arc, OnceLock},
     time::Duration,
@@ -8,6 +9,7 @@ use std::{
 
 use coupon_core::{
     clock::SystemClock,
+    contract::{Contract, KAFKA, REDIS, Watch},
     kafka::{Broker, Publisher},
     repo::Database,
     runtime::{Health, HttpLimits, Service, Shutdown, http as listener},
@@ -53,15 +55,19 @@ async fn work(settings: &ApiSettings, verifier: Verifier, service: &Service) -> 
     let publisher = Publisher::new(&settings.kafka.client(), SERVICE, &settings.kafka.topic)?;
     let broker = Broker::new(&settings.kafka.client(), SERVICE)?;
     let detached = Detached::default();
-    let publishing = Publishing::new(publisher.clone(), acknowledge::spawn(stock.clone()), detached.clone());
+    // What was acknowledged is deleted from the outbox until the very end.
+    let drained = Shutdown::new();
+    let deleting = service.tasks.stopped_by(drained.clone());
+    let publishing = Publishing::new(publisher.clone(), acknowledge::spawn(stock.clone(), &deleting), detached.clone());
+    let clock = Arc::new(SystemClock);
     let accept = Accept {
         stock: stock.clone(),
         campaigns: Campaigns::new(database.clone()),
         publishing: publishing.clone(),
         sold_out: Arc::new(Memories::new(stock.clone(), &settings.sold_out)),
-        suspects: Suspects::new(stock.clone(), database.clone()),
+        suspects: Suspects::new(stock.clone(), database.clone(), clock.clone()),
         detached: detached.clone(),
-        clock: Arc::new(SystemClock),
+        clock,
         outbox_cap: settings.outbox.cap,
     };
     let api = Arc::new(Api::new(Arc::new(accept), verifier, &settings.http));
@@ -69,10 +75,25 @@ async fn work(settings: &ApiSettings, verifier: Verifier, service: &Service) -> 
     let members = listener::bind(settings.http.listen, "http.listen").await?;
     tracing::info!(address = %settings.http.listen, "members ask at {}", settings.http.listen);
     // It listens before the checks, so that a client that comes too early gets an answer and not silence.
-    let server = tokio::spawn(listener::serve(members, routes(Arc::clone(&api)), limits(settings), shutdown.clone()));
+    let router = routes(Arc::clone(&api));
+    let server = service.tasks.spawn("listener", listener::serve(members, router, limits(settings), shutdown.clone()));
     // A condition of its own: the others can all be met before the door is open.
     let accepting = service.health.condition("accepting");
-    let started = start::check(&stock, (&broker, &settings.kafka), &database, service).await;
+    // Registered before the first condition is met, so that none is overlooked by /readyz.
+    let contract_is = service.health.condition("contract");
+    let topic = settings.kafka.wanted();
+    let contract = Contract {
+        broker: broker.clone(),
+        topics: vec![topic.clone()],
+        stock: Some(stock.clone()),
+        database: database.clone(),
+        needs: &[KAFKA, REDIS],
+    };
+    let mut watching = pin!(start::watch_topic(&broker, &topic, service.health.watched("kafka"), shutdown));
+    let started = tokio::select! {
+        started = start::check(&stock, &database, service) => started,
+        () = watching.as_mut() => Ok(Start::Stopped),
+    };
     let unfit: Arc<OnceLock<Unfit>> = Arc::default();
     match &started {
         Err(error) => shutdown.begin(format_args!("{error:#}")),
@@ -80,26 +101,30 @@ async fn work(settings: &ApiSettings, verifier: Verifier, service: &Service) -> 
         Ok(Start::Ready { schema_known }) => {
             api.open();
             accepting.ready();
-            tokio::spawn(Relay::new(stock.clone(), publishing, &settings.outbox).run(shutdown.clone()));
-            tokio::spawn(start::learn_sequences(stock.clone(), database.clone()));
-            tokio::spawn(start::watch_redis(stock, service.health.condition("redis")));
+            Watch::begin(contract, &settings.contract, contract_is, &service.tasks, move |broken| api.hold(broken));
+            let (tasks, health) = (&service.tasks, &service.health);
+            let relay = Relay::new(stock.clone(), publishing, health.condition("publishing"), &settings.outbox);
+            tasks.spawn("relay", relay.run(shutdown.clone()));
+            tasks.spawn_until_stop("sequences", start::learn_sequences(stock.clone(), database.clone()));
+            tasks.spawn_until_stop("redis watch", start::watch_redis(stock, health.condition("redis")));
             if !schema_known {
-                tokio::spawn(stop_if_unfit(
-                    database.clone(),
-                    service.health.clone(),
-                    shutdown.clone(),
-                    Arc::clone(&unfit),
-                ));
+                let watch = stop_if_unfit(database.clone(), health.clone(), shutdown.clone(), Arc::clone(&unfit));
+                tasks.spawn_until_stop("schema watch", watch);
             }
         }
     }
 
-    shutdown.stopping().await;
-    let end = Instant::now() + settings.shutdown.drain();
-    if let Err(error) = server.await {
-        tracing::error!(%error, "the listener did not end well");
+    tokio::select! {
+        // First: what has ended must not be polled again.
+        biased;
+        () = shutdown.stopping() => {}
+        () = watching => {}
     }
+    let end = Instant::now() + settings.shutdown.drain();
+    server.ended().await;
     drain(&detached, &publisher, end).await;
+    drained.begin("what could be published is deleted from the outbox");
+    deleting.finished(LEAST_FLUSH).await;
     database.close().await;
     started?;
     match unfit.get() {
@@ -108,13 +133,14 @@ async fn work(settings: &ApiSettings, verifier: Verifier, service: &Service) -> 
     }
 }
 
-/// PostgreSQL was away at the start: its schema is looked at once it is back.
+/// PostgreSQL was away at the start: its schema is looked at once it is back. Ends with the stop.
 async fn stop_if_unfit(database: Database, health: Health, shutdown: Shutdown, unfit: Arc<OnceLock<Unfit>>) {
     if let Some(error) = start::schema_later(&database, &health).await {
         tracing::error!("{error}");
         let error = unfit.get_or_init(|| error);
         shutdown.begin(error);
     }
+    shutdown.stopping().await;
 }
 
 /// Waits for what was begun; what is not acknowledged in time stays in the outbox, for the relay of another process.
@@ -132,6 +158,7 @@ async fn drain(detached: &Detached, publisher: &Publisher, end: Instant) {
 fn limits(settings: &ApiSettings) -> HttpLimits {
     HttpLimits {
         header_timeout: settings.http.header_timeout(),
+        idle_timeout: Duration::from_millis(settings.http.idle_timeout_ms),
         drain: settings.shutdown.drain(),
         // Idle connections cost little; a request too many gets its 429 instead of a place in the backlog.
         max_connections: settings.http.max_in_flight.saturating_mul(2).max(4096),

@@ -3,9 +3,12 @@
 //!
 //! A memory is a filter of all holders, read while the coupon's sequence stood still. It is believed for a moment only
 //! (`sold_out.believed_ms`, counted from before the question), and renewed by one question every `LOOK` as long as
-//! it spares Redis more than it costs. Who may be a holder by the filter is never refused by it: Redis answers. Holders
-//! whom another process has made within that moment, by units that came back or by a raised total, are those whom it can
-//! refuse wrongly; asking again tells.
+//! it spares Redis more than it costs. Who may be a holder by the filter is never refused by it: Redis answers.
+//!
+//! What remains: a member to whom *another* process has given a unit that came back, or that a raised total brought, is not
+//! in the filter yet, and is refused here until the memory ends: at most `believed_ms` after that reservation, usually `LOOK`.
+//! Whoever asks again after that, or asks what they hold (`issues/mine` never comes here), is told of it; so nobody is
+//! refused for good. To rule it out, each of the crowd would have to be a question to Redis.
 
 use std::{
     collections::{HashMap, HashSet},

@@ -1,21 +1,23 @@
-//! What must hold before members may ask, and what is only watched. A dependency that is away is waited for.
+//! What must hold before members may ask, and what is only watched: a process that reaches Redis accepts, whatever else is
+//! away, so that a roll-out during an outage of Kafka takes nothing down.
 
 use std::{collections::HashMap, time::Duration};
 
 use coupon_core::{
+    contract::{self, Breach, State},
     ids::CouponCode,
-    kafka::Broker,
+    kafka::{Broker, Topic},
     repo::{Database, schema::Schema},
-    runtime::{Condition, Health, Service, chain},
-    startup::{self, Unfit, Wanted},
-    stock::{ServerFinding, Stock},
+    runtime::{Condition, Health, Service, Shutdown, chain},
+    startup::{self, Unfit},
+    stock::Stock,
 };
 use tokio::time::{sleep, timeout};
 
-use crate::config::TopicSettings;
-
 /// Between two looks at the sequences of the open campaigns.
 const LEARN: Duration = Duration::from_secs(2);
+/// Between two looks at the topic.
+const TOPIC: Duration = Duration::from_secs(10);
 /// Between two pings of Redis.
 const PING: Duration = Duration::from_secs(1);
 /// How long PostgreSQL may take to tell its schema before the start goes on without.
@@ -38,21 +40,26 @@ pub enum Start {
     Stopped,
 }
 
-/// Waits for Redis and Kafka, and looks at PostgreSQL without waiting for it: accepting does not need it.
-pub async fn check(
-    stock: &Stock,
-    kafka: (&Broker, &TopicSettings),
-    database: &Database,
-    service: &Service,
-) -> anyhow::Result<Start> {
-    // Registered before the first of them reports, so that none is overlooked by /readyz.
-    let (redis_is, kafka_is) = (service.health.condition("redis"), service.health.condition("kafka"));
-    let (broker, settings) = kafka;
-    let wanted = Wanted { topic: &settings.topic, setting: "kafka.topic", min_partitions: settings.min_partitions };
-    let topic = async { Ok(startup::topic(broker, wanted, &kafka_is, &service.shutdown).await?) };
-    let redis = async { Ok(startup::redis(stock, &redis_is, &service.shutdown).await?) };
-    let (is_redis, is_topic, schema_known) = tokio::try_join!(redis, topic, schema(database, service))?;
-    Ok(if is_redis && is_topic { Start::Ready { schema_known } } else { Start::Stopped })
+/// Waits for Redis, and looks at PostgreSQL without waiting for it: accepting needs neither it nor Kafka.
+pub async fn check(stock: &Stock, database: &Database, service: &Service) -> anyhow::Result<Start> {
+    let condition = service.health.condition("redis");
+    let redis = async { Ok(startup::redis(stock, &condition, &service.shutdown).await?) };
+    let (is_redis, schema_known) = tokio::try_join!(redis, schema(database, service))?;
+    Ok(if is_redis { Start::Ready { schema_known } } else { Start::Stopped })
+}
+
+/// Keeps the condition true to whether the topic is there as it is needed, until the stop begins. While it is not,
+/// reservations wait in the outbox, and are answered as such.
+pub async fn watch_topic(broker: &Broker, wanted: &Topic, condition: Condition, shutdown: &Shutdown) {
+    while !shutdown.is_stopping() {
+        if let Err(unfit) = startup::topic(broker, wanted, &condition, shutdown).await {
+            condition.unready(unfit.to_string());
+        }
+        tokio::select! {
+            () = shutdown.stopping() => {}
+            () = sleep(TOPIC) => {}
+        }
+    }
 }
 
 /// Whether the schema fits; `false` when PostgreSQL is away. One that is too old is waited for: a migration is on its way.
@@ -139,15 +146,16 @@ pub async fn watch_redis(stock: Stock, condition: Condition) {
             condition.unready(chain(&error).to_string());
         } else if is_away {
             // It may have come back as another server, or with another configuration.
-            match stock.server_findings().await {
-                Ok(findings) if findings.iter().any(|finding| matches!(finding, ServerFinding::Evicts(_))) => {
-                    condition.unready("redis evicts keys under memory pressure: set maxmemory-policy noeviction");
-                }
-                Ok(_) => {
-                    is_away = false;
-                    condition.ready();
-                }
-                Err(error) => condition.unready(chain(&error).to_string()),
+            let findings = contract::redis(&stock).await;
+            let broken = findings.iter().find(|finding| match &finding.state {
+                State::Fine(_) => false,
+                State::Departs(departure) | State::Away(departure) => departure.breach >= Breach::Breaks,
+            });
+            if let Some(broken) = broken {
+                condition.unready(broken.to_string());
+            } else {
+                is_away = false;
+                condition.ready();
             }
         }
     }

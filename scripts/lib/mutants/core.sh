@@ -44,7 +44,7 @@ mutant 'an outbox entry deleted before the acknowledgement' crates/issuer-api/sr
   '        let _ = self.acknowledged.send(Acknowledged {
             code: code.clone(),
             entry: entry.clone(),
-            flight: Flight { request_id: event.request_id, in_flight: InFlight::default(), _piece: self.detached.begin() },
+            flight: Flight { request_id: event.request_id, progress: Arc::default(), _piece: self.detached.begin() },
         });
         let queued = self.publisher.publish(event, move'
 mutant 'the highest offset taken for the watermark' $CORE/kafka/watermark.rs "$LIB" watermark:: \
@@ -63,8 +63,10 @@ mutant 'who has hung up no longer counted' crates/issuer-api/src/http/guard.rs "
 mutant 'a relay that does not look at the age' crates/coupon-core/lua/relay.lua "$E2E" a8_the_relay \
   'now - least_age,' 'now,'
 mutant 'completions of ended assignments believed' $CORE/kafka/lanes.rs "$LIB" lanes:: \
-  'let lane = self.lanes.get_mut(&key.partition).filter(|lane| lane.generation == key.generation)?;' \
-  'let lane = self.lanes.get_mut(&key.partition)?;'
+  'let lane = self.lanes.get_mut(&key.partition).filter(|lane| lane.generation == key.generation);
+        let Some(lane) = lane else {' \
+  'let lane = self.lanes.get_mut(&key.partition);
+        let Some(lane) = lane else {'
 mutant 'the guard against poisoned connections removed' $CORE/repo/pool.rs "$LIB" pool:: \
   '.after_release(|connection, _| Box::pin(is_outside_a_transaction(connection)))' \
   '.after_release(|connection, _| Box::pin(async { is_outside_a_transaction(connection).await.map(|_| true) }))'

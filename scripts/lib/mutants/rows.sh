@@ -4,14 +4,14 @@
 PARTS=migrations/0008_issue_parts.sql
 
 mutant 'ON CONFLICT DO NOTHING read as success' $PARTS "$IT" batches:: \
-  'careful := made.rows <= last - first;' 'careful := false;'
+  'apart := apart || missed;' 'missed := NULL;'
 mutant 'a row that is refused passed over' $PARTS "$IT" batches:: \
   '                place := first;
                 RETURN NEXT;' '                place := first;'
 mutant 'somebody in the way taken for a refusal' $PARTS "$IT" batches:: \
   '                RAISE;' '                NULL;'
 mutant 'the counter not raised with the rows of a batch in parts' $PARTS "$IT" batches:: \
-  'issued := issued + made.rows;' 'issued := made.rows;'
+  'c.issued_quantity + rows,' 'c.issued_quantity + rows - (begun > 1)::integer,'
 mutant 'the same event twice in a batch issued twice' $PARTS "$IT" batches:: \
   'OR i > first AND ids[i] = ids[i - 1] AND members[i] = members[i - 1]' ''
 mutant 'a part that never grows again' $PARTS "$IT" batches:: \

@@ -26,9 +26,10 @@ use tokio::{
 use tokio_util::time::DelayQueue;
 
 use super::{
-    ConsumerSettings, GroupSettings, Handler, History, KafkaSettings, PublishError, Record, Work,
+    ConsumerSettings, GroupSettings, Handler, History, KafkaSettings, Passage, PublishError, Record, Work,
     context::{Assignment, EngineContext},
     handler::{Attempt, Ended},
+    lag::{self, Assigned, LagSettings, LagWatch},
     lanes::{Key, Lanes},
     needs::{Needs, Stage},
 };
@@ -37,7 +38,7 @@ use crate::{
     crash::{self, Moment},
     failure::Failure,
     retry::{Backoff, RetrySchedule},
-    runtime::{Condition, Shutdown},
+    runtime::{Condition, Shutdown, Tasks},
 };
 
 mod closing;
@@ -87,6 +88,13 @@ pub struct Engine<H: Handler> {
     looks: (mpsc::UnboundedSender<Look>, mpsc::UnboundedReceiver<Look>),
     /// Records that run one at a time, and the one that does.
     alone: (VecDeque<Key>, Option<Key>),
+    /// The group, and the name of the client, for the look from outside.
+    group: (String, String),
+    assigned: Assigned,
+    /// When each partition last began again.
+    begun_again: BTreeMap<i32, Instant>,
+    /// Partitions whose log has become shorter.
+    rewound: (mpsc::UnboundedSender<i32>, mpsc::UnboundedReceiver<i32>),
     /// The client has told of an error that it does not recover from: a static member whose place another one took.
     is_broken: bool,
 }
@@ -159,8 +167,32 @@ impl<H: Handler> Engine<H> {
             needs: Needs::new(H::ATTEMPT_NEEDS, H::GIVE_UP_NEEDS),
             looks: mpsc::unbounded_channel(),
             alone: (VecDeque::new(), None),
+            group: (group.group_id.clone(), service.to_owned()),
+            assigned: Assigned::default(),
+            begun_again: BTreeMap::new(),
+            rewound: mpsc::unbounded_channel(),
             is_broken: false,
         })
+    }
+
+    /// Watches from outside how far the group has come, beside [`Engine::run`]. `condition` is not met while records stand
+    /// still that this consumer should fetch.
+    pub fn watch_lag(
+        &self,
+        kafka: &KafkaSettings,
+        settings: &LagSettings,
+        condition: Condition,
+        tasks: &Tasks,
+    ) -> Result<(), PublishError> {
+        let (group, service) = &self.group;
+        let passage = Passage::new(kafka, service, &self.topic, group)?;
+        let watch = LagWatch::new(passage, self.assigned.clone(), settings, condition, self.rewound.0.clone());
+        let watch = Arc::new(watch);
+        tasks.every("consumer lag", lag::LOOK, move || {
+            let watch = Arc::clone(&watch);
+            async move { watch.look().await }
+        });
+        Ok(())
     }
 
     /// Consumes until the shutdown begins, or until the client is broken for good; then drains, stores the offsets and
@@ -183,6 +215,7 @@ impl<H: Handler> Engine<H> {
                 Some(due) = poll_fn(|cx| self.timers.poll_expired(cx)), if !self.timers.is_empty() => self.start(due.into_inner()),
                 Some(look) = self.looks.1.recv() => self.look(look),
                 _ = measure.tick() => self.measure(),
+                Some(partition) = self.rewound.1.recv() => self.seek_the_beginning(partition),
                 // Nothing is taken in for a moment; then the window that is full pauses its partition.
                 () = sleep_until(held.unwrap_or_else(Instant::now)), if held.is_some() => {}
                 records = taking::next_records(&self.consumer, self.lanes.room()), if held.is_none() => self.take_all_in(records),

@@ -20,6 +20,9 @@ pub(super) struct Key {
 /// All partitions of this consumer, with a `T` for each record that is not done.
 pub(super) struct Lanes<T> {
     lanes: BTreeMap<i32, Lane<T>>,
+    /// Records of a log that was cut or made anew while they were under way: nobody delivers them again, so they are worked
+    /// on to their end, and their offsets mean nothing any more.
+    left_over: HashMap<Key, (usize, T)>,
     generations: u64,
     outstanding: usize,
     /// Bytes of the outstanding records.
@@ -48,6 +51,15 @@ struct Lane<T> {
     is_new: bool,
 }
 
+/// A record that was taken in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Delivered {
+    pub(super) key: Key,
+    /// The highest offset before, when this one is not above it: the log was cut or made anew, and a new generation of
+    /// the partition has begun with this record.
+    pub(super) rewound_from: Option<i64>,
+}
+
 /// Partitions whose consumption is to be changed.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Changes {
@@ -59,6 +71,7 @@ impl<T> Lanes<T> {
     pub(super) fn new(windows: ConsumerSettings) -> Self {
         Self {
             lanes: BTreeMap::new(),
+            left_over: HashMap::new(),
             generations: 0,
             outstanding: 0,
             bytes: 0,
@@ -95,31 +108,48 @@ impl<T> Lanes<T> {
         }
     }
 
-    /// Takes a delivered record in; `None` when it is not to be worked on: a repeat, or a partition of others.
-    pub(super) fn deliver(&mut self, partition: i32, offset: i64, bytes: usize, entry: T) -> Option<Key> {
+    /// Takes a delivered record in; `None` when its partition is another consumer's.
+    ///
+    /// Kafka delivers upwards. An offset that is not above the highest is one of another log under the same name, or of one
+    /// that lost its end: passing it over as a repeat would pass over a record that nobody has seen.
+    pub(super) fn deliver(&mut self, partition: i32, offset: i64, bytes: usize, entry: T) -> Option<Delivered> {
         let lane = self.lanes.get_mut(&partition)?;
+        let mut rewound_from = None;
         if !lane.watermark.deliver(offset) {
-            return None;
+            rewound_from = lane.watermark.highest_delivered();
+            let generation = lane.generation;
+            let key = |offset| Key { partition, generation, offset };
+            self.left_over.extend(lane.entries.drain().map(|(offset, entry)| (key(offset), entry)));
+            self.generations += 1;
+            lane.generation = self.generations;
+            lane.watermark = Watermark::default();
+            lane.watermark.deliver(offset);
         }
         lane.entries.insert(offset, (bytes, entry));
         self.outstanding += 1;
         self.bytes += bytes;
-        Some(Key { partition, generation: lane.generation, offset })
+        Some(Delivered { key: Key { partition, generation: lane.generation, offset }, rewound_from })
     }
 
     /// The record, unless its assignment has ended or it is done.
     pub(super) fn get_mut(&mut self, key: Key) -> Option<&mut T> {
-        self.lanes
-            .get_mut(&key.partition)
-            .filter(|lane| lane.generation == key.generation)?
-            .entries
-            .get_mut(&key.offset)
-            .map(|(_, entry)| entry)
+        let lane = self.lanes.get_mut(&key.partition).filter(|lane| lane.generation == key.generation);
+        let entry = match lane {
+            Some(lane) => lane.entries.get_mut(&key.offset),
+            None => self.left_over.get_mut(&key),
+        };
+        entry.map(|(_, entry)| entry)
     }
 
     /// Everything about the record is durable. Gives the offset to store when the watermark moved.
     pub(super) fn complete(&mut self, key: Key) -> Option<i64> {
-        let lane = self.lanes.get_mut(&key.partition).filter(|lane| lane.generation == key.generation)?;
+        let lane = self.lanes.get_mut(&key.partition).filter(|lane| lane.generation == key.generation);
+        let Some(lane) = lane else {
+            let (bytes, _) = self.left_over.remove(&key)?;
+            self.outstanding -= 1;
+            self.bytes -= bytes;
+            return None;
+        };
         let (bytes, _) = lane.entries.remove(&key.offset)?;
         self.outstanding -= 1;
         self.bytes -= bytes;
@@ -186,7 +216,13 @@ impl<T> Lanes<T> {
 
     /// What is kept of each of them.
     pub(super) fn entries(&self) -> impl Iterator<Item = &T> {
-        self.lanes.values().flat_map(|lane| lane.entries.values().map(|(_, entry)| entry))
+        let entries = self.lanes.values().flat_map(|lane| lane.entries.values());
+        entries.chain(self.left_over.values()).map(|(_, entry)| entry)
+    }
+
+    /// The partitions, each with whether this consumer is at work on records of it, or has paused it.
+    pub(super) fn assigned(&self) -> BTreeMap<i32, bool> {
+        self.lanes.iter().map(|(partition, lane)| (*partition, lane.paused || !lane.entries.is_empty())).collect()
     }
 
     /// Partitions assigned.

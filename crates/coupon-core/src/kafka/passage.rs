@@ -1,11 +1,19 @@
 //! Whether a consumer group has passed what is in a topic: how reconciliation and rebuild know that everything that was
 //! acknowledged has been dealt with, without guessing a time.
+//!
+//! Offsets are not dense: the markers of a transaction, and what it took back, take offsets and are no records. A group
+//! never commits past them, as it is given none. So where numbers say that it is behind, the log is read.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use rdkafka::{
-    ClientConfig, TopicPartitionList,
-    consumer::{BaseConsumer, Consumer},
+    ClientConfig, ClientContext, Message, Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer, ConsumerContext},
+    error::KafkaError,
 };
 
 use super::{KafkaSettings, PublishError};
@@ -17,8 +25,19 @@ const ANSWER: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub struct Passage {
     client: Arc<BaseConsumer>,
+    /// How a client is made that reads what lies before the group.
+    reader: Arc<ClientConfig>,
     topic: Arc<str>,
     group: Arc<str>,
+}
+
+/// Offsets of a partition that a group has not passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// The first of them.
+    pub at: i64,
+    /// The one after the last.
+    pub end: i64,
 }
 
 /// The ends of a topic's partitions at one moment.
@@ -36,7 +55,14 @@ impl Passage {
     pub fn new(settings: &KafkaSettings, service: &str, topic: &str, group: &str) -> Result<Self, PublishError> {
         let mut config: ClientConfig = settings.admin(service);
         config.set("group.id", group).set("enable.auto.commit", "false");
-        Ok(Self { client: Arc::new(config.create()?), topic: topic.into(), group: group.into() })
+        let client = Arc::new(config.create()?);
+        // It is assigned by hand, so it never joins the group; it looks at one record of each partition.
+        config
+            .set("enable.partition.eof", "true")
+            .set("auto.offset.reset", "earliest")
+            .set("fetch.message.max.bytes", "65536")
+            .set("fetch.wait.max.ms", "50");
+        Ok(Self { client, reader: Arc::new(config), topic: topic.into(), group: group.into() })
     }
 
     /// The topic.
@@ -62,8 +88,14 @@ impl Passage {
         .await
     }
 
-    /// How many records below these ends the group has not committed yet; 0: it has passed them.
+    /// How many offsets below these ends the group has not passed; 0: no record of them is left to it.
     pub async fn behind(&self, ends: &Ends) -> Result<u64, PublishError> {
+        let unread = self.unread(self.gaps(ends).await?).await?;
+        Ok(unread.values().map(|gap| u64::try_from(gap.end - gap.at).unwrap_or(0)).sum())
+    }
+
+    /// What the group has not committed below these ends, by numbers alone.
+    pub async fn gaps(&self, ends: &Ends) -> Result<BTreeMap<i32, Gap>, PublishError> {
         let ends = ends.clone();
         self.ask(move |client, topic, _| {
             let mut asked = TopicPartitionList::new();
@@ -76,7 +108,36 @@ impl Passage {
                 .iter()
                 .filter_map(|place| Some((place.partition(), place.offset().to_raw()?)))
                 .collect();
-            Ok(ends.0.iter().map(|(partition, ends)| ends.beyond(committed.get(partition).copied())).sum())
+            let mut gaps = BTreeMap::new();
+            for (partition, ends) in ends.0 {
+                let committed = committed.get(&partition).copied();
+                let mut gap = ends.beyond(committed);
+                if committed.is_some_and(|at| at > ends.end) {
+                    // It has gone on meanwhile. Or the log was cut or made anew, and nothing of it has been read.
+                    let (first, end) = client.fetch_watermarks(topic, partition, ANSWER)?;
+                    gap = gap.or_else(|| Partition { first, end }.anew(committed));
+                }
+                gaps.extend(gap.map(|gap| (partition, gap)));
+            }
+            Ok(gaps)
+        })
+        .await
+    }
+
+    /// Those of the gaps that hold a record, each from its first record on. One that cannot be read is believed.
+    pub async fn unread(&self, gaps: BTreeMap<i32, Gap>) -> Result<BTreeMap<i32, Gap>, PublishError> {
+        if gaps.is_empty() {
+            return Ok(gaps);
+        }
+        let config = Arc::clone(&self.reader);
+        self.ask(move |_, topic, _| {
+            let reader: BaseConsumer<Quiet> = config.create_with_context(Quiet)?;
+            let mut places = TopicPartitionList::new();
+            for (partition, gap) in &gaps {
+                places.add_partition_offset(topic, *partition, Offset::Offset(gap.at))?;
+            }
+            reader.assign(&places)?;
+            Ok(first_records(&reader, gaps))
         })
         .await
     }
@@ -92,12 +153,55 @@ impl Passage {
     }
 }
 
-impl Partition {
-    /// Records a group has not passed; one that never committed (negative, or none) begins with the first there is.
-    fn beyond(self, committed: Option<i64>) -> u64 {
-        let at = committed.unwrap_or(-1).max(self.first);
-        u64::try_from(self.end - at).unwrap_or(0)
+impl Ends {
+    /// The end of each partition.
+    pub(super) fn ends(&self) -> BTreeMap<i32, i64> {
+        self.0.iter().map(|(partition, ends)| (*partition, ends.end)).collect()
     }
+}
+
+impl Partition {
+    /// What a group has not passed. One that never committed (negative, or none) begins with the first record there is.
+    fn beyond(self, committed: Option<i64>) -> Option<Gap> {
+        let at = committed.unwrap_or(-1).max(self.first);
+        (at < self.end).then_some(Gap { at, end: self.end })
+    }
+
+    /// What a group has not passed of a log, as it is now, that ends before what the group has committed.
+    fn anew(self, committed: Option<i64>) -> Option<Gap> {
+        committed.filter(|at| *at > self.end).and_then(|_| self.beyond(None))
+    }
+}
+
+/// Says nothing: the end of a partition is no error to whoever looks for it.
+struct Quiet;
+
+impl ClientContext for Quiet {
+    fn error(&self, _: KafkaError, _: &str) {}
+}
+
+impl ConsumerContext for Quiet {}
+
+/// Reads one record of each partition, or that there is none.
+fn first_records(reader: &BaseConsumer<Quiet>, mut gaps: BTreeMap<i32, Gap>) -> BTreeMap<i32, Gap> {
+    let until = Instant::now() + ANSWER;
+    let mut unread = BTreeMap::new();
+    while !gaps.is_empty() && Instant::now() < until {
+        match reader.poll(Duration::from_millis(100)) {
+            Some(Ok(record)) => {
+                // What lies at the end or beyond it has come since.
+                if let Some(gap) = gaps.remove(&record.partition()).filter(|gap| record.offset() < gap.end) {
+                    unread.insert(record.partition(), Gap { at: record.offset(), ..gap });
+                }
+            }
+            Some(Err(KafkaError::PartitionEOF(partition))) => drop(gaps.remove(&partition)),
+            // It may not read them, or the brokers went away: nobody can say that they are none.
+            Some(Err(_)) => break,
+            None => {}
+        }
+    }
+    unread.extend(gaps);
+    unread
 }
 
 fn partitions(client: &BaseConsumer, topic: &str) -> Result<Vec<i32>, PublishError> {
@@ -115,12 +219,16 @@ mod tests {
     #[test]
     fn a_group_has_passed_what_it_committed_what_was_deleted_and_nothing_else() {
         let partition = Partition { first: 10, end: 15 };
-        assert_eq!(partition.beyond(Some(15)), 0);
-        assert_eq!(partition.beyond(Some(12)), 3);
-        assert_eq!(partition.beyond(Some(2)), 5, "retention deleted the records between");
-        assert_eq!(partition.beyond(Some(-1001)), 5, "no offset is committed");
-        assert_eq!(partition.beyond(None), 5);
-        assert_eq!(partition.beyond(Some(99)), 0, "the topic was made anew");
-        assert_eq!(Partition { first: 0, end: 0 }.beyond(None), 0);
+        let from = |at| Some(Gap { at, end: 15 });
+        assert_eq!(partition.beyond(Some(15)), None);
+        assert_eq!(partition.beyond(Some(12)), from(12));
+        assert_eq!(partition.beyond(Some(2)), from(10), "retention deleted the records between");
+        assert_eq!(partition.beyond(Some(-1001)), from(10), "no offset is committed");
+        assert_eq!(partition.beyond(None), from(10));
+        assert_eq!(partition.beyond(Some(99)), None, "it has gone on since");
+        assert_eq!(partition.anew(Some(99)), from(10), "the topic was made anew, and nothing of it has been read");
+        assert_eq!(partition.anew(Some(15)), None);
+        assert_eq!(Partition { first: 0, end: 0 }.beyond(None), None);
+        assert_eq!(Partition { first: 0, end: 0 }.anew(Some(7)), None);
     }
 }

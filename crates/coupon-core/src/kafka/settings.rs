@@ -56,6 +56,8 @@ impl KafkaSettings {
         config.set("bootstrap.servers", &self.brokers).set("client.id", service);
         // The default of 10 s alone would use up all the time work may take to resume after an outage.
         config.set("reconnect.backoff.max.ms", "2000");
+        // The default of 300 s leaves partitions that are added unread for minutes.
+        config.set("topic.metadata.refresh.interval.ms", "10000");
         config
     }
 

@@ -1,13 +1,15 @@
 //! What the brokers hold, and whether they keep the contract the pipeline stands on.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use rdkafka::{
     admin::{AdminClient, AdminOptions, ResourceSpecifier},
     client::DefaultClientContext,
+    metadata::MetadataTopic,
 };
 
 use super::{KafkaSettings, PublishError};
+use crate::clause::{Breach, Clause, Departure, departures, is_number};
 
 /// How long the brokers may take to answer a question about themselves.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -15,20 +17,103 @@ const ANSWER: Duration = Duration::from_secs(10);
 const LEAST_RETENTION_MS: i64 = 3 * 24 * 60 * 60 * 1000;
 /// Room for the headers of a dead letter.
 const HEADER_ROOM: i64 = 64 * 1024;
+/// Largest event, with room to spare.
+const EVENT_BYTES: i64 = 64 * 1024;
+
+/// What is asked of every topic, beside what its replicas and its neighbour decide.
+const CONTRACT: &[Clause] = &[
+    Clause {
+        setting: "cleanup.policy",
+        holds: |policy| policy == "delete",
+        breach: Breach::Breaks,
+        otherwise: "records that nobody has read vanish once the same member has a newer one",
+        fix: "set cleanup.policy=delete",
+    },
+    Clause {
+        setting: "retention.ms",
+        holds: |ms| is_number(ms, |ms| !(0..LEAST_RETENTION_MS).contains(&ms)),
+        breach: Breach::Breaks,
+        otherwise: "it keeps records for less than 3 days, and an outage may take longer",
+        fix: "raise retention.ms, or set it to -1",
+    },
+    Clause {
+        setting: "retention.bytes",
+        holds: |bytes| bytes == "-1",
+        breach: Breach::Breaks,
+        otherwise: "records that nobody has read vanish once there are many",
+        fix: "set retention.bytes=-1",
+    },
+    Clause {
+        setting: "unclean.leader.election.enable",
+        holds: |enable| enable == "false",
+        breach: Breach::Weakens,
+        otherwise: "it may lose acknowledged records",
+        fix: "set unclean.leader.election.enable=false",
+    },
+    Clause {
+        setting: "message.timestamp.type",
+        holds: |kind| kind == "CreateTime",
+        breach: Breach::Weakens,
+        otherwise: "the time of a reservation is replaced by the time of its arrival",
+        fix: "set message.timestamp.type=CreateTime",
+    },
+    Clause {
+        setting: "max.message.bytes",
+        holds: |bytes| is_number(bytes, |bytes| bytes >= EVENT_BYTES),
+        breach: Breach::Weakens,
+        otherwise: "an event may not fit",
+        fix: "raise max.message.bytes",
+    },
+];
+
+/// What is asked of a topic of dead letters beyond that. A dead letter keeps the time of its event, and retention goes by
+/// that time: what is handed over late would be deleted at once.
+const DEAD_LETTERS: &[Clause] = &[Clause {
+    setting: "retention.ms",
+    holds: |ms| is_number(ms, |ms| ms < 0),
+    breach: Breach::Weakens,
+    otherwise: "dead letters are deleted by the time of their events",
+    fix: "set its retention.ms to -1; decided dead letters are kept in PostgreSQL",
+}];
+
+/// A topic as a service needs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topic {
+    /// Its name.
+    pub name: String,
+    /// The setting that names it.
+    pub setting: &'static str,
+    /// Least number of partitions (`kafka.min_partitions`).
+    pub min_partitions: usize,
+    /// What lies in it.
+    pub holds: Holds,
+}
+
+/// What lies in a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Holds {
+    /// Events.
+    Events,
+    /// Dead letters of the records of another topic, which must fit with their headers.
+    DeadLetters {
+        /// That topic.
+        fed_by: String,
+    },
+}
+
+/// A topic as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicState {
+    /// How many partitions it has.
+    pub partitions: usize,
+    /// Where it departs from what is asked of it.
+    pub departures: Vec<Departure>,
+}
 
 /// Asks the brokers about topics.
 #[derive(Clone)]
 pub struct Broker {
     client: Arc<AdminClient<DefaultClientContext>>,
-}
-
-/// Something about a topic that an operator should know.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TopicFinding {
-    /// What is so.
-    pub what: String,
-    /// How to put it right.
-    pub fix: String,
 }
 
 impl Broker {
@@ -37,89 +122,85 @@ impl Broker {
         Ok(Self { client: Arc::new(settings.admin(service).create()?) })
     }
 
-    /// How many partitions a topic has; `None` when there is no such topic.
-    pub async fn partitions(&self, topic: &str) -> Result<Option<usize>, PublishError> {
-        let (client, topic) = (Arc::clone(&self.client), topic.to_owned());
+    /// Compares a topic with what is asked of it; `None` when there is no such topic.
+    pub async fn topic(&self, wanted: &Topic) -> Result<Option<TopicState>, PublishError> {
+        let (client, name) = (Arc::clone(&self.client), wanted.name.clone());
         let ask = move || {
-            let metadata = client.inner().fetch_metadata(Some(&topic), ANSWER)?;
-            let found = metadata.topics().iter().find(|found| found.name() == topic);
-            Ok(found.map(|found| found.partitions().len()).filter(|partitions| *partitions > 0))
-        };
-        tokio::task::spawn_blocking(ask).await.map_err(|_| PublishError::Closed)?
-    }
-
-    /// Where a topic's set-up breaks the contract; `dead_letters` names the topic whose records must fit with their
-    /// headers into this one.
-    pub async fn findings(&self, topic: &str, fed_by: Option<&str>) -> Result<Vec<TopicFinding>, PublishError> {
-        let mut findings = Vec::new();
-        let mut finding = |what: String, fix: &str| findings.push(TopicFinding { what, fix: fix.to_owned() });
-        let config = self.config(topic).await?;
-        let number = |name: &str| config.get(name).and_then(|value| value.parse::<i64>().ok());
-        let (client, name) = (Arc::clone(&self.client), topic.to_owned());
-        let replicas = tokio::task::spawn_blocking(move || {
             let metadata = client.inner().fetch_metadata(Some(&name), ANSWER)?;
-            let topic = metadata.topics().iter().find(|found| found.name() == name);
-            let replicas = topic.and_then(|topic| topic.partitions().iter().map(|p| p.replicas().len()).min());
-            Ok::<_, PublishError>((replicas.unwrap_or(0), metadata.brokers().len()))
-        });
-        let (replicas, brokers) = replicas.await.map_err(|_| PublishError::Closed)??;
+            let found = metadata.topics().iter().find(|found| found.name() == name);
+            let partitions = found.map(MetadataTopic::partitions).unwrap_or_default();
+            let replicas = partitions.iter().map(|partition| partition.replicas().len()).min();
+            Ok::<_, PublishError>((partitions.len(), replicas.unwrap_or(0), metadata.brokers().len()))
+        };
+        let (partitions, replicas, brokers) =
+            tokio::task::spawn_blocking(ask).await.map_err(|_| PublishError::Closed)??;
+        if partitions == 0 {
+            return Ok(None);
+        }
+        let mut departures = Vec::new();
+        if partitions < wanted.min_partitions {
+            departures.push(Departure::new(
+                Breach::Breaks,
+                format!("it has {partitions} partitions and kafka.min_partitions asks for {}", wanted.min_partitions),
+                "add partitions, or lower the setting",
+            ));
+        }
         if replicas < 3.min(brokers) {
-            finding(
-                format!("{topic} has {replicas} replicas on {brokers} brokers"),
+            departures.push(Departure::new(
+                Breach::Weakens,
+                format!("it has {replicas} replicas on {brokers} brokers"),
                 "raise its replication factor to 3",
-            );
+            ));
         }
-        if brokers >= 3 && number("min.insync.replicas").is_some_and(|least| least < 2) {
-            finding(format!("{topic} acknowledges with one replica in sync"), "set min.insync.replicas=2");
+        match self.config(&wanted.name).await? {
+            Some(config) => departures.extend(self.of_config(wanted, &config, brokers).await?),
+            None => departures.push(Departure::new(
+                Breach::Weakens,
+                "its settings are not told, so nobody knows whether it keeps what is in it",
+                "allow this client to describe the topic and its configs",
+            )),
         }
-        if config.get("unclean.leader.election.enable").is_some_and(|value| value == "true") {
-            finding(format!("{topic} may lose acknowledged records"), "set unclean.leader.election.enable=false");
-        }
-        if let Some(short) = too_short(topic, number("retention.ms")) {
-            finding(short.what, &short.fix);
-        }
-        if let Some(source) = fed_by {
-            // A dead letter keeps the time of its event, and retention goes by that time: what is handed over late would
-            // be deleted at once.
-            if number("retention.ms").is_some_and(|ms| ms >= 0) {
-                finding(
-                    format!("{topic} deletes dead letters by the time of their events"),
-                    "set its retention.ms to -1; decided dead letters are kept in PostgreSQL",
-                );
-            }
-            let fed = self.config(source).await?.get("max.message.bytes").and_then(|value| value.parse::<i64>().ok());
-            if let (Some(fed), Some(own)) = (fed, number("max.message.bytes"))
-                && own < fed + HEADER_ROOM
-            {
-                finding(
-                    format!("{topic} takes records up to {own} bytes, {source} up to {fed}"),
-                    "raise its max.message.bytes to that of the source and 64 KiB more, so that every record fits with its headers",
-                );
-            }
-        }
-        Ok(findings)
+        Ok(Some(TopicState { partitions, departures }))
     }
 
-    /// What is wrong with how long a topic keeps its records, if anything is.
-    pub async fn short_retention(&self, topic: &str) -> Result<Option<TopicFinding>, PublishError> {
-        let retention = self.config(topic).await?.get("retention.ms").and_then(|value| value.parse().ok());
-        Ok(too_short(topic, retention))
+    async fn of_config(&self, wanted: &Topic, config: &Config, brokers: usize) -> Result<Vec<Departure>, PublishError> {
+        let clauses: Vec<Clause> = match wanted.holds {
+            Holds::Events => CONTRACT.to_vec(),
+            Holds::DeadLetters { .. } => [CONTRACT, DEAD_LETTERS].concat(),
+        };
+        let mut found = departures(&clauses, |setting| config.get(setting).cloned());
+        let number = |config: &Config, name: &str| config.get(name).and_then(|value| value.parse::<i64>().ok());
+        if brokers >= 3 && number(config, "min.insync.replicas").is_none_or(|least| least < 2) {
+            found.push(Departure::new(
+                Breach::Weakens,
+                "it acknowledges with one replica in sync",
+                "set min.insync.replicas=2",
+            ));
+        }
+        let Holds::DeadLetters { fed_by } = &wanted.holds else { return Ok(found) };
+        let source = self.config(fed_by).await?.unwrap_or_default();
+        if let (Some(fed), Some(own)) = (number(&source, "max.message.bytes"), number(config, "max.message.bytes"))
+            && own < fed + HEADER_ROOM
+        {
+            found.push(Departure::new(
+                Breach::Weakens,
+                format!("it takes records up to {own} bytes, {fed_by} up to {fed}"),
+                "raise its max.message.bytes to that of the source and 64 KiB more, so that every record fits with its headers",
+            ));
+        }
+        Ok(found)
     }
 
-    async fn config(&self, topic: &str) -> Result<std::collections::HashMap<String, String>, PublishError> {
+    /// The settings of a topic; `None` when they are not told to this client.
+    async fn config(&self, topic: &str) -> Result<Option<Config>, PublishError> {
         let options = AdminOptions::new().request_timeout(Some(ANSWER));
         let answers = self.client.describe_configs([&ResourceSpecifier::Topic(topic)], &options).await?;
-        let resource = answers.into_iter().next().ok_or(PublishError::Closed)?;
-        let resource = resource.map_err(|code| PublishError::Kafka(rdkafka::error::KafkaError::AdminOp(code)))?;
+        // The brokers have answered: what they refuse is not for this client, or there is no such topic.
+        let Some(Ok(resource)) = answers.into_iter().next() else { return Ok(None) };
         let entries = resource.entries.into_iter();
-        Ok(entries.filter_map(|entry| Some((entry.name, entry.value?))).collect())
+        let config: Config = entries.filter_map(|entry| Some((entry.name, entry.value?))).collect();
+        Ok(Some(config).filter(|config| !config.is_empty()))
     }
 }
 
-/// A negative retention is none.
-fn too_short(topic: &str, retention_ms: Option<i64>) -> Option<TopicFinding> {
-    retention_ms.filter(|ms| (0..LEAST_RETENTION_MS).contains(ms)).map(|_| TopicFinding {
-        what: format!("{topic} keeps records for less than 3 days"),
-        fix: "raise retention.ms, or set it to -1".to_owned(),
-    })
-}
+type Config = HashMap<String, String>;

@@ -12,7 +12,8 @@ pub struct Watermark {
 }
 
 impl Watermark {
-    /// Notes a delivery. `false` when the offset was delivered before: the record must not be worked on twice.
+    /// Notes a delivery. `false`, and nothing is noted, when the offset is not above the highest one: this log is not the one
+    /// that was delivered before.
     pub fn deliver(&mut self, offset: i64) -> bool {
         if self.highest_delivered.is_some_and(|highest| offset <= highest) {
             return false;
@@ -40,6 +41,11 @@ impl Watermark {
         self.highest_delivered.zip(self.watermark()).map_or(0, |(highest, watermark)| highest + 1 - watermark)
     }
 
+    /// The highest offset that was delivered.
+    pub fn highest_delivered(&self) -> Option<i64> {
+        self.highest_delivered
+    }
+
     /// Records delivered and not done.
     pub fn outstanding(&self) -> usize {
         self.outstanding.len()
@@ -62,7 +68,7 @@ mod tests {
         assert_eq!(watermark.complete(5), Some(9), "7 was done before and 9 is outstanding");
         assert_eq!((watermark.complete(9), watermark.lag()), (Some(10), 0));
         assert_eq!(watermark.complete(9), None, "a completion that comes twice moves nothing");
-        assert!(!watermark.deliver(9), "a delivery that comes twice is no new record");
+        assert!(!watermark.deliver(9), "a delivery that is not above the highest one is none of this log");
     }
 
     proptest! {

@@ -2,7 +2,6 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::{Database, RepoError};
@@ -14,9 +13,11 @@ use crate::{
 
 mod insert;
 mod look_up;
+mod of_member;
 
 pub use insert::{Batch, Columns};
 use insert::{Missing, insert_new, insert_parts, insert_what_fits};
+pub use of_member::{Decided, Requested};
 
 words! {
     /// The word on a request, spoken once.
@@ -86,16 +87,6 @@ pub struct Written {
     pub outcomes: Vec<Option<Result<Outcome, RepoError>>>,
     /// Rows to be tried at once next: of what was not tried, and of the batch after this one.
     pub next_part: i32,
-}
-
-/// A decision as its member may see it.
-#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
-pub struct Decided {
-    /// The word.
-    #[sqlx(try_from = "String")]
-    pub decision: Decision,
-    /// When an issued coupon expires.
-    pub expires_at: Option<DateTime<Utc>>,
 }
 
 impl Database {
@@ -175,25 +166,6 @@ impl Database {
         .bind(code.as_str())
         .fetch_optional(&pool);
         Ok(self.bounded("look at a coupon's lock", question).await?.is_some())
-    }
-
-    /// The decision on a request, if it is this member's and there is one.
-    pub async fn decision(
-        &self,
-        code: &CouponCode,
-        request_id: RequestId,
-        member: &MemberId,
-    ) -> Result<Option<Decided>, RepoError> {
-        let pool = self.pool();
-        let question = sqlx::query_as(
-            "SELECT decision, expires_at FROM coupon_issues JOIN coupons USING (coupon_id)
-             WHERE coupon_code = $1 AND request_id = $2 AND member_id = $3",
-        )
-        .bind(code.as_str())
-        .bind(request_id.as_uuid())
-        .bind(member.as_str())
-        .fetch_optional(&pool);
-        self.bounded("read a decision", question).await
     }
 
     /// Up to `limit` marks of ISSUED rows after `after` in the order of the request ids, for filling Redis.

@@ -25,6 +25,7 @@ pub mod replay_jobs;
 pub mod replays;
 pub mod retention;
 pub mod schema;
+mod server;
 pub mod settling;
 pub mod totals;
 pub mod windows;

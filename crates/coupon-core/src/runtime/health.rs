@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use super::Shutdown;
 
-/// What `/readyz` answers from. Ready only when at least one condition is registered, all are
-/// met, and the stop has not begun; so a service that is still booting is not ready either.
+/// What `/readyz` answers from. Ready only when at least one condition is registered, all that are
+/// required are met, and the stop has not begun; so a service that is still booting is not ready either.
 /// Register all conditions before reporting the first one ready.
 #[derive(Clone, Debug)]
 pub struct Health {
@@ -18,6 +18,8 @@ pub struct Health {
 #[derive(Debug)]
 struct Entry {
     name: &'static str,
+    /// Whether the service is not ready without it.
+    required: bool,
     /// Why the condition is not met; `None` when it is.
     missing: Option<String>,
 }
@@ -31,9 +33,19 @@ impl Health {
     /// Registers a condition, unready with the reason `starting`. A name that exists already gives
     /// the condition there is, unchanged.
     pub fn condition(&self, name: &'static str) -> Condition {
+        self.register(name, true)
+    }
+
+    /// Registers a condition that is named and told of while it is not met, and without which the
+    /// service is ready all the same.
+    pub fn watched(&self, name: &'static str) -> Condition {
+        self.register(name, false)
+    }
+
+    fn register(&self, name: &'static str, required: bool) -> Condition {
         let mut conditions = self.lock();
         let index = conditions.iter().position(|entry| entry.name == name).unwrap_or_else(|| {
-            conditions.push(Entry { name, missing: Some("starting".to_owned()) });
+            conditions.push(Entry { name, required, missing: Some("starting".to_owned()) });
             conditions.len() - 1
         });
         Condition { health: self.clone(), index }
@@ -46,15 +58,16 @@ impl Health {
             .iter()
             .map(|entry| ConditionReport {
                 name: entry.name,
+                required: entry.required,
                 ready: entry.missing.is_none(),
                 reason: entry.missing.clone(),
             })
             .collect();
         if self.shutdown.is_stopping() {
             let reason = Some("stopping".to_owned());
-            conditions.push(ConditionReport { name: "shutdown", ready: false, reason });
+            conditions.push(ConditionReport { name: "shutdown", required: true, ready: false, reason });
         }
-        let ready = !conditions.is_empty() && conditions.iter().all(|condition| condition.ready);
+        let ready = !conditions.is_empty() && conditions.iter().all(|condition| condition.ready || !condition.required);
         Report { ready, conditions }
     }
 
@@ -113,6 +126,8 @@ pub struct Report {
 pub struct ConditionReport {
     /// What is needed.
     pub name: &'static str,
+    /// Whether the service is not ready without it.
+    pub required: bool,
     /// Whether it is there.
     pub ready: bool,
     /// Why it is not.
@@ -139,6 +154,11 @@ mod tests {
         assert_eq!(report.conditions[1].reason.as_deref(), Some("broker 127.0.0.1:9092 refuses connections"));
         assert!(!report.ready);
         kafka.ready();
+        let watched = health.watched("lag");
+        watched.unready("behind");
+        let report = health.report();
+        assert!(report.ready, "what is only watched is named and keeps nobody away");
+        assert_eq!(report.conditions[2].reason.as_deref(), Some("behind"));
         shutdown.begin("a test");
         assert!(!health.report().ready, "stopping");
     }

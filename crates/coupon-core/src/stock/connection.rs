@@ -44,15 +44,6 @@ pub struct Stock {
     pub seen: Arc<Seen>,
 }
 
-/// Something about the Redis server that an operator should know.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ServerFinding {
-    /// Keys may be evicted: reservations would vanish. Nothing may run against this server.
-    Evicts(String),
-    /// The append-only file is off: a restart of Redis loses what was reserved.
-    NotAppendOnly,
-}
-
 impl RedisSettings {
     /// Tests what the types cannot: the form of the URL and the bounds of the times.
     pub fn check(&self) -> Result<(), SettingsError> {
@@ -96,28 +87,6 @@ impl Stock {
     /// Whether Redis answers.
     pub async fn ping(&self) -> Result<(), StockError> {
         self.query::<String>(&redis::cmd("PING")).await.map(|_| ())
-    }
-
-    /// What is wrong with how the server is set up, from `INFO` (managed services forbid `CONFIG GET`).
-    pub async fn server_findings(&self) -> Result<Vec<ServerFinding>, StockError> {
-        let mut pipeline = redis::pipe();
-        pipeline.cmd("INFO").arg("memory").cmd("INFO").arg("persistence");
-        let (memory, persistence): (String, String) = self.pipeline(&pipeline).await?;
-        let mut findings = Vec::new();
-        if let Some(policy) = field(&memory, "maxmemory_policy").filter(|policy| policy != "noeviction") {
-            findings.push(ServerFinding::Evicts(policy));
-        }
-        if field(&persistence, "aof_enabled").as_deref() == Some("0") {
-            findings.push(ServerFinding::NotAppendOnly);
-        }
-        Ok(findings)
-    }
-
-    /// Which server answers: another one, or the same one started again, has another id. `None` where a managed service
-    /// does not tell.
-    pub async fn server_id(&self) -> Result<Option<String>, StockError> {
-        let text: String = self.query(redis::cmd("INFO").arg("server")).await?;
-        Ok(field(&text, "run_id"))
     }
 
     /// Invokes a script; `effect` names what it does, see [`crash`].
@@ -171,10 +140,4 @@ impl Stock {
             Err(_) => Err(StockError::TimedOut(u64::try_from(self.bound.as_millis()).unwrap_or(u64::MAX))),
         }
     }
-}
-
-/// A field of what `INFO` says.
-fn field(text: &str, name: &str) -> Option<String> {
-    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
-    Some(value.trim().to_owned())
 }

@@ -6,6 +6,7 @@ use super::{Stock, StockError, connection::script, keys, reply::Reply};
 use crate::ids::{CouponCode, MemberId, RequestId};
 
 script!(BEGIN_FILL, "begin_fill.lua");
+script!(COPY, "copy.lua");
 script!(ADOPT, "adopt.lua");
 script!(GATE, "gate.lua");
 script!(SET_TOTAL, "set_total.lua");
@@ -167,12 +168,15 @@ impl Stock {
     pub async fn copy_marks(&self, code: &CouponCode, marks: &[(MemberId, RequestId)]) -> Result<(), StockError> {
         // One after the other: commands that stand in line would make the other campaigns wait for all of them.
         for some in marks.chunks(MARKS_AT_ONCE) {
-            let mut command = redis::cmd("HSET");
-            command.arg(keys::issued(code));
+            let mut call = COPY.key(keys::meta(code));
+            call.key(keys::issued(code));
             for (member, request_id) in some {
-                command.arg(member.as_str()).arg(request_id.to_string());
+                call.arg(member.as_str()).arg(request_id.to_string());
             }
-            self.change("copy marks", &command).await?;
+            let reply = Reply::read(self.invoke("copy marks", &call).await?)?;
+            if reply.word() != "COPIED" {
+                return Err(reply.unexpected());
+            }
         }
         Ok(())
     }
@@ -218,7 +222,7 @@ impl Stock {
         version: i64,
     ) -> Result<GateOutcome, StockError> {
         let mut call = GATE.key(keys::meta(code));
-        call.arg(status).arg(epoch).arg(what).arg(version);
+        call.key(keys::issued(code)).arg(status).arg(epoch).arg(what).arg(version);
         let mut reply = Reply::read(self.invoke("set the gate", &call).await?)?;
         match reply.word() {
             "DONE" => Ok(GateOutcome::Done),
@@ -290,14 +294,6 @@ impl Stock {
             })
         };
         Ok(view())
-    }
-
-    /// The request id that holds this member's coupon; `None` when none does.
-    pub async fn mark(&self, code: &CouponCode, member: &MemberId) -> Result<Option<RequestId>, StockError> {
-        let mut command = redis::cmd("HGET");
-        command.arg(keys::issued(code)).arg(member.as_str());
-        let mark: Option<String> = self.query(&command).await?;
-        mark.map(|text| text.parse().map_err(|_| StockError::Reply(text))).transpose()
     }
 
     /// The coupons that have data in this Redis.

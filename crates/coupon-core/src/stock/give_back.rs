@@ -28,7 +28,7 @@ impl Stock {
     ) -> Result<GiveBack, StockError> {
         let successor = superseded_by.map_or_else(String::new, |id| id.to_string());
         let mut call = GIVE_BACK.key(keys::issued(code));
-        call.arg(member.as_str()).arg(request_id.to_string()).arg(successor);
+        call.key(keys::meta(code)).arg(member.as_str()).arg(request_id.to_string()).arg(successor);
         match i64::from_redis_value(self.invoke("give a unit back", &call).await?) {
             Ok(1) => Ok(GiveBack::Done),
             Ok(0) => Ok(GiveBack::NotItsMark),

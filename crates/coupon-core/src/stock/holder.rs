@@ -19,8 +19,10 @@ pub enum Holder {
     Nothing,
     /// Redis cannot tell: it has no data of the campaign.
     Missing,
-    /// Redis cannot tell: its data is being filled, or is not to be trusted.
-    Untrusted,
+    /// Redis cannot tell: its data is being filled.
+    Filling,
+    /// Redis cannot tell: it has lost data.
+    Suspect,
 }
 
 impl Stock {
@@ -40,7 +42,8 @@ impl Stock {
             }
             "NOTHING" => Ok(Holder::Nothing),
             "MISSING" => Ok(Holder::Missing),
-            "FILLING" | "SUSPECT" => Ok(Holder::Untrusted),
+            "FILLING" => Ok(Holder::Filling),
+            "SUSPECT" => Ok(Holder::Suspect),
             _ => Err(reply.unexpected()),
         }
     }

@@ -45,7 +45,7 @@ async fn r8_issue_and_compensation_of_one_request_at_once_a_thousand_times_one_d
             let compensate = tokio::spawn(compensate);
             (issue.await, compensate.await.unwrap())
         };
-        let decided = database.decision(&code, event.request_id, &event.member_id).await.unwrap().unwrap().decision;
+        let decided = database.decisions(&code, &event.member_id, Some(event.request_id)).await.unwrap()[0].decision;
         match decided {
             Decision::Issued => {
                 assert_eq!((told(&outcome, 0), given_up), (Outcome::IssuedNow, GivenUp::Issued));
@@ -155,8 +155,8 @@ async fn a_budget_lets_so_many_go_at_once_and_holds_the_rest_undecided() {
             ["anna", "bert", "carl", "dora", "emil", "fritz", "greta", "hans", "ida"][usize::try_from(n).unwrap()];
         give_up.failure = Failure::new(Class::Unknown, "P0001", &format!("no coupon for {name}"));
         let given_up = database.give_up(give_up).await.unwrap();
-        let decided = database.decision(&code, event.request_id, &event.member_id).await.unwrap();
-        assert_eq!(decided.is_some(), given_up != GivenUp::Held, "what is held is undecided");
+        let decided = database.decisions(&code, &event.member_id, Some(event.request_id)).await.unwrap();
+        assert_eq!(!decided.is_empty(), given_up != GivenUp::Held, "what is held is undecided");
         given_up == GivenUp::Held
     };
     assert_eq!([given_up(1, 0).await, given_up(2, 0).await, given_up(3, 0).await], [false, false, true]);
@@ -182,7 +182,7 @@ async fn a_locked_coupon_row_is_no_verdict() {
     let error = database.give_up(give_up(&event, 1, BUDGET)).await.unwrap_err();
     assert_eq!(Failure::from(&error).class, Class::Contended);
     tx.rollback().await.unwrap();
-    assert_eq!(database.decision(&code, event.request_id, &event.member_id).await.unwrap(), None);
+    assert_eq!(database.decisions(&code, &event.member_id, Some(event.request_id)).await.unwrap(), []);
     own.drop().await;
 }
 

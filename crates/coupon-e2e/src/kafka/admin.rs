@@ -1,9 +1,9 @@
 //! Topics that come and go.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use rdkafka::{
     ClientConfig,
-    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    admin::{AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication},
     client::DefaultClientContext,
     error::RDKafkaErrorCode,
     topic_partition_list::{Offset, TopicPartitionList},
@@ -24,6 +24,28 @@ pub async fn create_topic(brokers: &str, name: &str, partitions: i32, settings: 
     let outcome = admin.create_topics([&topic], &options()).await?;
     if let Some(Err((name, code))) = outcome.into_iter().next() {
         bail!("{name} is not created: {code}");
+    }
+    eventually(&format!("{name} has leaders"), TIMEOUT, async || leaders(&admin, name, partitions)).await
+}
+
+/// Sets settings of a topic; all others go back to the defaults of the broker.
+pub async fn configure_topic(brokers: &str, name: &str, settings: &[(&str, &str)]) -> Result<()> {
+    let mut config = AlterConfig::new(ResourceSpecifier::Topic(name));
+    for (setting, value) in settings {
+        config = config.set(setting, value);
+    }
+    for outcome in client(brokers)?.alter_configs([&config], &options()).await? {
+        outcome.map_err(|(_, code)| anyhow!("{name} is not configured: {code}"))?;
+    }
+    Ok(())
+}
+
+/// Gives a topic so many partitions in all and waits until each of them has a leader.
+pub async fn add_partitions(brokers: &str, name: &str, partitions: i32) -> Result<()> {
+    let admin = client(brokers)?;
+    let new = NewPartitions::new(name, usize::try_from(partitions)?);
+    for outcome in admin.create_partitions([&new], &options()).await? {
+        outcome.map_err(|(name, code)| anyhow!("{name} gets no partitions: {code}"))?;
     }
     eventually(&format!("{name} has leaders"), TIMEOUT, async || leaders(&admin, name, partitions)).await
 }

@@ -12,7 +12,7 @@ use rdkafka::{
     ClientConfig,
     consumer::{BaseConsumer, CommitMode, Consumer},
     message::{Header, OwnedHeaders},
-    producer::{FutureProducer, FutureRecord},
+    producer::{FutureProducer, FutureRecord, Producer},
     topic_partition_list::{Offset, TopicPartitionList},
 };
 
@@ -45,6 +45,29 @@ impl Topic {
     /// Creates it and waits until it can be written to.
     pub async fn create(&self, partitions: i32, settings: &[(&str, &str)]) -> Result<()> {
         admin::create_topic(&self.brokers, &self.name, partitions, settings).await
+    }
+
+    /// Sets settings of it; all others go back to the defaults of the broker.
+    pub async fn configure(&self, settings: &[(&str, &str)]) -> Result<()> {
+        admin::configure_topic(&self.brokers, &self.name, settings).await
+    }
+
+    /// Gives it so many partitions in all.
+    pub async fn add_partitions(&self, partitions: i32) -> Result<()> {
+        admin::add_partitions(&self.brokers, &self.name, partitions).await
+    }
+
+    /// Writes a record in a transaction, which leaves a marker behind it that is no record.
+    pub async fn write_in_a_transaction(&self, record: &NewRecord) -> Result<()> {
+        let transaction = format!("coupon-e2e.{}", uuid::Uuid::now_v7());
+        let producer: FutureProducer = self.client().set("transactional.id", &transaction).create()?;
+        let topic = self.name.clone();
+        let record = record.clone();
+        let prepared = producer.clone();
+        tokio::task::spawn_blocking(move || prepared.init_transactions(TIMEOUT)).await??;
+        producer.begin_transaction()?;
+        producer.send(record.prepare(&topic), TIMEOUT).await.map_err(|(error, _)| error)?;
+        Ok(tokio::task::spawn_blocking(move || producer.commit_transaction(TIMEOUT)).await??)
     }
 
     /// Deletes it and waits until it is gone.

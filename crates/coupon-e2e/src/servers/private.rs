@@ -41,6 +41,8 @@ pub struct PrivateServers {
     which: Vec<Server>,
     way: Proxy,
     servers: Servers,
+    /// The password of those who come by the way to Kafka, if Kafka asks them for rights.
+    password: Option<&'static str>,
 }
 
 impl Server {
@@ -64,12 +66,22 @@ impl Server {
 impl PrivateServers {
     /// Starts these; for all others the shared ones serve.
     pub async fn start(which: &[Server]) -> Result<Self> {
+        Self::start_with(which, None).await
+    }
+
+    /// Starts a Kafka that asks those for their rights who come by [`PrivateServers::way_to_kafka`]; they log in with
+    /// [`PrivateServers::kafka_login`].
+    pub async fn kafka_with_rights() -> Result<Self> {
+        Self::start_with(&[Server::Kafka], Some("of a test")).await
+    }
+
+    async fn start_with(which: &[Server], password: Option<&'static str>) -> Result<Self> {
         let base = free_base()?;
         let folder = root().join(".local/private").join(format!("{}-{base}", std::process::id()));
         std::fs::create_dir_all(&folder)?;
         let way = Proxy::before(&format!("kafka://127.0.0.1:{}", base + 8)).await?;
         let servers = Servers::from_env()?;
-        let mut private = Self { folder, base, which: which.to_vec(), way, servers };
+        let mut private = Self { folder, base, which: which.to_vec(), way, servers, password };
         let names: Vec<&str> = which.iter().map(|server| server.name()).collect();
         private.stack(&[&["up"], names.as_slice()].concat()).await?;
         let env = private.stack(&["env"]).await?;
@@ -92,6 +104,34 @@ impl PrivateServers {
     /// The way to Kafka that can be cut, stalled and delayed; for those who are started with its address.
     pub fn way_to_kafka(&self) -> &Proxy {
         &self.way
+    }
+
+    /// The settings of a service that logs in to Kafka.
+    pub fn kafka_login(&self) -> [(&'static str, &'static str); 4] {
+        [
+            ("kafka.properties.security.protocol", "sasl_plaintext"),
+            ("kafka.properties.sasl.mechanism", "PLAIN"),
+            ("kafka.properties.sasl.username", "services"),
+            ("kafka.properties.sasl.password", self.password.unwrap_or_default()),
+        ]
+    }
+
+    /// Takes the right to read a topic from those who log in, and leaves them all others; or gives it back.
+    pub async fn may_read(&self, topic: &str, may: bool) -> Result<()> {
+        let acl = async |words: &[&str]| -> Result<()> {
+            let jars = format!("{}/*", root().join(".local/kafka/jars").display());
+            let mut command = Command::new("java");
+            command.args(["-Xmx256m", "-XX:TieredStopAtLevel=1", "-cp", &jars, "org.apache.kafka.tools.AclCommand"]);
+            command.args(["--bootstrap-server", &self.servers.kafka_brokers, "--topic", topic]).args(words);
+            read(words, &command.stdin(Stdio::null()).output().await?).map(drop)
+        };
+        let deny = ["--deny-principal", "User:services", "--operation", "Read"];
+        if may {
+            return acl(&[&["--remove", "--force"], deny.as_slice()].concat()).await;
+        }
+        // Where there is any rule about a topic, only what a rule allows is allowed.
+        acl(&["--add", "--allow-principal", "User:*", "--operation", "All"]).await?;
+        acl(&[&["--add"], deny.as_slice()].concat()).await
     }
 
     /// Stops a server as an operator would.
@@ -156,6 +196,9 @@ impl PrivateServers {
         command.env("STACK_KAFKA_WAY", self.way.address().port().to_string());
         // Other tests keep the machine busy.
         command.env("STACK_START_SECONDS", "90");
+        if let Some(password) = self.password {
+            command.env("STACK_KAFKA_RIGHTS", password);
+        }
         // Topics are made by each world.
         command.env("STACK_TOPIC", "").env("STACK_DLQ_TOPIC", "");
         for server in &self.which {

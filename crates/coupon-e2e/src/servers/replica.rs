@@ -46,6 +46,28 @@ impl Replica {
         Ok(replica)
     }
 
+    /// Starts a server alone, as the one node of a cluster.
+    pub async fn of_a_cluster() -> Result<Self> {
+        let (folder, port) = (tempfile::tempdir()?, ports::free()?);
+        let child = Command::new("redis-server")
+            .args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--cluster-enabled", "yes"])
+            .args(["--save", "", "--appendonly", "yes", "--maxmemory-policy", "noeviction"])
+            .arg("--dir")
+            .arg(folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .context("redis-server does not start")?;
+        let server = Self { child, url: format!("redis://127.0.0.1:{port}/0"), _folder: folder };
+        eventually("it answers", SYNCED_WITHIN, async || server.connect().await.is_ok()).await?;
+        Ok(server)
+    }
+
+    /// Its URL.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
     /// Makes it a primary, with what it has.
     pub async fn promote(&self) -> Result<()> {
         Ok(redis::cmd("REPLICAOF").arg("NO").arg("ONE").query_async(&mut self.connect().await?).await?)

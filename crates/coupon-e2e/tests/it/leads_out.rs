@@ -184,8 +184,13 @@ async fn leads_out(
 /// reconciliation.
 async fn said_by_alarm(world: &World, api: &Process, code: &str) -> Result<&'static str> {
     // A member who asks is what makes a loss be noticed while the campaign is open.
-    let is_refused = world.member(api, &format!("{code}-0"))?.ask(code).await.status == Some(503);
-    Ok(if is_refused || status(world, code).await? == "SUSPECT" { "rebuild" } else { "reconcile" })
+    world.member(api, &format!("{code}-0"))?.ask(code).await;
+    let stock = world.stock.of(code).await?;
+    let fields = ["epoch", "total", "total_version", "opens_at", "closes_at", "seq"];
+    let is_whole = fields.iter().all(|field| stock.number(field).is_some());
+    let is_suspect = stock.meta.get("status").is_none_or(|gate| gate == "SUSPECT");
+    let is_told = !is_whole || is_suspect || status(world, code).await? == "SUSPECT";
+    Ok(if is_told { "rebuild" } else { "reconcile" })
 }
 
 async fn strike(world: &World, code: &str, damage: Damage, chance: &mut StdRng) -> Result<()> {
@@ -215,6 +220,8 @@ async fn strike(world: &World, code: &str, damage: Damage, chance: &mut StdRng) 
         HolderGone => stock.set_mark(code, member, None).await?,
         HolderForged => stock.set_mark(code, &format!("{code}-forged"), Some(Uuid::now_v7())).await?,
         HolderForeign => {
+            // Not the one who asks here: they would be told somebody else's request.
+            let member = members.last().context("a member")?;
             let other = held.iter().find(|(holder, _)| *holder != member).and_then(|(_, id)| id.parse().ok());
             stock.set_mark(code, member, other).await?;
         }

@@ -222,3 +222,27 @@ async fn an_unanswered_replay_of_a_cancelled_job_does_not_hold_up_the_archive() 
     assert_eq!(outcome.as_deref(), Some("NOT_READY"));
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rebuild_settles_holders_also_of_data_of_which_a_part_is_lost_or_of_an_older_epoch() -> Result<()> {
+    let world = World::new().await?;
+    let services = Services::start(&world).await?;
+    for code in ["NOMETA", "BEFORE"] {
+        world.open_campaign(code, 10).await?;
+        for number in 0..3 {
+            accepted(&world, &services.api, code, &format!("{code}-{number}")).await?;
+        }
+        issued_rows(&world, code, 3, SOON).await?;
+    }
+    // Only Redis still knows of these requests, and what it says of itself is broken.
+    sqlx::query("DELETE FROM coupon_issues WHERE member_id LIKE '%-1'").execute(&world.db).await?;
+    let meta = coupon_e2e::stock::key("NOMETA", "meta");
+    redis::cmd("DEL").arg(meta).exec_async(&mut world.stock.redis()).await?;
+    sqlx::query("UPDATE coupons SET epoch = 4 WHERE coupon_code = 'BEFORE'").execute(&world.db).await?;
+    for code in ["NOMETA", "BEFORE"] {
+        rebuild(&world, code).await?.succeeded()?;
+        assert_eq!((status(&world, code).await?.as_str(), crate::issued(&world, code).await?), ("OPEN", 3));
+    }
+    world.quiet(SOON, &[]).await?;
+    Ok(())
+}

@@ -37,6 +37,8 @@ async fn r1_recovers_on_the_dlq_consumers_second_attempt_and_is_issued() -> Resu
     assert_eq!(rule.executions().await?.len(), 6, "four attempts and two");
     assert_eq!(dead_letters(&world, 1, SOON).await?.len(), 1);
     assert_eq!(failures(&world).await?, 0);
+    let attempts: i32 = sqlx::query_scalar("SELECT attempts FROM dlq_events").fetch_one(&world.db).await?;
+    assert_eq!(attempts, 2, "it was recovered at the second");
     let failed = services
         .dlq_consumer
         .log()

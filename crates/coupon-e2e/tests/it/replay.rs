@@ -194,6 +194,11 @@ async fn p9_held_and_parked_records_are_replayed_with_their_own_id() -> Result<(
     let left: i64 =
         sqlx::query_scalar("SELECT count(*) FROM dlq_events WHERE status <> 'RECOVERED'").fetch_one(&world.db).await?;
     assert_eq!(left, 0);
+    let reasons: Vec<String> =
+        sqlx::query_scalar("SELECT reason FROM operator_audit WHERE subject LIKE 'dlq_events/%'")
+            .fetch_all(&world.db)
+            .await?;
+    ensure!(reasons.len() == 2 && reasons.iter().all(|reason| reason.ends_with("; replay 1: mended")), "{reasons:?}");
     world.quiet(SOON, &[Kind::DeadLetterUnlabelled, Kind::IssuedFromNothing]).await?;
     Ok(())
 }

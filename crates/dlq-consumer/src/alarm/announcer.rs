@@ -177,8 +177,17 @@ impl Announcer {
         }
         // The layout for a channel is made of the same foreign text.
         let Some(delivered) = panics::caught(self.deliver(round, alarm)).await else {
-            message.iter().for_each(|due| critical::unspeakable(&due.claim));
-            self.let_go(message, self.clock.now() + self.digest).await?;
+            if message.len() == 1 {
+                message.iter().for_each(|due| critical::unspeakable(&due.claim));
+                self.let_go(message, self.clock.now() + self.digest).await?;
+                return Ok(true);
+            }
+            // One of them is at fault, and the others are told without it.
+            for due in message {
+                if !Box::pin(self.tell(round, vec![due], until, said)).await? {
+                    return Ok(false);
+                }
+            }
             return Ok(true);
         };
         let Some(channel) = delivered? else {

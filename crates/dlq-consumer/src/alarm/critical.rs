@@ -86,6 +86,7 @@ pub fn told(claim: &Claim, group: &Group) {
 pub fn unspeakable(claim: &Claim) {
     tracing::error!(
         cause_characters = claim.cause.chars().count(),
+        installation = installation(),
         "[CRITICAL] an alarm cannot be put into words, and is tried again: look with `dlq-consumer stats` and `dlq-consumer list`"
     );
 }

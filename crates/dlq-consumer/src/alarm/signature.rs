@@ -86,6 +86,8 @@ pub mod anchors {
     pub const LOST: &str = "alarm-lost";
     /// Redis and PostgreSQL differ.
     pub const DRIFT: &str = "alarm-drift";
+    /// What was lost with a topic is published again.
+    pub const REQUEUED: &str = "alarm-requeued";
     /// Nothing of a cause waits any more.
     pub const ALL_CLEAR: &str = "alarm-all-clear";
     /// All of them.
@@ -97,6 +99,7 @@ pub mod anchors {
             Some("SUSPECT") => SUSPECT,
             Some("LOST") => LOST,
             Some("DRIFT") => DRIFT,
+            Some("REQUEUED") => REQUEUED,
             _ => RUNBOOK,
         }
     }
@@ -127,8 +130,8 @@ mod tests {
     fn every_link_into_the_runbook_has_its_anchor_there() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/README.md");
         let runbook = std::fs::read_to_string(path).unwrap();
-        use anchors::{ALL_CLEAR, DRIFT, GIVEN_UP, HELD, LOST, PARKED, SUSPECT};
-        for anchor in [GIVEN_UP, HELD, PARKED, SUSPECT, LOST, DRIFT, ALL_CLEAR] {
+        use anchors::{ALL_CLEAR, DRIFT, GIVEN_UP, HELD, LOST, PARKED, REQUEUED, SUSPECT};
+        for anchor in [GIVEN_UP, HELD, PARKED, SUSPECT, LOST, DRIFT, REQUEUED, ALL_CLEAR] {
             assert_eq!(runbook.matches(&format!("<a id=\"{anchor}\"></a>")).count(), 1, "{anchor}");
         }
         assert!(runbook.contains("\n## Runbook\n"));

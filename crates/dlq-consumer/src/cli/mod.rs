@@ -104,7 +104,7 @@ pub async fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Run => run::run(config).await,
         Command::List(args) => work_list::list(&desk(&config).await?, args).await,
         Command::Show(args) => work_list::show(&desk(&config).await?, args).await,
-        Command::Stats(args) => work_list::stats(&desk(&config).await?, &args).await,
+        Command::Stats(args) => work_list::stats(&config, &args).await,
         Command::Causes(args) => work_list::causes(&desk(&config).await?, args).await,
         Command::Resolve(args) => settling::resolve(&desk(&config).await?, args).await,
         Command::Ignore(args) => settling::ignore(&desk(&config).await?, args).await,

@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
+use chrono::TimeDelta;
 use clap::Args;
 use coupon_core::{
     repo::{audit::AuditFilter, filter::Filter, numbers::TypedNumber, settling::List},
@@ -10,12 +11,16 @@ use coupon_core::{
 };
 
 use super::{
+    desk,
     filter::{self, FilterArgs},
     print::{self, Output, entries, figures, letters},
 };
-use crate::desk::{
-    Desk,
-    work_list::{self, absent},
+use crate::{
+    config::Config,
+    desk::{
+        Desk,
+        work_list::{self, absent},
+    },
 };
 
 /// What to list.
@@ -165,8 +170,9 @@ pub(super) async fn show(desk: &Desk, args: ShowArgs) -> anyhow::Result<ExitCode
 }
 
 /// `stats`.
-pub(super) async fn stats(desk: &Desk, args: &StatsArgs) -> anyhow::Result<ExitCode> {
-    figures::stats(args.output, &desk.stats().await?)?;
+pub(super) async fn stats(config: &Config, args: &StatsArgs) -> anyhow::Result<ExitCode> {
+    let digest = TimeDelta::milliseconds(config.alarms.digest_ms.try_into().unwrap_or(i64::MAX));
+    figures::stats(args.output, &desk(config).await?.stats(digest).await?)?;
     Ok(ExitCode::SUCCESS)
 }
 

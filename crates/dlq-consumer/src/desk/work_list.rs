@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use chrono::TimeDelta;
 use coupon_core::repo::{
     RepoError,
     audit::AuditRow,
@@ -62,6 +63,8 @@ pub struct Stats {
     pub figures: Figures,
     /// Age of the oldest PENDING entry, in seconds.
     pub oldest_pending_seconds: Option<i64>,
+    /// Of the alarms that are unsent, those that wait for the next digest of their cause; the others are late.
+    pub alarms_in_digest: i64,
 }
 
 /// What became of settling one row.
@@ -142,12 +145,13 @@ impl Desk {
         }))
     }
 
-    /// How much waits, since when, and why.
-    pub async fn stats(&self) -> Result<Stats, RepoError> {
+    /// How much waits, since when, and why; alarms of a cause that was told within `digest` are not late.
+    pub async fn stats(&self, digest: TimeDelta) -> Result<Stats, RepoError> {
         let figures = self.database.figures().await?;
         let oldest = figures.counts.oldest_pending_at;
         let oldest_pending_seconds = oldest.map(|at| (self.clock.now() - at).num_seconds().max(0));
-        Ok(Stats { figures, oldest_pending_seconds })
+        let alarms_in_digest = self.database.in_digest(self.clock.now() - digest).await?;
+        Ok(Stats { figures, oldest_pending_seconds, alarms_in_digest })
     }
 
     /// Settles each of these rows, and says of each what became of it. Whatever ends it on the way, it can be repeated.

@@ -23,55 +23,116 @@ use uuid::Uuid;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn d9_a_held_letter_is_decided_by_the_build_that_can_read_it() {
-    let database = database().await;
-    let code: CouponCode = "D9".parse().unwrap();
-    let actor = || Actor { name: "test".to_owned(), now: chrono::Utc::now() };
-    let new = NewCoupon {
-        coupon_code: code.clone(),
-        total_quantity: 1,
-        opens_at: chrono::Utc::now(),
-        closes_at: None,
-        valid_days: 30,
-    };
-    assert!(database.create_coupon(new, actor()).await.unwrap());
-    database.begin_opening(code.clone(), actor()).await.unwrap().unwrap();
-    let event = CouponIssued {
-        version: 2,
-        request_id: RequestId::from(Uuid::now_v7()),
-        coupon_code: code.clone(),
-        member_id: "ahead".parse().unwrap(),
-        reserved_at: 1_760_000_000_000,
-        epoch: 1,
-        seq: 1,
-    };
-    hold(&database, &event).await;
-
-    let writer = Writer::new(database.clone(), &WriterSettings { max_batch: 10, max_parallel: 2 });
-    let build = |supported| Upgrade {
-        database: database.clone(),
-        writer: writer.clone(),
-        clock: Arc::new(SystemClock),
-        supported,
-    };
+    let ahead = Ahead::new("dlq_upgrade").await;
+    let (event, database) = (ahead.event("ahead", 2), &ahead.database);
+    hold(database, &event, 1).await;
     let mut said = BTreeSet::new();
-    let decision = async || database.decision(&code, event.request_id, &event.member_id).await.unwrap();
-    assert_eq!(build(1).decide_held(&mut said).await.unwrap(), 0, "the old build leaves it alone");
-    assert_eq!(decision().await, None);
-    assert_eq!(build(2).decide_held(&mut said).await.unwrap(), 1);
-    assert_eq!(decision().await.unwrap().decision, Decision::Issued);
-    let letters = database.letters(&Filter::default(), None, 10).await.unwrap();
-    assert_eq!(letters[0].status, LetterStatus::Recovered);
-    assert_eq!(build(2).decide_held(&mut said).await.unwrap(), 0, "nothing is decided twice");
+    assert_eq!(ahead.build(1).decide_held(&mut said).await.unwrap(), 0, "the old build leaves it alone");
+    assert_eq!(ahead.decision(&event).await, None);
+    assert_eq!(ahead.build(2).decide_held(&mut said).await.unwrap(), 1);
+    assert_eq!(ahead.decision(&event).await, Some(Decision::Issued));
+    assert_eq!(ahead.statuses().await, [LetterStatus::Recovered]);
+    assert_eq!(ahead.build(2).decide_held(&mut said).await.unwrap(), 0, "nothing is decided twice");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_held_letter_whose_member_holds_one_or_whose_epoch_is_over_is_decided_like_any_other() {
+    let ahead = Ahead::new("dlq_upgrade_late").await;
+    let database = &ahead.database;
+    let (first, second, old) = (ahead.event("twice", 2), ahead.event("twice", 2), ahead.event("old", 1));
+    for (offset, event) in [(1, &first), (2, &second), (3, &old)] {
+        hold(database, event, offset).await;
+    }
+    let mut said = BTreeSet::new();
+    assert_eq!(ahead.build(2).decide_held(&mut said).await.unwrap(), 3);
+    assert!(said.is_empty(), "nobody is warned of what is decided");
+    assert_eq!(ahead.decision(&first).await, Some(Decision::Issued));
+    for event in [&second, &old] {
+        assert_eq!(ahead.decision(event).await, Some(Decision::Compensated));
+    }
+    // Newest first.
+    let statuses = [LetterStatus::Compensated, LetterStatus::Compensated, LetterStatus::Recovered];
+    assert_eq!(ahead.statuses().await, statuses);
+    assert_eq!(ahead.build(2).decide_held(&mut said).await.unwrap(), 0, "nothing is decided twice");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_held_letter_that_cannot_be_written_is_warned_of_once() {
+    let ahead = Ahead::new("dlq_upgrade_never").await;
+    let never = CouponIssued { coupon_code: "NEVER".parse().unwrap(), ..ahead.event("nobody", 2) };
+    hold(&ahead.database, &never, 1).await;
+    let mut said = BTreeSet::new();
+    for _ in 0..2 {
+        assert_eq!(ahead.build(2).decide_held(&mut said).await.unwrap(), 0);
+    }
+    assert_eq!((said.len(), ahead.statuses().await), (1, vec![LetterStatus::Held]));
+}
+
+/// A campaign of which a newer build has written events.
+struct Ahead {
+    database: Database,
+    code: CouponCode,
+    writer: Writer,
+}
+
+impl Ahead {
+    async fn new(name: &str) -> Self {
+        let database = database(name).await;
+        let code: CouponCode = "D9".parse().unwrap();
+        let actor = || Actor { name: "test".to_owned(), now: chrono::Utc::now() };
+        let new = NewCoupon {
+            coupon_code: code.clone(),
+            total_quantity: 5,
+            opens_at: chrono::Utc::now(),
+            closes_at: None,
+            valid_days: 30,
+        };
+        assert!(database.create_coupon(new, actor()).await.unwrap());
+        database.begin_opening(code.clone(), actor()).await.unwrap().unwrap();
+        // As after a rebuild.
+        let mut raw = PgConnection::connect(&url(name)).await.unwrap();
+        raw.execute("UPDATE coupons SET epoch = 2").await.unwrap();
+        let writer = Writer::new(database.clone(), &WriterSettings { max_batch: 10, max_parallel: 2 });
+        Self { database, code, writer }
+    }
+
+    fn event(&self, member: &str, epoch: i64) -> CouponIssued {
+        CouponIssued {
+            version: 2,
+            request_id: RequestId::from(Uuid::now_v7()),
+            coupon_code: self.code.clone(),
+            member_id: member.parse().unwrap(),
+            reserved_at: 1_760_000_000_000,
+            epoch,
+            seq: 1,
+        }
+    }
+
+    fn build(&self, supported: u64) -> Upgrade {
+        let (database, writer) = (self.database.clone(), self.writer.clone());
+        Upgrade { database, writer, clock: Arc::new(SystemClock), supported }
+    }
+
+    async fn decision(&self, event: &CouponIssued) -> Option<Decision> {
+        let id = event.request_id;
+        let decided = self.database.decisions(&self.code, &event.member_id, Some(id)).await.unwrap();
+        decided.into_iter().find(|decided| decided.request_id == id).map(|decided| decided.decision)
+    }
+
+    async fn statuses(&self) -> Vec<LetterStatus> {
+        let letters = self.database.letters(&Filter::default(), None, 10).await.unwrap();
+        letters.iter().map(|letter| letter.status).collect()
+    }
 }
 
 /// Puts the letter down as the old build does.
-async fn hold(database: &Database, event: &CouponIssued) {
+async fn hold(database: &Database, event: &CouponIssued, offset: i64) {
     let payload = event.encode();
     let unreadable = CouponIssued::decode(Some(&payload), 1).unwrap_err();
     let letter = Letter {
         topic: "coupon-issued.DLQ".to_owned(),
         partition: 0,
-        offset: 1,
+        offset,
         timestamp_ms: 1,
         origin: (None, None, None),
         key: None,
@@ -92,14 +153,20 @@ async fn hold(database: &Database, event: &CouponIssued) {
     database.put_down(letter, verdict).await.unwrap();
 }
 
-async fn database() -> Database {
+/// The database of this name on the server of the stack.
+fn url(name: &str) -> String {
     let url = std::env::var("DATABASE_URL").expect("DATABASE_URL is set by `make test`");
-    let mut admin = PgConnection::connect(&url).await.unwrap();
-    admin.execute("DROP DATABASE IF EXISTS dlq_upgrade WITH (FORCE)").await.unwrap();
-    admin.execute("CREATE DATABASE dlq_upgrade").await.unwrap();
     let (base, _) = url.rsplit_once('/').unwrap();
+    format!("{base}/{name}")
+}
+
+async fn database(name: &str) -> Database {
+    let mut admin = PgConnection::connect(&url("postgres")).await.unwrap();
+    for statement in [format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"), format!("CREATE DATABASE {name}")] {
+        admin.execute(sqlx::AssertSqlSafe(statement)).await.unwrap();
+    }
     let settings = DatabaseSettings {
-        url: SecretUrl::new(format!("{base}/dlq_upgrade")),
+        url: SecretUrl::new(url(name)),
         max_connections: 4,
         acquire_timeout_ms: 5000,
         statement_timeout_ms: 10_000,

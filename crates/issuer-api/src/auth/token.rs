@@ -30,6 +30,12 @@ pub enum TokenError {
     /// It is none, or holds a claim of the wrong type.
     #[error("the token is malformed or signed with an unknown algorithm")]
     Malformed,
+    /// There is more than one.
+    #[error("send one Authorization header, there are several")]
+    Several,
+    /// It has more than 8 KiB.
+    #[error("the token is longer than {MAX_BYTES} bytes")]
+    TooLong,
     /// The algorithm is not on the allow-list.
     #[error("the token is signed with an algorithm that is not accepted")]
     Algorithm,
@@ -99,7 +105,7 @@ impl Verifier {
     /// The member a token speaks for.
     pub fn member(&self, token: &str) -> Result<MemberId, TokenError> {
         if token.len() > MAX_BYTES {
-            return Err(TokenError::Malformed);
+            return Err(TokenError::TooLong);
         }
         let now = get_current_timestamp();
         if let Some(member) = self.verified.as_ref().and_then(|verified| verified.member(token, now)) {

@@ -147,9 +147,10 @@ fn an_unsigned_token_and_what_is_none_are_refused() {
     for head in ["eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0", "eyJhbGciOiJOT05FIn0"] {
         assert_eq!(refused(&hmac(), &format!("{head}.{body}.")), TokenError::Malformed);
     }
-    for token in ["", ".", "..", "a.b.c", "é.é.é", &"x".repeat(10_000), &format!("{signed}.x")] {
+    for token in ["", ".", "..", "a.b.c", "é.é.é", &format!("{signed}.x")] {
         assert_eq!(refused(&hmac(), token), TokenError::Malformed, "{token}");
     }
+    assert_eq!(refused(&hmac(), &"x".repeat(8193)), TokenError::TooLong);
 }
 
 #[test]

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use axum::{
-    Json,
     extract::{Path, State, rejection::PathRejection},
     http::HeaderMap,
 };
@@ -16,7 +15,10 @@ use coupon_core::{
 };
 use serde::Serialize;
 
-use super::{Api, Problem, identity, issue};
+use super::{
+    Api, Problem, identity, issue,
+    status::{Private, private},
+};
 use crate::accept::NotHeld;
 
 /// A campaign.
@@ -35,15 +37,16 @@ pub(super) async fn show(
     State(api): State<Arc<Api>>,
     path: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
-) -> Result<Json<Answer>, Problem> {
+) -> Result<Private<Answer>, Problem> {
     identity::member(&api.verifier, &headers)?;
     let code = issue::coupon_code(path.as_ref().map(|Path(code)| code.as_str()).unwrap_or_default())?;
     let view = api.accept.stock.view(&code).await.map_err(|_| issue::refusal(NotHeld::NoAnswer))?;
     if let Some(view) = view {
-        return Ok(Json(from_view(code, &view, api.accept.clock.now())));
+        return Ok(private(from_view(code, &view, api.accept.clock.now())));
     }
     let row = api.accept.campaigns.coupon(&code).await.map_err(|_| issue::refusal(NotHeld::DatabaseAway))?;
-    row.map(|row| Json(from_row(row, api.accept.clock.now()))).ok_or_else(|| issue::refusal(NotHeld::Unknown))
+    let row = row.ok_or_else(|| issue::refusal(NotHeld::Unknown))?;
+    Ok(private(from_row(row, api.accept.clock.now())))
 }
 
 fn from_view(code: CouponCode, view: &View, now: DateTime<Utc>) -> Answer {

@@ -10,14 +10,20 @@ use std::{
 
 use axum::{
     extract::{Request, State},
-    http::{Method, StatusCode},
+    http::{HeaderName, HeaderValue, Method, StatusCode},
     middleware::Next,
     response::{IntoResponse, Response},
 };
+use coupon_core::runtime::Throttle;
 use metrics::{Counter, Histogram};
 use tokio::time::Instant;
 
-use super::{Api, Code, Problem, issue};
+use super::{Api, Code, Problem, issue, problem::Fault};
+
+/// By what a caller, or what stands in front of us, names a request; it comes back with the answer.
+pub(super) const REQUEST_NAME: HeaderName = HeaderName::from_static("x-request-id");
+/// Longest name of a request that is taken over, in bytes.
+const LONGEST_NAME: usize = 128;
 
 /// What a response to a member who asks stands for in the metrics. Members and coupons are no labels: there are too many
 /// of them.
@@ -67,7 +73,29 @@ impl Meters {
 
 /// Runs the rest of the stack.
 pub(super) async fn guard(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
-    guarded(&api, async { Ok(next.run(request).await) }).await.unwrap_or_else(Problem::into_response)
+    let name = request.headers().get(REQUEST_NAME).cloned();
+    let answer = guarded(&api, async { Ok(next.run(request).await) }).await.unwrap_or_else(Problem::into_response);
+    finish(answer, name.as_ref())
+}
+
+/// Gives an answer the name of its request, and a fault of ours a line in the log by the id that the member was told.
+pub(super) fn finish(mut answer: Response, name: Option<&HeaderValue>) -> Response {
+    static SAID: Throttle = Throttle::new();
+    let name = name.filter(|name| name.len() <= LONGEST_NAME && name.to_str().is_ok());
+    if let Some(Fault { id, problem }) = answer.extensions_mut().remove::<Fault>() {
+        let (code, detail) = (problem.code().as_str(), problem.detail());
+        let request = name.and_then(|name| name.to_str().ok()).unwrap_or_default();
+        // An outage makes a fault of every request: the first of a kind within a minute is a line, the others are for debug.
+        if let Some(faults) = SAID.admit(code) {
+            tracing::warn!(%id, code, request, faults, "{faults} members were told {code} since this was last said: {detail}");
+        } else {
+            tracing::debug!(%id, code, request, "a member was told {code}: {detail}");
+        }
+    }
+    if let Some(name) = name {
+        answer.headers_mut().insert(REQUEST_NAME, name.clone());
+    }
+    answer
 }
 
 /// The same around a handler by itself: for the one that a crowd comes to, a layer of the router costs as much as the rest
@@ -75,10 +103,10 @@ pub(super) async fn guard(State(api): State<Arc<Api>>, request: Request, next: N
 pub(super) async fn guarded<T>(api: &Api, handler: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
     let again = Duration::from_secs(1);
     let Some(_slot) = Slot::take(api) else {
-        return Err(Problem::new(Code::TooManyRequests, "too many requests are being worked on").after(again));
+        return Err(Problem::new(Code::TooManyRequests, "too many requests are being worked on").after_about(again));
     };
     if !api.is_open() {
-        return Err(Problem::new(Code::Starting, "the service is still connecting to what it needs").after(again));
+        return Err(Problem::new(Code::Starting, "the service is still connecting to what it needs").after_about(again));
     }
     caught(handler).await
 }

@@ -8,9 +8,11 @@ use crate::auth::{TokenError, Verifier};
 
 /// Reads and verifies the token.
 pub(super) fn member(verifier: &Verifier, headers: &HeaderMap) -> Result<MemberId, Problem> {
-    token(headers)
-        .and_then(|token| verifier.member(token))
-        .map_err(|error| Problem::new(Code::Unauthenticated, error.to_string()))
+    token(headers).and_then(|token| verifier.member(token)).map_err(|error| {
+        let problem = Problem::new(Code::Unauthenticated, error.to_string());
+        // RFC 6750, section 3.1: no error code for a request without any token.
+        if error == TokenError::Missing { problem } else { problem.invalid_token() }
+    })
 }
 
 fn token(headers: &HeaderMap) -> Result<&str, TokenError> {
@@ -18,7 +20,7 @@ fn token(headers: &HeaderMap) -> Result<&str, TokenError> {
     let value = values.next().ok_or(TokenError::Missing)?;
     // Of two headers a proxy in front may have checked the other one.
     if values.next().is_some() {
-        return Err(TokenError::Malformed);
+        return Err(TokenError::Several);
     }
     let (scheme, token) =
         value.to_str().map_err(|_| TokenError::Malformed)?.split_once(' ').ok_or(TokenError::Missing)?;
@@ -48,6 +50,6 @@ mod tests {
         assert_eq!(read(&[]), Err(TokenError::Missing));
         assert_eq!(read(&["Basic dTpw"]), Err(TokenError::Missing));
         assert_eq!(read(&["Bearer"]), Err(TokenError::Missing));
-        assert_eq!(read(&["Bearer a.b.c", "Bearer d.e.f"]), Err(TokenError::Malformed));
+        assert_eq!(read(&["Bearer a.b.c", "Bearer d.e.f"]), Err(TokenError::Several));
     }
 }

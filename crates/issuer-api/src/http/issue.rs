@@ -6,7 +6,10 @@ use axum::{
     Json,
     body::Body,
     extract::{Path, State, rejection::PathRejection},
-    http::{HeaderMap, StatusCode, header::LOCATION},
+    http::{
+        HeaderMap, HeaderValue, StatusCode,
+        header::{CACHE_CONTROL, LOCATION},
+    },
     response::{IntoResponse, Response},
 };
 use coupon_core::ids::CouponCode;
@@ -15,13 +18,16 @@ use tokio::time::Instant;
 
 use super::{
     Api, Code, Problem, body,
-    guard::{Outcome, guarded},
+    guard::{Outcome, REQUEST_NAME, finish, guarded},
     identity,
+    problem::NO_STORE,
 };
-use crate::accept::NotHeld;
+use crate::{accept::NotHeld, standing::State as Progress};
 
 /// After this a gate may be open again, or Redis be back.
-pub(super) const AGAIN: Duration = Duration::from_secs(1);
+const AGAIN: Duration = Duration::from_secs(1);
+/// After this a campaign whose data was lost may have been rebuilt: somebody has to be told, look, and run a command.
+const AFTER_A_REBUILD: Duration = Duration::from_secs(30);
 
 /// What the answers to a member who holds a coupon are counted as.
 #[derive(Clone, Copy, Debug)]
@@ -63,12 +69,13 @@ pub(super) async fn ask(
     body: Body,
 ) -> Response {
     let started = Instant::now();
+    let name = headers.get(REQUEST_NAME).cloned();
     let (outcome, response) = match guarded(&api, answer(&api, path, &headers, body)).await {
         Ok((held, response)) => (Outcome::Held(held), response),
         Err(problem) => (Outcome::Problem(problem.code()), problem.into_response()),
     };
     api.meters.count(outcome, started);
-    response
+    finish(response, name.as_ref())
 }
 
 async fn answer(
@@ -80,18 +87,22 @@ async fn answer(
     let member = identity::member(&api.verifier, headers)?;
     let code = coupon_code(path.as_ref().map(|Path(code)| code.as_str()).unwrap_or_default())?;
     body::check(body, api.max_body_bytes, api.body_within).await?;
+    if api.is_held() {
+        let detail = "the servers behind this one would not keep what is accepted now; asking again is safe";
+        return Err(Problem::new(Code::GateClosed, detail).after(AGAIN));
+    }
     let held = api.accept.accept(&code, &member).await.map_err(refusal)?;
     let (request_id, is_repeat) = (held.request_id.to_string(), held.is_repeat);
-    let is_acknowledged = held.is_acknowledged(api.answer_within).await;
-    let state = if is_acknowledged { "accepted" } else { "reserved" };
-    let (status, outcome) = match (is_repeat, is_acknowledged) {
+    let state = held.state(api.answer_within).await;
+    let (status, outcome) = match (is_repeat, state) {
         (true, _) => (StatusCode::OK, Held::Repeated),
-        (false, true) => (StatusCode::ACCEPTED, Held::Accepted),
-        (false, false) => (StatusCode::ACCEPTED, Held::Reserved),
+        (false, Progress::Reserved) => (StatusCode::ACCEPTED, Held::Reserved),
+        (false, _) => (StatusCode::ACCEPTED, Held::Accepted),
     };
     let location = format!("/api/v1/coupons/{code}/issues/{request_id}");
-    let answer = Answer { request_id, coupon_code: code, state };
-    Ok((outcome, (status, [(LOCATION, location)], Json(answer)).into_response()))
+    let answer = Answer { request_id, coupon_code: code, state: state.as_str() };
+    let headers = [(CACHE_CONTROL, NO_STORE), (LOCATION, HeaderValue::from_str(&location).expect("a code and an id"))];
+    Ok((outcome, (status, headers, Json(answer)).into_response()))
 }
 
 /// Reads the code of a path.
@@ -107,21 +118,26 @@ pub(super) fn refusal(why: NotHeld) -> Problem {
         NotHeld::Closed => Problem::new(Code::Closed, "the campaign is closed"),
         NotHeld::Unknown => Problem::new(Code::CouponNotFound, "there is no such coupon"),
         NotHeld::GateClosed => {
-            Problem::new(Code::GateClosed, "the campaign is being prepared or repaired; asking again is safe")
-                .after(AGAIN)
+            Problem::new(Code::GateClosed, "the campaign is being prepared; asking again is safe").after_about(AGAIN)
         }
+        NotHeld::Suspect => Problem::new(
+            Code::GateClosed,
+            "the campaign is being repaired, which needs a person; the outcome is unknown or negative, asking again is \
+             safe",
+        )
+        .after_about(AFTER_A_REBUILD),
         NotHeld::OutboxFull => {
             Problem::new(Code::OutboxFull, "too many reservations wait to be written; asking again is safe")
-                .after(AGAIN)
+                .after_about(AGAIN)
         }
         NotHeld::NoAnswer => {
             Problem::new(Code::StockUnavailable, "the outcome is unknown or negative; asking again is safe")
-                .after(AGAIN)
+                .after_about(AGAIN)
         }
         NotHeld::DatabaseAway => Problem::new(
             Code::DatabaseUnavailable,
-            "it cannot be told whether there is such a coupon; asking again is safe",
+            "what is known of the request or the campaign cannot be looked up now; asking again is safe",
         )
-        .after(AGAIN),
+        .after_about(AGAIN),
     }
 }

@@ -5,6 +5,7 @@ mod coupon;
 mod guard;
 mod identity;
 mod issue;
+mod mine;
 mod problem;
 mod routes;
 mod status;
@@ -30,6 +31,7 @@ pub struct Api {
     in_flight: AtomicUsize,
     max_in_flight: usize,
     is_open: AtomicBool,
+    is_held: AtomicBool,
     max_body_bytes: usize,
     body_within: Duration,
     answer_within: Duration,
@@ -45,6 +47,7 @@ impl Api {
             in_flight: AtomicUsize::new(0),
             max_in_flight: settings.max_in_flight,
             is_open: AtomicBool::new(false),
+            is_held: AtomicBool::new(false),
             max_body_bytes: settings.max_body_bytes,
             body_within: settings.header_timeout(),
             answer_within: Duration::from_millis(settings.answer_within_ms),
@@ -54,6 +57,15 @@ impl Api {
     /// The checks of the start have passed: members may ask.
     pub fn open(&self) {
         self.is_open.store(true, Ordering::Release);
+    }
+
+    /// Accepts nothing while a server would lose what is accepted; everything else is answered as before.
+    pub fn hold(&self, held: bool) {
+        self.is_held.store(held, Ordering::Release);
+    }
+
+    fn is_held(&self) -> bool {
+        self.is_held.load(Ordering::Acquire)
     }
 
     fn is_open(&self) -> bool {

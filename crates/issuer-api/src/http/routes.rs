@@ -10,7 +10,7 @@ use axum::{
     routing::{get, post},
 };
 
-use super::{Api, Code, Problem, coupon, guard, issue, status};
+use super::{Api, Code, Problem, coupon, guard, issue, mine, status};
 
 /// What this API is, for machines. Written by hand beside the handlers; the tests below hold it to them.
 const OPENAPI: &str = include_str!("openapi.json");
@@ -21,6 +21,8 @@ pub fn routes(api: Arc<Api>) -> Router {
         .route("/openapi.json", get(async || ([(CONTENT_TYPE, "application/json")], OPENAPI)))
         .route("/api/v1/coupons/{code}", get(coupon::show))
         .route("/api/v1/coupons/{code}/issues/{request_id}", get(status::show))
+        .route("/api/v1/coupons/{code}/issues/mine", get(mine::show))
+        .route("/api/v1/issues/mine", get(mine::list))
         .layer(middleware::from_fn_with_state(Arc::clone(&api), guard::guard))
         // It has its guard in itself.
         .route("/api/v1/coupons/{code}/issues", post(issue::ask))
@@ -57,7 +59,7 @@ mod tests {
             }
         }
         // What holds for every path is said once, in the description.
-        let everywhere = ["405", "500"].map(str::to_owned);
+        let everywhere = ["400", "405", "414", "431", "500"].map(str::to_owned);
         let answered: BTreeSet<String> = Code::ALL.iter().map(|code| code.status().as_u16().to_string()).collect();
         assert_eq!(statuses.into_iter().chain(everywhere).collect::<BTreeSet<_>>(), answered);
     }

@@ -10,6 +10,7 @@ impl<H: Handler> Engine<H> {
     pub(super) fn measure_from_zero() {
         count_from_zero("coupon_attempts_total", "outcome", ["OK"].into_iter().chain(Class::WORDS.iter().copied()));
         count_from_zero("coupon_give_ups_failed_total", "class", Class::WORDS.iter().copied());
+        metrics::counter!("coupon_partitions_rewound_total").increment(0);
         for dependency in [H::ATTEMPT_NEEDS, H::GIVE_UP_NEEDS] {
             metrics::gauge!("coupon_breaker_open", "dependency" => dependency).set(0);
         }
@@ -18,6 +19,7 @@ impl<H: Handler> Engine<H> {
     /// Sets the gauges that are not a matter of a single event.
     pub(super) fn measure(&self) {
         let lanes = &self.lanes;
+        self.assigned.set(lanes.assigned());
         let now = self.clock.now().timestamp_millis();
         let ages = lanes.entries().filter_map(|entry| Some(now - entry.work.record.timestamp_ms?));
         let lag = Duration::from_millis(ages.max().unwrap_or(0).max(0).unsigned_abs());

@@ -1,18 +1,23 @@
 //! Taking records from the client, many at a time.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, StreamExt};
 use rdkafka::{
-    consumer::StreamConsumer,
+    Offset, TopicPartitionList,
+    consumer::{CommitMode, Consumer, StreamConsumer},
     error::{KafkaError, KafkaResult},
 };
 use tokio::time::Instant;
 
 use super::{Company, Engine, EngineContext, Entry, GivingUp, Handler, Record, TURN, Work};
+use crate::kafka::lanes::Delivered;
 
 /// Bytes of records after which no more are taken in the same turn: those who write what is no event write large ones.
 const TURN_BYTES: usize = 1024 * 1024;
+
+/// Who looks from outside is told later than the client that a log is shorter: longer than between two looks.
+const BEGUN_AGAIN: Duration = Duration::from_secs(10);
 
 /// Waits for a record, and takes with it what the client has got already.
 ///
@@ -61,9 +66,60 @@ impl<H: Handler> Engine<H> {
         let entry =
             Entry { work, taken_in, attempts, strikes: 0, company: Company::Anybody, first_failed_at, giving_up };
         match self.lanes.deliver(partition, offset, bytes, entry) {
-            Some(key) => self.start(key),
-            // Of a partition that has just gone, or fetched again after a pause.
-            None => tracing::debug!(partition, offset, "a record was delivered that is not to be worked on"),
+            Some(Delivered { key, rewound_from }) => {
+                if let Some(highest) = rewound_from {
+                    self.begin_again(partition, offset, highest);
+                }
+                self.start(key);
+            }
+            None => tracing::debug!(partition, offset, "a record was delivered of a partition that has just gone"),
+        }
+    }
+
+    /// A partition begins again at an offset below those that were delivered: what was stored and committed of it belongs to
+    /// a log that is no more. Left as it is, the client would commit nothing until the new log is as long as the old one
+    /// was, and a restart at that moment would pass over records.
+    fn begin_again(&mut self, partition: i32, offset: i64, highest: i64) {
+        tracing::warn!(
+            topic = self.topic,
+            partition,
+            offset,
+            highest,
+            "partition {partition} of {} goes on at {offset} after {highest}: the topic was made anew or has lost records; \
+             what is in it now is read from there",
+            self.topic
+        );
+        metrics::counter!("coupon_partitions_rewound_total").increment(1);
+        self.begun_again.insert(partition, Instant::now());
+        self.stores.remove(&partition);
+        let mut list = TopicPartitionList::new();
+        let reset = list
+            .add_partition_offset(&self.topic, partition, Offset::Offset(offset))
+            // In this order, or the client commits the old stored offset again.
+            .and_then(|()| self.consumer.store_offsets(&list))
+            .and_then(|()| self.consumer.commit(&list, CommitMode::Async));
+        if let Err(error) = reset {
+            // The partition is being taken away; the next owner finds the same and does the same.
+            tracing::debug!(%error, partition, "an offset was not set back");
+        }
+    }
+
+    /// The log of a partition is shorter than it was. The client notices when it asks for an offset that is not there; if
+    /// the new log has grown beyond it meanwhile, it does not.
+    pub(super) fn seek_the_beginning(&mut self, partition: i32) {
+        let has_begun = self.begun_again.get(&partition).is_some_and(|at| at.elapsed() < BEGUN_AGAIN);
+        if has_begun || !self.lanes.assigned().contains_key(&partition) {
+            return;
+        }
+        tracing::warn!(
+            topic = self.topic,
+            partition,
+            "partition {partition} of {} is read anew: it was longer",
+            self.topic
+        );
+        // Nothing is waited for: what comes then is below what was delivered, and begins a new generation.
+        if let Err(error) = self.consumer.seek(&self.topic, partition, Offset::Beginning, Duration::ZERO) {
+            tracing::debug!(%error, partition, "the beginning was not sought");
         }
     }
 }

@@ -55,7 +55,7 @@ impl Handler for Panicking {
         self.writer.as_ref().unwrap().write_all(events);
     }
 
-    async fn attempt(&self, _: &Work<Self::Item>, _: &Self::Item, _: bool) -> Result<(), Failure> {
+    async fn attempt(&self, _: &Work<Self::Item>, _: &Self::Item, _: u32, _: bool) -> Result<(), Failure> {
         Ok(())
     }
 

@@ -4,6 +4,15 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// Takes a record of one byte in.
+fn deliver(lanes: &mut Lanes<()>, partition: i32, offset: i64, (): ()) -> Option<Key> {
+    deliver_bytes(lanes, partition, offset, 1)
+}
+
+fn deliver_bytes(lanes: &mut Lanes<()>, partition: i32, offset: i64, bytes: usize) -> Option<Key> {
+    lanes.deliver(partition, offset, bytes, ()).map(|delivered| delivered.key)
+}
+
 /// Looks twice, the second time when no window is held any more.
 fn changes<T>(lanes: &mut Lanes<T>, all_paused: bool) -> Changes {
     let now = Instant::now();
@@ -22,20 +31,40 @@ fn lanes(window_per_partition: usize, window_total: usize) -> Lanes<()> {
 #[test]
 fn a_completion_of_an_earlier_assignment_moves_nothing() {
     let mut lanes = lanes(10, 10);
-    let stale = lanes.deliver(0, 7, 1, ()).unwrap();
+    let stale = deliver(&mut lanes, 0, 7, ()).unwrap();
     lanes.revoke(&[0]);
     assert_eq!(lanes.outstanding(), 0);
     lanes.assign(&[0]);
-    let fresh = lanes.deliver(0, 7, 1, ()).unwrap();
+    let fresh = deliver(&mut lanes, 0, 7, ()).unwrap();
     assert!(lanes.get_mut(stale).is_none());
     assert_eq!(lanes.complete(stale), None);
     assert_eq!(lanes.complete(fresh), Some(8));
 }
 
 #[test]
+fn an_offset_below_the_highest_begins_a_new_generation_and_nothing_is_passed_over() {
+    let mut lanes = lanes(10, 10);
+    let old: Vec<Key> = (3..6).filter_map(|offset| deliver(&mut lanes, 0, offset, ())).collect();
+    assert_eq!(lanes.complete(old[0]), Some(4));
+    let first = lanes.deliver(0, 0, 1, ()).unwrap();
+    assert_eq!(first.rewound_from, Some(5), "the topic was made anew");
+    let second = lanes.deliver(0, 1, 1, ()).unwrap();
+    assert_eq!(second.rewound_from, None);
+    assert_eq!(lanes.complete(second.key), None, "the one before it is outstanding");
+    assert_eq!(lanes.complete(first.key), Some(2));
+
+    assert!(lanes.get_mut(old[1]).is_some(), "nobody delivers it again, so it is worked on to its end");
+    assert_eq!((lanes.outstanding(), lanes.entries().count()), (2, 2));
+    assert_eq!(old[1..].iter().map(|key| lanes.complete(*key)).collect::<Vec<_>>(), [None, None]);
+    assert_eq!((lanes.outstanding(), lanes.entries().count()), (0, 0));
+    let at_two = lanes.deliver(0, 2, 1, ()).unwrap();
+    assert_eq!((at_two.rewound_from, lanes.complete(at_two.key)), (None, Some(3)));
+}
+
+#[test]
 fn a_full_window_pauses_its_partition_and_half_a_window_resumes_it() {
     let mut lanes = lanes(4, 100);
-    let keys: Vec<Key> = (0..4).filter_map(|offset| lanes.deliver(0, offset, 1, ())).collect();
+    let keys: Vec<Key> = (0..4).filter_map(|offset| deliver(&mut lanes, 0, offset, ())).collect();
     assert_eq!(changes(&mut lanes, false), Changes { pause: vec![0], resume: vec![] });
     lanes.complete(keys[3]);
     lanes.complete(keys[2]);
@@ -48,13 +77,13 @@ fn a_full_window_pauses_its_partition_and_half_a_window_resumes_it() {
 fn a_window_that_is_full_for_a_moment_only_holds_the_consumer_back() {
     let mut lanes = lanes(20, 100);
     let now = Instant::now();
-    let keys: Vec<Key> = (0..20).filter_map(|offset| lanes.deliver(0, offset, 1, ())).collect();
+    let keys: Vec<Key> = (0..20).filter_map(|offset| deliver(&mut lanes, 0, offset, ())).collect();
     assert_eq!((lanes.changes(false, now), lanes.held_until()), (Changes::default(), Some(now + HOLD)));
     for key in keys.iter().take(2) {
         lanes.complete(*key);
     }
     assert_eq!((lanes.changes(false, now + HOLD / 2), lanes.held_until()), (Changes::default(), None));
-    (20..22).for_each(|offset| assert!(lanes.deliver(0, offset, 1, ()).is_some()));
+    (20..22).for_each(|offset| assert!(deliver(&mut lanes, 0, offset, ()).is_some()));
     let again = now + HOLD;
     assert_eq!((lanes.changes(false, again), lanes.held_until()), (Changes::default(), Some(again + HOLD)));
     assert_eq!(lanes.changes(false, again + HOLD), Changes { pause: vec![0], resume: vec![] });
@@ -65,24 +94,24 @@ fn a_window_that_is_full_for_a_moment_only_holds_the_consumer_back() {
 fn a_window_that_is_nearly_full_all_the_time_does_not_hold_the_others_back_again_and_again() {
     let mut lanes = lanes(20, 100);
     let now = Instant::now();
-    let keys: Vec<Key> = (0..20).filter_map(|offset| lanes.deliver(0, offset, 1, ())).collect();
+    let keys: Vec<Key> = (0..20).filter_map(|offset| deliver(&mut lanes, 0, offset, ())).collect();
     assert_eq!(lanes.changes(false, now), Changes::default());
     // One of its records is done, and the next one takes its place.
     lanes.complete(keys[0]);
     assert_eq!((lanes.changes(false, now + HOLD / 2), lanes.held_until()), (Changes::default(), None));
-    assert!(lanes.deliver(0, 20, 1, ()).is_some());
+    assert!(deliver(&mut lanes, 0, 20, ()).is_some());
     assert_eq!(lanes.changes(false, now + HOLD).pause, [0], "it has been so for long enough");
 }
 
 #[test]
 fn a_partition_that_paused_for_itself_does_not_wait_for_what_all_share() {
     let mut lanes = lanes(10, 15);
-    let first: Vec<Key> = (0..10).filter_map(|offset| lanes.deliver(0, offset, 1, ())).collect();
+    let first: Vec<Key> = (0..10).filter_map(|offset| deliver(&mut lanes, 0, offset, ())).collect();
     assert_eq!(changes(&mut lanes, false).pause, [0]);
     for key in first.iter().take(6) {
         lanes.complete(*key);
     }
-    (0..9).for_each(|offset| assert!(lanes.deliver(1, offset, 1, ()).is_some()));
+    (0..9).for_each(|offset| assert!(deliver(&mut lanes, 1, offset, ()).is_some()));
     // 13 of 15: more than four fifths, which is for those that have all paused, and less than all.
     assert_eq!(changes(&mut lanes, false).resume, [0]);
 }
@@ -101,10 +130,10 @@ fn a_new_assignment_is_told_to_the_client_also_when_it_begins_paused() {
 fn what_is_taken_in_at_once_fits_into_every_window() {
     let mut lanes = lanes(4, 6);
     assert_eq!(lanes.room(), 4);
-    let delivered: Vec<Key> = (0..3).filter_map(|offset| lanes.deliver(0, offset, 1, ())).collect();
+    let delivered: Vec<Key> = (0..3).filter_map(|offset| deliver(&mut lanes, 0, offset, ())).collect();
     assert_eq!(delivered.len(), 3);
     assert_eq!(lanes.room(), 1, "they may all be of the fuller partition");
-    lanes.deliver(0, 3, 1, ());
+    deliver(&mut lanes, 0, 3, ());
     changes(&mut lanes, false);
     assert_eq!(lanes.room(), 2, "a paused partition delivers none, and two are left of all");
 }
@@ -112,27 +141,28 @@ fn what_is_taken_in_at_once_fits_into_every_window() {
 #[test]
 fn the_total_window_and_an_open_breaker_pause_every_partition() {
     let mut lanes = lanes(10, 5);
-    let keys: Vec<Key> = (0..5).filter_map(|offset| lanes.deliver(0, offset, 1, ())).collect();
+    let keys: Vec<Key> = (0..5).filter_map(|offset| deliver(&mut lanes, 0, offset, ())).collect();
     assert_eq!(changes(&mut lanes, false).pause, [0, 1]);
     lanes.complete(keys[0]);
     lanes.complete(keys[1]);
     assert_eq!(changes(&mut lanes, false).resume, [0, 1]);
     assert_eq!(changes(&mut lanes, true).pause, [0, 1]);
-    assert!(lanes.deliver(2, 0, 1, ()).is_none(), "a partition of others is not worked on");
+    assert!(deliver(&mut lanes, 2, 0, ()).is_none(), "a partition of others is not worked on");
 }
 
 #[test]
 fn large_records_fill_a_window_of_bytes() {
     let mut lanes = lanes(1000, 1000);
-    let mut keys: Vec<Key> = (0..3).filter_map(|offset| lanes.deliver(0, offset, WINDOW_BYTES / 3, ())).collect();
+    let mut keys: Vec<Key> =
+        (0..3).filter_map(|offset| deliver_bytes(&mut lanes, 0, offset, WINDOW_BYTES / 3)).collect();
     assert_eq!(changes(&mut lanes, false), Changes::default());
-    keys.extend(lanes.deliver(1, 0, WINDOW_BYTES, ()));
+    keys.extend(deliver_bytes(&mut lanes, 1, 0, WINDOW_BYTES));
     assert_eq!(changes(&mut lanes, false).pause, [0, 1]);
     for key in keys {
         lanes.complete(key);
     }
     assert_eq!(changes(&mut lanes, false).resume, [0, 1]);
-    lanes.deliver(0, 3, WINDOW_BYTES, ());
+    deliver_bytes(&mut lanes, 0, 3, WINDOW_BYTES);
     lanes.revoke(&[0]);
     assert_eq!(lanes.fill().partial_cmp(&0.0), Some(std::cmp::Ordering::Equal), "what is revoked weighs nothing");
 }
@@ -200,8 +230,9 @@ proptest! {
                         prop_assert_eq!(lanes.deliver(partition, 0, 1, ()), None);
                         continue;
                     };
-                    let key = lanes.deliver(partition, of.next, 1, ()).unwrap();
-                    prop_assert_eq!(lanes.deliver(partition, of.next, 1, ()), None, "it comes twice");
+                    let taken = lanes.deliver(partition, of.next, 1, ()).unwrap();
+                    prop_assert_eq!(taken.rewound_from, None);
+                    let key = taken.key;
                     of.outstanding.insert(of.next);
                     of.next += 1;
                     delivered.push((key, of.generation));

@@ -1,5 +1,6 @@
 //! What takes minutes: `make test-long` runs these, `make test` leaves them out.
 
+mod damage;
 mod killed;
 mod many;
 mod points;

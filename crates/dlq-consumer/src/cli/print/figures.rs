@@ -89,6 +89,7 @@ pub(in crate::cli) fn stats(output: Output, stats: &Stats) -> anyhow::Result<()>
                 one("held", counts.held.to_string()),
                 one("parked", counts.parked.to_string()),
                 one("alarms_unsent", counts.alarms_unsent.to_string()),
+                one("alarms_in_digest", stats.alarms_in_digest.to_string()),
                 one("not_given_back", counts.not_given_back.to_string()),
             ];
             for (figure, groups) in [
@@ -112,7 +113,7 @@ pub(in crate::cli) fn stats(output: Output, stats: &Stats) -> anyhow::Result<()>
                 ("oldest pending", age.unwrap_or_else(|| "none".to_owned())),
                 ("held", counts.held.to_string()),
                 ("parked", counts.parked.to_string()),
-                ("alarms unsent", counts.alarms_unsent.to_string()),
+                ("alarms unsent", unsent(counts.alarms_unsent, stats.alarms_in_digest)),
                 ("not given back", counts.not_given_back.to_string()),
             ])?;
             section("Pending by cause", &figures.by_cause, GROUPS)?;
@@ -122,6 +123,12 @@ pub(in crate::cli) fn stats(output: Output, stats: &Stats) -> anyhow::Result<()>
             Ok(())
         }
     }
+}
+
+/// Alarms that are late, and those that are to wait: within a digest's time of a first alarm nothing is wrong with them.
+fn unsent(all: i64, in_digest: i64) -> String {
+    let late = (all - in_digest).max(0);
+    if in_digest == 0 { late.to_string() } else { format!("{late}, and {in_digest} in the next digest") }
 }
 
 /// The two largest units of a time.

@@ -118,7 +118,8 @@ impl Desk {
         let (code, member) = (&link.coupon_code, &link.member_id);
         // Somebody has settled the row by other means: it only goes on if Redis has reserved a unit for it before.
         if !link.is_wanted {
-            let is_held = self.stock.mark(code, member).await? == Some(link.request_id);
+            let holders = self.stock.marks_of(code, &[member.as_str()]).await?;
+            let is_held = holders == [Some(link.request_id.to_string())];
             let outcome = if is_held { ReplayOutcome::Reserved } else { ReplayOutcome::NotReady };
             return Ok(Some((outcome, None)));
         }

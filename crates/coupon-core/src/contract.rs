@@ -1,0 +1,199 @@
+//! The contract with the servers, asked: the one list of questions behind the start of a service, its look every minute,
+//! and `doctor`. What is wanted of each server stands beside its client, in `kafka`, `stock` and `repo`.
+
+mod watch;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    kafka::{Broker, Topic},
+    repo::{Database, schema::Schema},
+    runtime::{SettingsError, chain, doctor},
+    stock::Stock,
+};
+
+pub use crate::clause::{Breach, Departure};
+pub use watch::Watch;
+
+/// Kafka, as findings and gauges name it.
+pub const KAFKA: &str = "kafka";
+/// Redis.
+pub const REDIS: &str = "redis";
+/// PostgreSQL.
+pub const POSTGRESQL: &str = "postgresql";
+
+/// The `[contract]` section.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ContractSettings {
+    /// How often a running service asks, in ms.
+    pub every_ms: u64,
+}
+
+impl ContractSettings {
+    /// Tests what the types cannot.
+    pub fn check(&self) -> Result<(), SettingsError> {
+        if (500..=3_600_000).contains(&self.every_ms) {
+            return Ok(());
+        }
+        Err(SettingsError::invalid("contract.every_ms", self.every_ms, "500 to 3600000 ms"))
+    }
+}
+
+/// The servers of a service.
+#[derive(Clone)]
+pub struct Contract {
+    /// Where the topics are.
+    pub broker: Broker,
+    /// The topics that the service reads and writes.
+    pub topics: Vec<Topic>,
+    /// Redis, if the service uses it.
+    pub stock: Option<Stock>,
+    /// PostgreSQL.
+    pub database: Database,
+    /// The servers without which the service cannot do its part: what breaks the contract with another one closes nothing.
+    pub needs: &'static [&'static str],
+}
+
+/// What was found out about one thing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// The server.
+    pub server: &'static str,
+    /// What was looked at, in a few words: `kafka topic coupon-issued`.
+    pub name: String,
+    /// How it is.
+    pub state: State,
+}
+
+/// How something is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// As it is wanted, with what was seen.
+    Fine(String),
+    /// Otherwise.
+    Departs(Departure),
+    /// Not to be seen now: an outage, or not made yet. It says nothing about the contract.
+    Away(Departure),
+}
+
+impl Contract {
+    /// Asks all servers at once.
+    pub async fn findings(&self) -> Vec<Finding> {
+        let topics = async {
+            let mut findings = Vec::new();
+            for wanted in &self.topics {
+                findings.extend(topic(&self.broker, wanted).await);
+            }
+            findings
+        };
+        let stock = async {
+            match &self.stock {
+                Some(stock) => redis(stock).await,
+                None => Vec::new(),
+            }
+        };
+        let (redis, topics, database) = tokio::join!(stock, topics, database(&self.database));
+        [redis, topics, database].concat()
+    }
+
+    fn servers(&self) -> impl Iterator<Item = &'static str> {
+        [Some(KAFKA), self.stock.is_some().then_some(REDIS), Some(POSTGRESQL)].into_iter().flatten()
+    }
+}
+
+/// Asks about one topic.
+pub async fn topic(broker: &Broker, wanted: &Topic) -> Vec<Finding> {
+    let name = format!("kafka topic {}", wanted.name);
+    let away = |what: String, fix: String| vec![Finding::away(KAFKA, &name, what, fix)];
+    match broker.topic(wanted).await {
+        Err(error) => away(chain(&error).to_string(), "check kafka.brokers and that the brokers run".to_owned()),
+        Ok(None) => away(
+            format!("topic `{}` does not exist on the brokers, or this client may not see it", wanted.name),
+            format!("create it, allow this client to describe it, or set {} to another", wanted.setting),
+        ),
+        Ok(Some(found)) => Finding::all(KAFKA, &name, format!("{} partitions", found.partitions), found.departures),
+    }
+}
+
+/// Asks about Redis.
+pub async fn redis(stock: &Stock) -> Vec<Finding> {
+    match stock.departures().await {
+        Err(error) => {
+            let fix = "check redis.url, that the server runs, and that its user may call INFO";
+            vec![Finding::away(REDIS, REDIS, chain(&error).to_string(), fix.to_owned())]
+        }
+        Ok(departures) => {
+            Finding::all(REDIS, REDIS, "answers, evicts nothing, keeps an append-only file".to_owned(), departures)
+        }
+    }
+}
+
+/// Asks about PostgreSQL: its schema, its settings and those of the session, and whether a write commits.
+pub async fn database(database: &Database) -> Vec<Finding> {
+    let away = |what: String, fix: &str| vec![Finding::away(POSTGRESQL, POSTGRESQL, what, fix.to_owned())];
+    let unreachable = "check database.url and that the server runs";
+    let schema = match database.schema().await {
+        Err(error) => return away(chain(&error).to_string(), unreachable),
+        Ok(schema) => schema,
+    };
+    let breach = match schema {
+        Schema::Fits { .. } => None,
+        Schema::TooOld { .. } => Some(Breach::Breaks),
+        Schema::TooNew { .. } | Schema::Edited { .. } => Some(Breach::Ends),
+    };
+    if let Some(breach) = breach {
+        let departure =
+            Departure::new(breach, schema.to_string(), "run `issue-consumer migrate`, or deploy a build that fits");
+        return Finding::all(POSTGRESQL, POSTGRESQL, String::new(), vec![departure]);
+    }
+    let departures = match database.departures().await {
+        Err(error) => return away(chain(&error).to_string(), unreachable),
+        Ok(departures) => departures,
+    };
+    let is_broken = departures.iter().any(|departure| departure.breach >= Breach::Breaks);
+    // A standby is no outage: what it says of itself tells more than the write that it refuses.
+    if !is_broken && let Err(error) = database.probe().await {
+        return away(chain(&error).to_string(), "use a primary with free disk, and a role that may write");
+    }
+    Finding::all(POSTGRESQL, POSTGRESQL, format!("{schema}, writes commit"), departures)
+}
+
+impl Finding {
+    fn away(server: &'static str, name: &str, what: String, fix: String) -> Self {
+        // Whatever is away keeps a service from beginning.
+        Self { server, name: name.to_owned(), state: State::Away(Departure::new(Breach::Breaks, what, fix)) }
+    }
+
+    /// One finding for each departure, or that all is well.
+    fn all(server: &'static str, name: &str, seen: String, departures: Vec<Departure>) -> Vec<Self> {
+        let finding = |state| Self { server, name: name.to_owned(), state };
+        if departures.is_empty() {
+            return vec![finding(State::Fine(seen))];
+        }
+        departures.into_iter().map(State::Departs).map(finding).collect()
+    }
+}
+
+impl std::fmt::Display for Finding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.state {
+            State::Fine(seen) => write!(f, "{}: {seen}", self.name),
+            State::Departs(Departure { what, fix, .. }) => write!(f, "{}: {what}; {fix}", self.name),
+            State::Away(Departure { what, fix, .. }) => {
+                write!(f, "waiting for {}: {what}; {fix}", self.server)
+            }
+        }
+    }
+}
+
+impl From<Finding> for doctor::Finding {
+    fn from(finding: Finding) -> Self {
+        match finding.state {
+            State::Fine(seen) => Self::ok(finding.name, seen),
+            State::Departs(Departure { what, fix, breach: Breach::Weakens }) => Self::warn(finding.name, what, fix),
+            State::Departs(Departure { what, fix, .. }) | State::Away(Departure { what, fix, .. }) => {
+                Self::fail(finding.name, what, fix)
+            }
+        }
+    }
+}

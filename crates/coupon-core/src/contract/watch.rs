@@ -1,0 +1,115 @@
+//! The look at the contract while a service runs: what departs from it is a gauge, one log line when it changes, and, where
+//! something can be lost, a service that is not ready.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use tokio::{sync::Mutex, time::Instant};
+
+use super::{Breach, Contract, ContractSettings, Departure, State};
+use crate::runtime::{Condition, Tasks};
+
+/// Longest time between two looks while the contract is broken, so that a service goes on soon after it was mended.
+const BROKEN_LOOK: Duration = Duration::from_secs(5);
+
+/// Looks at the contract of a service at intervals.
+pub struct Watch {
+    contract: Contract,
+    condition: Condition,
+    every: Duration,
+    /// Told whether the contract is broken, after each look.
+    broken: Box<dyn Fn(bool) + Send + Sync>,
+    last: Mutex<Last>,
+}
+
+/// What the last looks have found.
+#[derive(Default)]
+struct Last {
+    at: Option<Instant>,
+    /// By server and what was looked at, which may be away now.
+    departures: BTreeMap<(&'static str, String), Vec<Departure>>,
+}
+
+impl Watch {
+    /// Begins with a contract that holds: the start of the service has just asked the same questions.
+    pub fn begin(
+        contract: Contract,
+        settings: &ContractSettings,
+        condition: Condition,
+        tasks: &Tasks,
+        broken: impl Fn(bool) + Send + Sync + 'static,
+    ) {
+        let every = Duration::from_millis(settings.every_ms);
+        let watch = Self { contract, condition, every, broken: Box::new(broken), last: Mutex::default() };
+        watch.condition.ready();
+        watch.measure(&Last::default());
+        let watch = Arc::new(watch);
+        tasks.every("contract", every.min(BROKEN_LOOK), move || {
+            let watch = Arc::clone(&watch);
+            async move { watch.look().await }
+        });
+    }
+
+    /// Looks, unless it is too soon.
+    async fn look(&self) {
+        let mut last = self.last.lock().await;
+        let is_due = last.at.is_none_or(|at| at.elapsed() >= self.every);
+        if !is_due && self.broken_lines(&last).is_empty() {
+            return;
+        }
+        last.at = Some(Instant::now());
+        let before = lines(&last.departures);
+        let mut seen: BTreeMap<(&'static str, String), Option<Vec<Departure>>> = BTreeMap::new();
+        for finding in self.contract.findings().await {
+            let departures = seen.entry((finding.server, finding.name)).or_insert_with(|| Some(Vec::new()));
+            match finding.state {
+                State::Fine(_) => {}
+                State::Departs(departure) => departures.iter_mut().for_each(|all| all.push(departure.clone())),
+                // What is away says nothing; the last word about it stands.
+                State::Away(_) => *departures = None,
+            }
+        }
+        last.departures.extend(seen.into_iter().filter_map(|(name, departures)| Some((name, departures?))));
+        let now = lines(&last.departures);
+        if now != before && now.is_empty() {
+            tracing::info!("the servers keep the contract again");
+        } else if now != before {
+            tracing::warn!("the servers do not keep the contract: {}", now.join("; and "));
+        }
+        self.measure(&last);
+        let broken = self.broken_lines(&last);
+        if broken.is_empty() {
+            self.condition.ready();
+        } else {
+            self.condition.unready(broken.join("; and "));
+        }
+        (self.broken)(!broken.is_empty());
+    }
+
+    fn measure(&self, last: &Last) {
+        for server in self.contract.servers() {
+            for (breaks, severity) in [(false, "weakens"), (true, "breaks")] {
+                let of_server = last.departures.iter().filter(|((name, _), _)| *name == server);
+                let departures = of_server.flat_map(|(_, departures)| departures);
+                let count = departures.filter(|departure| (departure.breach >= Breach::Breaks) == breaks).count();
+                let count = u32::try_from(count).unwrap_or(u32::MAX);
+                metrics::gauge!("coupon_contract_findings", "server" => server, "severity" => severity)
+                    .set(f64::from(count));
+            }
+        }
+    }
+
+    /// What breaks the contract with a server that this service needs.
+    fn broken_lines(&self, last: &Last) -> Vec<String> {
+        let needed = last.departures.iter().filter(|((server, _), _)| self.contract.needs.contains(server));
+        let broken = needed.map(|(name, departures)| {
+            let broken = departures.iter().filter(|departure| departure.breach >= Breach::Breaks).cloned().collect();
+            (name.clone(), broken)
+        });
+        lines(&broken.collect())
+    }
+}
+
+fn lines(departures: &BTreeMap<(&'static str, String), Vec<Departure>>) -> Vec<String> {
+    let line = |name: &str, departure: &Departure| format!("{name}: {}; {}", departure.what, departure.fix);
+    departures.iter().flat_map(|((_, name), all)| all.iter().map(move |departure| line(name, departure))).collect()
+}

@@ -1,0 +1,219 @@
+//! How far the group of a consumer has come, seen from outside: a consumer that may not fetch, or is given nothing, knows of
+//! no record that it lacks.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+use tokio::{
+    sync::{Mutex as AsyncMutex, mpsc::UnboundedSender},
+    time::Instant,
+};
+
+use super::{Passage, PublishError, passage::Gap};
+use crate::runtime::{Condition, SettingsError, chain};
+
+/// Between two looks.
+pub(super) const LOOK: Duration = Duration::from_secs(2);
+
+/// The `[lag]` section.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LagSettings {
+    /// How long a committed offset may stand still below the end, in ms.
+    pub stalled_after_ms: u64,
+}
+
+impl LagSettings {
+    /// Tests what the types cannot.
+    pub fn check(&self) -> Result<(), SettingsError> {
+        if (1_000..=3_600_000).contains(&self.stalled_after_ms) {
+            return Ok(());
+        }
+        Err(SettingsError::invalid("lag.stalled_after_ms", self.stalled_after_ms, "1000 to 3600000 ms"))
+    }
+}
+
+/// The partitions of this consumer, each with whether it is at work on records of it, or has paused it. Clones share it.
+#[derive(Clone, Default)]
+pub(super) struct Assigned(Arc<Mutex<BTreeMap<i32, bool>>>);
+
+impl Assigned {
+    pub(super) fn set(&self, partitions: BTreeMap<i32, bool>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = partitions;
+    }
+
+    /// Whether records of this partition that stand still are this consumer's to fetch. One that has no partition at all
+    /// answers for each: it may have lost the right to be in the group.
+    fn answers_for(&self, partition: i32) -> bool {
+        let assigned = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        assigned.is_empty() || assigned.get(&partition).is_some_and(|is_busy| !is_busy)
+    }
+}
+
+/// Watches the lag of one group.
+pub(super) struct LagWatch {
+    passage: Passage,
+    assigned: Assigned,
+    stalled_after: Duration,
+    condition: Condition,
+    /// Told of partitions whose log was cut or made anew.
+    rewound: UnboundedSender<i32>,
+    seen: AsyncMutex<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    ends: BTreeMap<i32, i64>,
+    standing: BTreeMap<i32, Standing>,
+    /// Gaps that were read and hold no record.
+    empty: BTreeMap<i32, Gap>,
+    is_failing: bool,
+}
+
+/// A partition in which the group has not passed everything.
+struct Standing {
+    gap: Gap,
+    since: Instant,
+    /// The gap in which a record was looked for.
+    read: Option<Gap>,
+}
+
+impl LagWatch {
+    pub(super) fn new(
+        passage: Passage,
+        assigned: Assigned,
+        settings: &LagSettings,
+        condition: Condition,
+        rewound: UnboundedSender<i32>,
+    ) -> Self {
+        condition.ready();
+        let stalled_after = Duration::from_millis(settings.stalled_after_ms);
+        Self { passage, assigned, stalled_after, condition, rewound, seen: AsyncMutex::default() }
+    }
+
+    pub(super) async fn look(&self) {
+        let mut seen = self.seen.lock().await;
+        match self.look_at(&mut seen).await {
+            Ok(()) => seen.is_failing = false,
+            Err(error) if !seen.is_failing => {
+                seen.is_failing = true;
+                tracing::warn!(
+                    topic = self.passage.topic(),
+                    "how far the group {} has come cannot be asked now: {}",
+                    self.passage.group(),
+                    chain(&error)
+                );
+            }
+            Err(_) => {}
+        }
+    }
+
+    async fn look_at(&self, seen: &mut Seen) -> Result<(), PublishError> {
+        let ends = self.passage.ends().await?;
+        for (partition, end) in ends.ends() {
+            if seen.ends.insert(partition, end).is_some_and(|before| end < before) {
+                // The engine is gone only at the end.
+                let _ = self.rewound.send(partition);
+            }
+        }
+        let mut gaps = self.passage.gaps(&ends).await?;
+        gaps.retain(|partition, gap| seen.empty.get(partition) != Some(gap));
+        let now = Instant::now();
+        seen.stand(&gaps, now);
+        let unread = seen.take_old(self.stalled_after / 2, now);
+        if !unread.is_empty() {
+            let records = self.passage.unread(unread.clone()).await?;
+            seen.have_read(unread, &records);
+        }
+        self.tell(seen);
+        Ok(())
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "numbers of records are far below 2^53")]
+    fn tell(&self, seen: &Seen) {
+        let records: i64 = seen.standing.values().map(|standing| standing.gap.end - standing.gap.at).sum();
+        let longest = seen.standing.values().map(|standing| standing.since.elapsed()).max().unwrap_or_default();
+        metrics::gauge!("coupon_group_lag_records").set(records as f64);
+        metrics::gauge!("coupon_group_lag_seconds").set(longest.as_secs_f64());
+        let stalled = seen.standing.iter().find(|(partition, standing)| {
+            standing.since.elapsed() >= self.stalled_after && self.assigned.answers_for(**partition)
+        });
+        match stalled {
+            None => self.condition.ready(),
+            Some((partition, Standing { gap, since, .. })) => self.condition.unready(format!(
+                "kafka gives no records: partition {partition} of {} has {} that the group {} has not passed, and its \
+                 offset has stood still for {} s",
+                self.passage.topic(),
+                gap.end - gap.at,
+                self.passage.group(),
+                since.elapsed().as_secs()
+            )),
+        }
+    }
+}
+
+impl Seen {
+    /// Notes where the group stands. Each step forward begins the time anew.
+    fn stand(&mut self, gaps: &BTreeMap<i32, Gap>, now: Instant) {
+        self.standing.retain(|partition, _| gaps.contains_key(partition));
+        for (partition, gap) in gaps {
+            match self.standing.get_mut(partition) {
+                Some(standing) if standing.gap.at == gap.at => standing.gap = *gap,
+                _ => {
+                    let standing = Standing { gap: *gap, since: now, read: None };
+                    self.standing.insert(*partition, standing);
+                }
+            }
+        }
+    }
+
+    /// What has stood still for so long that it is to be read, once, whether it holds a record at all.
+    fn take_old(&mut self, still: Duration, now: Instant) -> BTreeMap<i32, Gap> {
+        let old = self
+            .standing
+            .iter_mut()
+            .filter(|(_, standing)| now.duration_since(standing.since) >= still && standing.read != Some(standing.gap));
+        old.map(|(partition, standing)| (*partition, *standing.read.insert(standing.gap))).collect()
+    }
+
+    fn have_read(&mut self, asked: BTreeMap<i32, Gap>, records: &BTreeMap<i32, Gap>) {
+        for (partition, gap) in asked {
+            if !records.contains_key(&partition) {
+                self.standing.remove(&partition);
+                self.empty.insert(partition, gap);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn offsets_that_are_no_records_are_no_lag_and_a_step_forward_begins_the_time_anew() {
+        let mut seen = Seen::default();
+        let gaps = |at, end| BTreeMap::from([(0, Gap { at, end })]);
+        let still = Duration::from_secs(30);
+        let begin = Instant::now();
+        seen.stand(&gaps(5, 7), begin);
+        assert!(seen.take_old(still, begin).is_empty());
+        seen.stand(&gaps(5, 8), begin + still);
+        assert_eq!(
+            seen.take_old(still, begin + still),
+            gaps(5, 8),
+            "more has come, and the group stands where it stood"
+        );
+        assert!(seen.take_old(still, begin + still).is_empty(), "once");
+        seen.stand(&gaps(6, 8), begin + still);
+        assert!(seen.take_old(still, begin + still).is_empty(), "it has moved");
+        let asked = seen.take_old(still, begin + still * 2);
+        seen.have_read(asked.clone(), &asked);
+        assert_eq!(seen.standing.len(), 1, "there is a record");
+        seen.have_read(asked, &BTreeMap::new());
+        assert!(seen.standing.is_empty() && seen.empty.get(&0) == Some(&Gap { at: 6, end: 8 }));
+    }
+}

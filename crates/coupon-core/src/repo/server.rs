@@ -1,0 +1,132 @@
+//! The PostgreSQL server behind the repositories: what it says of itself, and what it has to be.
+
+use std::collections::HashMap;
+
+use super::{Database, RepoError};
+use crate::clause::{Breach, Clause, Departure, departures, is_number};
+
+/// What is asked of a server and of this session. A pooler between may have dropped what the session asked for when it
+/// began, so the timeouts are those that are in force.
+const CONTRACT: &[Clause] = &[
+    Clause {
+        setting: "server_version_num",
+        holds: |version| is_number(version, |version| version >= 150_000),
+        breach: Breach::Breaks,
+        otherwise: "the schema and the statements are made for version 15 and later",
+        fix: "use PostgreSQL 15 or later",
+    },
+    Clause {
+        setting: "in_recovery",
+        holds: |recovery| recovery == "false",
+        breach: Breach::Breaks,
+        otherwise: "a standby takes no decisions",
+        fix: "let database.url lead to the primary",
+    },
+    Clause {
+        setting: "transaction_read_only",
+        holds: |read_only| read_only == "off",
+        breach: Breach::Breaks,
+        otherwise: "nothing can be written",
+        fix: "let database.url lead to a database and a role that may write",
+    },
+    Clause {
+        setting: "statement_timeout",
+        holds: |ms| ms != "0",
+        breach: Breach::Breaks,
+        otherwise: "a statement may wait for ever; a pooler drops what sessions ask for at their start",
+        fix: "let the pooler pass the option on, or set it for the role: ALTER ROLE … SET statement_timeout = '5s'",
+    },
+    Clause {
+        setting: "lock_timeout",
+        holds: |ms| ms != "0",
+        breach: Breach::Breaks,
+        otherwise: "a row lock may hold a consumer for ever; a pooler drops what sessions ask for at their start",
+        fix: "let the pooler pass the option on, or set it for the role: ALTER ROLE … SET lock_timeout = '2s'",
+    },
+    Clause {
+        setting: "idle_in_transaction_session_timeout",
+        holds: |ms| ms != "0",
+        breach: Breach::Weakens,
+        otherwise: "a process that is stopped inside a transaction may hold a campaign's row for ever",
+        fix: "let the pooler pass the option on, or set it for the role",
+    },
+    Clause {
+        setting: "fsync",
+        holds: |fsync| fsync == "on",
+        breach: Breach::Weakens,
+        otherwise: "a crash of its machine loses decisions, or the database",
+        fix: "set fsync = on",
+    },
+    Clause {
+        setting: "full_page_writes",
+        holds: |writes| writes == "on",
+        breach: Breach::Weakens,
+        otherwise: "a crash of its machine may tear pages",
+        fix: "set full_page_writes = on",
+    },
+    Clause {
+        setting: "synchronous_commit",
+        holds: |commit| commit != "off",
+        breach: Breach::Weakens,
+        otherwise: "a crash of the server loses decisions that were acknowledged",
+        fix: "set synchronous_commit = on",
+    },
+];
+
+impl Database {
+    /// Where the server, or this session with it, departs from what decisions need.
+    pub async fn departures(&self) -> Result<Vec<Departure>, RepoError> {
+        let names: Vec<&str> = CONTRACT.iter().map(|clause| clause.setting).collect();
+        let pool = self.pool();
+        let question = sqlx::query_as(
+            "SELECT name, setting FROM pg_settings WHERE name = ANY ($1)
+             UNION ALL
+             SELECT 'in_recovery', pg_is_in_recovery()::text",
+        )
+        .bind(names)
+        .fetch_all(&pool);
+        let rows: Vec<(String, String)> = self.bounded("read the settings of the server", question).await?;
+        let settings: HashMap<String, String> = rows.into_iter().collect();
+        Ok(departures(CONTRACT, |setting| settings.get(setting).cloned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WANTED: &[(&str, &str)] = &[
+        ("server_version_num", "150018"),
+        ("in_recovery", "false"),
+        ("transaction_read_only", "off"),
+        ("statement_timeout", "5000"),
+        ("lock_timeout", "2000"),
+        ("idle_in_transaction_session_timeout", "5000"),
+        ("fsync", "on"),
+        ("full_page_writes", "on"),
+        ("synchronous_commit", "remote_apply"),
+    ];
+
+    fn breach(setting: &str, value: &str) -> Vec<Breach> {
+        let settings: HashMap<&str, &str> = WANTED.iter().copied().chain([(setting, value)]).collect();
+        let found = departures(CONTRACT, |setting| settings.get(setting).map(ToString::to_string));
+        found.into_iter().map(|departure| departure.breach).collect()
+    }
+
+    #[test]
+    fn timeouts_that_a_pooler_dropped_a_standby_and_an_old_server_are_refused_and_a_bold_server_is_named() {
+        assert_eq!(breach("fsync", "on"), [], "as it is wanted");
+        for (setting, value) in [
+            ("statement_timeout", "0"),
+            ("lock_timeout", "0"),
+            ("in_recovery", "true"),
+            ("transaction_read_only", "on"),
+            ("server_version_num", "140011"),
+        ] {
+            assert_eq!(breach(setting, value), [Breach::Breaks], "{setting} = {value}");
+        }
+        for (setting, value) in [("fsync", "off"), ("full_page_writes", "off"), ("synchronous_commit", "off")] {
+            assert_eq!(breach(setting, value), [Breach::Weakens], "{setting} = {value}");
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! N: what an alarm is signed with, what stands in one message, and how it ends.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use coupon_e2e::{
+    failures::FailMode,
+    wait::{eventually, stays},
+    webhook::{Manner, Received, Webhook},
+    world::World,
+};
+
+use crate::{
+    SOON,
+    alarms::{TOLD, all_told, plant, telling},
+    rows::json,
+    write::accepted,
+};
+
+const LINKS: [(&str, &str); 3] = [
+    ("alarms.installation", "prod-seoul"),
+    ("alarms.runbook_url", "https://git.test/README.md"),
+    ("alarms.dashboard_url", "https://grafana.test/d/on-call?orgId=1"),
+];
+
+/// Nothing of these dead letters was written by an issuer-api.
+async fn ignore(world: &World, id: &str) -> Result<String> {
+    let words = ["ignore", id, "--dead-letters", "--reason", "foreign", "--by", "olga"];
+    world.run("dlq-consumer", &words).await?.succeeded()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_alarm_names_the_installation_how_bad_it_is_and_where_to_read_on() -> Result<()> {
+    let (world, slack) = (World::new().await?, Webhook::start().await?);
+    plant(&world, "foreign", 1).await?;
+    let mut launch = telling(&world, &slack, 60_000);
+    for (key, value) in LINKS {
+        launch = launch.set(key, value);
+    }
+    let dlq_consumer = launch.await?;
+    let parked = slack.takes(1, SOON).await?.remove(0);
+    let text = parked.slack_text();
+    ensure!(parked.body["text"].as_str().is_some_and(|text| text.starts_with("`[WARNING] [prod-seoul] ")), "{text}");
+    ensure!(text.contains("*WARNING* `prod-seoul`"), "{text}");
+    ensure!(text.contains("<https://git.test/README.md#alarm-parked|runbook>"), "{text}");
+    ensure!(text.contains("<https://grafana.test/d/on-call?orgId=1|dashboard>"), "{text}");
+    let line = |line: &coupon_e2e::process::logs::LogLine| {
+        line.message().starts_with("[CRITICAL] 1 dead letter parked")
+            && line.text.contains("prod-seoul")
+            && line.text.contains("WARNING")
+    };
+    dlq_consumer.wait_for_log("the line names the installation", SOON, line).await?;
+
+    plant(&world, "given up", 1).await?;
+    let given_up = "UPDATE dlq_events SET status = 'COMPENSATED', coupon_code = 'SPRING' WHERE cause = 'given up'";
+    sqlx::query(given_up).execute(&world.db).await?;
+    let told = async || slack.taken().iter().map(Received::slack_text).collect::<Vec<_>>();
+    eventually("it is told", SOON, async || told().await.iter().any(|text| text.contains("given up: planted"))).await?;
+    let text = told().await.into_iter().find(|text| text.contains("1 request given up")).unwrap_or_default();
+    ensure!(text.contains("[CRITICAL] [prod-seoul]") && text.contains("#alarm-given-up|"), "{text}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_burst_of_first_alarms_is_one_message_that_lists_its_causes() -> Result<()> {
+    let (world, slack) = (World::new().await?, Webhook::start().await?);
+    let causes = ["expected value", "expected ident", "invalid type", "missing field", "trailing characters"];
+    for (cause, count) in causes.iter().zip([3, 2, 2, 2, 2]) {
+        plant(&world, cause, count).await?;
+    }
+    let dlq_consumer = telling(&world, &slack, 60_000).await?;
+    let told = slack.takes(1, SOON).await?.remove(0);
+    all_told(&world).await?;
+    let text = told.slack_text();
+    ensure!(told.count() == 11 && text.contains("11 dead letters parked undecided, of 5 causes"), "{text}");
+    for cause in causes {
+        ensure!(text.contains(&format!("planted: {cause}")), "{cause} in {text}");
+        let line = |line: &coupon_e2e::process::logs::LogLine| {
+            line.message().starts_with("[CRITICAL] ") && line.message().ends_with(&format!("planted: {cause}"))
+        };
+        dlq_consumer.wait_for_log("each cause has its line", SOON, line).await?;
+    }
+    // What is told of a cause again stands alone.
+    stays("nothing more is told", Duration::from_secs(2), async || slack.received().len() == 1).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_all_clear_is_told_once_when_the_last_of_a_cause_is_settled() -> Result<()> {
+    let (world, slack) = (World::new().await?, Webhook::start().await?);
+    plant(&world, "broken", 2).await?;
+    let start = || telling(&world, &slack, 1_000).into_future();
+    let (_one, _two) = tokio::try_join!(start(), start())?;
+    slack.takes(1, SOON).await?;
+    all_told(&world).await?;
+    // Of a cause that nobody was told of nobody is told that it is done.
+    plant(&world, "silent", 1).await?;
+    sqlx::query("UPDATE dlq_events SET alarm_sent = true, status = 'IGNORED' WHERE cause = 'silent'")
+        .execute(&world.db)
+        .await?;
+    ignore(&world, "1").await?;
+    let clear = |told: &Received| told.slack_text().contains("all clear: nothing waits any more of broken");
+    let cleared = || slack.received().iter().filter(|told| clear(told)).count();
+    stays("one still waits", Duration::from_secs(3), async || cleared() == 0).await?;
+    ignore(&world, "2").await?;
+    eventually("it is told that nothing waits", TOLD, async || cleared() == 1).await?;
+    let told = slack.received().into_iter().find(clear).map(|told| told.slack_text()).unwrap_or_default();
+    ensure!(told.contains("[OK]") && told.contains("2 in all"), "{told}");
+    stays("it is told once", Duration::from_secs(4), async || cleared() == 1).await?;
+    ensure!(!slack.received().iter().any(|told| told.slack_text().contains("more of silent")));
+
+    // And the next of its kind is an alarm again.
+    plant(&world, "broken", 1).await?;
+    eventually("it is told anew", SOON, async || {
+        slack.received().last().is_some_and(|told| told.slack_text().contains("1 dead letter parked"))
+    })
+    .await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_alarm_whose_layout_slack_refuses_is_told_as_plain_text() -> Result<()> {
+    let (world, slack) = (World::new().await?, Webhook::start().await?);
+    slack.turn(Manner::RefusesLayout).await?;
+    let _dlq_consumer = telling(&world, &slack, 500).set("alarms.installation", "prod-seoul").await?;
+    plant(&world, "odd", 3).await?;
+    let told = slack.takes(1, SOON).await?.remove(0);
+    let text = told.slack_text();
+    ensure!(text.contains("[prod-seoul] 3 dead letters parked undecided: planted: odd"), "{text}");
+    ensure!(text.contains("dlq-consumer show 1 --dead-letter"), "{text}");
+    all_told(&world).await?;
+    stays("it is told once", Duration::from_secs(2), async || slack.received().len() == 2).await?;
+
+    let variables = [("DLQ_CONSUMER__ALARMS__SLACK_WEBHOOK_URL", slack.url())];
+    let variables: Vec<(&str, &str)> = variables.iter().map(|(key, value)| (*key, value.as_str())).collect();
+    let words =
+        ["alarm-test", "--set", "alarms.installation=prod-seoul", "--set", "alarms.runbook_url=https://git.test/R"];
+    let test = world.run_with("dlq-consumer", &words, &variables).await?.succeeded()?;
+    for said in ["as plain text", "installation: prod-seoul", "https://git.test/R#runbook", "dashboard:    not set"] {
+        ensure!(test.contains(said), "{said} in {test}");
+    }
+    let text = slack.takes(2, SOON).await?.remove(1).slack_text();
+    ensure!(text.contains("[TEST] [prod-seoul]") && text.contains("<https://git.test/R#runbook|runbook>"), "{text}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_operator_compensates_by_hand_raises_no_alarm() -> Result<()> {
+    let (world, slack) = (World::new().await?, Webhook::start().await?);
+    world.open_campaign("HAND", 5).await?;
+    world.fail_campaign("HAND", FailMode::Permanently).await?;
+    let launch = telling(&world, &slack, 1_000).set("give_up.burst", 0).set("give_up.per_second", 0);
+    let (api, _issue, _dlq) = tokio::try_join!(
+        world.start_api().into_future(),
+        world.start_issue_consumer().into_future(),
+        launch.into_future()
+    )?;
+    accepted(&world, &api, "HAND", "patient").await?;
+    let held = slack.takes(1, TOLD).await?.remove(0).slack_text();
+    ensure!(held.contains("1 dead letter held undecided"), "{held}");
+    all_told(&world).await?;
+    let words = ["compensate", "1", "--reason", "paid", "--by", "olga", "--yes"];
+    world.run("dlq-consumer", &words).await?.succeeded()?;
+    let decided: String = sqlx::query_scalar("SELECT status FROM dlq_events").fetch_one(&world.db).await?;
+    assert_eq!(decided, "COMPENSATED");
+    stays("nobody is told of it", Duration::from_secs(4), async || {
+        !slack.received().iter().any(|told| told.slack_text().contains("given up"))
+    })
+    .await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stats_tell_alarms_that_wait_for_the_digest_from_those_that_are_late() -> Result<()> {
+    let (world, slack) = (World::new().await?, Webhook::start().await?);
+    plant(&world, "first", 1).await?;
+    {
+        let _dlq_consumer = telling(&world, &slack, 60_000).await?;
+        all_told(&world).await?;
+    }
+    plant(&world, "first", 3).await?;
+    plant(&world, "never told", 2).await?;
+    let stats = json(&world, &["stats"]).await?;
+    assert_eq!((&stats["alarms_unsent"], &stats["alarms_in_digest"]), (&5.into(), &3.into()), "{stats}");
+    let table = world.run("dlq-consumer", &["stats"]).await?.succeeded()?;
+    ensure!(table.contains("2, and 3 in the next digest"), "{table}");
+    Ok(())
+}

@@ -1,0 +1,33 @@
+# shellcheck shell=bash disable=SC2016 # the mistakes are code, and their dollar signs are not the shell's
+# Mistakes around the outbox while a replica, Redis or a broker is sick, and in the supervision of loops.
+
+mutant 'a relay that keeps its lease although nothing is acknowledged' crates/issuer-api/src/relay.rs "$E2E" what_a_replica_without_kafka \
+  'let mut may_publish = !self.is_stalled() && ' 'let mut may_publish = true || ' \
+  '            self.release_all().await;
+            self.sits_out_until' '            self.sits_out_until'
+mutant 'a replica that is cut off and goes on promising' crates/issuer-api/src/accept.rs "$E2E" what_a_replica_without_kafka \
+  'if self.publishing.is_cut_off() { 0 } else { self.outbox_cap }' 'self.outbox_cap'
+mutant 'a Kafka that is away for all taken for a cut-off replica' crates/issuer-api/src/publish.rs "$E2E" a7_ \
+  'Ok(true) => {}' 'Ok(true) => self.progress.cut_off(entry.request_id),'
+mutant 'leases kept by a stop' crates/issuer-api/src/relay.rs "$E2E" a_relay_that_is_told_to_stop \
+  'if timeout(RELEASE_WITHIN, self.release_all()).await.is_err() {' 'if shutdown.is_stopping() {'
+mutant 'a lease of another given up' crates/coupon-core/lua/relay.lua "$IT" outbox:: \
+  'if lease == 0 and owner == ARGV[1] then' 'if lease == 0 then'
+mutant 'a relay that a full Redis refuses' crates/coupon-core/lua/relay.lua "$E2E" a_full_redis \
+  '#!lua flags=allow-oom' '#!lua'
+mutant 'an outbox that cannot be listed taken for an empty one' crates/issuer-api/src/relay.rs "$E2E" an_outbox_that_cannot_be_listed \
+  'let last = self.seen.get(&code).copied().unwrap_or_default();' 'let last = Look::default();'
+mutant 'an entry from the future left until its time' crates/coupon-core/lua/relay.lua "$IT" outbox:: \
+  'if room > 0 and tonumber(last[2]) > now then' 'if false then'
+mutant 'the clock of another machine as the time of a promise' crates/coupon-core/lua/promise.lua "$IT" outbox:: \
+  'local reserved_at = math.min(tonumber(ARGV[4]), time[1] * 1000 + math.floor(time[2] / 1000))' 'local reserved_at = ARGV[4]'
+mutant 'an idempotent producer' $CORE/kafka/settings.rs "$E2E" a_broker_that_comes_back_without \
+  '.set("enable.idempotence", "false")' '.set("enable.idempotence", "true")'
+mutant 'a loop that may end unnoticed' $CORE/runtime/tasks.rs "$LIB" tasks:: \
+  'if !this.stop.is_stopping() {' 'if this.stop.is_stopping() {'
+mutant 'a loop beside the supervisor' crates/issuer-api/src/serve.rs "$E2E" a_loop_that_panics_at_its_work \
+  'tasks.spawn("relay", relay.run(shutdown.clone()));' 'tokio::spawn(relay.run(shutdown.clone()));'
+mutant 'an alarm that ends all alarms when it cannot be worded' crates/dlq-consumer/src/alarm/announcer.rs "$E2E" an_alarm_that_cannot_be_put \
+  'panics::caught(tell).await else' 'Some(tell.await) else'
+mutant 'a line for each request that fails' crates/issuer-api/src/accept.rs "$E2E" an_error_of_every_request \
+  'if let Some(requests) = FAILED.admit(&error.code()) {' 'if let requests = FAILED.admit(&error.code()).unwrap_or(1) {'

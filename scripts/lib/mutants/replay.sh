@@ -1,0 +1,60 @@
+# shellcheck shell=bash disable=SC2016 # the mistakes are code, and their dollar signs are not the shell's
+# Mistakes in replaying and in alarms.
+
+DLQ=crates/dlq-consumer/src
+
+mutant 'progress of a replay counted against what has been begun too' $DLQ/cli/replay.rs "$E2E" the_progress_of_a_replay \
+  '    (count(job.begun), count(job.chosen))' \
+  '    (count(job.begun), count(job.eligible + (job.begun - job.succeeded - job.failed - job.under_way).max(0)))'
+mutant 'a replay without a heartbeat' $DLQ/desk/replay/mod.rs "$E2E" a_replay_that_is_worked_on_beats \
+  '            if let Err(error) = self.database.note_replay_heartbeat(job).await {' \
+  '            std::future::pending::<()>().await;
+            if let Err(error) = self.database.note_replay_heartbeat(job).await {'
+mutant 'a replay that is done though some of it failed' $DLQ/cli/replay.rs "$E2E" p5_a_replay_of_which_most_fail \
+  'job.status == JobStatus::Done && job.failed == 0 &&' 'job.status == JobStatus::Done &&'
+mutant 'a replay that is done though a number was refused' $DLQ/cli/replay.rs "$E2E" a_replay_ends_with_0_only \
+  '&& job.under_way == 0 && are_all_eligible' '&& job.under_way == 0 && (are_all_eligible || job.eligible > 0)'
+mutant 'the reason of a replay missing in the audit of its rows' $CORE/repo/replays/settle.rs "$E2E" the_reason_of_a_replay \
+  " || coalesce(': ' || nullif(j.reason, ''), '')" ''
+mutant 'what a replay had begun asked for by its own job alone' $DLQ/desk/replay/requests.rs "$E2E" what_a_cancelled_replay_has_begun \
+  'let asked = self.ask_abandoned().await;' \
+  'let asked: Result<(), DeskError> = if ABANDONED > 0 { Ok(()) } else { self.ask_abandoned().await };'
+mutant 'an entry that was settled otherwise issued all the same' $DLQ/desk/replay/requests.rs "$E2E" an_abandoned_replay_of_an_entry \
+  '        if !link.is_wanted {' '        if !link.is_wanted && link.after_close {'
+mutant 'a step that waits for any row of its job' $CORE/repo/replays.rs "$E2E" a_step_of_a_replay_waits \
+  "count(*) FILTER (WHERE outcome IS NULL OR outcome IN ('RESERVED', 'HOLDS_ONE')) AS open," \
+  "greatest(count(*) FILTER (WHERE outcome IS NULL OR outcome IN ('RESERVED', 'HOLDS_ONE')) - (SELECT count(*) FROM replays
+                        WHERE job_id = \$1 AND failed_issue_id <= \$2), 0) AS open,"
+mutant 'a filter that chooses what was compensated by hand' $CORE/repo/replays.rs "$E2E" a_filter_never_chooses \
+  "OR NOT coalesce((to_jsonb(f) ->> 'decided_by_hand')::boolean, false))" 'OR true)'
+mutant 'replays settled one by one' $CORE/repo/replays/settle.rs "$E2E" many_replays_are_settled \
+  '            let settled: i64 = sqlx::query_scalar(SETTLE).bind(BATCH).bind(now).bind(by).fetch_one(&pool).await?;
+            Ok(usize::try_from(settled).unwrap_or(0))' \
+  '            let mut all = 0;
+            loop {
+                let one = sqlx::query_scalar(SETTLE).bind(BATCH.min(1)).bind(now).bind(&by).fetch_one(&pool);
+                let settled: i64 = one.await?;
+                all += usize::try_from(settled).unwrap_or(0);
+                if settled == 0 {
+                    return Ok(all);
+                }
+            }'
+mutant 'a letter recovered late said to be recovered at once' $DLQ/repair.rs "$E2E" r1_ \
+  'self.put_down(work, status, &arrival(&work.record), number)' 'self.put_down(work, status, &arrival(&work.record), number.min(1))'
+mutant 'a late letter of a newer version held for ever' $DLQ/letter.rs '-p dlq-consumer --test it' a_held_letter_whose_member \
+  '        Outcome::OldEpoch => Remedy::GiveBack,
+' ''
+mutant 'an alarm that does not name its installation' $DLQ/alarm/signature.rs "$E2E" an_alarm_names_the_installation \
+  'Alarm { installation: self.installation.clone(), links, ..alarm }' 'Alarm { links, ..alarm }'
+mutant 'a foreign record as bad as a revoked coupon' $DLQ/alarm/view.rs "$E2E" an_alarm_names_the_installation \
+  '        LetterStatus::Parked => !is_foreign,' '        LetterStatus::Parked => !is_foreign || letters.ids.len() < 2,'
+mutant 'a message for each cause of a burst' $DLQ/alarm/together.rs "$E2E" a_burst_of_first_alarms \
+  '    one.kind == other.kind && one.severity == other.severity' '    one.kind == other.kind && one.cause == other.cause'
+mutant 'an all-clear while something waits' $CORE/repo/alarms/all_clear.rs "$E2E" an_all_clear_is_told_once \
+  "AND d.status IN ('HELD', 'PARKED'))" "AND d.status = 'HELD')"
+mutant 'an all-clear told for ever' $CORE/repo/alarms/all_clear.rs "$E2E" an_all_clear_is_told_once \
+  'SET all_clear_due = false, claimed_until' 'SET claimed_until'
+mutant 'a refused layout sent again unchanged' $DLQ/alarm/channels.rs "$E2E" an_alarm_whose_layout_slack_refuses \
+  'if self.kind == Kind::Slack && refusal.is_of_the_form =>' 'if self.kind != Kind::Slack && refusal.is_of_the_form =>'
+mutant 'an alarm about what an operator has just done' $CORE/repo/give_ups.rs "$E2E" what_an_operator_compensates \
+  'let alarm = superseded_by.is_none() && give_up.by.is_none();' 'let alarm = superseded_by.is_none();'
