@@ -4,7 +4,6 @@
 use std::{collections::HashMap, time::Duration};
 
 use coupon_core::{
-    contract::{self, Breach, State},
     ids::CouponCode,
     kafka::{Broker, Topic},
     repo::{Database, schema::Schema},
@@ -18,8 +17,6 @@ use tokio::time::{sleep, timeout};
 const LEARN: Duration = Duration::from_secs(2);
 /// Between two looks at the topic.
 const TOPIC: Duration = Duration::from_secs(10);
-/// Between two pings of Redis.
-const PING: Duration = Duration::from_secs(1);
 /// How long PostgreSQL may take to tell its schema before the start goes on without.
 const SCHEMA_WITHIN: Duration = Duration::from_secs(3);
 /// Between two looks at a PostgreSQL that was away.
@@ -109,6 +106,7 @@ pub async fn learn_sequences(stock: Stock, database: Database) {
     loop {
         match database.high_sequences().await {
             Ok(sequences) => {
+                make_known_again(&stock, sequences.iter().map(|(code, ..)| code)).await;
                 for (code, epoch, claimed) in sequences {
                     if stock.seen.of(&code) < (epoch, claimed) && judged.get(&code) != Some(&(epoch, claimed)) {
                         // Redis or PostgreSQL is away: the next look comes back here.
@@ -126,6 +124,17 @@ pub async fn learn_sequences(stock: Stock, database: Database) {
     }
 }
 
+/// Makes open campaigns known to the relays that Redis has data of and does not list: a list that was lost would leave their
+/// outboxes to nobody. While Redis is away nothing is done; the next look comes back here.
+async fn make_known_again(stock: &Stock, open: impl Iterator<Item = &CouponCode>) {
+    let Ok(known) = stock.coupons().await else { return };
+    for code in open.filter(|code| !known.contains(code)) {
+        if stock.has_data(code).await.is_ok_and(|has| has) && stock.make_known(code).await.is_ok() {
+            tracing::warn!(coupon = %code, "redis has lost the list of its campaigns; {code} is known to the relays again");
+        }
+    }
+}
+
 /// The sequence of what events claimed that Redis can have given; 0 when it has no data of this epoch, which says
 /// enough. `None` when it is not known now.
 async fn vouched(stock: &Stock, database: &Database, code: &CouponCode, epoch: i64, claimed: i64) -> Option<i64> {
@@ -133,30 +142,5 @@ async fn vouched(stock: &Stock, database: &Database, code: &CouponCode, epoch: i
         Some(view) if view.epoch == epoch && view.seq >= claimed => Some(claimed),
         Some(view) if view.epoch == epoch => database.vouched_seq(code, view.seq).await.ok(),
         _ => Some(0),
-    }
-}
-
-/// Keeps the condition true to what Redis answers, for ever.
-pub async fn watch_redis(stock: Stock, condition: Condition) {
-    let mut is_away = false;
-    loop {
-        sleep(PING).await;
-        if let Err(error) = stock.ping().await {
-            is_away = true;
-            condition.unready(chain(&error).to_string());
-        } else if is_away {
-            // It may have come back as another server, or with another configuration.
-            let findings = contract::redis(&stock).await;
-            let broken = findings.iter().find(|finding| match &finding.state {
-                State::Fine(_) => false,
-                State::Departs(departure) | State::Away(departure) => departure.breach >= Breach::Breaks,
-            });
-            if let Some(broken) = broken {
-                condition.unready(broken.to_string());
-            } else {
-                is_away = false;
-                condition.ready();
-            }
-        }
     }
 }

@@ -10,6 +10,23 @@ use crate::{
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_lost_the_list_of_its_campaigns_gets_it_back_and_every_outbox_is_emptied() -> Result<()> {
+    let world = World::new().await?;
+    let services = Services::start(&world).await?;
+    world.open_campaign("LISTED", 3).await?;
+    accepted(&world, &services.api, "LISTED", "one").await?;
+    issued_rows(&world, "LISTED", 1, SOON).await?;
+    let _: i64 = redis::cmd("DEL").arg("coupons").query_async(&mut world.stock.redis()).await?;
+    // What a process reserved and did not live to publish.
+    let id = uuid::Uuid::now_v7();
+    world.stock.set_mark("LISTED", "two", Some(id)).await?;
+    world.stock.set_outbox("LISTED", &format!("{id}|1|two")).await?;
+    issued_rows(&world, "LISTED", 2, SOON).await?;
+    ensure!(world.stock.codes().await? == ["LISTED"]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redis_that_lost_one_key_of_a_campaign_closes_its_gate_and_sells_nothing_twice() -> Result<()> {
     let world = World::new().await?;
     let services = Services::start(&world).await?;

@@ -124,13 +124,15 @@ pub fn is_base_url(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        anchors::{ALL_CLEAR, DRIFT, GIVEN_UP, HELD, LOST, PARKED, REQUEUED, SUSPECT},
+        *,
+    };
 
     #[test]
     fn every_link_into_the_runbook_has_its_anchor_there() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/README.md");
         let runbook = std::fs::read_to_string(path).unwrap();
-        use anchors::{ALL_CLEAR, DRIFT, GIVEN_UP, HELD, LOST, PARKED, REQUEUED, SUSPECT};
         for anchor in [GIVEN_UP, HELD, PARKED, SUSPECT, LOST, DRIFT, REQUEUED, ALL_CLEAR] {
             assert_eq!(runbook.matches(&format!("<a id=\"{anchor}\"></a>")).count(), 1, "{anchor}");
         }

@@ -42,15 +42,25 @@ impl Desk {
     /// What a job has begun goes on, whatever became of the job: a link without an answer would be under way for ever, and
     /// its campaign could never be archived. Asking is safe, because the same id is never two reservations.
     async fn ask_abandoned(&self) -> Result<(), DeskError> {
-        for Abandoned { link, is_resumable } in self.database.abandoned(ABANDONED).await? {
-            match self.answer(&link).await? {
-                Some((outcome, held_by)) => self.note(&link, outcome, held_by).await?,
-                // It waits for the campaign; the job asks for it when it is resumed.
-                None if is_resumable => {}
-                None => self.note(&link, ReplayOutcome::NotReady, None).await?,
+        let mut failed = Ok(());
+        for abandoned in self.database.abandoned(ABANDONED).await? {
+            match self.answer_abandoned(abandoned).await {
+                Ok(()) => {}
+                Err(DeskError::Stock(error)) if error.class() == Class::Unavailable => return Err(error.into()),
+                // The data of one campaign says nothing about the others.
+                Err(error) => failed = Err(error),
             }
         }
-        Ok(())
+        failed
+    }
+
+    async fn answer_abandoned(&self, Abandoned { link, is_resumable }: Abandoned) -> Result<(), DeskError> {
+        match self.answer(&link).await? {
+            Some((outcome, held_by)) => self.note(&link, outcome, held_by).await,
+            // It waits for the campaign; the job asks for it when it is resumed.
+            None if is_resumable => Ok(()),
+            None => self.note(&link, ReplayOutcome::NotReady, None).await,
+        }
     }
 
     /// Begins the next `size` rows.
