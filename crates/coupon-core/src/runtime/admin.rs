@@ -145,10 +145,10 @@ mod tests {
         let health = Health::new(shutdown.clone());
         let router = router(health.clone());
         let kafka = health.condition("kafka");
-        let starting = r#"{"ready":false,"conditions":[{"name":"kafka","ready":false,"reason":"starting"}]}"#;
+        let starting = r#"{"ready":false,"conditions":[{"name":"kafka","required":true,"ready":false,"reason":"starting"}]}"#;
         assert_eq!(ask(&router, "/readyz").await, (StatusCode::SERVICE_UNAVAILABLE, starting.to_owned()));
         kafka.ready();
-        let ready = r#"{"ready":true,"conditions":[{"name":"kafka","ready":true,"reason":null}]}"#;
+        let ready = r#"{"ready":true,"conditions":[{"name":"kafka","required":true,"ready":true,"reason":null}]}"#;
         assert_eq!(ask(&router, "/readyz").await, (StatusCode::OK, ready.to_owned()));
         kafka.unready("no broker answers");
         assert_eq!(ask(&router, "/readyz").await.0, StatusCode::SERVICE_UNAVAILABLE);

@@ -235,22 +235,22 @@ impl Service {
         let (name, role) = (format!("way_{number}"), format!("core_way_role_{number}"));
         let database = EmptyDatabase::create(&name).await;
         let name = format!("core_{name}");
-        let settings = |url: String| DatabaseSettings {
+        let settings = |url: String, acquire_timeout_ms: u64| DatabaseSettings {
             url: SecretUrl::new(url),
             max_connections: 4,
-            acquire_timeout_ms: 500,
+            acquire_timeout_ms,
             statement_timeout_ms: 10_000,
             lock_timeout_ms: 5000,
             max_lifetime_ms: 600_000,
         };
-        let owner = Database::new(&settings(database.url.clone()), "coupon-core tests").unwrap();
+        let owner = Database::new(&settings(database.url.clone(), 30_000), "coupon-core tests").unwrap();
         owner.migrate().await.unwrap();
         let code: CouponCode = "WAY".parse().unwrap();
         campaign(&owner, &code, 100).await;
         owner.close().await;
         administrate(&format!("DROP ROLE IF EXISTS {role}")).await;
         administrate(&format!("CREATE ROLE {role} LOGIN PASSWORD 'secret'")).await;
-        let service = Database::new(&settings(url_of(&role, "secret", &name)), "coupon-core tests").unwrap();
+        let service = Database::new(&settings(url_of(&role, "secret", &name), 500), "coupon-core tests").unwrap();
         let service = service.rehearsing(Rehearsal::Decisions);
         let writer = Writer::new(service.clone(), &WriterSettings { max_batch: 100, max_parallel: 2 });
         let own = Self { database, name, role, service, writer, code };
