@@ -123,7 +123,13 @@ pub async fn redis(stock: &Stock) -> Vec<Finding> {
             vec![Finding::away(REDIS, REDIS, chain(&error).to_string(), fix.to_owned())]
         }
         Ok(departures) => {
-            Finding::all(REDIS, REDIS, "answers, evicts nothing, keeps an append-only file".to_owned(), departures)
+            let is_broken = departures.iter().any(|departure| departure.breach >= Breach::Breaks);
+            // A replica says more of itself than the write that it refuses.
+            if !is_broken && let Err(error) = stock.probe().await {
+                let fix = "use a master with free memory, and a user that may run what the scripts do";
+                return vec![Finding::away(REDIS, REDIS, chain(&error).to_string(), fix.to_owned())];
+            }
+            Finding::all(REDIS, REDIS, "takes writes, evicts nothing, keeps an append-only file".to_owned(), departures)
         }
     }
 }
@@ -152,7 +158,7 @@ pub async fn database(database: &Database) -> Vec<Finding> {
     };
     let is_broken = departures.iter().any(|departure| departure.breach >= Breach::Breaks);
     // A standby is no outage: what it says of itself tells more than the write that it refuses.
-    if !is_broken && let Err(error) = database.probe().await {
+    if !is_broken && let Err(error) = database.commits().await {
         return away(chain(&error).to_string(), "use a primary with free disk, and a role that may write");
     }
     Finding::all(POSTGRESQL, POSTGRESQL, format!("{schema}, writes commit"), departures)

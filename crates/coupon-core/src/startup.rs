@@ -8,9 +8,12 @@ use crate::{
     kafka::{Broker, Topic},
     repo::{Database, schema::Schema},
     retry::Backoff,
-    runtime::{Condition, Shutdown},
+    runtime::{Condition, Shutdown, chain},
     stock::Stock,
 };
+
+/// Between two probes of Redis.
+const PROBED_EVERY: Duration = Duration::from_secs(1);
 
 /// A reason not to start that waiting does not mend.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +41,31 @@ pub async fn schema(database: &Database, condition: &Condition, shutdown: &Shutd
 /// the shutdown began first.
 pub async fn redis(stock: &Stock, condition: &Condition, shutdown: &Shutdown) -> Result<bool, Unfit> {
     until(async || contract::redis(stock).await, condition, shutdown).await
+}
+
+/// Keeps the condition true to whether Redis takes writes, for ever.
+pub async fn watch_redis(stock: Stock, condition: Condition) {
+    let mut is_away = false;
+    loop {
+        tokio::time::sleep(PROBED_EVERY).await;
+        if let Err(error) = stock.probe().await {
+            is_away = true;
+            condition.unready(chain(&error).to_string());
+        } else if is_away {
+            // It may have come back as another server, or with another configuration.
+            let findings = contract::redis(&stock).await;
+            let broken = findings.iter().find(|finding| match &finding.state {
+                State::Fine(_) => false,
+                State::Departs(departure) | State::Away(departure) => departure.breach >= Breach::Breaks,
+            });
+            if let Some(broken) = broken {
+                condition.unready(broken.to_string());
+            } else {
+                is_away = false;
+                condition.ready();
+            }
+        }
+    }
 }
 
 /// Asks again and again, with back-off, and says why not yet: each reason once in the log, and all the time in

@@ -189,13 +189,12 @@ async fn answer(mut client: TcpStream, manner: Manner, received: Arc<Mutex<Vec<R
         format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n{headers}\r\n{body}", body.len())
     };
     let text = match manner {
-        Manner::Takes => plain("200 OK", "", "ok"),
         Manner::TakesLate(wait) => {
             pause(wait).await;
             plain("200 OK", "", "ok")
         }
         Manner::RefusesLayout if has_layout => plain("400 Bad Request", "", "invalid_blocks"),
-        Manner::RefusesLayout => plain("200 OK", "", "ok"),
+        Manner::Takes | Manner::RefusesLayout => plain("200 OK", "", "ok"),
         Manner::Answers(status) => plain(&format!("{status} Wrong"), "", &format!("Cannot POST {path}")),
         Manner::TooMany(wait) => plain("429 Too Many Requests", &format!("retry-after: {wait}\r\n"), "slow down"),
         Manner::LogsIn => plain("200 OK", "content-type: text/html\r\n", "<html>Log in to go on</html>"),

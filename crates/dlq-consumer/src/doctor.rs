@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use coupon_core::{
     contract::Contract,
     kafka::{Broker, Passage},
-    repo::Database,
+    repo::{Database, Rehearsal},
     runtime::{
         chain,
         doctor::{self, Finding},
@@ -41,7 +41,7 @@ pub async fn doctor(config: &Config) -> anyhow::Result<ExitCode> {
         broker: Broker::new(&config.kafka.client(), "dlq-consumer doctor")?,
         topics: config.kafka.topics().into(),
         stock: Some(Stock::new(&config.redis)?),
-        database: Database::new(&config.database, "dlq-consumer doctor")?,
+        database: Database::new(&config.database, "dlq-consumer doctor")?.rehearsing(Rehearsal::Decisions),
         needs: &[],
     };
     let servers = contract.findings().await.into_iter().map(Into::into);

@@ -134,8 +134,8 @@ fn is_undecidable(failure: &Failure) -> bool {
     [codes::COUPON_UNKNOWN, codes::OTHER_MEMBER, codes::NEWER_EPOCH].contains(&failure.code.as_str())
 }
 
-/// Whether the database has refused a decision for good: at once by a constraint, after a few times by anything else
-/// that is neither an outage nor contention.
+/// Whether the database has refused a decision for good: by a constraint, or after a few times by anything else that is
+/// neither an outage nor contention. What it refuses while no probe commits is an outage, and no refusal.
 fn is_refused(class: Class, history: History) -> bool {
     // Also what looks like an outage each time, when the engine has found out that it is none.
     class == Class::Permanent

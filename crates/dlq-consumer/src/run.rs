@@ -6,8 +6,8 @@ use coupon_core::{
     clock::SystemClock,
     contract::{Contract, KAFKA, POSTGRESQL, REDIS, Watch},
     event::VERSION,
-    kafka::{Broker, Engine, Policy},
-    repo::Database,
+    kafka::{Broker, Engine, Policy, Readiness},
+    repo::{Database, Rehearsal},
     retry,
     runtime::{Condition, Service, Shutdown, Tasks},
     startup::{self, Unfit},
@@ -40,10 +40,11 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
 }
 
 async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
-    let names = ["kafka topic", "postgresql schema", "redis", "consumer group", "contract", "consumer lag"];
-    let [topic, schema, redis, joined, contract, lag] = names.map(|name| service.health.condition(name));
+    let names =
+        ["kafka topic", "postgresql schema", "redis", "consumer group", "contract", "consumer lag", "postgresql"];
+    let [topic, schema, redis, joined, contract, lag, needs] = names.map(|name| service.health.condition(name));
     let clock = Arc::new(SystemClock);
-    let database = Database::new(&config.database, NAME)?;
+    let database = Database::new(&config.database, NAME)?.rehearsing(Rehearsal::Decisions);
     let stock = Stock::new(&config.redis)?;
     let broker = Broker::new(&config.kafka.client(), NAME)?;
     let silent = Arc::new(Notify::new());
@@ -91,7 +92,8 @@ async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
     let policy = Policy { schedule: retry::REPAIR, contended_is_final: false, drain: config.shutdown.drain() };
     let (client, group) = (config.kafka.client(), config.kafka.group());
     let settings = (&client, &group, &config.consumer);
-    let engine = Engine::new(settings, NAME, &config.kafka.dlq_topic, policy, Arc::new(repair), clock, joined)?;
+    let readiness = Readiness { joined, needs };
+    let engine = Engine::new(settings, NAME, &config.kafka.dlq_topic, policy, Arc::new(repair), clock, readiness)?;
     let servers = Contract {
         broker,
         topics: topics.into(),
@@ -130,8 +132,15 @@ fn tend(desk: &Desk, config: &Config, helpers: &Tasks, stop: &Shutdown) {
 /// Waits for Redis beside the engine; one that would lose reservations ends the process.
 async fn refuse_unfit_redis(stock: &Stock, condition: &Condition, shutdown: &Shutdown) -> Result<(), Unfit> {
     let fits = startup::redis(stock, condition, shutdown).await;
-    if let Err(unfit) = &fits {
-        shutdown.begin(unfit);
+    match &fits {
+        Err(unfit) => shutdown.begin(unfit),
+        Ok(false) => {}
+        Ok(true) => {
+            tokio::select! {
+                () = shutdown.stopping() => {}
+                () = startup::watch_redis(stock.clone(), condition.clone()) => {}
+            }
+        }
     }
     fits.map(drop)
 }

@@ -2,7 +2,12 @@
 
 use std::process::ExitCode;
 
-use coupon_core::{contract::Contract, kafka::Broker, repo::Database, runtime::doctor};
+use coupon_core::{
+    contract::Contract,
+    kafka::Broker,
+    repo::{Database, Rehearsal},
+    runtime::doctor,
+};
 
 use crate::config::Config;
 
@@ -12,7 +17,7 @@ pub async fn doctor(config: &Config) -> anyhow::Result<ExitCode> {
         broker: Broker::new(&config.kafka.client(), "issue-consumer doctor")?,
         topics: config.kafka.topics().into(),
         stock: None,
-        database: Database::new(&config.database, "issue-consumer doctor")?,
+        database: Database::new(&config.database, "issue-consumer doctor")?.rehearsing(Rehearsal::Issues),
         needs: &[],
     };
     Ok(doctor::print(contract.findings().await.into_iter().map(Into::into)))

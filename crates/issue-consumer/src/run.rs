@@ -6,8 +6,8 @@ use coupon_core::{
     clock::SystemClock,
     contract::{Contract, KAFKA, POSTGRESQL, Watch},
     failure::Class,
-    kafka::{Broker, Engine, Policy, Publisher},
-    repo::Database,
+    kafka::{Broker, Engine, Policy, Publisher, Readiness},
+    repo::{Database, Rehearsal},
     retry,
     runtime::{Service, admin::count_from_zero},
     startup,
@@ -29,11 +29,19 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
 }
 
 async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
-    let names =
-        ["kafka topic", "kafka dead letter topic", "postgresql schema", "consumer group", "contract", "consumer lag"];
-    let [main_topic, dlq_topic, schema, joined, contract, lag] = names.map(|name| service.health.condition(name));
+    let names = [
+        "kafka topic",
+        "kafka dead letter topic",
+        "postgresql schema",
+        "consumer group",
+        "contract",
+        "consumer lag",
+        "postgresql",
+    ];
+    let [main_topic, dlq_topic, schema, joined, contract, lag, needs] =
+        names.map(|name| service.health.condition(name));
     let clock = Arc::new(SystemClock);
-    let database = Database::new(&config.database, NAME)?;
+    let database = Database::new(&config.database, NAME)?.rehearsing(Rehearsal::Issues);
     let broker = Broker::new(&config.kafka.client(), NAME)?;
     let dead_letters = Publisher::of_dead_letters(&config.kafka.client(), NAME, &config.kafka.dlq_topic)?;
 
@@ -57,7 +65,8 @@ async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
     let policy = Policy { schedule: retry::WRITE, contended_is_final: true, drain };
     let (client, group) = (config.kafka.client(), config.kafka.group());
     let settings = (&client, &group, &config.consumer);
-    let engine = Engine::new(settings, NAME, &config.kafka.topic, policy, Arc::new(write), clock, joined)?;
+    let readiness = Readiness { joined, needs };
+    let engine = Engine::new(settings, NAME, &config.kafka.topic, policy, Arc::new(write), clock, readiness)?;
     let servers = Contract {
         broker,
         topics: topics.into(),

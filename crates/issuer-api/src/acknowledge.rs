@@ -43,13 +43,13 @@ async fn work(stock: Stock, mut receiver: UnboundedReceiver<Acknowledged>) {
         {
             round.push(next);
         }
-        let mut by_coupon: HashMap<CouponCode, (Vec<OutboxEntry>, Vec<(Flight, oneshot::Sender<()>)>)> = HashMap::new();
+        let mut by_coupon: HashMap<CouponCode, Deletion> = HashMap::new();
         for Acknowledged { code, entry, flight, told } in round.drain(..) {
-            let (entries, waiting) = by_coupon.entry(code).or_default();
-            entries.push(entry);
-            waiting.push((flight, told));
+            let deletion = by_coupon.entry(code).or_default();
+            deletion.entries.push(entry);
+            deletion.waiting.push((flight, told));
         }
-        for (code, (entries, waiting)) in by_coupon {
+        for (code, Deletion { entries, waiting }) in by_coupon {
             let is_deleted = delete(&stock, &code, &entries).await;
             for (flight, told) in waiting {
                 drop(flight);
@@ -60,6 +60,13 @@ async fn work(stock: Stock, mut receiver: UnboundedReceiver<Acknowledged>) {
             }
         }
     }
+}
+
+/// Entries of one campaign, and who waits until they are deleted.
+#[derive(Default)]
+struct Deletion {
+    entries: Vec<OutboxEntry>,
+    waiting: Vec<(Flight, oneshot::Sender<()>)>,
 }
 
 /// Whether they are deleted.

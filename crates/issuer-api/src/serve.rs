@@ -13,7 +13,7 @@ use coupon_core::{
     kafka::{Broker, Publisher},
     repo::Database,
     runtime::{Health, HttpLimits, Service, Shutdown, http as listener},
-    startup::Unfit,
+    startup::{self, Unfit},
     stock::Stock,
 };
 use tokio::time::{Instant, timeout_at};
@@ -106,7 +106,7 @@ async fn work(settings: &ApiSettings, verifier: Verifier, service: &Service) -> 
             let relay = Relay::new(stock.clone(), publishing, health.condition("publishing"), &settings.outbox);
             tasks.spawn("relay", relay.run(shutdown.clone()));
             tasks.spawn_until_stop("sequences", start::learn_sequences(stock.clone(), database.clone()));
-            tasks.spawn_until_stop("redis watch", start::watch_redis(stock, health.condition("redis")));
+            tasks.spawn_until_stop("redis watch", startup::watch_redis(stock, health.condition("redis")));
             if !schema_known {
                 let watch = stop_if_unfit(database.clone(), health.clone(), shutdown.clone(), Arc::clone(&unfit));
                 tasks.spawn_until_stop("schema watch", watch);

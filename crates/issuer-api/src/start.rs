@@ -4,7 +4,6 @@
 use std::{collections::HashMap, time::Duration};
 
 use coupon_core::{
-    contract::{self, Breach, State},
     ids::CouponCode,
     kafka::{Broker, Topic},
     repo::{Database, schema::Schema},
@@ -18,8 +17,6 @@ use tokio::time::{sleep, timeout};
 const LEARN: Duration = Duration::from_secs(2);
 /// Between two looks at the topic.
 const TOPIC: Duration = Duration::from_secs(10);
-/// Between two pings of Redis.
-const PING: Duration = Duration::from_secs(1);
 /// How long PostgreSQL may take to tell its schema before the start goes on without.
 const SCHEMA_WITHIN: Duration = Duration::from_secs(3);
 /// Between two looks at a PostgreSQL that was away.
@@ -145,30 +142,5 @@ async fn vouched(stock: &Stock, database: &Database, code: &CouponCode, epoch: i
         Some(view) if view.epoch == epoch && view.seq >= claimed => Some(claimed),
         Some(view) if view.epoch == epoch => database.vouched_seq(code, view.seq).await.ok(),
         _ => Some(0),
-    }
-}
-
-/// Keeps the condition true to what Redis answers, for ever.
-pub async fn watch_redis(stock: Stock, condition: Condition) {
-    let mut is_away = false;
-    loop {
-        sleep(PING).await;
-        if let Err(error) = stock.ping().await {
-            is_away = true;
-            condition.unready(chain(&error).to_string());
-        } else if is_away {
-            // It may have come back as another server, or with another configuration.
-            let findings = contract::redis(&stock).await;
-            let broken = findings.iter().find(|finding| match &finding.state {
-                State::Fine(_) => false,
-                State::Departs(departure) | State::Away(departure) => departure.breach >= Breach::Breaks,
-            });
-            if let Some(broken) = broken {
-                condition.unready(broken.to_string());
-            } else {
-                is_away = false;
-                condition.ready();
-            }
-        }
     }
 }

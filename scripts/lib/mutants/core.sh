@@ -33,10 +33,10 @@ mutant 'attempts charged while the database is away' $CORE/kafka/engine/failing.
   '        if failure.class == Class::Unavailable && entry.attempts > 99 {
             entry.strikes'
 mutant 'a publication without an answer rolls back' crates/issuer-api/src/http/issue.rs "$E2E" a7_ \
-  '    let is_acknowledged = held.is_acknowledged(api.answer_within).await;' \
+  '    let state = held.state(api.answer_within).await;' \
   '    let id = held.request_id;
-    let is_acknowledged = held.is_acknowledged(api.answer_within).await;
-    if !is_acknowledged {
+    let state = held.state(api.answer_within).await;
+    if state == Progress::Reserved {
         let _ = api.accept.stock.give_back(&code, &member, id, None).await;
     }'
 mutant 'an outbox entry deleted before the acknowledgement' crates/issuer-api/src/publish.rs "$E2E" 'a7_ a8_' \

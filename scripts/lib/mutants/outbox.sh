@@ -28,6 +28,6 @@ mutant 'a loop that may end unnoticed' $CORE/runtime/tasks.rs "$LIB" tasks:: \
 mutant 'a loop beside the supervisor' crates/issuer-api/src/serve.rs "$E2E" a_loop_that_panics_at_its_work \
   'tasks.spawn("relay", relay.run(shutdown.clone()));' 'tokio::spawn(relay.run(shutdown.clone()));'
 mutant 'an alarm that ends all alarms when it cannot be worded' crates/dlq-consumer/src/alarm/announcer.rs "$E2E" an_alarm_that_cannot_be_put \
-  'panics::caught(tell).await else' 'Some(tell.await) else'
+  'match panics::caught(words).await {' 'match Some(words.await) {'
 mutant 'a line for each request that fails' crates/issuer-api/src/accept.rs "$E2E" an_error_of_every_request \
   'if let Some(requests) = FAILED.admit(&error.code()) {' 'if let requests = FAILED.admit(&error.code()).unwrap_or(1) {'

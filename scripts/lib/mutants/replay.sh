@@ -26,7 +26,9 @@ mutant 'a step that waits for any row of its job' $CORE/repo/replays.rs "$E2E" a
   "greatest(count(*) FILTER (WHERE outcome IS NULL OR outcome IN ('RESERVED', 'HOLDS_ONE')) - (SELECT count(*) FROM replays
                         WHERE job_id = \$1 AND failed_issue_id <= \$2), 0) AS open,"
 mutant 'a filter that chooses what was compensated by hand' $CORE/repo/replays.rs "$E2E" a_filter_never_chooses \
-  "OR NOT coalesce((to_jsonb(f) ->> 'decided_by_hand')::boolean, false))" 'OR true)'
+  "const NOT_BY_HAND: &str = \"(\$1::bigint[] <> '{}' OR NOT f.decided_by_hand)\"" \
+  "const NOT_BY_HAND: &str = \"(\$1::bigint[] <> '{}' OR true)\"" \
+  "WHEN f.decided_by_hand AND \$1::bigint[] = '{}' THEN 'DECIDED_BY_HAND'" "WHEN false THEN 'DECIDED_BY_HAND'"
 mutant 'replays settled one by one' $CORE/repo/replays/settle.rs "$E2E" many_replays_are_settled \
   '            let settled: i64 = sqlx::query_scalar(SETTLE).bind(BATCH).bind(now).bind(by).fetch_one(&pool).await?;
             Ok(usize::try_from(settled).unwrap_or(0))' \

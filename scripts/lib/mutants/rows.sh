@@ -31,7 +31,7 @@ mutant 'a held decision waited for at each halving' $CORE/writing/batches.rs "$I
 mutant 'a batch that is not halved when the commit refuses' $CORE/writing/batches.rs "$IT" batches:: \
   'if batch.len() == 1 {' 'if batch.len() > 0 {'
 mutant 'a refusal that does not say by what' $CORE/repo/issues/insert.rs "$IT" batches:: \
-  'message, constraint, table, column }' 'message, constraint: constraint.filter(String::is_empty), table, column }'
+  'message, constraint, table, column }' 'message, constraint: constraint.filter(|name| name.is_empty()), table, column }'
 mutant 'a panic charged to a record that shared its attempt' $CORE/kafka/handler.rs "$LIB" engine:: \
   'thread::panicking() && !self.is_shared' 'thread::panicking()'
 mutant 'suspicion forgotten after another failure' $CORE/kafka/engine/failing.rs "$LIB" engine:: \

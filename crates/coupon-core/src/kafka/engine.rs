@@ -7,12 +7,7 @@
 //! What is done for each record is little, because there are many: records are taken from the client, begun and ended
 //! in groups, and offsets are stored once for each turn of the loop.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    future::poll_fn,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, future::poll_fn, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use rdkafka::{
@@ -28,6 +23,7 @@ use tokio_util::time::DelayQueue;
 use super::{
     ConsumerSettings, GroupSettings, Handler, History, KafkaSettings, Passage, PublishError, Record, Work,
     context::{Assignment, EngineContext},
+    engine::alone::{Alone, Strikes},
     handler::{Attempt, Ended},
     lag::{self, Assigned, LagSettings, LagWatch},
     lanes::{Key, Lanes},
@@ -36,11 +32,12 @@ use super::{
 use crate::{
     clock::Clock,
     crash::{self, Moment},
-    failure::Failure,
+    failure::{Class, Failure},
     retry::{Backoff, RetrySchedule},
     runtime::{Condition, Shutdown, Tasks},
 };
 
+mod alone;
 mod closing;
 mod failing;
 mod measuring;
@@ -51,6 +48,8 @@ mod tests;
 
 /// How often the gauges are set.
 const MEASURED_EVERY: Duration = Duration::from_secs(1);
+/// How long what attempts need may be away before this is a matter of readiness: what takes less is a restart of it.
+const AWAY_FOR: Duration = Duration::from_secs(10);
 /// Most records taken in, and most ends dealt with, in one turn of the loop.
 const TURN: usize = 256;
 
@@ -73,7 +72,7 @@ pub struct Engine<H: Handler> {
     handler: Arc<H>,
     policy: Policy,
     clock: Arc<dyn Clock>,
-    joined: Condition,
+    readiness: Readiness,
     lanes: Lanes<Entry<H::Item>>,
     timers: DelayQueue<Key>,
     /// Attempts that begin together at the end of this turn.
@@ -86,8 +85,7 @@ pub struct Engine<H: Handler> {
     attempts_ok: metrics::Counter,
     needs: Needs,
     looks: (mpsc::UnboundedSender<Look>, mpsc::UnboundedReceiver<Look>),
-    /// Records that run one at a time, and the one that does.
-    alone: (VecDeque<Key>, Option<Key>),
+    alone: Alone,
     /// The group, and the name of the client, for the look from outside.
     group: (String, String),
     assigned: Assigned,
@@ -99,11 +97,20 @@ pub struct Engine<H: Handler> {
     is_broken: bool,
 }
 
+/// What `/readyz` is told by an engine.
+#[derive(Clone, Debug)]
+pub struct Readiness {
+    /// Ready with the first assignment.
+    pub joined: Condition,
+    /// Unready while what attempts need has been away for more than ten seconds.
+    pub needs: Condition,
+}
+
 struct Entry<I> {
     work: Arc<Work<I>>,
     taken_in: Instant,
     attempts: u32,
-    strikes: u32,
+    strikes: Strikes,
     company: Company,
     first_failed_at: Option<DateTime<Utc>>,
     /// Set once the last attempt has failed.
@@ -133,7 +140,7 @@ struct GivingUp {
 type Look = (Stage, Option<bool>);
 
 impl<H: Handler> Engine<H> {
-    /// Makes the consumer and subscribes it to `topic`. `joined` becomes ready with the first assignment.
+    /// Makes the consumer and subscribes it to `topic`.
     pub fn new(
         settings: (&KafkaSettings, &GroupSettings, &ConsumerSettings),
         service: &str,
@@ -141,7 +148,7 @@ impl<H: Handler> Engine<H> {
         policy: Policy,
         handler: Arc<H>,
         clock: Arc<dyn Clock>,
-        joined: Condition,
+        readiness: Readiness,
     ) -> Result<Self, PublishError> {
         let (kafka, group, windows) = settings;
         let (sender, assignments) = mpsc::unbounded_channel();
@@ -156,7 +163,7 @@ impl<H: Handler> Engine<H> {
             handler,
             policy,
             clock,
-            joined,
+            readiness,
             lanes: Lanes::new(windows.clone()),
             timers: DelayQueue::new(),
             together: Vec::new(),
@@ -166,7 +173,7 @@ impl<H: Handler> Engine<H> {
             attempts_ok: metrics::counter!("coupon_attempts_total", "outcome" => "OK"),
             needs: Needs::new(H::ATTEMPT_NEEDS, H::GIVE_UP_NEEDS),
             looks: mpsc::unbounded_channel(),
-            alone: (VecDeque::new(), None),
+            alone: Alone::default(),
             group: (group.group_id.clone(), service.to_owned()),
             assigned: Assigned::default(),
             begun_again: BTreeMap::new(),
@@ -237,13 +244,13 @@ impl<H: Handler> Engine<H> {
             Assignment::Assigned(partitions) => {
                 tracing::info!(topic = self.topic, ?partitions, "partitions assigned");
                 self.lanes.assign(&partitions);
-                self.joined.ready();
+                self.readiness.joined.ready();
             }
             Assignment::Revoked(partitions) => {
                 tracing::info!(topic = self.topic, ?partitions, "partitions revoked");
                 self.lanes.revoke(&partitions);
                 self.needs.retain(|key| self.lanes.get_mut(key).is_some());
-                self.alone.0.retain(|key| self.lanes.get_mut(*key).is_some());
+                self.alone.retain(|key| self.lanes.get_mut(key).is_some());
                 self.start_next_alone();
             }
         }
@@ -270,8 +277,8 @@ impl<H: Handler> Engine<H> {
 
     fn ended(&mut self, Ended { key, stage, end }: Ended) {
         self.running -= 1;
-        if self.alone.1 == Some(key) {
-            self.alone.1 = None;
+        if self.alone.ended(key, end.is_ok()) {
+            self.acquit();
         }
         if self.needs.of(stage).ends_trial(key) {
             // A refusal may be the client's own and says nothing about the brokers: the next record is tried.
@@ -285,8 +292,10 @@ impl<H: Handler> Engine<H> {
                 }
             }
         }
-        if end.is_ok() {
-            self.needs.of(stage).worked();
+        match &end {
+            Ok(()) => self.needs.of(stage).worked(),
+            Err(Failure { class: Class::Unavailable | Class::Interrupted, .. }) => {}
+            Err(_) => self.needs.of(stage).answered(),
         }
         match (end, stage) {
             (Ok(()), _) => self.complete(key),

@@ -20,7 +20,7 @@ mod watermark;
 
 pub use breaker::Breaker;
 pub use dead_letter::{DeadLetter, Origin, read_origin};
-pub use engine::{Engine, Policy};
+pub use engine::{Engine, Policy, Readiness};
 pub use error::PublishError;
 pub use handler::{Attempt, Handler, History, Work};
 pub use lag::LagSettings;

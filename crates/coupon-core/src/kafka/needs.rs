@@ -3,6 +3,8 @@
 
 use std::{collections::VecDeque, time::Duration};
 
+use tokio::time::Instant;
+
 use super::{Breaker, lanes::Key};
 
 /// What is being done with a record.
@@ -27,6 +29,8 @@ pub(super) struct Need {
     breaker: Breaker,
     waiting: VecDeque<Key>,
     trial: Option<Key>,
+    /// Since when it is away without a break, and why. Kept over a probe that succeeds until work does.
+    away: Option<(Instant, String)>,
 }
 
 impl Needs {
@@ -48,6 +52,11 @@ impl Needs {
         self.attempt.breaker.is_open()
     }
 
+    /// Since when nothing could be attempted, and why; `None` when something can, or could a moment ago.
+    pub(super) fn away(&self) -> Option<&(Instant, String)> {
+        self.attempt.away.as_ref()
+    }
+
     /// Whether a write of our own can tell that what this stage needs is back. If not, one waiting record has to.
     pub(super) fn can_be_probed(&self, stage: Stage) -> bool {
         stage == Stage::Attempt || self.give_up.is_none()
@@ -66,10 +75,18 @@ impl Need {
     /// What needs it has just worked.
     pub(super) fn worked(&mut self) {
         self.breaker.worked();
+        self.answered();
+    }
+
+    /// It is there, whatever it said.
+    pub(super) fn answered(&mut self) {
+        if !self.breaker.is_open() {
+            self.away = None;
+        }
     }
 
     fn new(name: &'static str) -> Self {
-        Self { name, breaker: Breaker::default(), waiting: VecDeque::new(), trial: None }
+        Self { name, breaker: Breaker::default(), waiting: VecDeque::new(), trial: None, away: None }
     }
 
     /// Whether this record may go on: the dependency is there, or the record is to tell whether it is.
@@ -82,8 +99,9 @@ impl Need {
         self.waiting.push_back(key);
     }
 
-    /// The dependency is away. Gives the wait until it is looked for, or `None` when somebody does already.
-    pub(super) fn trip(&mut self) -> Option<Duration> {
+    /// The dependency is away, by these words. Gives the wait until it is looked for, or `None` when somebody does already.
+    pub(super) fn trip(&mut self, why: &str) -> Option<Duration> {
+        self.away.get_or_insert_with(|| (Instant::now(), why.to_owned()));
         self.breaker.trip()
     }
 
@@ -102,7 +120,12 @@ impl Need {
     pub(super) fn looked_for(&mut self, is_back: bool) -> Result<VecDeque<Key>, Duration> {
         match self.breaker.probed(is_back) {
             Some(wait) => Err(wait),
-            None => Ok(std::mem::take(&mut self.waiting)),
+            None => {
+                if self.waiting.is_empty() {
+                    self.away = None;
+                }
+                Ok(std::mem::take(&mut self.waiting))
+            }
         }
     }
 }
@@ -120,12 +143,12 @@ mod tests {
     #[test]
     fn a_dependency_that_is_away_bars_only_the_stage_that_needs_it() {
         let mut needs = Needs::new("postgresql", "kafka");
-        assert!(needs.of(Stage::GiveUp).trip().is_some());
+        assert!(needs.of(Stage::GiveUp).trip("away").is_some());
         assert!(!needs.bars_attempts() && needs.of(Stage::Attempt).admits(key(1)));
         assert!(!needs.of(Stage::GiveUp).admits(key(1)));
         assert!(needs.can_be_probed(Stage::Attempt) && !needs.can_be_probed(Stage::GiveUp));
         let mut shared = Needs::new("postgresql", "postgresql");
-        assert!(shared.of(Stage::GiveUp).trip().is_some());
+        assert!(shared.of(Stage::GiveUp).trip("away").is_some());
         assert!(shared.bars_attempts() && shared.can_be_probed(Stage::GiveUp));
     }
 
@@ -133,7 +156,7 @@ mod tests {
     fn one_record_tries_the_dependency_and_the_others_follow_it() {
         let mut needs = Needs::new("postgresql", "kafka");
         let need = needs.of(Stage::GiveUp);
-        need.trip();
+        need.trip("away");
         for offset in 1..=3 {
             need.wait(key(offset));
         }
@@ -150,7 +173,7 @@ mod tests {
     fn records_of_a_revoked_partition_wait_no_more() {
         let mut needs = Needs::new("postgresql", "kafka");
         for stage in [Stage::Attempt, Stage::GiveUp] {
-            needs.of(stage).trip();
+            needs.of(stage).trip("away");
             needs.of(stage).wait(key(1));
             needs.of(stage).wait(key(2));
         }
@@ -169,7 +192,7 @@ mod tests {
             let (mut waiting, mut looks) = (std::collections::BTreeSet::new(), 0);
             for (step, offset) in steps {
                 match step {
-                    0 => looks += u32::from(need.trip().is_some()),
+                    0 => looks += u32::from(need.trip("away").is_some()),
                     1 if !need.admits(key(offset)) && waiting.insert(offset) => need.wait(key(offset)),
                     2 | 3 if looks > 0 => {
                         let trial = need.next_trial();

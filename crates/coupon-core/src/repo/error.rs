@@ -2,6 +2,7 @@
 
 use std::{borrow::Cow, time::Duration};
 
+use super::pool::NotConnected;
 use crate::failure::{Class, Classified};
 
 mod sqlstate;
@@ -29,6 +30,18 @@ pub enum RepoError {
         #[source]
         source: sqlx::Error,
     },
+    /// No connection could be had: refused, not reached, not let in, none free. Nothing was asked.
+    #[error("postgresql: {doing}: no connection")]
+    NoConnection {
+        /// What was being done.
+        doing: &'static str,
+        /// Why there is none.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// A refusal that is an outage: a write of the same kind, on behalf of nobody, did not commit either.
+    #[error("{0}, and no probe commits")]
+    Away(#[source] Box<RepoError>),
     /// What the server says of one row among others that it took.
     #[error("postgresql: {doing}: {message}")]
     Refused {
@@ -39,11 +52,11 @@ pub enum RepoError {
         /// Why it did not work.
         message: String,
         /// The constraint that the server names, if it does.
-        constraint: Option<String>,
+        constraint: Option<Box<str>>,
         /// The table that it names.
-        table: Option<String>,
+        table: Option<Box<str>>,
         /// The column that it names.
-        column: Option<String>,
+        column: Option<Box<str>>,
     },
     /// No answer in time; what was asked may still happen.
     #[error("postgresql: {doing}: no answer within {} ms", within.as_millis())]
@@ -67,12 +80,29 @@ pub enum RepoError {
 impl RepoError {
     /// Attaches what was being done to a driver's error.
     pub(super) fn doing(doing: &'static str) -> impl Fn(sqlx::Error) -> Self {
-        move |source| Self::Database { doing, source }
+        move |source| match source {
+            sqlx::Error::Configuration(inner) => match inner.downcast::<NotConnected>() {
+                Ok(not_connected) => Self::NoConnection { doing, source: not_connected.0 },
+                Err(inner) => Self::Database { doing, source: sqlx::Error::Configuration(inner) },
+            },
+            source => Self::Database { doing, source },
+        }
     }
 
     /// Whether a single row may have failed the statement for all: neither the database nor somebody else in the way.
     pub(super) fn may_be_of_a_record(&self) -> bool {
         self.class().may_lie_in_one_record() && !self.is_cap()
+    }
+
+    /// Whether a refusal may be an outage by another name: the server's answer to a statement, one that would be charged to a
+    /// row. A row that was not new and a coupon without units are answers that somebody waits for.
+    pub(super) fn may_be_an_outage(&self) -> bool {
+        self.sqlstate().is_some() && self.may_be_of_a_record() && !self.is_unique_violation()
+    }
+
+    /// Whether the server says that this session, or this server, is the wrong one.
+    pub(super) fn says_that_the_session_is_wrong(&self) -> bool {
+        self.sqlstate().is_some_and(|state| sqlstate::speaks_of_the_session(&state))
     }
 
     /// The same said by the server, which speaks of a row when there was only one.
@@ -85,7 +115,7 @@ impl RepoError {
         match self {
             Self::Database { source, .. } => source.as_database_error()?.constraint(),
             Self::Refused { constraint, .. } => constraint.as_deref(),
-            Self::Silent { .. } | Self::Task { .. } => None,
+            _ => None,
         }
     }
 
@@ -103,7 +133,7 @@ impl RepoError {
         match self {
             Self::Database { source, .. } => source.as_database_error()?.code(),
             Self::Refused { state, .. } => Some(Cow::Borrowed(state)),
-            Self::Silent { .. } | Self::Task { .. } => None,
+            Self::NoConnection { .. } | Self::Away(_) | Self::Silent { .. } | Self::Task { .. } => None,
         }
     }
 }
@@ -128,7 +158,9 @@ impl Classified for RepoError {
                 ..
             }
             | Self::Refused { .. } => Class::Unknown,
-            Self::Database { .. } | Self::Silent { .. } => Class::Unavailable,
+            Self::Database { .. } | Self::NoConnection { .. } | Self::Away(_) | Self::Silent { .. } => {
+                Class::Unavailable
+            }
             Self::Task { source, .. } if source.is_cancelled() => Class::Interrupted,
             Self::Task { .. } => Class::Unknown,
         }
@@ -137,7 +169,8 @@ impl Classified for RepoError {
     fn code(&self) -> String {
         match (self.sqlstate(), self) {
             (Some(code), _) => code.into_owned(),
-            (None, Self::Database { source: sqlx::Error::PoolTimedOut, .. }) => "PG_NO_CONNECTION".to_owned(),
+            (None, Self::NoConnection { .. }) => "PG_NO_CONNECTION".to_owned(),
+            (None, Self::Away(refusal)) => refusal.code(),
             (None, Self::Database { .. } | Self::Refused { .. }) => NO_ANSWER.to_owned(),
             (None, Self::Silent { .. }) => "PG_SILENT".to_owned(),
             (None, Self::Task { .. }) => "PG_TASK".to_owned(),
@@ -147,8 +180,12 @@ impl Classified for RepoError {
     /// The server's own words, without those the driver puts around them.
     fn summary(&self) -> String {
         match self {
+            Self::NoConnection { source: sqlx::Error::Database(error), .. } => {
+                format!("{self}: {} ({})", error.message(), error.code().unwrap_or_default())
+            }
             Self::Database { source: sqlx::Error::Database(error), .. } => format!("{self}: {}", error.message()),
-            Self::Database { source, .. } => format!("{self}: {source}"),
+            Self::Database { source, .. } | Self::NoConnection { source, .. } => format!("{self}: {source}"),
+            Self::Away(refusal) => format!("{}, and no probe commits", refusal.summary()),
             Self::Task { source, .. } => format!("{self}: {source}"),
             Self::Refused { .. } | Self::Silent { .. } => self.to_string(),
         }

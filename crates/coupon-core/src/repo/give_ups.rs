@@ -1,7 +1,7 @@
 //! Giving up on a request: one transaction that decides it, puts it on the work list and keeps the dead letter.
 
 use chrono::{DateTime, Utc};
-use sqlx::{PgConnection, PgPool};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{
@@ -9,6 +9,7 @@ use super::{
     alarms::{Notice, insert_notice},
     coupons::{Actor, append_audit},
     dead_letters::{self, Letter, LetterStatus, Verdict},
+    pool::Pool,
     settling::List,
 };
 use crate::{
@@ -131,7 +132,7 @@ impl Database {
     }
 }
 
-async fn decide(pool: &PgPool, give_up: &GiveUp) -> Result<GivenUp, sqlx::Error> {
+async fn decide(pool: &Pool, give_up: &GiveUp) -> Result<GivenUp, sqlx::Error> {
     let event = &give_up.event;
     let mut tx = pool.begin().await?;
     let superseded_by = match give_up.remedy {

@@ -19,6 +19,7 @@ pub mod locks;
 pub mod lookups;
 pub mod numbers;
 mod pool;
+mod probe;
 pub mod rebuilds;
 pub mod reconciliations;
 pub mod replay_jobs;
@@ -32,3 +33,4 @@ pub mod windows;
 
 pub use error::{RepoError, may_be_the_records_doing};
 pub use pool::{Database, DatabaseSettings};
+pub use probe::Rehearsal;

@@ -1,39 +1,34 @@
 //! The connections to PostgreSQL, and the rule that database work is never cancelled half-way.
 
 use std::{
+    pin::pin,
     str::FromStr,
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
 
-use serde::{Deserialize, Serialize};
 use sqlx::{
     PgConnection, PgPool, Row,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
-use tokio::{sync::Semaphore, time::timeout};
-
-use super::RepoError;
-use crate::{
-    crash,
-    runtime::{SecretUrl, SettingsError},
+use tokio::{
+    sync::Semaphore,
+    time::{timeout, timeout_at},
 };
 
-/// The `[database]` section.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct DatabaseSettings {
-    /// Where PostgreSQL is: `postgres://user:password@host:port/database`.
-    pub url: SecretUrl,
-    /// Most connections of this process.
-    pub max_connections: u32,
-    /// How long a free connection is waited for, in ms; longer means the database is unavailable.
-    pub acquire_timeout_ms: u64,
-    /// Longest statement, in ms (`statement_timeout`).
-    pub statement_timeout_ms: u64,
-    /// Longest wait for a row lock, in ms (`lock_timeout`).
-    pub lock_timeout_ms: u64,
-}
+use super::{
+    RepoError,
+    probe::{Doubts, Rehearsal},
+};
+use crate::{crash, failure::Classified};
+
+mod connections;
+mod settings;
+
+pub use settings::DatabaseSettings;
+
+pub(super) use connections::{NotConnected, Pool};
 
 /// PostgreSQL, shared by everything in the process.
 ///
@@ -43,17 +38,20 @@ pub struct DatabaseSettings {
 /// and a connection that comes back inside a transaction all the same is thrown away.
 ///
 /// A server that vanished without a word keeps its connections waiting for ever, and sqlx sets no keep-alive. So
-/// no question waits longer than a bound for its answer; then the pool is replaced, and what hangs in the old one is left.
+/// no statement waits longer than a bound for its answer; then the pool is replaced, and what hangs in the old one is
+/// left. The pool is also replaced when an answer says that the server or the session is the wrong one, and before each
+/// probe of an outage: a connection that answers is not yet a good one.
 #[derive(Clone)]
-pub struct Database(Arc<Inner>);
+pub struct Database(pub(super) Arc<Inner>, pub(super) Rehearsal);
 
-struct Inner {
+pub(super) struct Inner {
     options: (PgPoolOptions, PgConnectOptions),
     pool: RwLock<PgPool>,
     /// Writes at a time: one connection fewer than there are, so that a probe finds one however much is to be written.
     writes: Semaphore,
-    /// Longest wait for an answer.
+    /// Longest wait for the answer to one statement.
     bound: Duration,
+    pub(super) doubts: Doubts,
 }
 
 /// How long an answer may take beyond the waits that the server or the pool bounds.
@@ -62,29 +60,6 @@ const GRACE: Duration = Duration::from_secs(3);
 const PATIENCE: Duration = Duration::from_mins(10);
 /// How long the connections may take to say good-bye.
 const GOOD_BYE: Duration = Duration::from_secs(2);
-
-impl DatabaseSettings {
-    /// Tests what the types cannot: the form of the URL and the bounds of the numbers.
-    pub fn check(&self) -> Result<(), SettingsError> {
-        if PgConnectOptions::from_str(self.url.expose()).is_err() {
-            let allowed = "a URL of the form postgres://user:password@host:port/database";
-            return Err(SettingsError::invalid("database.url", &self.url, allowed));
-        }
-        if !(1..=500).contains(&self.max_connections) {
-            return Err(SettingsError::invalid("database.max_connections", self.max_connections, "1 to 500"));
-        }
-        for (key, value) in [
-            ("database.acquire_timeout_ms", self.acquire_timeout_ms),
-            ("database.statement_timeout_ms", self.statement_timeout_ms),
-            ("database.lock_timeout_ms", self.lock_timeout_ms),
-        ] {
-            if !(50..=600_000).contains(&value) {
-                return Err(SettingsError::invalid(key, value, "50 to 600000 ms"));
-            }
-        }
-        Ok(())
-    }
-}
 
 impl Database {
     /// Prepares the pool; connections are made when first needed. `service` is shown in `pg_stat_activity`.
@@ -104,22 +79,26 @@ impl Database {
         let pool_options = PgPoolOptions::new()
             .max_connections(settings.max_connections)
             .acquire_timeout(Duration::from_millis(acquire))
+            .max_lifetime(Duration::from_millis(settings.max_lifetime_ms))
             .after_release(|connection, _| Box::pin(is_outside_a_transaction(connection)));
         let pool = pool_options.clone().connect_lazy_with(options.clone());
         let writes = usize::try_from(settings.max_connections.saturating_sub(1).max(1)).unwrap_or(usize::MAX);
-        Ok(Self(Arc::new(Inner {
+        let inner = Inner {
             options: (pool_options, options),
             pool: RwLock::new(pool),
             writes: Semaphore::new(writes),
             bound: Duration::from_millis(acquire.saturating_add(statement)) + GRACE,
-        })))
+            doubts: Doubts::default(),
+        };
+        Ok(Self(Arc::new(inner), Rehearsal::None))
     }
 
-    /// Runs database work to its end, whatever becomes of the caller.
+    /// Runs database work to its end, whatever becomes of the caller. What the server refuses for a reason that may lie in
+    /// a row is believed only once a probe has committed.
     pub(super) async fn detached<T, F>(
         &self,
         doing: &'static str,
-        work: impl FnOnce(PgPool) -> F + Send + 'static,
+        work: impl FnOnce(Pool) -> F + Send + 'static,
     ) -> Result<T, RepoError>
     where
         T: Send + 'static,
@@ -130,13 +109,16 @@ impl Database {
         // moment the turn comes: the one before may have gone silent meanwhile.
         let turn = async move {
             let _turn = this.0.writes.acquire().await;
-            this.at_once(doing, work).await
+            match this.at_once(doing, work).await {
+                Err(refusal) => Err(this.judged(refusal).await),
+                done => done,
+            }
         };
         tokio::spawn(turn).await.map_err(|source| RepoError::Task { doing, source })?
     }
 
-    /// The same without waiting for a turn.
-    async fn at_once<T, F>(&self, doing: &'static str, work: impl FnOnce(PgPool) -> F) -> Result<T, RepoError>
+    /// The same without waiting for a turn, and without asking a probe.
+    pub(super) async fn at_once<T, F>(&self, doing: &'static str, work: impl FnOnce(Pool) -> F) -> Result<T, RepoError>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, sqlx::Error>> + Send + 'static,
@@ -144,7 +126,7 @@ impl Database {
         let pool = self.pool();
         let task = tokio::spawn(crash::around(doing, work(pool.clone())));
         let ended = self.waited_for(doing, &pool, task).await?;
-        ended.map_err(|source| RepoError::Task { doing, source })?.map_err(RepoError::doing(doing))
+        self.answered(doing, &pool, ended.map_err(|source| RepoError::Task { doing, source })?)
     }
 
     /// Asks without changing anything: a read that is cancelled leaves nothing behind.
@@ -153,7 +135,12 @@ impl Database {
         doing: &'static str,
         question: impl Future<Output = Result<T, sqlx::Error>>,
     ) -> Result<T, RepoError> {
-        self.waited_for(doing, &self.pool(), question).await?.map_err(RepoError::doing(doing))
+        let pool = self.pool();
+        let answer = self.waited_for(doing, &pool, question).await?;
+        match self.answered(doing, &pool, answer) {
+            Err(refusal) => Err(self.judged(refusal).await),
+            answer => answer,
+        }
     }
 
     /// The same for a question that may rightly take long; a server that vanished is noticed late.
@@ -162,15 +149,24 @@ impl Database {
         doing: &'static str,
         question: impl Future<Output = Result<T, sqlx::Error>>,
     ) -> Result<T, RepoError> {
+        let pool = self.pool();
         match timeout(PATIENCE, question).await {
-            Ok(answer) => answer.map_err(RepoError::doing(doing)),
+            Ok(answer) => match self.answered(doing, &pool, answer) {
+                Err(refusal) => Err(self.judged(refusal).await),
+                answer => answer,
+            },
             Err(_) => Err(RepoError::Silent { doing, within: PATIENCE }),
         }
     }
 
-    /// The pool of now.
-    pub(super) fn pool(&self) -> PgPool {
-        self.0.pool.read().unwrap_or_else(PoisonError::into_inner).clone()
+    /// Connections of the pool of now, for one piece of work.
+    pub(super) fn pool(&self) -> Pool {
+        Pool::new(self.0.pool.read().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    /// Lets go of every connection there is: the next statement gets a new one.
+    pub(super) fn renew(&self) {
+        self.replace(&self.pool(), "a probe after an outage needs a new connection");
     }
 
     /// How a connection outside the pool is made.
@@ -178,52 +174,50 @@ impl Database {
         self.0.options.1.clone()
     }
 
-    /// Whether a write commits now. An outage is over when this succeeds, not when a port answers.
-    pub async fn probe(&self) -> Result<(), RepoError> {
-        self.at_once("commit a probe", |pool| async move {
-            sqlx::query(
-                "INSERT INTO write_probe (probed_at) VALUES (now())
-                 ON CONFLICT (only_row) DO UPDATE SET probed_at = excluded.probed_at",
-            )
-            .execute(&pool)
-            .await
-            .map(drop)
-        })
-        .await
-    }
-
-    /// Whether PostgreSQL answers.
-    pub async fn ping(&self) -> Result<(), RepoError> {
-        let pool = self.pool();
-        self.bounded("ping", sqlx::query("SELECT 1").execute(&pool)).await.map(drop)
-    }
-
     /// Closes the connections, after the statements that are running; those that take long are left.
     pub async fn close(&self) {
-        if timeout(GOOD_BYE, self.pool().close()).await.is_err() {
+        if timeout(GOOD_BYE, self.pool().connections.close()).await.is_err() {
             tracing::warn!("postgresql does not let its connections go; they are left");
         }
     }
 
-    /// Waits for an answer. Without one within the bound the connections of its pool are not to be trusted any more.
+    /// Waits for an answer. Without one within the bound, counted anew from each statement of the work, the connections of
+    /// its pool are not to be trusted any more.
     async fn waited_for<T>(
         &self,
         doing: &'static str,
-        pool: &PgPool,
+        pool: &Pool,
         answer: impl Future<Output = T>,
     ) -> Result<T, RepoError> {
-        timeout(self.0.bound, answer).await.map_err(|_| {
-            self.replace(pool);
-            RepoError::Silent { doing, within: self.0.bound }
+        let mut answer = pin!(answer);
+        loop {
+            let until = pool.last_begun() + self.0.bound;
+            match timeout_at(until, &mut answer).await {
+                Ok(answer) => return Ok(answer),
+                Err(_) if pool.last_begun() + self.0.bound > until => {}
+                Err(_) => {
+                    self.replace(pool, "it is silent");
+                    return Err(RepoError::Silent { doing, within: self.0.bound });
+                }
+            }
+        }
+    }
+
+    /// An answer; one that says that this server or session is the wrong one makes an end of all its kind.
+    fn answered<T>(&self, doing: &'static str, pool: &Pool, answer: Result<T, sqlx::Error>) -> Result<T, RepoError> {
+        answer.map_err(RepoError::doing(doing)).inspect_err(|error| {
+            if error.says_that_the_session_is_wrong() {
+                self.replace(pool, &error.summary());
+            }
         })
     }
 
     /// Once for each pool, however many were waiting for it.
-    fn replace(&self, silent: &PgPool) {
+    fn replace(&self, left: &Pool, why: &str) {
         let mut pool = self.0.pool.write().unwrap_or_else(PoisonError::into_inner);
         // Two handles of one pool share their options.
-        if std::ptr::eq(std::ptr::from_ref(pool.options()), std::ptr::from_ref(silent.options())) {
-            tracing::warn!("postgresql is silent; its connections are left and new ones made");
+        if std::ptr::eq(std::ptr::from_ref(pool.options()), std::ptr::from_ref(left.connections.options())) {
+            tracing::info!("the connections to postgresql are left and new ones made: {why}");
             let (options, connect) = self.0.options.clone();
             *pool = options.connect_lazy_with(connect);
         }
@@ -245,6 +239,7 @@ mod tests {
     use sqlx::{Connection, Executor};
 
     use super::*;
+    use crate::runtime::SecretUrl;
 
     fn url() -> String {
         std::env::var("DATABASE_URL").expect("DATABASE_URL is set by `make test`")
@@ -257,6 +252,7 @@ mod tests {
             acquire_timeout_ms: 5000,
             statement_timeout_ms: 5000,
             lock_timeout_ms: 5000,
+            max_lifetime_ms: 60_000,
         }
     }
 
@@ -270,7 +266,7 @@ mod tests {
         let database = Database::new(&settings(), "coupon-core tests").unwrap();
         let first = backend(&database).await;
         assert_eq!(backend(&database).await, first, "there is one connection, and it is kept");
-        database.pool().acquire().await.unwrap().execute("BEGIN").await.unwrap();
+        database.pool().connections.acquire().await.unwrap().execute("BEGIN").await.unwrap();
         assert_ne!(backend(&database).await, first);
         database.close().await;
     }

@@ -88,9 +88,11 @@ pub struct StepOutcomes {
 }
 
 impl Plan {
-    /// Rows that the filter means, whether they can be replayed or not.
+    /// Rows that a replay comes to, whether they can be replayed or not.
     pub fn chosen(&self) -> i64 {
-        self.eligible + self.refused.values().sum::<i64>()
+        let is_passed_over = |reason: &str| reason == Refusal::DecidedByHand.as_str();
+        let refused = self.refused.iter().filter(|(reason, _)| !is_passed_over(reason));
+        self.eligible + refused.map(|(_, count)| count).sum::<i64>()
     }
 
     /// Of each verdict (`None`: nothing stands against it), how many rows, and the highest number among them.

@@ -51,7 +51,7 @@ impl Database {
     /// Applies what is missing. Safe to run at once from several places: an advisory lock lets one at it.
     pub async fn migrate(&self) -> Result<(), MigrateError> {
         let pool = self.pool();
-        match tokio::spawn(async move { MIGRATOR.run(&pool).await }).await {
+        match tokio::spawn(async move { MIGRATOR.run(&pool.connections).await }).await {
             Ok(result) => Ok(result?),
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         }

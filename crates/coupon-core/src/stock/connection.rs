@@ -3,13 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use redis::{
-    Client, Cmd, FromRedisValue, IntoConnectionInfo, Pipeline, ScriptInvocation, Value,
+    Client, Cmd, FromRedisValue, IntoConnectionInfo, Pipeline, RedisError, ScriptInvocation, Value,
     aio::{ConnectionManager, ConnectionManagerConfig},
     io::tcp::TcpSettings,
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Seen, StockError};
+use super::{Seen, StockError, keys, line::Line};
 use crate::{
     crash,
     runtime::{SecretUrl, SettingsError},
@@ -35,10 +35,12 @@ pub struct RedisSettings {
     pub connect_timeout_ms: u64,
 }
 
+script!(PROBE, "probe.lua");
+
 /// The stock of all coupons, behind one multiplexed connection that mends itself.
 #[derive(Clone)]
 pub struct Stock {
-    connection: ConnectionManager,
+    line: Arc<Line>,
     bound: Duration,
     /// The highest sequences this process has seen.
     pub seen: Arc<Seen>,
@@ -80,25 +82,24 @@ impl Stock {
         let tcp = TcpSettings::default().set_nodelay(true).set_user_timeout(response + connect);
         let info = settings.url.expose().into_connection_info()?.set_tcp_settings(tcp);
         let client = Client::open(info)?;
-        let connection = ConnectionManager::new_lazy_with_config(client, config)?;
-        Ok(Self { connection, bound: response + connect, seen: Arc::default() })
+        let line = Arc::new(Line::new(client, config)?);
+        Ok(Self { line, bound: response + connect, seen: Arc::default() })
     }
 
-    /// Whether Redis answers.
-    pub async fn ping(&self) -> Result<(), StockError> {
-        self.query::<String>(&redis::cmd("PING")).await.map(|_| ())
+    /// Whether Redis takes what the service writes. A replica, a full memory and a user without rights all answer a PING.
+    pub async fn probe(&self) -> Result<(), StockError> {
+        let mut call = PROBE.key(keys::PROBE[0]);
+        self.ask(call.key(keys::PROBE[1])).await.map(drop)
     }
 
     /// Invokes a script; `effect` names what it does, see [`crash`].
     pub(super) async fn invoke(&self, effect: &'static str, call: &ScriptInvocation<'_>) -> Result<Value, StockError> {
-        let mut connection = self.connection.clone();
-        crash::around(effect, self.bounded(call.invoke_async(&mut connection))).await
+        crash::around(effect, self.ask(call)).await
     }
 
     /// Invokes a script that changes nothing.
     pub(super) async fn ask(&self, call: &ScriptInvocation<'_>) -> Result<Value, StockError> {
-        let mut connection = self.connection.clone();
-        self.bounded(call.invoke_async(&mut connection)).await
+        self.bounded(async |mut connection| call.invoke_async(&mut connection).await).await
     }
 
     /// Invokes a script that a repeat does not harm: without an answer it asks once more. Both tries share the bound,
@@ -108,14 +109,11 @@ impl Stock {
         effect: &'static str,
         call: &ScriptInvocation<'_>,
     ) -> Result<Value, StockError> {
-        let mut connection = self.connection.clone();
-        let ask = async {
-            match call.invoke_async(&mut connection).await.map_err(StockError::from) {
-                Err(StockError::NoAnswer(_)) => Ok(call.invoke_async(&mut connection).await?),
-                other => other,
-            }
-        };
-        crash::around(effect, self.bounded(ask)).await
+        let ask = self.bounded(async |mut connection| match call.invoke_async(&mut connection).await {
+            Err(error) if StockError::is_no_answer(&error) => call.invoke_async(&mut connection).await,
+            other => other,
+        });
+        crash::around(effect, ask).await
     }
 
     /// Runs a command that changes something; `effect` names what it does, see [`crash`].
@@ -124,19 +122,30 @@ impl Stock {
     }
 
     pub(super) async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StockError> {
-        let mut connection = self.connection.clone();
-        self.bounded(command.query_async(&mut connection)).await
+        self.bounded(async |mut connection| command.query_async(&mut connection).await).await
     }
 
     pub(super) async fn pipeline<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, StockError> {
-        let mut connection = self.connection.clone();
-        self.bounded(pipeline.query_async(&mut connection)).await
+        self.bounded(async |mut connection| pipeline.query_async(&mut connection).await).await
     }
 
-    /// The manager bounds a response and a connection, but not a call that waits for one and then the other.
-    async fn bounded<T, E: Into<StockError>>(&self, call: impl Future<Output = Result<T, E>>) -> Result<T, StockError> {
-        match tokio::time::timeout(self.bound, call).await {
-            Ok(answer) => answer.map_err(Into::into),
+    /// The manager bounds a response and a connection, but not a call that waits for one and then the other. An answer that
+    /// says that this is the wrong place makes an end of the connection it came by.
+    async fn bounded<T>(
+        &self,
+        call: impl AsyncFnOnce(ConnectionManager) -> Result<T, RedisError>,
+    ) -> Result<T, StockError> {
+        let line = self.line.current();
+        match tokio::time::timeout(self.bound, call(line.connection.clone())).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => {
+                let is_wrong = StockError::says_that_the_server_is_wrong(&error);
+                let error = StockError::from(error);
+                if is_wrong {
+                    self.line.hang_up(&line, &error);
+                }
+                Err(error)
+            }
             Err(_) => Err(StockError::TimedOut(u64::try_from(self.bound.as_millis()).unwrap_or(u64::MAX))),
         }
     }

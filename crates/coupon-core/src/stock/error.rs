@@ -13,10 +13,11 @@ pub enum StockError {
     /// No answer within the bound of this many milliseconds: the call may or may not have happened.
     #[error("redis did not answer within {0} ms")]
     TimedOut(u64),
-    /// Reached, but not able to take the call now: loading, read-only, out of memory, failing over.
+    /// Reached, but not able to take the call now, whatever it is called: loading, read-only, out of memory, failing over,
+    /// a login or a right that is missing.
     #[error("redis cannot take this now")]
     NotNow(#[source] RedisError),
-    /// Refused for good: wrong type, no permission, an error in a script.
+    /// Refused for good: a wrong type, an error in a script.
     #[error("redis refused")]
     Refused(#[source] RedisError),
     /// A reply no script of ours gives.
@@ -24,27 +25,43 @@ pub enum StockError {
     Reply(String),
 }
 
+impl StockError {
+    /// Whether the call got no answer: it may or may not have happened.
+    pub(super) fn is_no_answer(error: &RedisError) -> bool {
+        error.is_timeout() || error.is_io_error() || error.is_connection_dropped() || error.is_unrecoverable_error()
+    }
+
+    /// Whether an answer says nothing of what was asked, and so of the server, the node, the user or the login. The driver
+    /// makes a new connection only where the old one broke.
+    pub(super) fn says_that_the_server_is_wrong(error: &RedisError) -> bool {
+        let broke = error.is_timeout() || error.is_io_error() || error.is_connection_dropped();
+        !broke && !is_of_the_call(error)
+    }
+}
+
+/// Whether an answer is about what was asked: a wrong type, an error of a script or of its arguments, a reply that cannot be
+/// read. All else that Redis may say is an outage of it.
+fn is_of_the_call(error: &RedisError) -> bool {
+    // A script of ours that may not run a command is told so in words only, other ones before Redis 7.2.
+    let of_the_user = ["The user executing the script", "ACL failure", "unknown command"];
+    let text = error.detail().unwrap_or_default();
+    match error.kind() {
+        ErrorKind::UnexpectedReturnType | ErrorKind::Client => true,
+        ErrorKind::Server(ServerErrorKind::ResponseError) => !of_the_user.iter().any(|words| text.contains(words)),
+        ErrorKind::Server(ServerErrorKind::CrossSlot) => true,
+        ErrorKind::Extension => error.code() == Some("WRONGTYPE"),
+        _ => false,
+    }
+}
+
 impl From<RedisError> for StockError {
     fn from(error: RedisError) -> Self {
-        let not_now = matches!(
-            error.kind(),
-            ErrorKind::Server(
-                ServerErrorKind::BusyLoading
-                    | ServerErrorKind::TryAgain
-                    | ServerErrorKind::ClusterDown
-                    | ServerErrorKind::MasterDown
-                    | ServerErrorKind::ReadOnly
-                    | ServerErrorKind::Moved
-                    | ServerErrorKind::Ask
-            )
-        ) || matches!(error.code(), Some("OOM" | "MISCONF" | "NOREPLICAS" | "BUSY"));
-        if error.is_timeout() || error.is_io_error() || error.is_connection_dropped() || error.is_unrecoverable_error()
-        {
+        if Self::is_no_answer(&error) {
             Self::NoAnswer(error)
-        } else if not_now {
-            Self::NotNow(error)
-        } else {
+        } else if is_of_the_call(&error) {
             Self::Refused(error)
+        } else {
+            Self::NotNow(error)
         }
     }
 }

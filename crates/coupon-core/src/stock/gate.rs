@@ -296,14 +296,6 @@ impl Stock {
         Ok(view())
     }
 
-    /// What the member's mark says, whether the data is to be trusted or not: for operators. See [`Stock::holder`].
-    pub async fn mark(&self, code: &CouponCode, member: &MemberId) -> Result<Option<RequestId>, StockError> {
-        let mut command = redis::cmd("HGET");
-        command.arg(keys::issued(code)).arg(member.as_str());
-        let mark: Option<String> = self.query(&command).await?;
-        mark.map(|text| text.parse().map_err(|_| StockError::Reply(text))).transpose()
-    }
-
     /// The coupons that have data in this Redis.
     pub async fn coupons(&self) -> Result<Vec<CouponCode>, StockError> {
         let codes: Vec<String> = self.query(redis::cmd("SMEMBERS").arg(keys::COUPONS)).await?;

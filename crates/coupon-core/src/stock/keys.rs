@@ -5,6 +5,9 @@ use crate::ids::CouponCode;
 /// Set of the codes that have data in this Redis.
 pub(super) const COUPONS: &str = "coupons";
 
+/// What a probe writes and takes away again: a hash and a sorted set, of a code that no campaign can have.
+pub(super) const PROBE: [&str; 2] = ["coupon:{!}:meta", "coupon:{!}:outbox"];
+
 /// Hash: status, window, total, epoch, sequence.
 pub(super) fn meta(code: &CouponCode) -> String {
     key(code, "meta")

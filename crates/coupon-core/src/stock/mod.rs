@@ -10,6 +10,7 @@ mod give_back;
 mod holder;
 mod inspection;
 mod keys;
+mod line;
 mod outbox;
 mod reply;
 mod reserve;

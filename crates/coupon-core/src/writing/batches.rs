@@ -131,7 +131,7 @@ impl Batches {
                     for (waiting, outcome) in batch.into_iter().zip(outcomes) {
                         match outcome {
                             Some(outcome) => {
-                                waiting.reply.0(outcome.map_err(|error| told_apart(Failure::from(&error))))
+                                waiting.reply.0(outcome.map_err(|error| told_apart(Failure::from(&error))));
                             }
                             None => untried.push(waiting),
                         }

@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use crate::servers::{OwnDatabase, campaign};
 
-const BUDGET: Budget = Budget { burst: 1e6, per_second: 1.0 };
+pub const BUDGET: Budget = Budget { burst: 1e6, per_second: 1.0 };
 
 #[tokio::test(flavor = "multi_thread")]
 async fn r8_issue_and_compensation_of_one_request_at_once_a_thousand_times_one_decision_each() {
@@ -228,7 +228,7 @@ pub fn event(code: &CouponCode, member: &str) -> CouponIssued {
     }
 }
 
-fn give_up(event: &CouponIssued, offset: i64, budget: Budget) -> GiveUp {
+pub fn give_up(event: &CouponIssued, offset: i64, budget: Budget) -> GiveUp {
     let letter = Letter {
         topic: "t.DLQ".to_owned(),
         partition: 0,

@@ -4,6 +4,7 @@
 
 mod batches;
 mod ledger;
+mod outages;
 mod outbox;
 mod poisoned;
 mod schema;

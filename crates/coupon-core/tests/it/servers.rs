@@ -11,6 +11,19 @@ use coupon_core::{
 };
 use sqlx::{Connection, Executor, PgConnection};
 
+/// `DATABASE_URL`.
+pub fn url() -> String {
+    variable("DATABASE_URL")
+}
+
+/// `DATABASE_URL` with another role and another database.
+pub fn url_of(role: &str, password: &str, database: &str) -> String {
+    let server = variable("DATABASE_URL");
+    let (_, place) = server.rsplit_once('@').unwrap();
+    let (place, _) = place.split_once('/').unwrap();
+    format!("postgres://{role}:{password}@{place}/{database}")
+}
+
 /// A test needs the servers; `make test` starts them.
 fn variable(name: &str) -> String {
     std::env::var(name)
@@ -86,6 +99,7 @@ impl OwnDatabase {
             acquire_timeout_ms: 5000,
             statement_timeout_ms: 10_000,
             lock_timeout_ms,
+            max_lifetime_ms: 60_000,
         };
         let database = Database::new(&settings, "coupon-core tests").unwrap();
         database.migrate().await.unwrap();
@@ -104,7 +118,8 @@ impl OwnDatabase {
     }
 }
 
-async fn administrate(statement: &str) {
+/// Runs a statement as the owner of everything, in the database of `DATABASE_URL`.
+pub async fn administrate(statement: &str) {
     let mut server = PgConnection::connect(&variable("DATABASE_URL")).await.unwrap();
     server.execute(sqlx::AssertSqlSafe(statement.to_owned())).await.unwrap();
 }

@@ -406,8 +406,16 @@ async fn a_fill_finds_a_fresh_coupon_its_own_work_or_what_was_left_over_and_tell
 async fn a_redis_that_lost_any_one_key_of_a_campaign_gives_out_no_unit_twice() {
     for part in ["meta", "issued", "outbox"] {
         let (stock, code) = (stock(), format!("LOST-{}", Uuid::now_v7().simple()).parse::<CouponCode>().unwrap());
-        let fill =
-            Fill { epoch: 1, total: 2, total_version: 0, opens_at_ms: 1, closes_at_ms: None, seq: 0, replace: false };
+        let fill = Fill {
+            epoch: 1,
+            total: 2,
+            total_version: 0,
+            window_version: 0,
+            opens_at_ms: 1,
+            closes_at_ms: None,
+            seq: 0,
+            replace: false,
+        };
         stock.begin_fill(&code, &fill).await.unwrap();
         stock.copy_marks(&code, &[(name(0), new_id())]).await.unwrap();
         stock.open(&code, 1, 2, 0).await.unwrap();
@@ -432,8 +440,16 @@ async fn a_redis_that_lost_any_one_key_of_a_campaign_gives_out_no_unit_twice() {
 #[tokio::test]
 async fn a_map_that_vanishes_while_it_is_filled_is_neither_filled_on_nor_opened() {
     let (stock, code) = (stock(), format!("GONE-{}", Uuid::now_v7().simple()).parse::<CouponCode>().unwrap());
-    let fill =
-        Fill { epoch: 1, total: 9, total_version: 0, opens_at_ms: 1, closes_at_ms: None, seq: 0, replace: false };
+    let fill = Fill {
+        epoch: 1,
+        total: 9,
+        total_version: 0,
+        window_version: 0,
+        opens_at_ms: 1,
+        closes_at_ms: None,
+        seq: 0,
+        replace: false,
+    };
     stock.begin_fill(&code, &fill).await.unwrap();
     let marks: Vec<(MemberId, RequestId)> = (0..250).map(|member| (name(member), new_id())).collect();
     stock.copy_marks(&code, &marks).await.unwrap();

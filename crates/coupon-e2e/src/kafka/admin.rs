@@ -6,7 +6,7 @@ use rdkafka::{
     admin::{AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication},
     client::DefaultClientContext,
     error::RDKafkaErrorCode,
-    topic_partition_list::{Offset, TopicPartitionList},
+    topic_partition_list::{Offset, TopicPartitionList, TopicPartitionListElem},
 };
 
 use super::TIMEOUT;
@@ -73,7 +73,7 @@ pub async fn delete_records(brokers: &str, name: &str, ends: &[(i32, i64)]) -> R
         places.add_partition_offset(name, *partition, Offset::Offset(*end))?;
     }
     let deleted = client(brokers)?.delete_records(&places, &options()).await?;
-    deleted.elements().iter().try_for_each(|place| place.error()).context("records are not deleted")
+    deleted.elements().iter().try_for_each(TopicPartitionListElem::error).context("records are not deleted")
 }
 
 /// Deletes every topic whose name begins with this prefix and a dot.

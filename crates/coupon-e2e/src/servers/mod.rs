@@ -2,6 +2,7 @@
 
 pub mod private;
 pub mod replica;
+pub mod standby;
 
 use std::{env, net::SocketAddr};
 

@@ -73,6 +73,14 @@ impl Replica {
         Ok(redis::cmd("REPLICAOF").arg("NO").arg("ONE").query_async(&mut self.connect().await?).await?)
     }
 
+    /// Makes the server of `url`, which it has followed, its replica. Whoever is connected to that one stays connected.
+    pub async fn demote(&self, url: &str) -> Result<()> {
+        let own = address_of(&self.url).await?;
+        let mut demoted = redis::Client::open(url)?.get_multiplexed_async_connection().await?;
+        let mut command = redis::cmd("REPLICAOF");
+        Ok(command.arg(own.ip().to_string()).arg(own.port()).query_async(&mut demoted).await?)
+    }
+
     /// The URL of a logical database of it: the one of `url`.
     pub async fn url_like(&self, url: &str) -> Result<String> {
         super::with_address(url, address_of(&self.url).await?)

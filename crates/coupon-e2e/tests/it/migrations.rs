@@ -7,10 +7,10 @@ use crate::SOON;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_made_by_another_form_of_a_migration_ends_every_service_and_doctor_with_a_sentence() -> Result<()> {
+    const WHY: &str = "migration 3 was applied to this database in another form";
     let world = World::new().await?;
     let edited = "UPDATE _sqlx_migrations SET checksum = sha384('another 0003') WHERE version = 3";
     sqlx::raw_sql(edited).execute(&world.db).await?;
-    const WHY: &str = "migration 3 was applied to this database in another form";
     for binary in ["issuer-api", "issue-consumer", "dlq-consumer"] {
         let doctor = world.run(binary, &["doctor"]).await?;
         assert_eq!(doctor.code, Some(1), "{binary}");

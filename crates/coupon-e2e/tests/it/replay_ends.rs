@@ -180,9 +180,12 @@ async fn a_step_of_a_replay_waits_for_its_own_rows_and_not_for_those_of_the_step
         rests_at(&world, 1).await?;
         moves(&world, "pause").await?.succeeded()
     });
-    (replayed?, paused?);
+    replayed?;
+    paused?;
     // The second waits, though the first is decided at once.
-    world.fail_member("JOB", "unlucky-1", FailMode::For(Duration::from_secs(2))).await?;
+    let second = "SELECT member_id FROM failed_coupon_issues WHERE id = 2";
+    let second: String = sqlx::query_scalar(second).fetch_one(&world.db).await?;
+    world.fail_member("JOB", &second, FailMode::For(Duration::from_secs(2))).await?;
     let (resumed, watched) = tokio::join!(moves(&world, "resume"), async {
         rests_at(&world, 2).await?;
         services.issue_consumer.cont()

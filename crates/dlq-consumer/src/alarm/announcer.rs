@@ -178,7 +178,9 @@ impl Announcer {
         // The layout for a channel is made of the same foreign text.
         let Some(delivered) = panics::caught(self.deliver(round, alarm)).await else {
             if message.len() == 1 {
-                message.iter().for_each(|due| critical::unspeakable(&due.claim));
+                for due in &message {
+                    critical::unspeakable(&due.claim);
+                }
                 self.let_go(message, self.clock.now() + self.digest).await?;
                 return Ok(true);
             }

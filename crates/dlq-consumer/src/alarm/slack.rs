@@ -70,7 +70,7 @@ pub fn plain(alarm: &Alarm) -> Value {
 
 /// All of it in one line.
 fn line(alarm: &Alarm) -> String {
-    let notes: String = alarm.notes.iter().map(|note| format!(" ({note})")).collect();
+    let notes = alarm.notes.iter().fold(String::new(), |notes, note| notes + " (" + note + ")");
     let whose = if alarm.installation.is_empty() { String::new() } else { format!("[{}] ", alarm.installation) };
     format!("[{}] {whose}{}{notes} — {}", alarm.severity.as_str(), alarm.headline, alarm.command)
 }

@@ -79,9 +79,12 @@ impl Desk {
 
     async fn look_into_redis(&self, found: &mut Found, places: Vec<(CouponCode, MemberId)>) {
         for (coupon_code, member_id) in places {
-            match self.stock.mark(&coupon_code, &member_id).await {
-                Ok(Some(request_id)) => found.holders.push(Holder { coupon_code, member_id, request_id }),
-                Ok(None) => {}
+            match self.stock.marks_of(&coupon_code, &[member_id.as_str()]).await {
+                Ok(entries) => {
+                    if let Some(request_id) = entries.into_iter().flatten().next().and_then(|id| id.parse().ok()) {
+                        found.holders.push(Holder { coupon_code, member_id, request_id });
+                    }
+                }
                 Err(error) => {
                     found.redis_is_away = Some(error);
                     return;

@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use tokio::time::Instant;
+
 use super::{Company, Engine, Entry, GivingUp, Handler, Key, Look, Stage};
 use crate::{
     failure::{Class, Failure},
@@ -14,8 +16,8 @@ impl<H: Handler> Engine<H> {
         let (max, policy, now) = (self.policy.schedule.max_attempts(), self.policy, self.clock.now());
         let Some(entry) = self.lanes.get_mut(key) else { return };
         if failure.class == Class::Unavailable {
-            entry.strikes += 1;
-            self.needs.of(Stage::Attempt).wait(key);
+            entry.strikes.add(Instant::now());
+            self.wait(key);
             return self.trip(Stage::Attempt, &failure);
         }
         entry.company = entry.company.max(Company::after(&failure));
@@ -55,8 +57,8 @@ impl<H: Handler> Engine<H> {
         let Some(Entry { giving_up: Some(giving_up), work, strikes, .. }) = self.lanes.get_mut(key) else { return };
         metrics::counter!("coupon_give_ups_failed_total", "class" => failure.class.as_str()).increment(1);
         if failure.class == Class::Unavailable {
-            *strikes += 1;
-            self.needs.of(Stage::GiveUp).wait(key);
+            strikes.add(Instant::now());
+            self.wait(key);
             return self.trip(Stage::GiveUp, failure);
         }
         // Contention, and what only this process did, say nothing about the record.
@@ -69,9 +71,20 @@ impl<H: Handler> Engine<H> {
         self.timers.insert(key, wait);
     }
 
+    /// Lets a record wait for what its stage needs. Giving up is a verdict on what the dependency was like before the wait:
+    /// where a probe tells its end, the record begins again with an attempt.
+    pub(super) fn wait(&mut self, key: Key) {
+        let Some(entry) = self.lanes.get_mut(key) else { return };
+        let stage = entry.stage();
+        if stage == Stage::GiveUp && self.needs.can_be_probed(stage) && entry.work.item.is_ok() {
+            entry.giving_up = None;
+        }
+        self.needs.of(stage).wait(key);
+    }
+
     fn trip(&mut self, stage: Stage, failure: &Failure) {
         let need = self.needs.of(stage);
-        if let Some(wait) = need.trip() {
+        if let Some(wait) = need.trip(&failure.message) {
             let dependency = need.name;
             tracing::warn!(dependency, class = %failure.class, code = failure.code, "dependency unavailable, {dependency} is waited for: {failure}");
             metrics::gauge!("coupon_breaker_open", "dependency" => dependency).set(1);
@@ -84,13 +97,7 @@ impl<H: Handler> Engine<H> {
         let can_be_probed = self.needs.can_be_probed(stage);
         tokio::spawn(async move {
             tokio::time::sleep(wait).await;
-            let answer = if can_be_probed {
-                // In a task of its own: a probe that panics has found nothing, and the next look must come all the same.
-                let probe = tokio::spawn(async move { handler.probe().await.is_ok() });
-                Some(probe.await.unwrap_or(false))
-            } else {
-                None
-            };
+            let answer = if can_be_probed { Some(probe(&handler).await) } else { None };
             // The engine is gone only at shutdown.
             let _ = sender.send((stage, answer));
         });
@@ -126,6 +133,19 @@ impl<H: Handler> Engine<H> {
                 self.start_next_alone();
             }
         }
+    }
+}
+
+/// Whether a probe succeeds; one that panics does not, and the next one is still due.
+pub(super) async fn probe<H: Handler>(handler: &Arc<H>) -> bool {
+    let handler = Arc::clone(handler);
+    matches!(tokio::spawn(async move { handler.probe().await }).await, Ok(Ok(())))
+}
+
+impl<I> Entry<I> {
+    /// What is next to be done with it.
+    pub(super) fn stage(&self) -> Stage {
+        if self.giving_up.is_some() { Stage::GiveUp } else { Stage::Attempt }
     }
 }
 

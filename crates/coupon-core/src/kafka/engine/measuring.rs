@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Engine, Handler};
+use super::{AWAY_FOR, Engine, Handler};
 use crate::{failure::Class, runtime::admin::count_from_zero};
 
 impl<H: Handler> Engine<H> {
@@ -18,6 +18,13 @@ impl<H: Handler> Engine<H> {
 
     /// Sets the gauges that are not a matter of a single event.
     pub(super) fn measure(&self) {
+        match self.needs.away() {
+            Some((since, why)) if since.elapsed() >= AWAY_FOR => {
+                self.readiness.needs.unready(format!("nothing can be written: {why}"));
+            }
+            Some(_) => {}
+            None => self.readiness.needs.ready(),
+        }
         let lanes = &self.lanes;
         self.assigned.set(lanes.assigned());
         let now = self.clock.now().timestamp_millis();

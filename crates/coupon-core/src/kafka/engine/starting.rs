@@ -2,31 +2,24 @@
 
 use std::sync::Arc;
 
-use super::{Company, Engine, GivingUp, Handler, History, Key, Stage, Work};
+use super::{Company, Engine, GivingUp, Handler, History, Key, Work, failing::probe};
 use crate::{
     crash::{self, Moment},
     failure::{Class, Failure},
     kafka::handler::{Attempt, End, Ending},
 };
 
-/// Times a record may find the dependency away, each time after a probe had found it there, before it runs alone.
-const STRIKES: u32 = 3;
-
 impl<H: Handler> Engine<H> {
     /// Starts the next stage of a record, unless it has to wait for what the stage needs or for its turn alone.
     pub(super) fn start(&mut self, key: Key) {
         let Some(entry) = self.lanes.get_mut(key) else { return };
-        let stage = if entry.giving_up.is_some() { Stage::GiveUp } else { Stage::Attempt };
-        let need = self.needs.of(stage);
-        if !need.admits(key) {
-            return need.wait(key);
+        let stage = entry.stage();
+        if !self.needs.of(stage).admits(key) {
+            return self.wait(key);
         }
-        let isolated = entry.strikes >= STRIKES && self.needs.can_be_probed(stage);
-        if isolated && self.alone.1.is_some_and(|other| other != key) {
-            return self.alone.0.push_back(key);
-        }
-        if isolated {
-            self.alone.1 = Some(key);
+        let isolated = entry.strikes.isolate() && self.needs.can_be_probed(stage);
+        if isolated && !self.alone.admits(key) {
+            return;
         }
         self.running += 1;
         let (work, handler, number) = (Arc::clone(&entry.work), Arc::clone(&self.handler), entry.attempts + 1);
@@ -37,7 +30,7 @@ impl<H: Handler> Engine<H> {
                 let history = History { attempts: entry.attempts, first_failed_at, refusals };
                 let ending = ending(false);
                 tokio::spawn(async move {
-                    ending.tell(tried(&*handler, handler.give_up(&work, &failure, history), isolated).await);
+                    ending.tell(tried(&handler, handler.give_up(&work, &failure, history), isolated).await);
                 });
             }
             None if isolated || entry.company == Company::Nobody => {
@@ -64,14 +57,6 @@ impl<H: Handler> Engine<H> {
             handler.attempt_all(attempts).await;
         });
     }
-
-    /// The next of the records that run one at a time, if none does.
-    pub(super) fn start_next_alone(&mut self) {
-        while self.alone.1.is_none() {
-            let Some(next) = self.alone.0.pop_front() else { return };
-            self.start(next);
-        }
-    }
 }
 
 /// One attempt that shares nothing with others.
@@ -84,7 +69,7 @@ fn attempt_alone<H: Handler>(
     let attempt = async move {
         let item = work.item.as_ref().map_err(Clone::clone)?;
         crash::pass("attempt", Moment::Before);
-        tried(&*handler, handler.attempt(&work, item, number, true), isolated).await
+        tried(&handler, handler.attempt(&work, item, number, true), isolated).await
     };
     tokio::spawn(async move { ending.tell(attempt.await) });
 }
@@ -92,9 +77,9 @@ fn attempt_alone<H: Handler>(
 /// A record that has found the dependency away several times, each time after a probe had found it there, and finds
 /// it away once more while a probe right after finds it there, is itself what is wrong. That is charged, unless it
 /// cannot be its doing: then it waits, and the others go on.
-async fn tried<H: Handler>(handler: &H, doing: impl Future<Output = End>, suspected: bool) -> End {
+async fn tried<H: Handler>(handler: &Arc<H>, doing: impl Future<Output = End>, suspected: bool) -> End {
     match doing.await {
-        Err(failure) if suspected && failure.class == Class::Unavailable && handler.probe().await.is_ok() => {
+        Err(failure) if suspected && failure.class == Class::Unavailable && probe(handler).await => {
             let is_guilty = H::may_be_the_records_doing(&failure);
             let class = if is_guilty { Class::Unknown } else { Class::Interrupted };
             Err(Failure { class, ..failure })

@@ -63,8 +63,15 @@ impl<H: Handler> Engine<H> {
         // Trying to read it was the one attempt there is at a record that cannot be read.
         let attempts = u32::from(giving_up.is_some());
         let taken_in = Instant::now();
-        let entry =
-            Entry { work, taken_in, attempts, strikes: 0, company: Company::Anybody, first_failed_at, giving_up };
+        let entry = Entry {
+            work,
+            taken_in,
+            attempts,
+            strikes: super::Strikes::default(),
+            company: Company::Anybody,
+            first_failed_at,
+            giving_up,
+        };
         match self.lanes.deliver(partition, offset, bytes, entry) {
             Some(Delivered { key, rewound_from }) => {
                 if let Some(highest) = rewound_from {

@@ -79,9 +79,10 @@ fn engine(writer: Option<Writer>, offsets: i64) -> (Engine<Panicking>, Vec<Key>)
     let windows = ConsumerSettings { window_per_partition: 100, window_total: 100 };
     let policy = Policy { schedule: retry::WRITE, contended_is_final: true, drain: Duration::ZERO };
     let handler = Arc::new(Panicking { writer, told: Arc::default() });
-    let joined = Health::new(Shutdown::new()).condition("consumer group");
+    let health = Health::new(Shutdown::new());
+    let readiness = Readiness { joined: health.condition("consumer group"), needs: health.condition("postgresql") };
     let settings = (&kafka, &group, &windows);
-    let mut engine = Engine::new(settings, "test", TOPIC, policy, handler, Arc::new(SystemClock), joined).unwrap();
+    let mut engine = Engine::new(settings, "test", TOPIC, policy, handler, Arc::new(SystemClock), readiness).unwrap();
     engine.lanes.assign(&[0]);
     let keys = (0..offsets).map(|offset| {
         let event = CouponIssued {
@@ -107,7 +108,7 @@ fn engine(writer: Option<Writer>, offsets: i64) -> (Engine<Panicking>, Vec<Key>)
             work,
             taken_in: Instant::now(),
             attempts: 0,
-            strikes: 0,
+            strikes: Strikes::default(),
             company: Company::Anybody,
             first_failed_at: None,
             giving_up: None,
@@ -126,6 +127,7 @@ async fn a_panic_in_a_reply_is_charged_to_no_record_of_its_batch_and_all_are_tri
         acquire_timeout_ms: 5000,
         statement_timeout_ms: 5000,
         lock_timeout_ms: 5000,
+        max_lifetime_ms: 60_000,
     };
     let database = Database::new(&settings, "coupon-core tests").unwrap();
     let writer = Writer::new(database.clone(), &WriterSettings { max_batch: 10, max_parallel: 1 });

@@ -59,6 +59,15 @@ const SQLSTATES: &[(&str, Class, &str)] = &[
     ("XX", Class::Unknown, "internal error, or corrupted data"),
 ];
 
+/// The beginnings of the SQLSTATEs by which a server says that this session, or this server, is the wrong one: a standby,
+/// statements or plans that the session no longer has or that no longer fit, names that it does not see.
+const OF_THE_SESSION: &[&str] = &["08", "0A000", "25", "26", "28", "34", "3F", "42P", "42704", "42883"];
+
+/// Whether a new session may be answered otherwise.
+pub(super) fn speaks_of_the_session(sqlstate: &str) -> bool {
+    OF_THE_SESSION.iter().any(|prefix| sqlstate.starts_with(prefix))
+}
+
 /// The class of an SQLSTATE; of a class that a newer PostgreSQL brings, [`Class::Unknown`].
 pub(super) fn class_of(sqlstate: &str) -> Class {
     SQLSTATES.iter().find(|(prefix, ..)| sqlstate.starts_with(prefix)).map_or(Class::Unknown, |(_, class, _)| *class)

@@ -7,14 +7,17 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
-use sqlx::{PgPool, postgres::PgArguments, query::QueryAs};
+use sqlx::{
+    postgres::PgArguments,
+    query::{Query, QueryAs},
+};
 use uuid::Uuid;
 
 use crate::{
     clock::from_unix_ms,
     event::CouponIssued,
     ids::CouponCode,
-    repo::{RepoError, error},
+    repo::{RepoError, error, pool::Pool},
 };
 
 /// Inserts rows that are all new, or none, and raises the counter by them, last, in one autocommitted statement: the hot
@@ -134,7 +137,7 @@ impl Batch {
 }
 
 /// Inserts rows that are all new.
-pub(super) async fn insert_new(pool: PgPool, batch: Arc<Batch>) -> Result<Missing, sqlx::Error> {
+pub(super) async fn insert_new(pool: Pool, batch: Arc<Batch>) -> Result<Missing, sqlx::Error> {
     let (rows, _): (i64, Option<bool>) = batch.bind(sqlx::query_as(INSERT_NEW)).fetch_one(&pool).await?;
     // Without a row there is no such coupon, or not of this epoch.
     Ok(if rows == i64::from(batch.rows()) { Missing::default() } else { Missing::all(&batch) })
@@ -155,7 +158,7 @@ struct Told {
 
 /// Inserts the rows that can be; gives the rest, and by how many rows at once the next are tried.
 pub(super) async fn insert_parts(
-    pool: PgPool,
+    pool: Pool,
     batch: Arc<Batch>,
     part: i32,
     wait: Option<Duration>,
@@ -174,7 +177,7 @@ pub(super) async fn insert_parts(
         let Some((given, _)) = place.checked_sub(1).and_then(|place| batch.0.get(place)) else { continue };
         if let Some(state) = told.state {
             let named = [told.constraint_name, told.table_name, told.column_name]
-                .map(|name| name.filter(|name| !name.is_empty()));
+                .map(|name| name.filter(|name| !name.is_empty()).map(String::into_boxed_str));
             let [constraint, table, column] = named;
             let message = told.message.unwrap_or_default();
             missing.refused.insert(
@@ -189,7 +192,7 @@ pub(super) async fn insert_parts(
 }
 
 /// The one retry after the cap was hit: locks the counter first, so that it knows what fits.
-pub(super) async fn insert_what_fits(pool: PgPool, batch: Arc<Batch>) -> Result<(), sqlx::Error> {
+pub(super) async fn insert_what_fits(pool: Pool, batch: Arc<Batch>) -> Result<(), sqlx::Error> {
     let mut tx = pool.begin().await?;
     let room: Option<i64> = sqlx::query_scalar(
         "SELECT total_quantity - issued_quantity FROM coupons WHERE coupon_code = $1 AND epoch = $2 FOR NO KEY UPDATE",
@@ -209,4 +212,19 @@ pub(super) async fn insert_what_fits(pool: PgPool, batch: Arc<Batch>) -> Result<
     .execute(&mut *tx)
     .await?;
     tx.commit().await
+}
+
+/// Does what issuing does for no row at all: whatever fails says nothing of a row.
+pub(super) async fn rehearse(pool: &Pool) -> Result<(), sqlx::Error> {
+    // No campaign has this epoch.
+    let none = |query: Query<'static, sqlx::Postgres, PgArguments>| {
+        query
+            .bind(Vec::<Uuid>::new())
+            .bind(Vec::<String>::new())
+            .bind(Vec::<i64>::new())
+            .bind(Vec::<DateTime<Utc>>::new())
+    };
+    none(sqlx::query(INSERT_NEW).bind("probe").bind(-1_i64)).execute(pool).await?;
+    let parts = none(sqlx::query(INSERT_PARTS).bind("probe").bind(-1_i64));
+    parts.bind(1_i32).bind(None::<i32>).bind(error::not_of_a_record()).execute(pool).await.map(drop)
 }

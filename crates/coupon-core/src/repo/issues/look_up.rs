@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use uuid::Uuid;
 
-use super::{Database, Outcome, RepoError};
+use super::{Database, Outcome, Pool, RepoError};
 use crate::{event::CouponIssued, ids::CouponCode};
 
 /// Tells what the rows that were not inserted ran into.
@@ -31,6 +31,12 @@ impl Database {
         let rows: Vec<Found> = self.bounded("look up decisions", question).await?;
         Ok(rows.into_iter().map(|row| ((row.request_id, row.member_id.clone()), row.outcome(epoch, cap_hit))).collect())
     }
+}
+
+/// Looks up nothing.
+pub(super) async fn rehearse(pool: &Pool) -> Result<(), sqlx::Error> {
+    let nothing = sqlx::query(LOOK_UP).bind("probe").bind(Vec::<Uuid>::new()).bind(Vec::<String>::new());
+    nothing.execute(pool).await.map(drop)
 }
 
 #[derive(sqlx::FromRow)]

@@ -194,9 +194,13 @@ impl Desk {
                 JobKind::Letters => self.begin_letters(&job, size, &mut pace, told).await?,
             };
             if !rows.stopped && rows.begun == 0 && rows.ineligible == 0 {
+                // Also those that a step has not waited for to the end, or an earlier worker had begun.
+                self.wait_for_rows(job_id, 0, told).await?;
                 self.end(job_id, JobStatus::Done, String::new()).await?;
             } else if !rows.stopped && rows.begun > 0 {
-                rows.failed += self.wait_for_step(&before, &rows, told).await?;
+                if rows.under_way > 0 {
+                    rows.failed += self.wait_for_rows(job_id, before.cursor_id, told).await?;
+                }
                 if let Some(why) = rows.verdict() {
                     self.end(job_id, JobStatus::Stopped, why).await?;
                 }
@@ -214,19 +218,16 @@ impl Desk {
         Ok(())
     }
 
-    /// Waits until everything of a step is decided, and gives how many of it were given up again; what is not decided in
-    /// time counts as failed too, because a pipeline that does not decide must not be given more.
-    async fn wait_for_step(&self, before: &Job, rows: &Step, told: &(dyn Fn(&Job) + Sync)) -> Result<u64, DeskError> {
-        if rows.under_way == 0 {
-            return Ok(0);
-        }
+    /// Waits until every row of a job behind `after` is decided, and gives how many of them were given up again; what is
+    /// not decided in time counts as failed too, because a pipeline that does not decide must not be given more.
+    async fn wait_for_rows(&self, job: i64, after: i64, told: &(dyn Fn(&Job) + Sync)) -> Result<u64, DeskError> {
         let deadline = Instant::now() + STEP_WITHIN;
         let count = |count: i64| u64::try_from(count).unwrap_or(0);
         loop {
             self.database.settle_replays(&self.by, self.clock.now()).await?;
             // Only the rows of this step: one of an earlier step that is decided now must not hide one of this.
-            let step = self.database.step_outcomes(before.job_id, before.cursor_id).await?;
-            let Some(now) = self.database.replay_job(before.job_id).await? else { return Ok(0) };
+            let step = self.database.step_outcomes(job, after).await?;
+            let Some(now) = self.database.replay_job(job).await? else { return Ok(0) };
             told(&now);
             if step.open == 0 || now.status != JobStatus::Running {
                 return Ok(count(step.compensated));

@@ -1,0 +1,143 @@
+//! Connections for one piece of work: what fails while one is being had is told from what a statement is answered.
+
+use std::{
+    ops::{Deref, DerefMut},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use futures_util::{TryStreamExt, future::BoxFuture, stream, stream::BoxStream};
+use sqlx::{
+    Describe, Either, Execute, Executor, PgConnection, PgPool, Postgres, SqlStr, Transaction,
+    pool::PoolConnection,
+    postgres::{PgQueryResult, PgRow, PgStatement, PgTypeInfo},
+};
+use tokio::time::Instant;
+
+/// Connections for one piece of work. Clones belong to the same work.
+#[derive(Clone, Debug)]
+pub struct Pool {
+    pub(in crate::repo) connections: PgPool,
+    last_begun: Arc<Mutex<Instant>>,
+}
+
+/// A transaction of [`Pool::begin`]. What is not committed is rolled back when this is dropped.
+#[derive(Debug)]
+pub struct Tx {
+    inner: Transaction<'static, Postgres>,
+    of: Pool,
+}
+
+/// No connection could be had, whatever the code of the reason: nothing was asked on behalf of any record.
+#[derive(Debug, thiserror::Error)]
+#[error("no connection")]
+pub(in crate::repo) struct NotConnected(#[source] pub(in crate::repo) sqlx::Error);
+
+impl Pool {
+    pub(super) fn new(connections: PgPool) -> Self {
+        Self { connections, last_begun: Arc::new(Mutex::new(Instant::now())) }
+    }
+
+    /// Begins a transaction.
+    pub async fn begin(&self) -> Result<Tx, sqlx::Error> {
+        self.note();
+        let inner = self.connections.begin().await.map_err(not_connected)?;
+        Ok(Tx { inner, of: self.clone() })
+    }
+
+    /// When the last statement of this work began.
+    pub(super) fn last_begun(&self) -> Instant {
+        *self.last_begun.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A connection, for several statements in a row that are no transaction.
+    pub async fn acquire(&self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
+        self.note();
+        self.connections.acquire().await.map_err(not_connected)
+    }
+
+    fn note(&self) {
+        *self.last_begun.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+}
+
+/// Carried through the driver's own type, because that is what an executor returns; unpacked by `RepoError::doing`.
+fn not_connected(error: sqlx::Error) -> sqlx::Error {
+    sqlx::Error::Configuration(Box::new(NotConnected(error)))
+}
+
+impl Tx {
+    /// Makes durable what was done.
+    pub async fn commit(self) -> Result<(), sqlx::Error> {
+        self.of.note();
+        self.inner.commit().await
+    }
+
+    /// Takes back what was done.
+    pub async fn rollback(self) -> Result<(), sqlx::Error> {
+        self.of.note();
+        self.inner.rollback().await
+    }
+}
+
+impl Deref for Tx {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        &self.inner
+    }
+}
+
+/// Every statement takes the connection anew, which is how each has a bound of its own.
+impl DerefMut for Tx {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        self.of.note();
+        &mut self.inner
+    }
+}
+
+impl<'p> Executor<'p> for &'_ Pool {
+    type Database = Postgres;
+
+    /// All at once: nothing here reads a result as a stream.
+    fn fetch_many<'e, 'q: 'e, E>(self, query: E) -> BoxStream<'e, Result<Either<PgQueryResult, PgRow>, sqlx::Error>>
+    where
+        'p: 'e,
+        E: 'q + Execute<'q, Postgres>,
+    {
+        let pool = self.clone();
+        let all = async move {
+            let all: Vec<_> = pool.acquire().await?.fetch_many(query).try_collect().await?;
+            Ok::<_, sqlx::Error>(stream::iter(all.into_iter().map(Ok)))
+        };
+        Box::pin(stream::once(all).try_flatten())
+    }
+
+    fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, Result<Option<PgRow>, sqlx::Error>>
+    where
+        'p: 'e,
+        E: 'q + Execute<'q, Postgres>,
+    {
+        let pool = self.clone();
+        Box::pin(async move { pool.acquire().await?.fetch_optional(query).await })
+    }
+
+    fn prepare_with<'e>(
+        self,
+        sql: SqlStr,
+        parameters: &'e [PgTypeInfo],
+    ) -> BoxFuture<'e, Result<PgStatement, sqlx::Error>>
+    where
+        'p: 'e,
+    {
+        let pool = self.clone();
+        Box::pin(async move { pool.acquire().await?.prepare_with(sql, parameters).await })
+    }
+
+    fn describe<'e>(self, sql: SqlStr) -> BoxFuture<'e, Result<Describe<Postgres>, sqlx::Error>>
+    where
+        'p: 'e,
+    {
+        let pool = self.clone();
+        Box::pin(async move { pool.acquire().await?.describe(sql).await })
+    }
+}

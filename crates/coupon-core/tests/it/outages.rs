@@ -1,0 +1,418 @@
+//! Ways in which PostgreSQL can be away, read-only, full, without rights, out of numbers or half there. Whatever the error
+//! is called: no attempt is charged, nothing is decided, and once it is over everything is written.
+
+use std::{sync::Arc, time::Duration};
+
+use coupon_core::{
+    event::CouponIssued,
+    failure::{Class, Classified, Failure},
+    ids::CouponCode,
+    repo::{Database, DatabaseSettings, Rehearsal, issues::Outcome},
+    runtime::SecretUrl,
+    writing::{Writer, WriterSettings},
+};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep},
+};
+
+use crate::{
+    ledger::{BUDGET, event, give_up},
+    servers::{EmptyDatabase, administrate, campaign, url, url_of},
+};
+
+/// Names the place of a statement: `server` outside the database, where it may be closed; `own` within.
+#[derive(Clone, Copy)]
+enum In {
+    Server(&'static str),
+    Own(&'static str),
+}
+use In::{Own, Server};
+
+/// A way to be away: what brings it about, and what ends it. `{db}` and `{role}` stand for the database and for the role of
+/// the service.
+struct Way {
+    name: &'static str,
+    /// Whether those who are connected are disconnected; if not, the sessions there are meet it.
+    ends_sessions: bool,
+    /// Whether decisions against a request meet it too.
+    bars_decisions: bool,
+    begin: &'static [In],
+    end: &'static [In],
+}
+
+const fn closed(name: &'static str, begin: &'static [In], end: &'static [In]) -> Way {
+    Way { name, ends_sessions: true, bars_decisions: true, begin, end }
+}
+
+const fn broken(name: &'static str, begin: &'static [In], end: &'static [In]) -> Way {
+    Way { name, ends_sessions: false, bars_decisions: true, begin, end }
+}
+
+/// Raises for every statement, whatever rows it has.
+macro_rules! refuses_statements {
+    ($state:literal) => {
+        broken(
+            concat!("a trigger refuses every statement with ", $state),
+            &[
+                Own(concat!(
+                    "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+                     'BEGIN RAISE ''not now'' USING ERRCODE = ''",
+                    $state,
+                    "''; END'"
+                )),
+                Own("CREATE TRIGGER refuse BEFORE INSERT ON coupon_issues EXECUTE FUNCTION refuse()"),
+            ],
+            &[Own("DROP FUNCTION refuse CASCADE")],
+        )
+    };
+}
+
+const WAYS: &[Way] = &[
+    closed(
+        "no connections allowed",
+        &[Server("ALTER DATABASE {db} ALLOW_CONNECTIONS false")],
+        &[Server("ALTER DATABASE {db} ALLOW_CONNECTIONS true")],
+    ),
+    closed(
+        "connecting revoked",
+        &[Server("REVOKE CONNECT ON DATABASE {db} FROM PUBLIC")],
+        &[Server("GRANT CONNECT ON DATABASE {db} TO PUBLIC")],
+    ),
+    closed(
+        "no connection left of the database",
+        &[Server("ALTER DATABASE {db} CONNECTION LIMIT 0")],
+        &[Server("ALTER DATABASE {db} CONNECTION LIMIT -1")],
+    ),
+    closed(
+        "no connection left of the role",
+        &[Server("ALTER ROLE {role} CONNECTION LIMIT 0")],
+        &[Server("ALTER ROLE {role} CONNECTION LIMIT -1")],
+    ),
+    closed("no login", &[Server("ALTER ROLE {role} NOLOGIN")], &[Server("ALTER ROLE {role} LOGIN")]),
+    closed(
+        "another password",
+        &[Server("ALTER ROLE {role} PASSWORD 'another'")],
+        &[Server("ALTER ROLE {role} PASSWORD 'secret'")],
+    ),
+    closed(
+        "a password that has expired",
+        &[Server("ALTER ROLE {role} VALID UNTIL '2020-01-01'")],
+        &[Server("ALTER ROLE {role} VALID UNTIL 'infinity'")],
+    ),
+    closed(
+        "the database renamed",
+        &[Server("ALTER DATABASE {db} RENAME TO {db}_away")],
+        &[Server("ALTER DATABASE {db}_away RENAME TO {db}")],
+    ),
+    closed(
+        "a database that is read-only",
+        &[Server("ALTER DATABASE {db} SET default_transaction_read_only = on")],
+        &[Server("ALTER DATABASE {db} RESET default_transaction_read_only")],
+    ),
+    closed(
+        "a role that is read-only",
+        &[Server("ALTER ROLE {role} SET default_transaction_read_only = on")],
+        &[Server("ALTER ROLE {role} RESET default_transaction_read_only")],
+    ),
+    closed(
+        "a role that looks elsewhere",
+        &[Server("ALTER ROLE {role} SET search_path = nowhere")],
+        &[Server("ALTER ROLE {role} RESET search_path")],
+    ),
+    broken(
+        "no right to insert",
+        &[Own("REVOKE INSERT ON coupon_issues FROM {role}")],
+        &[Own("GRANT INSERT ON coupon_issues TO {role}")],
+    ),
+    broken(
+        "no right to look",
+        &[Own("REVOKE SELECT ON coupon_issues FROM {role}")],
+        &[Own("GRANT SELECT ON coupon_issues TO {role}")],
+    ),
+    broken(
+        "no right to count",
+        &[Own("REVOKE UPDATE ON coupons FROM {role}")],
+        &[Own("GRANT UPDATE ON coupons TO {role}")],
+    ),
+    broken(
+        "no right to the schema",
+        &[Own("REVOKE USAGE ON SCHEMA public FROM PUBLIC, {role}")],
+        &[Own("GRANT USAGE ON SCHEMA public TO PUBLIC, {role}")],
+    ),
+    broken(
+        "row security without a policy",
+        &[Own("ALTER TABLE coupon_issues ENABLE ROW LEVEL SECURITY")],
+        &[Own("ALTER TABLE coupon_issues DISABLE ROW LEVEL SECURITY")],
+    ),
+    broken(
+        "a table renamed",
+        &[Own("ALTER TABLE coupon_issues RENAME TO coupon_issues_away")],
+        &[Own("ALTER TABLE coupon_issues_away RENAME TO coupon_issues")],
+    ),
+    broken(
+        "a schema renamed",
+        &[Own("ALTER SCHEMA public RENAME TO away")],
+        &[Own("ALTER SCHEMA away RENAME TO public")],
+    ),
+    broken(
+        "a full disk",
+        &[
+            Own("CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+                 'BEGIN RAISE ''no space left on device'' USING ERRCODE = ''53100''; END'"),
+            Own("CREATE TRIGGER refuse BEFORE INSERT ON coupon_issues FOR EACH ROW EXECUTE FUNCTION refuse()"),
+        ],
+        &[Own("DROP FUNCTION refuse CASCADE")],
+    ),
+    broken(
+        "no numbers left",
+        &[
+            Own("CREATE SEQUENCE few MAXVALUE 2"),
+            Own("GRANT USAGE ON few TO {role}"),
+            Own("SELECT nextval('few'), nextval('few')"),
+            Own("ALTER TABLE coupon_issues ADD COLUMN number bigint"),
+            Own("ALTER TABLE coupon_issues ALTER COLUMN number SET DEFAULT nextval('few')"),
+        ],
+        &[Own("ALTER TABLE coupon_issues DROP COLUMN number")],
+    ),
+    broken(
+        "a column that nobody fills",
+        &[
+            Own("ALTER TABLE coupon_issues ADD COLUMN more bigint NOT NULL DEFAULT 0"),
+            Own("ALTER TABLE coupon_issues ALTER COLUMN more DROP DEFAULT"),
+        ],
+        &[Own("ALTER TABLE coupon_issues DROP COLUMN more")],
+    ),
+    broken(
+        "an index that cannot be kept",
+        &[
+            Own("CREATE FUNCTION kept(text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN $1; END'"),
+            Own("CREATE INDEX broken ON coupon_issues (kept(member_id))"),
+            Own("CREATE OR REPLACE FUNCTION kept(text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS
+                 'BEGIN RAISE ''index is corrupt'' USING ERRCODE = ''XX002''; END'"),
+        ],
+        &[Own("DROP FUNCTION kept(text) CASCADE")],
+    ),
+    broken(
+        "a check at the end of each transaction",
+        &[
+            Own("CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+                 'BEGIN RAISE ''not now'' USING ERRCODE = ''55000''; END'"),
+            Own("CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON coupon_issues DEFERRABLE INITIALLY DEFERRED
+                 FOR EACH ROW EXECUTE FUNCTION refuse()"),
+        ],
+        &[Own("DROP FUNCTION refuse CASCADE")],
+    ),
+    Way {
+        name: "a function renamed",
+        ends_sessions: false,
+        bars_decisions: false,
+        begin: &[Own("ALTER FUNCTION coupon_guard_failed RENAME TO coupon_guard_away")],
+        end: &[Own("ALTER FUNCTION coupon_guard_away RENAME TO coupon_guard_failed")],
+    },
+    refuses_statements!("42501"),
+    refuses_statements!("55000"),
+    refuses_statements!("57P03"),
+    refuses_statements!("0A000"),
+    refuses_statements!("XX000"),
+    refuses_statements!("P0001"),
+    refuses_statements!("22023"),
+];
+
+/// A service's own database, by a role without any power.
+struct Service {
+    database: EmptyDatabase,
+    name: String,
+    role: String,
+    service: Database,
+    writer: Writer,
+    code: CouponCode,
+}
+
+impl Service {
+    async fn create(number: usize) -> Self {
+        let (name, role) = (format!("way_{number}"), format!("core_way_role_{number}"));
+        let database = EmptyDatabase::create(&name).await;
+        let name = format!("core_{name}");
+        let settings = |url: String| DatabaseSettings {
+            url: SecretUrl::new(url),
+            max_connections: 4,
+            acquire_timeout_ms: 500,
+            statement_timeout_ms: 10_000,
+            lock_timeout_ms: 5000,
+            max_lifetime_ms: 600_000,
+        };
+        let owner = Database::new(&settings(database.url.clone()), "coupon-core tests").unwrap();
+        owner.migrate().await.unwrap();
+        let code: CouponCode = "WAY".parse().unwrap();
+        campaign(&owner, &code, 100).await;
+        owner.close().await;
+        administrate(&format!("DROP ROLE IF EXISTS {role}")).await;
+        administrate(&format!("CREATE ROLE {role} LOGIN PASSWORD 'secret'")).await;
+        let service = Database::new(&settings(url_of(&role, "secret", &name)), "coupon-core tests").unwrap();
+        let service = service.rehearsing(Rehearsal::Decisions);
+        let writer = Writer::new(service.clone(), &WriterSettings { max_batch: 100, max_parallel: 2 });
+        let own = Self { database, name, role, service, writer, code };
+        own.run(&[
+            Own("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}"),
+            Own("GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {role}"),
+        ])
+        .await;
+        own
+    }
+
+    async fn run(&self, statements: &[In]) {
+        for statement in statements {
+            let (place, statement) = match statement {
+                Server(statement) => (None, statement),
+                Own(statement) => (Some(&self.database.url), statement),
+            };
+            let statement = statement.replace("{db}", &self.name).replace("{role}", &self.role);
+            match place {
+                None => self.administrate(&statement).await,
+                Some(url) => {
+                    let mut raw = PgConnection::connect(url).await.unwrap();
+                    raw.execute(AssertSqlSafe(statement)).await.unwrap();
+                    raw.close().await.unwrap();
+                }
+            }
+        }
+    }
+
+    /// Some need a database that nobody uses.
+    async fn administrate(&self, statement: &str) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let mut server = PgConnection::connect(&url()).await.unwrap();
+        while let Err(error) = server.execute(AssertSqlSafe(statement.to_owned())).await {
+            let state = error.as_database_error().and_then(|error| error.code().map(String::from));
+            assert!(state.as_deref() == Some("55006") && Instant::now() < deadline, "{statement}: {error}");
+            self.end_sessions().await;
+        }
+    }
+
+    async fn end_sessions(&self) {
+        let role = &self.role;
+        administrate(&format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{role}'")).await;
+    }
+
+    /// Writes these, each at once and by itself or with the others.
+    async fn write(&self, events: &[Arc<CouponIssued>], alone: bool) -> Vec<Result<Outcome, Failure>> {
+        futures_util::future::join_all(events.iter().map(|event| self.writer.write(event, alone))).await
+    }
+
+    async fn decisions(&self) -> (i64, i64, i64) {
+        let mut raw = PgConnection::connect(&self.database.url).await.unwrap();
+        let row = raw
+            .fetch_one(
+                "SELECT (SELECT count(*) FROM coupon_issues WHERE decision = 'ISSUED'),
+                        (SELECT count(*) FROM coupon_issues WHERE decision = 'COMPENSATED'),
+                        (SELECT count(*) FROM failed_coupon_issues)",
+            )
+            .await
+            .unwrap();
+        (row.get(0), row.get(1), row.get(2))
+    }
+
+    async fn drop(self) {
+        self.service.close().await;
+        self.database.drop().await;
+        administrate(&format!("DROP ROLE IF EXISTS {}", self.role)).await;
+    }
+}
+
+/// What one way comes to; an empty text when it is right.
+async fn outage(number: usize, way: &'static Way) -> String {
+    let own = Service::create(number).await;
+    let events: Vec<Arc<CouponIssued>> = (0..6).map(|n| Arc::new(event(&own.code, &format!("m{n}")))).collect();
+    // The connections there are have been used for all that follows.
+    let before = Arc::new(event(&own.code, "before"));
+    let mut wrong = Vec::new();
+    if own.write(&[before.clone()], true).await != [Ok(Outcome::IssuedNow)] {
+        wrong.push("nothing was issued before".to_owned());
+    }
+    own.run(way.begin).await;
+    if way.ends_sessions {
+        own.end_sessions().await;
+    }
+    for round in 0..2 {
+        for alone in [true, false] {
+            for result in own.write(&events, alone).await {
+                if !matches!(&result, Err(failure) if failure.class == Class::Unavailable) {
+                    wrong.push(format!("written, alone {alone}: {result:?}"));
+                }
+            }
+        }
+        if !way.bars_decisions {
+            continue;
+        }
+        match own.service.give_up(give_up(&events[0], round, BUDGET)).await {
+            Err(error) if error.class() == Class::Unavailable => {}
+            other => wrong.push(format!("given up: {other:?}")),
+        }
+    }
+    if own.service.probe().await.is_ok() {
+        wrong.push("a probe commits while nothing can be written".to_owned());
+    }
+    own.run(way.end).await;
+    let over = Instant::now();
+    while own.service.probe().await.is_err() && over.elapsed() < Duration::from_secs(10) {
+        sleep(Duration::from_millis(100)).await;
+    }
+    let after = own.write(&events, false).await;
+    if after != vec![Ok(Outcome::IssuedNow); events.len()] {
+        wrong.push(format!("afterwards: {after:?}"));
+    }
+    let decisions = own.decisions().await;
+    if decisions != (7, 0, 0) {
+        wrong.push(format!("issued, compensated, failed: {decisions:?}"));
+    }
+    own.drop().await;
+    wrong.truncate(3);
+    if wrong.is_empty() { String::new() } else { format!("{}: {}", way.name, wrong.join("; ")) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn none_of_thirty_ways_to_be_away_charges_an_attempt_or_decides_anything() {
+    assert!(WAYS.len() >= 30);
+    let mut wrong = Vec::new();
+    for (first, ways) in WAYS.chunks(6).enumerate() {
+        let mut together = JoinSet::new();
+        for (number, way) in ways.iter().enumerate() {
+            together.spawn(outage(first * 6 + number, way));
+        }
+        wrong.extend(together.join_all().await.into_iter().filter(|text| !text.is_empty()));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The other side: what the database refuses of one member is that record's, and nobody else's.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_whose_row_is_refused_is_charged_whatever_the_refusal_is_called() {
+    let own = Service::create(WAYS.len()).await;
+    for (number, state) in ["P0001", "42501", "55000", "0A000", "XX000", "23514", "22003"].into_iter().enumerate() {
+        own.run(&[
+            Own("DROP FUNCTION IF EXISTS refuse CASCADE"),
+            Own("CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+                 'BEGIN RAISE ''not this one'' USING ERRCODE = TG_ARGV[0]; END'"),
+        ])
+        .await;
+        let mut raw = PgConnection::connect(&own.database.url).await.unwrap();
+        let trigger = format!(
+            "CREATE TRIGGER refuse BEFORE INSERT ON coupon_issues FOR EACH ROW WHEN (NEW.member_id LIKE 'bad%')
+             EXECUTE FUNCTION refuse('{state}')"
+        );
+        raw.execute(AssertSqlSafe(trigger)).await.unwrap();
+        let names = [format!("bad{number}"), format!("good{number}"), format!("better{number}")];
+        let events = names.map(|name| Arc::new(event(&own.code, &name)));
+        for alone in [true, false] {
+            let results = own.write(&events, alone).await;
+            assert!(
+                matches!(&results[0], Err(failure) if failure.class.may_lie_in_one_record() && failure.code == state),
+                "{state}: {results:?}"
+            );
+            assert!(results[1].is_ok() && results[2].is_ok(), "{state}: {results:?}");
+        }
+    }
+    own.drop().await;
+}
