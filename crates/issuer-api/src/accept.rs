@@ -192,13 +192,11 @@ impl Accept {
     /// The coupon that PostgreSQL has issued to the member; without one, `why`. When PostgreSQL gives no answer either,
     /// nobody is told that nothing is held.
     async fn issued_or(&self, code: &CouponCode, member: &MemberId, why: NotHeld) -> Result<Held, NotHeld> {
-        match self.campaigns.decisions(code, member, None).await {
-            Ok(decisions) => match decisions.first() {
-                Some(Decided { request_id, .. }) => {
-                    Ok(Held { request_id: *request_id, is_repeat: true, progress: Progress::Issued })
-                }
-                None => Err(why),
-            },
+        match self.campaigns.issued(code, member).await {
+            Ok(Some(Decided { request_id, .. })) => {
+                Ok(Held { request_id, is_repeat: true, progress: Progress::Issued })
+            }
+            Ok(None) => Err(why),
             Err(_) if why == NotHeld::Closed => Err(NotHeld::DatabaseAway),
             Err(_) => Err(why),
         }

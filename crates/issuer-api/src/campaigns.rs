@@ -23,7 +23,7 @@ use tokio::{
 
 /// Questions about coupons that Redis does not know, at a time. Anybody with a token can invent codes.
 const AT_A_TIME: usize = 4;
-/// Questions about what a member holds, at a time: while Redis is away, everybody's come here.
+/// Questions of a POST about what a member holds, at a time.
 const MEMBERS_AT_A_TIME: usize = 4;
 /// Campaigns that are looked at for the list of a member's requests.
 const MOST_LIVE: i64 = 500;
@@ -93,6 +93,13 @@ impl Campaigns {
         kept.get(code).filter(|kept| kept.at.elapsed() < BELIEVED).cloned()
     }
 
+    /// The coupon that is issued to a member of a campaign, for a POST that Redis does not answer: few at a time, because
+    /// while Redis is away everybody's come here.
+    pub async fn issued(&self, code: &CouponCode, member: &MemberId) -> Result<Option<Decided>, Away> {
+        let _turn = turn(&self.turns_of_members).await?;
+        Ok(self.decisions(code, member, None).await?.into_iter().next())
+    }
+
     /// What is decided of a member in a campaign; see [`Database::decisions`].
     pub async fn decisions(
         &self,
@@ -100,7 +107,6 @@ impl Campaigns {
         member: &MemberId,
         request_id: Option<RequestId>,
     ) -> Result<Vec<Decided>, Away> {
-        let _turn = turn(&self.turns_of_members).await?;
         answer(self.database.decisions(code, member, request_id)).await
     }
 
@@ -111,13 +117,11 @@ impl Campaigns {
         before: Option<RequestId>,
         limit: i64,
     ) -> Result<Vec<Requested>, Away> {
-        let _turn = turn(&self.turns_of_members).await?;
         answer(self.database.requests_of(member, before, limit)).await
     }
 
     /// The campaigns of which Redis has, or should have, data: up to 500, and whether these are all.
     pub async fn live(&self) -> Result<(Vec<CouponCode>, bool), Away> {
-        let _turn = turn(&self.turns_of_members).await?;
         let codes = answer(self.database.live_codes(MOST_LIVE)).await?;
         let is_all = codes.len() < usize::try_from(MOST_LIVE).unwrap_or(usize::MAX);
         Ok((codes, is_all))
