@@ -40,7 +40,8 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
 }
 
 async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
-    let names = ["kafka topic", "postgresql schema", "redis", "consumer group", "contract", "consumer lag", "postgresql"];
+    let names =
+        ["kafka topic", "postgresql schema", "redis", "consumer group", "contract", "consumer lag", "postgresql"];
     let [topic, schema, redis, joined, contract, lag, needs] = names.map(|name| service.health.condition(name));
     let clock = Arc::new(SystemClock);
     let database = Database::new(&config.database, NAME)?.rehearsing(Rehearsal::Decisions);

@@ -2,7 +2,12 @@
 
 use std::process::ExitCode;
 
-use coupon_core::{contract::Contract, kafka::Broker, repo::{Database, Rehearsal}, runtime::doctor};
+use coupon_core::{
+    contract::Contract,
+    kafka::Broker,
+    repo::{Database, Rehearsal},
+    runtime::doctor,
+};
 
 use crate::config::Config;
 

@@ -29,9 +29,17 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
 }
 
 async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
-    let names =
-        ["kafka topic", "kafka dead letter topic", "postgresql schema", "consumer group", "contract", "consumer lag", "postgresql"];
-    let [main_topic, dlq_topic, schema, joined, contract, lag, needs] = names.map(|name| service.health.condition(name));
+    let names = [
+        "kafka topic",
+        "kafka dead letter topic",
+        "postgresql schema",
+        "consumer group",
+        "contract",
+        "consumer lag",
+        "postgresql",
+    ];
+    let [main_topic, dlq_topic, schema, joined, contract, lag, needs] =
+        names.map(|name| service.health.condition(name));
     let clock = Arc::new(SystemClock);
     let database = Database::new(&config.database, NAME)?.rehearsing(Rehearsal::Issues);
     let broker = Broker::new(&config.kafka.client(), NAME)?;

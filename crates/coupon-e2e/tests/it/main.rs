@@ -21,8 +21,6 @@ mod headers;
 mod holder;
 mod lag;
 mod leads_out;
-mod leads_out;
-mod long;
 mod long;
 mod loops;
 mod lost_keys;
