@@ -104,7 +104,7 @@ mutant 'assigned partitions believed to be resumed' $CORE/kafka/lanes.rs "$E2E" 
 mutant 'a full disk taken for the doing of a record' $CORE/repo/error.rs "$E2E" o7_ \
   'code == NO_ANSWER ||' 'code == NO_ANSWER || code.starts_with("53") ||'
 mutant 'no bound on the wait for the database' $CORE/repo/pool.rs "$E2E" o1_a_ \
-  'timeout(self.0.bound, answer)' 'timeout(self.0.bound * 1000, answer)'
+  'let until = pool.last_begun() + self.0.bound;' 'let until = pool.last_begun() + self.0.bound * 1000;'
 mutant 'a dead letter that loses its headers' $CORE/kafka/dead_letter.rs "$E2E" d1_ \
   'let mut headers: Vec<Header> = record.headers.iter().filter(|header| stays(header)).cloned().collect();' \
   'let mut headers: Vec<Header> = record.headers.iter().filter(|header| stays(header) && header.name.is_empty()).cloned().collect();'
