@@ -196,9 +196,8 @@ impl Accept {
             Ok(Some(Decided { request_id, .. })) => {
                 Ok(Held { request_id, is_repeat: true, progress: Progress::Issued })
             }
-            Ok(None) => Err(why),
             Err(_) if why == NotHeld::Closed => Err(NotHeld::DatabaseAway),
-            Err(_) => Err(why),
+            Ok(None) | Err(_) => Err(why),
         }
     }
 

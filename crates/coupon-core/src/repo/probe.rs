@@ -106,7 +106,9 @@ async fn rehearse(pool: &Pool, insert: &'static str) -> Result<(), sqlx::Error> 
     };
     match inserted.await {
         Err(sqlx::Error::Database(error)) if error.code().is_some_and(|code| is_of_the_row(&code)) => {}
-        other => drop(other?),
+        other => {
+            other?;
+        }
     }
     tx.rollback().await
 }

@@ -145,7 +145,8 @@ mod tests {
         let health = Health::new(shutdown.clone());
         let router = router(health.clone());
         let kafka = health.condition("kafka");
-        let starting = r#"{"ready":false,"conditions":[{"name":"kafka","required":true,"ready":false,"reason":"starting"}]}"#;
+        let starting =
+            r#"{"ready":false,"conditions":[{"name":"kafka","required":true,"ready":false,"reason":"starting"}]}"#;
         assert_eq!(ask(&router, "/readyz").await, (StatusCode::SERVICE_UNAVAILABLE, starting.to_owned()));
         kafka.ready();
         let ready = r#"{"ready":true,"conditions":[{"name":"kafka","required":true,"ready":true,"reason":null}]}"#;

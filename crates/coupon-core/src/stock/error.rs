@@ -46,9 +46,8 @@ fn is_of_the_call(error: &RedisError) -> bool {
     let of_the_user = ["The user executing the script", "ACL failure", "unknown command"];
     let text = error.detail().unwrap_or_default();
     match error.kind() {
-        ErrorKind::UnexpectedReturnType | ErrorKind::Client => true,
         ErrorKind::Server(ServerErrorKind::ResponseError) => !of_the_user.iter().any(|words| text.contains(words)),
-        ErrorKind::Server(ServerErrorKind::CrossSlot) => true,
+        ErrorKind::UnexpectedReturnType | ErrorKind::Client | ErrorKind::Server(ServerErrorKind::CrossSlot) => true,
         ErrorKind::Extension => error.code() == Some("WRONGTYPE"),
         _ => false,
     }

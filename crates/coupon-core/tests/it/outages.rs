@@ -328,7 +328,7 @@ async fn outage(number: usize, way: &'static Way) -> String {
     // The connections there are have been used for all that follows.
     let before = Arc::new(event(&own.code, "before"));
     let mut wrong = Vec::new();
-    if own.write(&[before.clone()], true).await != [Ok(Outcome::IssuedNow)] {
+    if own.write(std::slice::from_ref(&before), true).await != [Ok(Outcome::IssuedNow)] {
         wrong.push("nothing was issued before".to_owned());
     }
     own.run(way.begin).await;

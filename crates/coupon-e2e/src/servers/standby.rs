@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use crate::{process::ports, process::signal, servers::with_address, wait::eventually};
 
 /// A copy and a start on a busy machine.
-const FOLLOWS_WITHIN: Duration = Duration::from_secs(60);
+const FOLLOWS_WITHIN: Duration = Duration::from_mins(1);
 
 /// A `postgres` that follows another one. It ends, and its data is deleted, when this value is dropped.
 #[derive(Debug)]
