@@ -61,9 +61,9 @@ async fn outage((begin, end): (&str, &str), which: &str) -> Result<()> {
     let mut change = async |statement: &str| -> Result<()> {
         let text = statement.replace("{db}", &name).replace("{role}", &role);
         match text.strip_prefix("own: ") {
-            Some(text) => drop(world.db.execute(AssertSqlSafe(text.to_owned())).await?),
-            None => drop(server.execute(AssertSqlSafe(text)).await?),
-        }
+            Some(text) => world.db.execute(AssertSqlSafe(text.to_owned())).await?,
+            None => server.execute(AssertSqlSafe(text)).await?,
+        };
         Ok(())
     };
     change(begin).await?;
