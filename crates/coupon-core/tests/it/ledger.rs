@@ -67,6 +67,30 @@ async fn r8_issue_and_compensation_of_one_request_at_once_a_thousand_times_one_d
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_reservation_that_claims_to_be_of_the_future_is_valid_from_now_on_however_it_is_written() {
+    let own = OwnDatabase::create("future").await;
+    let (database, url) = own.parts();
+    let code: CouponCode = "FUTURE".parse().unwrap();
+    campaign(&database, &code, 3).await;
+    let of_2100 = |member: &str| CouponIssued { reserved_at: 4_102_444_800_000, ..event(&code, member) };
+    // As a whole batch, by parts, and what fits under the cap.
+    for (members, part) in [(vec!["a"], WHOLE), (vec!["b"], 1), (vec!["c", "d"], WHOLE)] {
+        let events: Vec<CouponIssued> = members.into_iter().map(of_2100).collect();
+        database.issue(shared(&events), part, None).await.unwrap();
+    }
+    let mut raw = PgConnection::connect(&url).await.unwrap();
+    let rows: (i64, i64) = sqlx::query_as(
+        "SELECT count(*), count(*) FILTER (WHERE reserved_at > now() OR expires_at > now() + make_interval(days => valid_days))
+         FROM coupon_issues JOIN coupons USING (coupon_id)",
+    )
+    .fetch_one(&mut raw)
+    .await
+    .unwrap();
+    assert_eq!(rows, (3, 0), "rows, and those of the future");
+    own.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn overlapping_batches_write_each_event_once_and_the_counter_is_their_number() {
     let own = OwnDatabase::create("overlap").await;
     let (database, url) = own.parts();

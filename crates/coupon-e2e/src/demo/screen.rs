@@ -83,7 +83,7 @@ pub(super) fn what_next(code: &str, total: u32) -> Result<()> {
     println!(
         r#"
 Try next:
-  eval "$(scripts/stack env)" && {folder}/issuer-api coupon set-total {code} {total}
+  eval "$(scripts/stack env)" && {folder}/issuer-api coupon set-total {code} {total} --by me
   curl -i -X POST -H "Authorization: Bearer $({folder}/coupon-demo token alice)" \
     $ISSUER_API_URL/api/v1/coupons/{code}/issues    # alice takes the one more coupon
   {folder}/dlq-consumer list    # the work list: member 10's request waits for a look

@@ -49,7 +49,8 @@ impl Stage {
         let code = format!("DEMO-{}", Utc::now().format("%m%d-%H%M%S"));
         let total = size.coupons.to_string();
         for arguments in [&campaign::create(&code, &total)[..], &["coupon", "open", &code]] {
-            let done = Command::new("issuer-api", arguments)?.inherit().run().await?;
+            let arguments = [arguments, &["--by", "coupon-demo"]].concat();
+            let done = Command::new("issuer-api", &arguments)?.inherit().run().await?;
             done.succeeded().with_context(|| format!("issuer-api {}", arguments.join(" ")))?;
         }
         let named = |name: &str, default: &str| env::var(name).unwrap_or_else(|_| default.to_owned());

@@ -129,7 +129,7 @@ async fn an_alarm_whose_layout_slack_refuses_is_told_as_plain_text() -> Result<(
     let told = slack.takes(1, SOON).await?.remove(0);
     let text = told.slack_text();
     ensure!(text.contains("[prod-seoul] 3 dead letters parked undecided: planted: odd"), "{text}");
-    ensure!(text.contains("dlq-consumer show 1 --dead-letter"), "{text}");
+    ensure!(text.contains("dlq-consumer show D"), "{text}");
     all_told(&world).await?;
     stays("it is told once", Duration::from_secs(2), async || slack.received().len() == 2).await?;
 
@@ -161,7 +161,9 @@ async fn what_an_operator_compensates_by_hand_raises_no_alarm() -> Result<()> {
     let held = slack.takes(1, TOLD).await?.remove(0).slack_text();
     ensure!(held.contains("1 dead letter held undecided"), "{held}");
     all_told(&world).await?;
-    let words = ["compensate", "1", "--reason", "paid", "--by", "olga", "--yes"];
+    let letter: i64 = sqlx::query_scalar("SELECT id FROM dlq_events").fetch_one(&world.db).await?;
+    let letter = format!("D{letter}");
+    let words = ["compensate", &letter, "--reason", "paid", "--by", "olga", "--yes"];
     world.run("dlq-consumer", &words).await?.succeeded()?;
     let decided: String = sqlx::query_scalar("SELECT status FROM dlq_events").fetch_one(&world.db).await?;
     assert_eq!(decided, "COMPENSATED");

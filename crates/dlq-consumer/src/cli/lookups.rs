@@ -40,9 +40,7 @@ pub(super) struct FindArgs {
 
 /// Whose holders to list.
 #[derive(Debug, Args)]
-#[command(
-    before_help = "Examples:\n  dlq-consumer issued SPRING > holders.csv\n  dlq-consumer issued SPRING --output jsonl"
-)]
+#[command(before_help = "Examples:\n  dlq-consumer issued SPRING\n  dlq-consumer issued SPRING --output jsonl")]
 pub(super) struct IssuedArgs {
     /// The campaign.
     code: CouponCode,

@@ -24,14 +24,15 @@ use crate::{
 /// row is locked as briefly as can be, and no transaction waits for a client. The rows come in the order of (member,
 /// request id), in which they are inserted, so that overlapping batches wait for each other in one direction only. A
 /// rebuild may have moved the epoch before it: then there is no coupon, and no row; or while it waited for the counter:
-/// then nothing may stay.
+/// then nothing may stay. No coupon was reserved in the future, whatever an event claims: its validity counts from now
+/// at the latest.
 const INSERT_NEW: &str = "
 WITH coupon AS (
     SELECT coupon_id, valid_days FROM coupons WHERE coupon_code = $1 AND epoch = $2
 ), inserted AS (
     INSERT INTO coupon_issues (coupon_id, request_id, member_id, decision, epoch, seq, reserved_at, expires_at)
-    SELECT coupon.coupon_id, r.request_id, r.member_id, 'ISSUED', $2, r.seq, r.reserved_at,
-           r.reserved_at + make_interval(days => coupon.valid_days)
+    SELECT coupon.coupon_id, r.request_id, r.member_id, 'ISSUED', $2, r.seq, least(r.reserved_at, now()),
+           least(r.reserved_at, now()) + make_interval(days => coupon.valid_days)
     FROM coupon, UNNEST($3::uuid[], $4::text[], $5::bigint[], $6::timestamptz[]) AS r (request_id, member_id, seq, reserved_at)
     RETURNING seq
 ), tally AS (
@@ -47,12 +48,14 @@ SELECT rows, CASE WHEN rows > 0 AND NOT EXISTS (SELECT FROM counted) THEN coupon
 /// The same for rows of which some are there already or are refused (see the migration that brings it).
 const INSERT_PARTS: &str = "
 SELECT what, place, next_part, state, message, constraint_name, table_name, column_name
-FROM coupon_issue_parts($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+FROM coupon_issue_parts($1, $2, $3, $4, $5,
+    ARRAY(SELECT least(time, now()) FROM UNNEST($6::timestamptz[]) WITH ORDINALITY AS t (time, place) ORDER BY place), $7, $8, $9)";
 
 /// Inserts no more rows than there are coupons left; the counter is locked by the caller.
 const INSERT_WHAT_FITS: &str = "
 INSERT INTO coupon_issues (coupon_id, request_id, member_id, decision, epoch, seq, reserved_at, expires_at)
-SELECT c.coupon_id, r.request_id, r.member_id, 'ISSUED', $2, r.seq, r.reserved_at, r.reserved_at + make_interval(days => c.valid_days)
+SELECT c.coupon_id, r.request_id, r.member_id, 'ISSUED', $2, r.seq, least(r.reserved_at, now()),
+       least(r.reserved_at, now()) + make_interval(days => c.valid_days)
 FROM coupons c, UNNEST($3::uuid[], $4::text[], $5::bigint[], $6::timestamptz[]) AS r (request_id, member_id, seq, reserved_at)
 WHERE c.coupon_code = $1
   AND NOT EXISTS (SELECT FROM coupon_issues own WHERE own.coupon_id = c.coupon_id AND own.request_id = r.request_id)
