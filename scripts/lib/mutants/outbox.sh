@@ -27,6 +27,16 @@ mutant 'a loop that may end unnoticed' $CORE/runtime/tasks.rs "$LIB" tasks:: \
   'if !this.stop.is_stopping() {' 'if this.stop.is_stopping() {'
 mutant 'a loop beside the supervisor' crates/issuer-api/src/serve.rs "$E2E" a_loop_that_panics_at_its_work \
   'tasks.spawn("relay", relay.run(shutdown.clone()));' 'tokio::spawn(relay.run(shutdown.clone()));'
+mutant 'a watch of the topic beside the supervisor' crates/issuer-api/src/serve.rs "$E2E" a_loop_that_panics_ends \
+  'service.tasks.spawn("topic watch", watched);' 'tokio::spawn(watched);'
+mutant 'a look at the contract beside the supervisor' $CORE/contract/watch.rs "$E2E" a_loop_that_panics_ends \
+  'tasks.every("contract", every' 'Tasks::new(crate::runtime::Shutdown::new()).every("contract", every'
+mutant 'a look at the lag beside the supervisor' $CORE/kafka/engine.rs "$E2E" a_loop_that_panics_ends \
+  'tasks.every("consumer lag", lag' 'Tasks::new(Shutdown::new()).every("consumer lag", lag'
+mutant 'a probe that panics and was the last one' $CORE/kafka/engine/failing.rs "$LIB" a_probe_that_panics \
+  'matches!(tokio::spawn(async move { handler.probe().await }).await, Ok(Ok(())))' 'handler.probe().await.is_ok()'
+mutant 'a poll interval that keeps a consumer from starting' $CORE/kafka/passage.rs "$E2E" o2_ \
+  '            .set("max.poll.interval.ms", "300000");' ';'
 mutant 'an alarm that ends all alarms when it cannot be worded' crates/dlq-consumer/src/alarm/announcer.rs "$E2E" an_alarm_that_cannot_be_put \
   'match panics::caught(words).await {' 'match Some(words.await) {'
 mutant 'a line for each request that fails' crates/issuer-api/src/accept.rs "$E2E" an_error_of_every_request \
