@@ -8,7 +8,13 @@ mutant 'a relay that keeps its lease although nothing is acknowledged' crates/is
 mutant 'a replica that is cut off and goes on promising' crates/issuer-api/src/accept.rs "$E2E" what_a_replica_without_kafka \
   'if self.publishing.is_cut_off() { 0 } else { self.outbox_cap }' 'self.outbox_cap'
 mutant 'a Kafka that is away for all taken for a cut-off replica' crates/issuer-api/src/publish.rs "$E2E" a7_ \
-  'Ok(true) => {}' 'Ok(true) => self.progress.cut_off(entry.request_id),'
+  'Ok(_) => self.progress.nobody_publishes(),' 'Ok(_) => self.progress.others_publish(entry.request_id, Instant::now(), grace),'
+mutant 'a replica cut off by what others published before' "crates/issuer-api/src/progress.rs crates/issuer-api/src/publish.rs" "$E2E" replicas_that_lose_kafka \
+  'old.max_by_key(' 'old.min_by_key(' 'Ok(true) if oldest < patience =>' 'Ok(true) =>'
+mutant 'the last to get Kafka back taken for a cut-off replica' crates/issuer-api/src/progress.rs '-p issuer-api --lib' progress:: \
+  '>= grace;' '>= Duration::ZERO;'
+mutant 'what Redis has lost taken for what others publish' crates/issuer-api/src/publish.rs "$E2E" what_redis_has_lost_is_no \
+  'Ok(marks == [Some(entry.request_id.to_string())])' 'Ok(!marks.is_empty())'
 mutant 'leases kept by a stop' crates/issuer-api/src/relay.rs "$E2E" a_relay_that_is_told_to_stop \
   'if timeout(RELEASE_WITHIN, self.release_all()).await.is_err() {' 'if shutdown.is_stopping() {'
 mutant 'a lease of another given up' crates/coupon-core/lua/relay.lua "$IT" outbox:: \
