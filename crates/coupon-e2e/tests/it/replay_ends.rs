@@ -208,12 +208,8 @@ async fn a_filter_never_chooses_what_was_compensated_by_hand_and_a_number_does()
     let world = World::new().await?;
     let services = Services::start(&world).await?;
     given_up(&world, &services, 2).await?;
-    sqlx::raw_sql(
-        "ALTER TABLE failed_coupon_issues ADD COLUMN IF NOT EXISTS decided_by_hand boolean NOT NULL DEFAULT false;
-         UPDATE failed_coupon_issues SET decided_by_hand = true WHERE id = 1",
-    )
-    .execute(&world.db)
-    .await?;
+    let by_hand = "UPDATE failed_coupon_issues SET decided_by_hand = true WHERE id = 1";
+    sqlx::raw_sql(by_hand).execute(&world.db).await?;
     replay(&world, &["--coupon", "JOB"]).await?.succeeded()?;
     assert_eq!(statuses(&world).await?, ["PENDING", "RESOLVED"]);
     let none = replay(&world, &["--coupon", "JOB"]).await?;
