@@ -42,6 +42,8 @@ pub async fn check(stock: &Stock, database: &Database, service: &Service) -> any
     let condition = service.health.condition("redis");
     let redis = async { Ok(startup::redis(stock, &condition, &service.shutdown).await?) };
     let (is_redis, schema_known) = tokio::try_join!(redis, schema(database, service))?;
+    // A migration may have been waited for; the look that opens the door is one at the Redis of now.
+    let is_redis = is_redis && startup::redis(stock, &condition, &service.shutdown).await?;
     Ok(if is_redis { Start::Ready { schema_known } } else { Start::Stopped })
 }
 
