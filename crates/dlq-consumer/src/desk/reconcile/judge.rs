@@ -115,7 +115,7 @@ impl Desk {
             }
             // An operator decides it, or it is on its way again already.
             None if facts.aside.get(&id) == Some(&Aside::Waits) || facts.promised.contains(&id) => {
-                report.in_flight += 1
+                report.in_flight += 1;
             }
             // A person has said that nothing is to be done. Whatever becomes of it now is a person's word too.
             None if facts.aside.contains_key(&id) => report.note(Drift::SettledMark, id, false),
