@@ -32,4 +32,6 @@ if status ~= 'CLOSED' then
     status = 'SUSPECT'
 end
 redis.call('HSET', KEYS[1], 'status', status, unpack(lost))
+-- Nothing that an earlier rebuild thought of the data holds any more.
+redis.call('HDEL', KEYS[1], 'shut_from')
 return {'ADOPTED'}

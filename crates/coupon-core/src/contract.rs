@@ -111,6 +111,13 @@ pub async fn topic(broker: &Broker, wanted: &Topic) -> Vec<Finding> {
             format!("topic `{}` does not exist on the brokers, or this client may not see it", wanted.name),
             format!("create it, allow this client to describe it, or set {} to another", wanted.setting),
         ),
+        Ok(Some(found)) if found.partitions < wanted.min_partitions => away(
+            format!(
+                "it has {} partitions and kafka.min_partitions asks for {}",
+                found.partitions, wanted.min_partitions
+            ),
+            "add partitions, or lower the setting".to_owned(),
+        ),
         Ok(Some(found)) => Finding::all(KAFKA, &name, format!("{} partitions", found.partitions), found.departures),
     }
 }
@@ -122,10 +129,18 @@ pub async fn redis(stock: &Stock) -> Vec<Finding> {
             let fix = "check redis.url, that the server runs, and that its user may call INFO";
             vec![Finding::away(REDIS, REDIS, chain(&error).to_string(), fix.to_owned())]
         }
-        Ok(departures) => {
+        Ok(mut departures) => {
             let is_broken = departures.iter().any(|departure| departure.breach >= Breach::Breaks);
             // A replica says more of itself than the write that it refuses.
             if !is_broken && let Err(error) = stock.probe().await {
+                if error.is_full() {
+                    departures.push(Departure::new(
+                        Breach::Weakens,
+                        "it is full: it takes no reservations, and only holders are answered",
+                        "raise maxmemory, or archive campaigns that are over",
+                    ));
+                    return Finding::all(REDIS, REDIS, String::new(), departures);
+                }
                 let fix = "use a master with free memory, and a user that may run what the scripts do";
                 return vec![Finding::away(REDIS, REDIS, chain(&error).to_string(), fix.to_owned())];
             }

@@ -46,9 +46,9 @@ pub fn beginning_of(coupon: &Coupon, replace: bool) -> Fill {
         window_version: coupon.window_version,
         opens_at_ms: coupon.opens_at.timestamp_millis(),
         closes_at_ms: coupon.closes_at.map(|at| at.timestamp_millis()),
-        // Sequences are compared within an epoch only, and nothing of this one has been reserved. What events of an earlier
-        // one claimed is left behind with it.
-        seq: FIRST_SEQ,
+        // Sequences are compared within an epoch only, and a new one begins with 0 in the row: what events of an earlier one
+        // claimed is left behind with it. More is there when the build before began this rebuild.
+        seq: coupon.high_seq.max(FIRST_SEQ),
         replace,
     }
 }

@@ -26,9 +26,16 @@ pub enum Unfit {
     Server(String),
 }
 
-/// Waits until the brokers have the topic as it is wanted. `Ok(false)` when the shutdown began first.
+/// Waits until the brokers have the topic, with enough partitions. `Ok(false)` when the shutdown began first.
+///
+/// A setting that may lose records is no reason to wait: only reading saves what is there. The contract's watch says it.
 pub async fn topic(broker: &Broker, wanted: &Topic, condition: &Condition, shutdown: &Shutdown) -> Result<bool, Unfit> {
-    until(|| contract::topic(broker, wanted), condition, shutdown).await
+    let ask = || async {
+        let mut findings = contract::topic(broker, wanted).await;
+        findings.retain(|finding| !matches!(finding.state, State::Departs(_)));
+        findings
+    };
+    until(ask, condition, shutdown).await
 }
 
 /// Waits until PostgreSQL has a schema that is new enough and takes writes; a schema that admits only newer builds is an
@@ -43,12 +50,16 @@ pub async fn redis(stock: &Stock, condition: &Condition, shutdown: &Shutdown) ->
     until(|| contract::redis(stock), condition, shutdown).await
 }
 
-/// Keeps the condition true to whether Redis takes writes, for ever.
+/// Keeps the condition true to whether Redis takes writes, for ever. One that is full still answers holders and gives up
+/// what waits in its outboxes, so it is used; the watch of the contract says it.
 pub async fn watch_redis(stock: Stock, condition: Condition) {
     let mut is_away = false;
     loop {
         tokio::time::sleep(PROBED_EVERY).await;
-        if let Err(error) = stock.probe().await {
+        let probed = stock.probe().await;
+        if let Err(error) = probed
+            && !error.is_full()
+        {
             is_away = true;
             condition.unready(chain(&error).to_string());
         } else if is_away {

@@ -60,6 +60,8 @@ async fn work(stock: Stock, mut receiver: UnboundedReceiver<Acknowledged>) {
             }
         }
     }
+    // Whoever publishes is gone before the stop of this task begins: that is no end of its own.
+    std::future::pending::<()>().await;
 }
 
 /// Entries of one campaign, and who waits until they are deleted.

@@ -42,6 +42,8 @@ pub async fn check(stock: &Stock, database: &Database, service: &Service) -> any
     let condition = service.health.condition("redis");
     let redis = async { Ok(startup::redis(stock, &condition, &service.shutdown).await?) };
     let (is_redis, schema_known) = tokio::try_join!(redis, schema(database, service))?;
+    // A migration may have been waited for; the look that opens the door is one at the Redis of now.
+    let is_redis = is_redis && startup::redis(stock, &condition, &service.shutdown).await?;
     Ok(if is_redis { Start::Ready { schema_known } } else { Start::Stopped })
 }
 
@@ -110,9 +112,11 @@ pub async fn learn_sequences(stock: Stock, database: Database) {
                 for (code, epoch, claimed) in sequences {
                     if stock.seen.of(&code) < (epoch, claimed) && judged.get(&code) != Some(&(epoch, claimed)) {
                         // Redis or PostgreSQL is away: the next look comes back here.
-                        let Some(seq) = vouched(&stock, &database, &code, epoch, claimed).await else { continue };
+                        let Some((seq, is_vouched)) = vouched(&stock, &database, &code, epoch, claimed).await else {
+                            continue;
+                        };
                         stock.seen.note(&code, epoch, seq);
-                        if seq < claimed {
+                        if is_vouched && seq < claimed {
                             judged.insert(code, (epoch, claimed));
                         }
                     }
@@ -135,12 +139,18 @@ async fn make_known_again(stock: &Stock, open: impl Iterator<Item = &CouponCode>
     }
 }
 
-/// The sequence of what events claimed that Redis can have given; 0 when it has no data of this epoch, which says
-/// enough. `None` when it is not known now.
-async fn vouched(stock: &Stock, database: &Database, code: &CouponCode, epoch: i64, claimed: i64) -> Option<i64> {
+/// The sequence of what events claimed that Redis can have given, and whether its data was there to say so; 0 when it has
+/// no data of this epoch, which says enough until it comes back. `None` when it is not known now.
+async fn vouched(
+    stock: &Stock,
+    database: &Database,
+    code: &CouponCode,
+    epoch: i64,
+    claimed: i64,
+) -> Option<(i64, bool)> {
     match stock.view(code).await.ok()? {
-        Some(view) if view.epoch == epoch && view.seq >= claimed => Some(claimed),
-        Some(view) if view.epoch == epoch => database.vouched_seq(code, view.seq).await.ok(),
-        _ => Some(0),
+        Some(view) if view.epoch == epoch && view.seq >= claimed => Some((claimed, true)),
+        Some(view) if view.epoch == epoch => Some((database.vouched_seq(code, view.seq).await.ok()?, true)),
+        _ => Some((0, false)),
     }
 }

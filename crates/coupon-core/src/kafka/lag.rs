@@ -38,18 +38,24 @@ impl LagSettings {
 
 /// The partitions of this consumer, each with whether it is at work on records of it, or has paused it. Clones share it.
 #[derive(Clone, Default)]
-pub(super) struct Assigned(Arc<Mutex<BTreeMap<i32, bool>>>);
+pub(super) struct Assigned(Arc<Mutex<Option<BTreeMap<i32, bool>>>>);
 
 impl Assigned {
     pub(super) fn set(&self, partitions: BTreeMap<i32, bool>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = partitions;
+        let mut assigned = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if assigned.is_some() || !partitions.is_empty() {
+            *assigned = Some(partitions);
+        }
     }
 
-    /// Whether records of this partition that stand still are this consumer's to fetch. One that has no partition at all
-    /// answers for each: it may have lost the right to be in the group.
+    /// Whether records of this partition that stand still are this consumer's to fetch. One that never had a partition
+    /// answers for each: it may lack the right to be in the group. One that had some and has none now is a spare one.
     fn answers_for(&self, partition: i32) -> bool {
         let assigned = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        assigned.is_empty() || assigned.get(&partition).is_some_and(|is_busy| !is_busy)
+        match assigned.as_ref() {
+            None => true,
+            Some(assigned) => assigned.get(&partition).is_some_and(|is_busy| !is_busy),
+        }
     }
 }
 

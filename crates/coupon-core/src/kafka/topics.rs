@@ -138,13 +138,6 @@ impl Broker {
             return Ok(None);
         }
         let mut departures = Vec::new();
-        if partitions < wanted.min_partitions {
-            departures.push(Departure::new(
-                Breach::Breaks,
-                format!("it has {partitions} partitions and kafka.min_partitions asks for {}", wanted.min_partitions),
-                "add partitions, or lower the setting",
-            ));
-        }
         if replicas < 3.min(brokers) {
             departures.push(Departure::new(
                 Breach::Weakens,

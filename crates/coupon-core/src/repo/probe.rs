@@ -30,14 +30,19 @@ const INSERT_ISSUE: &str = "
 INSERT INTO coupon_issues (coupon_id, request_id, member_id, decision, epoch, seq, reserved_at, expires_at)
 SELECT 0, probe.id, 'probe-' || probe.id, 'ISSUED', 0, 0, now(), now() FROM gen_random_uuid() AS probe (id)";
 
+/// The number is given, and none that an entry has: a number that a sequence gives is spent also when its row is taken
+/// back, and operators read the numbers.
 const INSERT_FAILED: &str = "
-INSERT INTO failed_coupon_issues (coupon_code, member_id, request_id, status, error_class, error_code, reason)
-VALUES ('probe', 'probe', gen_random_uuid(), 'PENDING', 'UNKNOWN', 'PROBE', 'a probe, taken back at once')";
+INSERT INTO failed_coupon_issues (id, coupon_code, member_id, request_id, status, error_class, error_code, reason)
+OVERRIDING SYSTEM VALUE
+VALUES (-1 - floor(random() * 9e15)::bigint, 'probe', 'probe', gen_random_uuid(), 'PENDING', 'UNKNOWN', 'PROBE',
+        'a probe, taken back at once')";
 
 const INSERT_LETTER: &str = "
-INSERT INTO dlq_events (dlq_topic, dlq_partition, dlq_offset, dlq_timestamp_ms, original_event_type, headers, error_class,
+INSERT INTO dlq_events (id, dlq_topic, dlq_partition, dlq_offset, dlq_timestamp_ms, original_event_type, headers, error_class,
                         error_code, cause, error_message, stack_trace, attempts, status, alarm_sent)
-SELECT 'probe-' || gen_random_uuid(), 0, 0, 0, 'UNKNOWN', '[]', 'UNKNOWN', 'PROBE', 'PROBE', 'a probe, taken back at once', '',
+OVERRIDING SYSTEM VALUE
+SELECT -1 - floor(random() * 9e15)::bigint, 'probe-' || gen_random_uuid(), 0, 0, 0, 'UNKNOWN', '[]', 'UNKNOWN', 'PROBE', 'PROBE', 'a probe, taken back at once', '',
        0, 'RECOVERED', true";
 
 impl Database {

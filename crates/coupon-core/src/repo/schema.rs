@@ -1,8 +1,12 @@
 //! The schema: embedded, forward only, applied by `issue-consumer migrate` and by nobody else.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
-use sqlx::migrate::{Migration, Migrator};
+use sqlx::{
+    AssertSqlSafe,
+    migrate::{Migration, Migrator},
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
 
 use super::{Database, RepoError};
 
@@ -42,6 +46,11 @@ pub enum Schema {
 #[error("the schema could not be migrated")]
 pub struct MigrateError(#[from] sqlx::migrate::MigrateError);
 
+/// Advisory lock of whoever migrates.
+const LOCK: i64 = 0x636f_7570_6f6e;
+/// Between two questions for it.
+const LOCK_PAUSE: Duration = Duration::from_millis(500);
+
 /// Newest migration this build knows.
 pub fn newest() -> i64 {
     MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or(0)
@@ -49,9 +58,13 @@ pub fn newest() -> i64 {
 
 impl Database {
     /// Applies what is missing. Safe to run at once from several places: an advisory lock lets one at it.
+    ///
+    /// Over a connection of its own, without the time limits of the service: building an index takes as long as the table
+    /// is large, and waits for whoever reads.
     pub async fn migrate(&self) -> Result<(), MigrateError> {
-        let pool = self.pool();
-        match tokio::spawn(async move { MIGRATOR.run(&pool.connections).await }).await {
+        let unlimited = ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"];
+        let options = self.connect_options().options(unlimited.map(|limit| (limit, "0")));
+        match tokio::spawn(async move { migrate(&options).await }).await {
             Ok(result) => Ok(result?),
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         }
@@ -88,6 +101,41 @@ impl Database {
         }
         Ok(Schema::Fits { version })
     }
+}
+
+async fn migrate(options: &PgConnectOptions) -> Result<(), sqlx::migrate::MigrateError> {
+    // One connection, which has the lock and the limits of the session.
+    let one = PgPoolOptions::new().max_connections(1).max_lifetime(None).idle_timeout(None);
+    let pool = one.connect_with(options.clone()).await?;
+    // Asked again and again, and not waited for in one statement, as sqlx would: that keeps a snapshot, for which
+    // CREATE INDEX CONCURRENTLY of whoever has the lock waits.
+    while !sqlx::query_scalar("SELECT pg_try_advisory_lock($1)").bind(LOCK).fetch_one(&pool).await? {
+        tokio::time::sleep(LOCK_PAUSE).await;
+    }
+    // What a migration that broke off has left would be in the way of its next try.
+    let left: Vec<String> = sqlx::query_scalar(
+        "SELECT indexrelid::regclass::text FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
+         WHERE NOT indisvalid AND relnamespace = current_schema()::regnamespace",
+    )
+    .fetch_all(&pool)
+    .await?;
+    for index in left {
+        tracing::warn!("the index {index} was not built to its end and is dropped, to be built again");
+        sqlx::raw_sql(AssertSqlSafe(format!("DROP INDEX CONCURRENTLY {index}"))).execute(&pool).await?;
+    }
+    let mut up_to = Vec::new();
+    for migration in MIGRATOR.iter() {
+        // Whoever waits for the lock of a table makes everybody behind it wait; building an index holds up nobody.
+        let lock_timeout = if migration.no_tx { "0" } else { "5s" };
+        sqlx::raw_sql(AssertSqlSafe(format!("SET lock_timeout = '{lock_timeout}'"))).execute(&pool).await?;
+        up_to.push(migration.clone());
+        let mut migrator = Migrator::with_migrations(up_to.clone());
+        migrator.set_locking(false).set_ignore_missing(true).run(&pool).await?;
+    }
+    // All at once, which refuses a database with migrations that this build does not know.
+    Migrator::with_migrations(up_to).set_locking(false).run(&pool).await?;
+    pool.close().await;
+    Ok(())
 }
 
 impl std::fmt::Display for Schema {

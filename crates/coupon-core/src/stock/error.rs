@@ -53,6 +53,13 @@ fn is_of_the_call(error: &RedisError) -> bool {
     }
 }
 
+impl StockError {
+    /// Whether Redis has no memory left for the call: it reads, and frees, and takes nothing new.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::NotNow(error) if error.code() == Some("OOM"))
+    }
+}
+
 impl From<RedisError> for StockError {
     fn from(error: RedisError) -> Self {
         if Self::is_no_answer(&error) {

@@ -61,7 +61,7 @@ async fn an_alarm_holds_all_that_on_call_needs_with_the_member_masked() -> Resul
     Ok(())
 }
 
-/// The command that shows the only entry of the work list. Its number need not be 1: probes take numbers too.
+/// The command that shows the only entry of the work list.
 async fn look_closer(world: &World) -> Result<String> {
     let id: i64 = sqlx::query_scalar("SELECT id FROM failed_coupon_issues").fetch_one(&world.db).await?;
     Ok(format!("dlq-consumer show E{id}"))

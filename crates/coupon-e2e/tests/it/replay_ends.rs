@@ -15,6 +15,7 @@ use crate::{
     SOON, Services, issued_rows,
     replay::{replay, statuses},
     replay_jobs::{given_up, job, moves, rests_at},
+    replay_settled::resolved_by_an_earlier_version,
 };
 
 /// Begins a replay of the campaign JOB whose process ends at this point.
@@ -160,7 +161,7 @@ async fn an_abandoned_replay_of_an_entry_that_was_settled_otherwise_issues_nothi
     let services = Services::start(&world).await?;
     given_up(&world, &services, 1).await?;
     cut_off(&world, "reserve:before").await?;
-    world.run("dlq-consumer", &["resolve", "1", "--reason", "paid", "--by", "olga"]).await?.succeeded()?;
+    resolved_by_an_earlier_version(&world).await?;
     silent_for(&world, "1 minute").await?;
     eventually("it is settled", SOON, async || -> Result<bool> { Ok(outcome(&world).await?.is_some()) }).await?;
     assert_eq!(outcome(&world).await?.as_deref(), Some("NOT_READY"));
@@ -208,12 +209,8 @@ async fn a_filter_never_chooses_what_was_compensated_by_hand_and_a_number_does()
     let world = World::new().await?;
     let services = Services::start(&world).await?;
     given_up(&world, &services, 2).await?;
-    sqlx::raw_sql(
-        "ALTER TABLE failed_coupon_issues ADD COLUMN IF NOT EXISTS decided_by_hand boolean NOT NULL DEFAULT false;
-         UPDATE failed_coupon_issues SET decided_by_hand = true WHERE id = 1",
-    )
-    .execute(&world.db)
-    .await?;
+    let by_hand = "UPDATE failed_coupon_issues SET decided_by_hand = true WHERE id = 1";
+    sqlx::raw_sql(by_hand).execute(&world.db).await?;
     replay(&world, &["--coupon", "JOB"]).await?.succeeded()?;
     assert_eq!(statuses(&world).await?, ["PENDING", "RESOLVED"]);
     let none = replay(&world, &["--coupon", "JOB"]).await?;

@@ -185,6 +185,7 @@ async fn begin(config: &Config, args: NewArgs) -> anyhow::Result<ExitCode> {
     let refused: Vec<String> = plan.refused.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
     let refused = if refused.is_empty() { "none".to_owned() } else { refused.join(", ") };
     eprintln!("{} can be replayed, refused: {refused}", plan.eligible);
+    let are_named = !request.filter.ids.is_empty();
     let is_nothing_meant = plan.eligible == 0 && plan.refused.is_empty();
     if is_nothing_meant && filter::says_mistyped(&desk, list, &request.filter).await? {
         return Ok(ExitCode::FAILURE);
@@ -195,7 +196,8 @@ async fn begin(config: &Config, args: NewArgs) -> anyhow::Result<ExitCode> {
     }
     if plan.eligible == 0 {
         eprintln!("there is nothing to replay");
-        return Ok(if plan.refused.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        // A filter may rightly choose none; a number that was named is meant.
+        return Ok(if plan.refused.is_empty() && !are_named { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     let name = coupon.map_or_else(|| "all".to_owned(), |code| code.to_string());
     let what = format!("replay {} up to number {}", rows(list, plan.eligible), list.number(plan.up_to));

@@ -88,10 +88,11 @@ impl Desk {
         let coupon = self.database.coupon(code).await?.ok_or_else(|| RebuildError::Unknown(code.clone()))?;
         let under_way = self.database.rebuild_under_way(code).await?;
         let step = under_way.map(|rebuild| rebuild.step);
+        let mut is_adopted = false;
         if step != Some(RebuildStep::Filling) {
             self.must_be_possible(&coupon, options).await?;
             if coupon.is_live() {
-                self.stock.adopt(code, &beginning_of(&coupon, true)).await?;
+                is_adopted = self.stock.adopt(code, &beginning_of(&coupon, true)).await?;
             }
         }
         let view = self.stock.view(code).await?;
@@ -110,7 +111,8 @@ impl Desk {
             self.passed(options).await?;
         }
         // The gate before the row: an API that hears SUSPECT and sees why does not raise an alarm about it.
-        let redis_epoch = self.shut(&coupon, view.as_ref(), step == Some(RebuildStep::Draining)).await?;
+        let is_resumed = step == Some(RebuildStep::Draining);
+        let redis_epoch = self.shut(&coupon, view.as_ref(), is_adopted, is_resumed).await?;
         told(Progress::GateClosed);
         let rebuild = self.database.begin_rebuild(code.clone(), redis, self.me()).await?;
         let mut rebuild = rebuild.ok_or_else(|| RebuildError::Nothing(code.clone()))?;
@@ -158,8 +160,15 @@ impl Desk {
     }
 
     /// Closes the gate, whatever epoch Redis's data is of, and returns that epoch; 0 when there is none. What nobody
-    /// suspects can be opened again if the rebuild cannot go on; one that `is_resumed` knows that from before.
-    async fn shut(&self, coupon: &Coupon, view: Option<&View>, is_resumed: bool) -> Result<i64, RebuildError> {
+    /// suspects can be opened again if the rebuild cannot go on; one that `is_resumed` knows that from before. What
+    /// `is_adopted` was broken, or of an older epoch, whatever it says now.
+    async fn shut(
+        &self,
+        coupon: &Coupon,
+        view: Option<&View>,
+        is_adopted: bool,
+        is_resumed: bool,
+    ) -> Result<i64, RebuildError> {
         let code = &coupon.coupon_code;
         // Without this no relay would empty what is left of the outbox.
         self.stock.make_known(code).await?;
@@ -170,7 +179,8 @@ impl Desk {
         } else if is_resumed {
             self.stock.suspect(code, view.epoch).await?
         } else {
-            let is_sound = coupon.status.as_str() == view.gate()
+            let is_sound = !is_adopted
+                && coupon.status.as_str() == view.gate()
                 && coupon.epoch == view.epoch
                 && [CouponStatus::Open, CouponStatus::Closed].contains(&coupon.status)
                 && self.is_ahead(coupon, view).await?;
