@@ -229,6 +229,26 @@ async fn a_member_lists_all_requests_newest_first_page_by_page_the_undecided_one
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_lists_than_are_looked_up_at_a_time_are_answered_and_say_that_they_are_not_complete() -> Result<()> {
+    let world = World::new().await?;
+    world.open_campaign("LISTS", 10).await?;
+    let services = Services::start(&world).await?;
+    accepted(&world, &services.api, "LISTS", "alice").await?;
+    issued_rows(&world, "LISTS", 1, SOON).await?;
+    let alice = world.member(&services.api, "alice")?;
+    let list = async || Ok::<_, anyhow::Error>(alice.get("/api/v1/issues/mine").await?.2);
+    // Four lists wait for this; the others do not wait for them.
+    let mut held = world.db.begin().await?;
+    sqlx::query("LOCK TABLE dlq_events").execute(&mut *held).await?;
+    let (a, b, c, d, e) = tokio::try_join!(list(), list(), list(), list(), list())?;
+    let told = [a, b, c, d, e];
+    let incomplete = told.iter().filter(|told| told["complete"] == false && told["issues"][0]["state"] == "issued");
+    assert_eq!(incomplete.count(), 1, "{told:?}");
+    held.rollback().await?;
+    eventually("it is complete again", SOON, async || Ok::<_, anyhow::Error>(list().await?["complete"] == true)).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_that_starts_while_kafka_is_away_accepts_as_reserved_and_is_ready() -> Result<()> {
     let world = World::new().await?;
     world.open_campaign("ROLLED", 10).await?;
