@@ -49,9 +49,9 @@ pub async fn check(stock: &Stock, database: &Database, service: &Service) -> any
 
 /// Keeps the condition true to whether the topic is there as it is needed, until the stop begins. While it is not,
 /// reservations wait in the outbox, and are answered as such.
-pub async fn watch_topic(broker: &Broker, wanted: &Topic, condition: Condition, shutdown: &Shutdown) {
+pub async fn watch_topic(broker: Broker, wanted: Topic, condition: Condition, shutdown: Shutdown) {
     while !shutdown.is_stopping() {
-        if let Err(unfit) = startup::topic(broker, wanted, &condition, shutdown).await {
+        if let Err(unfit) = startup::topic(&broker, &wanted, &condition, &shutdown).await {
             condition.unready(unfit.to_string());
         }
         tokio::select! {

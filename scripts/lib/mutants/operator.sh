@@ -4,12 +4,13 @@
 mutant 'a word that settles an accepted, undecided request' $CORE/repo/settling.rs "$E2E" operator::an_accepted_request \
   '            (Self::Resolve | Self::Ignore, List::Letters) => {' \
   '            (Self::Resolve | Self::Ignore, List::Letters) if list == List::Requests => {' \
-  '            (Self::Resolve | Self::Ignore, List::Requests) => "true",' \
-  '            (Self::Resolve | Self::Ignore, _) => "true",'
+  '            (Self::Resolve | Self::Ignore, List::Requests) => {' \
+  '            (Self::Resolve | Self::Ignore, List::Letters) => "true",
+            (Self::Resolve | Self::Ignore, List::Requests) => {'
 mutant 'what is compensated by hand PENDING like any other' crates/dlq-consumer/src/desk/replay/compensate.rs "$E2E" operator::what_is_compensated \
   'is_by_hand: true' 'is_by_hand: false'
 mutant 'an alarm of what an operator has just decided' $CORE/repo/give_ups.rs "$E2E" operator::what_is_compensated \
-  'superseded_by.is_none() && give_up.by.is_none()' 'superseded_by.is_none()'
+  'superseded_by.is_none() && give_up.by_hand().is_none()' 'superseded_by.is_none()'
 mutant 'two constraints of one cause' $CORE/failure.rs "$LIB" failure:: \
   'Some(at) if is_part && at <= MAX_IDENTIFIER_BYTES => {' 'Some(at) if is_part && at > MAX_IDENTIFIER_BYTES => {'
 mutant 'a mistyped campaign that is nothing worth saying' $CORE/repo/settling.rs "$E2E" operator::a_filter_by_a_mistyped \

@@ -4,8 +4,8 @@
 DESK=crates/dlq-consumer/src/desk
 mutant 'a closed campaign made SUSPECT' $CORE/repo/give_ups.rs "$E2E" a_campaign_that_was_closed_before \
   "CASE WHEN c.status = 'OPEN' THEN 'SUSPECT'" "CASE WHEN c.status <> 'DRAFT' THEN 'SUSPECT'"
-mutant 'an epoch that begins with what events claimed' "$CORE/filling.rs $CORE/repo/rebuilds.rs" "$E2E" a_sequence_that_redis_never_gave \
-  'seq: FIRST_SEQ,' 'seq: coupon.high_seq,' ', high_seq = 0, updated_at' ', updated_at'
+mutant 'an epoch that begins with what events claimed' $CORE/repo/rebuilds.rs "$E2E" a_sequence_that_redis_never_gave \
+  ', high_seq = 0, updated_at' ', updated_at'
 mutant 'any claimed sequence believed' crates/issuer-api/src/start.rs "$E2E" a_sequence_that_redis_never_gave \
   'database.vouched_seq(code, view.seq).await.ok()' 'Some(claimed)'
 mutant 'no claimed sequence believed' $CORE/repo/reconciliations.rs "$E2E" redis_that_went_back_in_time_is_noticed_also \
@@ -16,7 +16,7 @@ mutant 'a rebuild that does not count' $DESK/rebuild.rs "$E2E" a_rebuild_counts_
   '        self.count_rows(code).await?;
         let mut rounds' '        let mut rounds'
 mutant 'a gate left shut' $CORE/repo/rebuilds.rs "$E2E" a_rebuild_that_cannot_go_on \
-  '.bind(is_sound)' '.bind(false)'
+  '.bind(is_closed || is_sound && !is_found_unsound)' '.bind(is_closed)'
 mutant 'a suspect gate opened by a rebuild that cannot go on' $DESK/rebuild.rs "$E2E" a_rebuild_that_cannot_go_on \
   '&& self.is_ahead(coupon, view).await?;' '&& view.seq >= 0;'
 mutant 'the gate closed before anything is looked at' $DESK/rebuild.rs "$E2E" a_rebuild_looks_at_topics \
@@ -28,6 +28,9 @@ mutant 'agreement claimed without having judged' $DESK/reconcile/mod.rs "$E2E" a
   '(0, Some(_)) => Verdict::Unjudged,' '(0, Some(_)) => Verdict::Agree,'
 mutant 'lost requests left to an operator' $DESK/reconcile/judge.rs "$E2E" what_was_lost_with_a_topic \
   '(options.apply || options.requeue)' 'options.apply'
+mutant 'what an operator had settled published again' $DESK/reconcile/judge.rs "$E2E" what_an_operator_had_settled \
+  '            None if facts.aside.contains_key(&id) => report.note(Drift::SettledMark, id, false),
+' ''
 mutant 'published again against a wrong counter' $DESK/reconcile/mod.rs "$E2E" nothing_is_published_again_by_itself \
   'let is_counted = report.left() == 0 || options.apply;' 'let is_counted = true;'
 mutant 'an archive held up by a cancelled job' $CORE/repo/rebuilds.rs "$E2E" an_unanswered_replay_of_a_cancelled_job \

@@ -20,7 +20,8 @@ mutant 'what a replay had begun asked for by its own job alone' $DLQ/desk/replay
   'let asked = self.ask_abandoned().await;' \
   'let asked: Result<(), DeskError> = if ABANDONED > 0 { Ok(()) } else { self.ask_abandoned().await };'
 mutant 'an entry that was settled otherwise issued all the same' $DLQ/desk/replay/requests.rs "$E2E" an_abandoned_replay_of_an_entry \
-  '        if !link.is_wanted {' '        if !link.is_wanted && link.after_close {'
+  'if !self.database.is_pending(link.failed_issue_id).await? {' \
+  'if !self.database.is_pending(link.failed_issue_id).await? && link.after_close {'
 mutant 'a step that waits for any row of its job' $CORE/repo/replays.rs "$E2E" a_step_of_a_replay_waits \
   "count(*) FILTER (WHERE outcome IS NULL OR outcome IN ('RESERVED', 'HOLDS_ONE')) AS open," \
   "greatest(count(*) FILTER (WHERE outcome IS NULL OR outcome IN ('RESERVED', 'HOLDS_ONE')) - (SELECT count(*) FROM replays
@@ -59,4 +60,18 @@ mutant 'an all-clear told for ever' $CORE/repo/alarms/all_clear.rs "$E2E" an_all
 mutant 'a refused layout sent again unchanged' $DLQ/alarm/channels.rs "$E2E" an_alarm_whose_layout_slack_refuses \
   'if self.kind == Kind::Slack && refusal.is_of_the_form =>' 'if self.kind != Kind::Slack && refusal.is_of_the_form =>'
 mutant 'an alarm about what an operator has just done' $CORE/repo/give_ups.rs "$E2E" what_an_operator_compensates \
-  'let alarm = superseded_by.is_none() && give_up.by.is_none();' 'let alarm = superseded_by.is_none();'
+  'let alarm = superseded_by.is_none() && give_up.by_hand().is_none();' 'let alarm = superseded_by.is_none();'
+mutant 'no alarm about what a replay can only compensate' $CORE/repo/give_ups.rs "$E2E" what_a_replay_can_only \
+  'let alarm = superseded_by.is_none() && give_up.by_hand().is_none();' \
+  'let alarm = superseded_by.is_none() && give_up.by.is_none();'
+mutant 'an entry that stays though its member was paid' $CORE/repo/give_ups.rs "$E2E" replay_settled:: \
+  'if let Some(by) = by_hand {' 'if let Some(by) = by_hand.filter(|by| by.name.is_empty()) {'
+mutant 'an entry settled while its replay is under way' $CORE/repo/settling.rs "$E2E" an_entry_whose_replay_is_under_way \
+  'AND (r.outcome IS NULL OR r.outcome IN (' 'AND (r.outcome IS NULL AND r.outcome IN ('
+mutant 'an all-clear while the campaign is rebuilt' $CORE/repo/alarms/all_clear.rs "$E2E" an_all_clear_of_a_suspect \
+  "c.status IN ('SUSPECT', 'OPENING'))" "c.status = 'SUSPECT')" "r.step <> 'DONE'" "r.step = 'NEVER'"
+mutant 'a sound campaign left SUSPECT because its total changed' $CORE/repo/rebuilds.rs "$E2E" a_rebuild_that_cannot_go_on_opens \
+  'is_closed || is_sound && !is_found_unsound' \
+  'is_closed || is_sound && !is_found_unsound && before.total_version < 2'
+mutant 'a gate opened though redis sold too much' $CORE/repo/rebuilds.rs "$E2E" a_rebuild_that_cannot_go_on_stays_shut \
+  'is_closed || is_sound && !is_found_unsound' 'is_closed || is_sound'

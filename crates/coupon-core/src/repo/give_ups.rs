@@ -10,6 +10,8 @@ use super::{
     coupons::{Actor, append_audit},
     dead_letters::{self, Letter, LetterStatus, Verdict},
     pool::Pool,
+    rebuilds::note_found_unsound,
+    replays::{close_replay, settle_by_hand},
     settling::List,
 };
 use crate::{
@@ -168,8 +170,8 @@ async fn decide(pool: &Pool, give_up: &GiveUp) -> Result<GivenUp, sqlx::Error> {
         suspect(&mut tx, give_up).await?;
     }
     let failed_issue_id = put_on_work_list(&mut tx, give_up).await?;
-    // Nobody is told of what an operator has just decided.
-    let alarm = superseded_by.is_none() && give_up.by.is_none();
+    // Nobody is told of what an operator has just decided; what a replay found it could not issue is news.
+    let alarm = superseded_by.is_none() && give_up.by_hand().is_none();
     let verdict = verdict(give_up, LetterStatus::Compensated, Some(failed_issue_id), alarm);
     dead_letters::insert(&mut tx, &give_up.letter, &verdict).await?;
     if let Some(Operator { name, reason, .. }) = &give_up.by {
@@ -184,8 +186,7 @@ async fn decide(pool: &Pool, give_up: &GiveUp) -> Result<GivenUp, sqlx::Error> {
 
 async fn suspect(tx: &mut PgConnection, give_up: &GiveUp) -> Result<(), sqlx::Error> {
     let code = &give_up.event.coupon_code;
-    // A campaign that somebody closed stays CLOSED: it sells nothing, and its status says what it goes back to. A SUSPECT
-    // one is touched, so that a rebuild under way sees that there is more than it found.
+    // A campaign that somebody closed stays CLOSED: it sells nothing, and its status says what it goes back to.
     let status: Option<(String, String)> = sqlx::query_as(
         "UPDATE coupons c SET status = CASE WHEN c.status = 'OPEN' THEN 'SUSPECT' ELSE c.status END, updated_at = $3
          FROM coupons before
@@ -196,6 +197,9 @@ async fn suspect(tx: &mut PgConnection, give_up: &GiveUp) -> Result<(), sqlx::Er
     .bind(give_up.now)
     .fetch_optional(&mut *tx)
     .await?;
+    if status.is_some() {
+        note_found_unsound(tx, code, give_up.now).await?;
+    }
     let mut notice = Notice::suspect(code, give_up.now);
     match status {
         Some((before, now)) if before != now => {}
@@ -235,16 +239,20 @@ async fn spend(tx: &mut PgConnection, coupon_id: i64, give_up: &GiveUp) -> Resul
 }
 
 /// PENDING; a superseded request needs nobody and is born RESOLVED, and so is what an operator has decided by hand, and a
-/// replay: the entry that it replays stays on the list, and the replay is closed here.
+/// replay: the entry that it replays stays on the list, unless an operator decides, and the replay is closed here.
 async fn put_on_work_list(tx: &mut PgConnection, give_up: &GiveUp) -> Result<i64, sqlx::Error> {
+    let by_hand = give_up.by_hand();
+    if let Some(by) = by_hand {
+        settle_by_hand(tx, give_up, by).await?;
+    }
     let replay_of = close_replay(tx, give_up).await?;
+    let becomes = if by_hand.is_some() { "is settled with it" } else { "stays on the list" };
     let replayed =
-        replay_of.map(|entry| format!("a replay of entry {}, which stays on the list", List::Requests.number(entry)));
+        replay_of.map(|entry| format!("a replay of entry {}, which {becomes}", List::Requests.number(entry)));
     let superseded = match give_up.remedy {
         Remedy::Supersede(id) => Some(format!("the member holds a coupon by request {id}")),
         Remedy::GiveBack | Remedy::GiveBackAndSuspect => None,
     };
-    let by_hand = give_up.by_hand();
     let word = by_hand.map(|by| by.reason.clone());
     let why: Vec<String> = word.into_iter().chain(replayed).chain(superseded).collect();
     let resolution = (!why.is_empty()).then(|| why.join("; "));
@@ -269,17 +277,6 @@ async fn put_on_work_list(tx: &mut PgConnection, give_up: &GiveUp) -> Result<i64
     .bind(replay_of)
     .bind(by_hand.map(|by| by.name.as_str()))
     .fetch_one(tx)
-    .await
-}
-
-/// If the request is a replay, it has come to nothing. Gives the entry that it replays.
-async fn close_replay(tx: &mut PgConnection, give_up: &GiveUp) -> Result<Option<i64>, sqlx::Error> {
-    sqlx::query_scalar(
-        "UPDATE replays SET outcome = 'COMPENSATED', updated_at = $2 WHERE request_id = $1 RETURNING failed_issue_id",
-    )
-    .bind(give_up.event.request_id.as_uuid())
-    .bind(give_up.now)
-    .fetch_optional(tx)
     .await
 }
 

@@ -185,8 +185,8 @@ impl Database {
 
     /// Ends a rebuild that did not get as far as a new epoch, and gives the row as it is then; `None` when it is not
     /// DRAINING any more. A campaign that was to be closed afterwards is CLOSED. With `is_sound` (nobody suspected its
-    /// data when the gate was shut) an open one is OPEN again, unless somebody has changed its row since or has found
-    /// that Redis sold too much. Otherwise it is SUSPECT.
+    /// data when the gate was shut) an open one is OPEN again, unless it has been found since that Redis sold too much.
+    /// Otherwise it is SUSPECT.
     pub async fn abandon_rebuild(
         &self,
         code: CouponCode,
@@ -197,26 +197,25 @@ impl Database {
         self.detached("finish a rebuild", move |pool| async move {
             let mut tx = pool.begin().await?;
             let Some(before) = locked(&mut tx, &code).await? else { return Ok(None) };
-            let ended: Option<(String, DateTime<Utc>)> = sqlx::query_as(
-                "UPDATE rebuilds SET step = 'DONE', finished_at = $2 WHERE id = $1 AND step = 'DRAINING'
-                 RETURNING reopen_as, started_at",
+            let ended: Option<(String, bool)> = sqlx::query_as(
+                "UPDATE rebuilds r SET step = 'DONE', finished_at = $2 FROM rebuilds before
+                 WHERE r.id = $1 AND r.step = 'DRAINING' AND before.id = r.id
+                 RETURNING r.reopen_as, before.finished_at IS NOT NULL",
             )
             .bind(rebuild)
             .bind(actor.now)
             .fetch_optional(&mut *tx)
             .await?;
-            let Some((reopen_as, started_at)) = ended else { return Ok(None) };
+            let Some((reopen_as, is_found_unsound)) = ended else { return Ok(None) };
             let is_closed = reopen_as == CouponStatus::Closed.as_str();
             sqlx::query(
                 "UPDATE coupons SET status = $2, updated_at = $3
-                 WHERE coupon_code = $1 AND status = 'SUSPECT' AND ($4 OR $5 AND updated_at = $6)",
+                 WHERE coupon_code = $1 AND status = 'SUSPECT' AND $4",
             )
             .bind(code.as_str())
             .bind(reopen_as)
             .bind(actor.now)
-            .bind(is_closed)
-            .bind(is_sound)
-            .bind(started_at)
+            .bind(is_closed || is_sound && !is_found_unsound)
             .execute(&mut *tx)
             .await?;
             let Some(coupon) = locked(&mut tx, &code).await? else { return Ok(None) };
@@ -288,6 +287,21 @@ impl Database {
         .fetch_one(&pool);
         self.bounded("count what is unfinished", question).await
     }
+}
+
+/// Notes on a rebuild that drains that Redis sold too much: whatever it found before, the data is not sound. It is the time
+/// of its end that says so early. Not that of the campaign's last change, which a new window or total changes too.
+pub(super) async fn note_found_unsound(
+    tx: &mut PgConnection,
+    code: &CouponCode,
+    now: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query("UPDATE rebuilds SET finished_at = $2 WHERE coupon_code = $1 AND step = 'DRAINING'")
+        .bind(code.as_str())
+        .bind(now)
+        .execute(tx)
+        .await
+        .map(drop)
 }
 
 /// Replays that Redis had reserved and of which nothing is left: neither a mark, nor an event, nor a decision. They are no

@@ -21,6 +21,8 @@ use crate::{
 
 mod settle;
 
+pub(super) use settle::{close_replay, settle_by_hand};
+
 words! {
     /// Why a row of the work list cannot be replayed now.
     pub enum Refusal as "reason against a replay" {
@@ -127,8 +129,6 @@ pub struct Link {
     pub member_id: MemberId,
     /// Whether the campaign's window counts for nothing.
     pub after_close: bool,
-    /// Whether the row is PENDING: nobody has settled it by other means since the link was made.
-    pub is_wanted: bool,
 }
 
 /// A replay that its job has begun and nobody asks for.
@@ -238,6 +238,16 @@ impl Database {
         .await
     }
 
+    /// Whether a row of the work list is PENDING: nobody has settled it by other means since it was linked.
+    pub async fn is_pending(&self, row: i64) -> Result<bool, RepoError> {
+        let pool = self.pool();
+        let question =
+            sqlx::query_scalar("SELECT EXISTS (SELECT FROM failed_coupon_issues WHERE id = $1 AND status = 'PENDING')")
+                .bind(row)
+                .fetch_one(&pool);
+        self.bounded("look whether an entry waits", question).await
+    }
+
     /// The links of a job that Redis has not answered.
     pub async fn unanswered(&self, job_id: i64) -> Result<Vec<Link>, RepoError> {
         let pool = self.pool();
@@ -270,15 +280,14 @@ impl Database {
 }
 
 const UNANSWERED_OF: &str = "
-SELECT r.request_id, r.failed_issue_id, r.coupon_code, r.member_id, r.after_close, f.status = 'PENDING' AS is_wanted
-FROM replays r JOIN failed_coupon_issues f ON f.id = r.failed_issue_id
+SELECT r.request_id, r.failed_issue_id, r.coupon_code, r.member_id, r.after_close
+FROM replays r
 WHERE r.job_id = $1 AND r.outcome IS NULL ORDER BY r.failed_issue_id";
 
 const ABANDONED: &str = "
-SELECT r.request_id, r.failed_issue_id, r.coupon_code, r.member_id, r.after_close, f.status = 'PENDING' AS is_wanted,
+SELECT r.request_id, r.failed_issue_id, r.coupon_code, r.member_id, r.after_close,
        coalesce(j.status IN ('RUNNING', 'PAUSED', 'STOPPED'), false) AS is_resumable
 FROM replays r
-JOIN failed_coupon_issues f ON f.id = r.failed_issue_id
 LEFT JOIN replay_jobs j ON j.job_id = r.job_id
 WHERE r.outcome IS NULL
   AND (j.job_id IS NULL OR coalesce(j.heartbeat_at, j.updated_at) < now() - $2 * interval '1 second')
@@ -338,7 +347,7 @@ async fn link(
     after_close: bool,
     now: DateTime<Utc>,
 ) -> Result<Link, sqlx::Error> {
-    const FIELDS: &str = "request_id, failed_issue_id, coupon_code, member_id, after_close, true AS is_wanted";
+    const FIELDS: &str = "request_id, failed_issue_id, coupon_code, member_id, after_close";
     // Linked before without an answer: the same id is asked for again, so that one of the two cannot become a second
     // coupon.
     let before = sqlx::query_as(sqlx::AssertSqlSafe(format!(

@@ -88,40 +88,45 @@ impl Verb {
                      SELECT FROM coupon_issues i JOIN coupons c USING (coupon_id)
                      WHERE c.coupon_code = f.coupon_code AND i.request_id = f.original_event_id))"
             }
-            (Self::Resolve | Self::Ignore, List::Requests) => "true",
+            // It would be issued on top of whatever the word stands for.
+            (Self::Resolve | Self::Ignore, List::Requests) => {
+                "NOT EXISTS (SELECT FROM replays r WHERE r.failed_issue_id = f.id
+                             AND (r.outcome IS NULL OR r.outcome IN ('RESERVED', 'HOLDS_ONE')))"
+            }
         }
     }
 }
 
 /// The rows of one batch, locked in the order of their numbers, so that two who settle at once cannot deadlock.
-fn chosen(list: List, verb: Verb) -> String {
+fn lock(list: List, verb: Verb) -> String {
     let (table, condition, further) = (list.as_str(), list.condition(), verb.condition(list));
     format!(
-        "chosen AS (
-             SELECT f.id, f.status FROM {table} f WHERE {condition} AND {further} AND f.status = ANY($10) AND f.id > $11
-             ORDER BY f.id LIMIT $12 FOR UPDATE
-         )"
+        "SELECT f.id FROM {table} f WHERE {condition} AND {further} AND f.status = ANY($10) AND f.id > $11
+         ORDER BY f.id LIMIT $12 FOR UPDATE"
     )
 }
 
-/// The change and its audit are one statement, and so one transaction.
+/// The change of locked rows and its audit are one statement. What must be true of a row is looked at again, because it
+/// also speaks of other tables: a replay that was linked while its row was waited for must be seen.
 fn settle(list: List, verb: Verb) -> String {
-    let table = list.as_str();
+    let (table, condition, further) = (list.as_str(), list.condition(), verb.condition(list));
     let set = match list {
         List::Requests => {
-            "resolved_at = CASE WHEN $13 = 'PENDING' THEN NULL ELSE $14::timestamptz END,
-             resolved_by = CASE WHEN $13 = 'PENDING' THEN NULL ELSE $15 END,
-             resolution = CASE WHEN $13 = 'PENDING' THEN NULL ELSE $17 END"
+            "resolved_at = CASE WHEN $12 = 'PENDING' THEN NULL ELSE $13::timestamptz END,
+             resolved_by = CASE WHEN $12 = 'PENDING' THEN NULL ELSE $14 END,
+             resolution = CASE WHEN $12 = 'PENDING' THEN NULL ELSE $16 END"
         }
-        List::Letters => "updated_at = $14",
+        List::Letters => "updated_at = $13",
     };
-    let chosen = chosen(list, verb);
     format!(
-        "WITH {chosen}, moved AS (
-             UPDATE {table} f SET status = $13, {set} FROM chosen WHERE f.id = chosen.id RETURNING f.id, chosen.status AS before
+        "WITH chosen AS (
+             SELECT f.id, f.status FROM {table} f
+             WHERE {condition} AND {further} AND f.status = ANY($10) AND f.id = ANY($11)
+         ), moved AS (
+             UPDATE {table} f SET status = $12, {set} FROM chosen WHERE f.id = chosen.id RETURNING f.id, chosen.status AS before
          ), audited AS (
              INSERT INTO operator_audit (at, actor, verb, subject, change, reason)
-             SELECT $14, $15, $16, '{table}/' || id, jsonb_build_object('from', before, 'to', $13), $17 FROM moved ORDER BY id
+             SELECT $13, $14, $15, '{table}/' || id, jsonb_build_object('from', before, 'to', $12), $16 FROM moved ORDER BY id
          )
          SELECT id FROM moved ORDER BY id"
     )
@@ -140,17 +145,27 @@ impl Database {
     ) -> Result<Vec<i64>, RepoError> {
         self.detached("settle entries", move |pool| async move {
             let (from, to) = settling.verb.transition(settling.list);
-            sqlx::query_scalar_with(AssertSqlSafe(settle(settling.list, settling.verb)), filter.arguments()?)
-                .bind(from)
-                .bind(after)
-                .bind(limit)
-                .bind(to)
-                .bind(actor.now)
-                .bind(actor.name)
-                .bind(settling.verb.as_str())
-                .bind(settling.reason)
-                .fetch_all(&pool)
-                .await
+            let mut tx = pool.begin().await?;
+            let locked: Vec<i64> =
+                sqlx::query_scalar_with(AssertSqlSafe(lock(settling.list, settling.verb)), filter.arguments()?)
+                    .bind(from)
+                    .bind(after)
+                    .bind(limit)
+                    .fetch_all(&mut *tx)
+                    .await?;
+            let settled =
+                sqlx::query_scalar_with(AssertSqlSafe(settle(settling.list, settling.verb)), filter.arguments()?)
+                    .bind(from)
+                    .bind(locked)
+                    .bind(to)
+                    .bind(actor.now)
+                    .bind(actor.name)
+                    .bind(settling.verb.as_str())
+                    .bind(settling.reason)
+                    .fetch_all(&mut *tx)
+                    .await?;
+            tx.commit().await?;
+            Ok(settled)
         })
         .await
     }

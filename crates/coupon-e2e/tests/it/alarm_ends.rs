@@ -175,6 +175,60 @@ async fn what_an_operator_compensates_by_hand_raises_no_alarm() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_replay_can_only_compensate_raises_an_alarm() -> Result<()> {
+    let (world, slack) = (World::new().await?, Webhook::start().await?);
+    world.open_campaign("OLD", 5).await?;
+    let rule = world.fail_campaign("OLD", FailMode::Permanently).await?;
+    let launch = telling(&world, &slack, 1_000).set("give_up.burst", 0).set("give_up.per_second", 0);
+    let (api, _issue, _dlq) = tokio::try_join!(
+        world.start_api().into_future(),
+        world.start_issue_consumer().into_future(),
+        launch.into_future()
+    )?;
+    accepted(&world, &api, "OLD", "patient").await?;
+    slack.takes(1, TOLD).await?;
+    all_told(&world).await?;
+    let rebuilt = world.run("dlq-consumer", &["rebuild", "OLD", "--leave-undecided", "--yes", "--by", "olga"]).await?;
+    rebuilt.succeeded()?;
+    rule.lift().await?;
+    let words = ["replay", "--dead-letters", "--coupon", "OLD", "--reason", "mended", "--by", "olga", "--yes"];
+    let replayed = world.run("dlq-consumer", &words).await?;
+    ensure!(replayed.stdout.contains("OLD_EPOCH"), "{replayed:?}");
+    eventually("somebody is told of the member", TOLD, async || {
+        slack.received().iter().any(|told| told.slack_text().contains("1 request given up"))
+    })
+    .await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_all_clear_of_a_suspect_campaign_is_told_when_its_rebuild_is_over() -> Result<()> {
+    let (world, slack) = (World::new().await?, Webhook::start().await?);
+    world.open_campaign("CUT", 5).await?;
+    let (api, _issue, _dlq) = tokio::try_join!(
+        world.start_api().into_future(),
+        world.start_issue_consumer().into_future(),
+        telling(&world, &slack, 1_000).into_future()
+    )?;
+    world.stock.flush().await?;
+    world.member(&api, "late")?.ask("CUT").await;
+    eventually("somebody is told that it is suspect", TOLD, async || {
+        slack.received().iter().any(|told| told.slack_text().contains("CUT is SUSPECT"))
+    })
+    .await?;
+    all_told(&world).await?;
+    let cleared = || slack.received().iter().any(|told| told.slack_text().contains("all clear: "));
+    let rebuild = ["rebuild", "CUT", "--yes", "--by", "olga"];
+    let cut = world.run_with("dlq-consumer", &rebuild, &[("COUPON_CRASH_AT", "move the epoch on:after")]).await?;
+    ensure!(cut.code != Some(0), "{cut:?}");
+    assert_eq!(crate::rebuild::status(&world, "CUT").await?, "OPENING");
+    stays("it accepts nothing yet", Duration::from_secs(5), async || !cleared()).await?;
+    world.run("dlq-consumer", &rebuild).await?.succeeded()?;
+    eventually("it is told that nothing waits", TOLD, async || cleared()).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stats_tell_alarms_that_wait_for_the_digest_from_those_that_are_late() -> Result<()> {
     let (world, slack) = (World::new().await?, Webhook::start().await?);
     plant(&world, "first", 1).await?;

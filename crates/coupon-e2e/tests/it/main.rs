@@ -44,6 +44,7 @@ mod repair;
 mod replay;
 mod replay_ends;
 mod replay_jobs;
+mod replay_settled;
 mod restored;
 mod retention;
 mod retry;

@@ -62,9 +62,15 @@ async fn a_rebuild_waits_for_what_is_under_way_and_refuses_while_requests_are_he
         world.start_dlq_consumer().set("give_up.burst", 0).set("give_up.per_second", 0).into_future()
     )?;
     let held = rebuild("30").await?;
+    let letter: i64 = sqlx::query_scalar("SELECT id FROM dlq_events").fetch_one(&world.db).await?;
+    let letter = format!("D{letter}");
     ensure!(held.code == Some(1) && held.stderr.contains("1 requests of WAITS are held"), "{held:?}");
+    ensure!(held.stderr.contains("`dlq-consumer compensate --coupon WAITS --up-to ID`"), "{held:?}");
     world
-        .run("dlq-consumer", &["compensate", "--coupon", "WAITS", "--reason", "x", "--by", "olga", "--yes"])
+        .run(
+            "dlq-consumer",
+            &["compensate", "--coupon", "WAITS", "--up-to", &letter, "--reason", "x", "--by", "olga", "--yes"],
+        )
         .await?
         .succeeded()?;
     rebuild("30").await?.succeeded()?;

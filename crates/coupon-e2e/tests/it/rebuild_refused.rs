@@ -246,3 +246,60 @@ async fn a_rebuild_settles_holders_also_of_data_of_which_a_part_is_lost_or_of_an
     world.quiet(SOON, &[]).await?;
     Ok(())
 }
+
+/// A rebuild that waits in vain for issue-consumer, and what is done meanwhile.
+async fn in_vain(world: &World, code: &str, meanwhile: impl AsyncFnOnce() -> Result<()>) -> Result<()> {
+    let words = ["rebuild", code, "--yes", "--by", "olga", "--wait", "6"];
+    let (stood, done) = tokio::join!(world.run("dlq-consumer", &words), async {
+        eventually("the rebuild has begun", SOON, async || -> Result<bool> {
+            Ok(status(world, code).await? == "SUSPECT")
+        })
+        .await?;
+        meanwhile().await
+    });
+    done?;
+    let stood = stood?;
+    ensure!(stood.code == Some(4), "{stood:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rebuild_that_cannot_go_on_opens_the_gate_also_when_the_total_was_raised_meanwhile() -> Result<()> {
+    let world = World::new().await?;
+    world.open_campaign("RAISED", 10).await?;
+    let api = world.start_api().await?;
+    accepted(&world, &api, "RAISED", "somebody").await?;
+    in_vain(&world, "RAISED", async || {
+        world.coupon(&["set-total", "RAISED", "20"]).await?.succeeded()?;
+        Ok(())
+    })
+    .await?;
+    assert_eq!(status(&world, "RAISED").await?, "OPEN");
+    accepted(&world, &api, "RAISED", "late").await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rebuild_that_cannot_go_on_stays_shut_when_redis_is_found_to_have_sold_too_much() -> Result<()> {
+    let world = World::new().await?;
+    world.open_campaign("CAP", 1).await?;
+    let services = Services::start(&world).await?;
+    accepted(&world, &services.api, "CAP", "somebody").await?;
+    issued_rows(&world, "CAP", 1, SOON).await?;
+    services.issue_consumer.stop()?;
+    // What it waits for in vain.
+    world.topic.write(&NewRecord::event(&Event::of("CAP", "other", 3))).await?;
+    in_vain(&world, "CAP", async || {
+        world.dlq.write(&NewRecord::event(&Event::of("CAP", "straggler", 2))).await?;
+        eventually("it is compensated", SOON, async || -> Result<bool> {
+            let given_up = "SELECT count(*) FROM failed_coupon_issues WHERE error_code = 'CAP_REACHED'";
+            let given_up: i64 = sqlx::query_scalar(given_up).fetch_one(&world.db).await?;
+            Ok(given_up == 1)
+        })
+        .await?;
+        Ok(())
+    })
+    .await?;
+    assert_eq!(status(&world, "CAP").await?, "SUSPECT");
+    Ok(())
+}

@@ -15,6 +15,7 @@ use crate::{
     SOON, Services, issued_rows,
     replay::{replay, statuses},
     replay_jobs::{given_up, job, moves, rests_at},
+    replay_settled::resolved_by_an_earlier_version,
 };
 
 /// Begins a replay of the campaign JOB whose process ends at this point.
@@ -160,7 +161,7 @@ async fn an_abandoned_replay_of_an_entry_that_was_settled_otherwise_issues_nothi
     let services = Services::start(&world).await?;
     given_up(&world, &services, 1).await?;
     cut_off(&world, "reserve:before").await?;
-    world.run("dlq-consumer", &["resolve", "1", "--reason", "paid", "--by", "olga"]).await?.succeeded()?;
+    resolved_by_an_earlier_version(&world).await?;
     silent_for(&world, "1 minute").await?;
     eventually("it is settled", SOON, async || -> Result<bool> { Ok(outcome(&world).await?.is_some()) }).await?;
     assert_eq!(outcome(&world).await?.as_deref(), Some("NOT_READY"));

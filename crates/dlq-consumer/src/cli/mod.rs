@@ -34,7 +34,8 @@ mod work_list;
 #[command(name = "dlq-consumer", version, arg_required_else_help = true)]
 #[command(
     after_help = "Settings are explained in crates/dlq-consumer/config.default.toml; `dlq-consumer config` prints the effective ones.\n\
-                        Exit codes: 0 done, 1 failed, 2 wrong setting or usage, 3 drift was found and is left."
+                        Exit codes: 0 done, 1 failed, 2 wrong setting or usage, 3 drift was found and is left,\n\
+                        4 what had to be waited for or judged was not there in time."
 )]
 pub struct Cli {
     #[command(flatten)]

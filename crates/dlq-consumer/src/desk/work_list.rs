@@ -12,7 +12,7 @@ use coupon_core::repo::{
     figures::Figures,
     filter::Filter,
     numbers::Number,
-    settling::{List, Settling},
+    settling::{List, Settling, Verb},
 };
 use serde::Serialize;
 
@@ -80,6 +80,8 @@ pub enum Settled {
     Undecided(String),
     /// The replay of another entry, which stands for it.
     Replay,
+    /// A replay of it is under way, and may still be issued.
+    UnderWay,
     /// It stands here and cannot be moved from here.
     Not(String),
 }
@@ -101,6 +103,9 @@ impl Settled {
                 "{row} {number} is {status}: an accepted request that nobody has decided; only `dlq-consumer replay` or `dlq-consumer compensate` decides it, once its coupon exists"
             ),
             Self::Replay => format!("{row} {number} is the replay of another entry, which stands for it on the list"),
+            Self::UnderWay => format!(
+                "a replay of {row} {number} is under way: cancel it or wait; `dlq-consumer show {number}` says what becomes of it"
+            ),
             Self::Not(status) => {
                 format!("{row} {number} is {status}, only one that is {} can become {to}", from.join(" or "))
             }
@@ -176,7 +181,8 @@ impl Desk {
             // It stands where it could be settled from, and was not.
             Some((_, status)) if from.contains(&status.as_str()) => match settling.list {
                 List::Letters => Settled::Undecided(status.clone()),
-                List::Requests => Settled::Replay,
+                List::Requests if settling.verb == Verb::Reopen => Settled::Replay,
+                List::Requests => Settled::UnderWay,
             },
             Some((_, status)) if settling.list == List::Letters && status == LetterStatus::Held.as_str() => {
                 Settled::Undecided(status.clone())

@@ -26,8 +26,8 @@ struct Row {
     announced_count: i64,
 }
 
-/// Nothing of the cause waits: no dead letter is undecided, no entry PENDING, nothing untold, its campaign not SUSPECT. Not
-/// before a digest's time has passed since it was told, so that a cause which comes and goes tells of neither more often
+/// Nothing of the cause waits: no dead letter is undecided, no entry PENDING, nothing untold, its campaign neither SUSPECT
+/// nor being rebuilt. Not before a digest's time has passed since it was told, so that a cause which comes and goes tells of neither more often
 /// than that.
 const IS_DONE: &str = "
     a.all_clear_due AND a.announced_at <= $1 AND (a.claimed_until IS NULL OR a.claimed_until <= $2)
@@ -35,8 +35,9 @@ const IS_DONE: &str = "
     AND NOT EXISTS (SELECT FROM failed_coupon_issues f WHERE f.cause = a.alarm_key AND f.status = 'PENDING')
     AND NOT EXISTS (SELECT FROM dlq_events d WHERE d.cause = a.alarm_key AND NOT d.alarm_sent)
     AND NOT EXISTS (SELECT FROM alarm_notices n WHERE n.cause = a.alarm_key AND NOT n.alarm_sent)
-    AND NOT (a.alarm_key LIKE 'SUSPECT %' AND EXISTS
-             (SELECT FROM coupons c WHERE c.coupon_code = substr(a.alarm_key, 9) AND c.status = 'SUSPECT'))";
+    AND NOT (a.alarm_key LIKE 'SUSPECT %' AND (EXISTS
+             (SELECT FROM coupons c WHERE c.coupon_code = substr(a.alarm_key, 9) AND c.status IN ('SUSPECT', 'OPENING'))
+             OR EXISTS (SELECT FROM rebuilds r WHERE r.coupon_code = substr(a.alarm_key, 9) AND r.step <> 'DONE')))";
 
 impl Database {
     /// Claims a cause that was told of and whose work is done; `None` when there is none.

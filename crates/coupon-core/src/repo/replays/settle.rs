@@ -1,11 +1,15 @@
 //! What becomes of a replay: Redis's answer, then the decision, then the row of the work list it replays.
 
 use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
 
 use super::ReplayOutcome;
 use crate::{
     ids::RequestId,
-    repo::{Database, RepoError},
+    repo::{
+        Database, RepoError,
+        give_ups::{GiveUp, Operator},
+    },
 };
 
 /// Replays settled by one statement.
@@ -91,4 +95,51 @@ impl Database {
         })
         .await
     }
+}
+
+/// An operator's word on a request holds for its member, who gets one coupon of a campaign at most: every entry of that
+/// member that waits is settled by it, and no replay by a filter takes it. That is the entry which the request replays, and
+/// one whose replay was told that the member holds this request.
+pub(in crate::repo) async fn settle_by_hand(
+    tx: &mut PgConnection,
+    give_up: &GiveUp,
+    by: &Operator,
+) -> Result<(), sqlx::Error> {
+    // The entries before their replays, in the order in which a replay is linked.
+    sqlx::query(
+        "WITH before AS (
+             SELECT id, status FROM failed_coupon_issues
+             WHERE coupon_code = $1 AND member_id = $2 AND status <> 'RESOLVED' ORDER BY id FOR UPDATE
+         ), settled AS (
+             UPDATE failed_coupon_issues f
+             SET status = 'RESOLVED', resolved_at = $4, resolved_by = $5, decided_by_hand = true,
+                 resolution = $6 || '; request ' || $3 || ' of the member was compensated by hand'
+             FROM before WHERE f.id = before.id
+             RETURNING f.id, before.status
+         )
+         INSERT INTO operator_audit (at, actor, verb, subject, change, reason)
+         SELECT $4, $5, 'compensate', 'failed_coupon_issues/' || id,
+                jsonb_build_object('from', status, 'to', 'RESOLVED', 'request_id', $3), $6
+         FROM settled ORDER BY id",
+    )
+    .bind(give_up.event.coupon_code.as_str())
+    .bind(give_up.event.member_id.as_str())
+    .bind(give_up.event.request_id.to_string())
+    .bind(give_up.now)
+    .bind(&by.name)
+    .bind(&by.reason)
+    .execute(tx)
+    .await
+    .map(drop)
+}
+
+/// If the request is a replay, it has come to nothing. Gives the entry that it replays.
+pub(in crate::repo) async fn close_replay(tx: &mut PgConnection, give_up: &GiveUp) -> Result<Option<i64>, sqlx::Error> {
+    sqlx::query_scalar(
+        "UPDATE replays SET outcome = 'COMPENSATED', updated_at = $2 WHERE request_id = $1 RETURNING failed_issue_id",
+    )
+    .bind(give_up.event.request_id.as_uuid())
+    .bind(give_up.now)
+    .fetch_optional(tx)
+    .await
 }

@@ -59,7 +59,7 @@ pub enum RebuildError {
     /// Requests without a decision.
     #[error(
         "{held} requests of {code} are held and {parked} parked, undecided: after a rebuild they could only be compensated. \
-         Decide them first (`dlq-consumer replay --dead-letters --coupon {code}`, `dlq-consumer compensate --coupon {code}`), \
+         Decide them first (`dlq-consumer replay --dead-letters --coupon {code}`, `dlq-consumer compensate --coupon {code} --up-to ID`), \
          or go on with --leave-undecided"
     )]
     Undecided {

@@ -126,8 +126,9 @@ impl Desk {
     /// Asks Redis once; `None` when the campaign as it is now takes no reservations, which says nothing about the row.
     async fn answer(&self, link: &Link) -> Result<Option<(ReplayOutcome, Option<RequestId>)>, DeskError> {
         let (code, member) = (&link.coupon_code, &link.member_id);
-        // Somebody has settled the row by other means: it only goes on if Redis has reserved a unit for it before.
-        if !link.is_wanted {
+        // Asked anew each time, because Redis may have been away for long. Somebody has settled the row by other means: it
+        // only goes on if Redis has reserved a unit for it before.
+        if !self.database.is_pending(link.failed_issue_id).await? {
             let holders = self.stock.marks_of(code, &[member.as_str()]).await?;
             let is_held = holders == [Some(link.request_id.to_string())];
             let outcome = if is_held { ReplayOutcome::Reserved } else { ReplayOutcome::NotReady };
