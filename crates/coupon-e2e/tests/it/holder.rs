@@ -240,8 +240,7 @@ async fn more_lists_than_are_looked_up_at_a_time_are_answered_and_say_that_they_
     // Four lists wait for this; the others do not wait for them.
     let mut held = world.db.begin().await?;
     sqlx::query("LOCK TABLE dlq_events").execute(&mut *held).await?;
-    let (a, b, c, d, e) = tokio::try_join!(list(), list(), list(), list(), list())?;
-    let told = [a, b, c, d, e];
+    let told = <[serde_json::Value; 5]>::from(tokio::try_join!(list(), list(), list(), list(), list())?);
     let incomplete = told.iter().filter(|told| told["complete"] == false && told["issues"][0]["state"] == "issued");
     assert_eq!(incomplete.count(), 1, "{told:?}");
     held.rollback().await?;
