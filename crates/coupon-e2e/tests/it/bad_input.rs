@@ -63,7 +63,7 @@ async fn a_wrong_setting_is_one_sentence_with_key_value_and_what_is_allowed_and_
         ("issue-consumer", &["--set", "kafka.brokers=nowhere", "run"], &["kafka.brokers", "nowhere", "host:port"]),
         ("dlq-consumer", &["--set", "give_up.burst=-1", "run"], &["give_up.burst", "-1", "0 to 1000000"]),
         ("dlq-consumer", &["--set", "redis.url=http://x", "run"], &["redis.url", "redis://"]),
-        ("dlq-consumer", &["compensate", "--reason", "x", "--by", "olga", "--yes"], &["say which", "--up-to ID"]),
+        ("dlq-consumer", &["compensate", "--reason", "x", "--by", "olga", "--yes"], &["say which", "--coupon CODE"]),
         ("dlq-consumer", &["compensate", "--up-to", "9", "--reason", "x", "--by", "olga", "--yes"], &["say which"]),
     ];
     for (binary, arguments, said) in wrong {

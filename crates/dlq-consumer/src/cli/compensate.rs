@@ -51,13 +51,14 @@ pub struct CompensateArgs {
 /// `compensate`.
 pub async fn compensate(config: &Config, args: CompensateArgs) -> anyhow::Result<ExitCode> {
     let CompensateArgs { ids, filter, up_to, dry_run, reason, yes, operator } = args;
-    match (ids.is_empty(), up_to.is_some() || filter.is_given()) {
-        (true, true) if up_to.is_none() => {
-            let sentence = "a filter needs --up-to ID, the highest number you have seen: what comes later is not meant";
-            return Err(Usage(sentence.to_owned()).into());
-        }
-        (true, false) => return Err(Usage("say which: numbers, or a filter with --up-to ID".to_owned()).into()),
-        _ => {}
+    // A bound alone is no choice: it would mean everything that waits.
+    if ids.is_empty() && !filter.is_given() {
+        let sentence = "say which: numbers, or a filter such as --coupon CODE with --up-to ID";
+        return Err(Usage(sentence.to_owned()).into());
+    }
+    if ids.is_empty() && up_to.is_none() {
+        let sentence = "a filter needs --up-to ID, the highest number you have seen: what comes later is not meant";
+        return Err(Usage(sentence.to_owned()).into());
     }
     let (ids, up_to) = (filter::ids(&ids, List::Letters)?, filter::bound(up_to, List::Letters)?);
     let name = filter.coupon.as_ref().map_or_else(|| "all".to_owned(), ToString::to_string);
