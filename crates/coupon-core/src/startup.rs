@@ -30,7 +30,7 @@ pub enum Unfit {
 ///
 /// A setting that may lose records is no reason to wait: only reading saves what is there. The contract's watch says it.
 pub async fn topic(broker: &Broker, wanted: &Topic, condition: &Condition, shutdown: &Shutdown) -> Result<bool, Unfit> {
-    let ask = async || {
+    let ask = || async {
         let mut findings = contract::topic(broker, wanted).await;
         findings.retain(|finding| !matches!(finding.state, State::Departs(_)));
         findings
@@ -41,13 +41,13 @@ pub async fn topic(broker: &Broker, wanted: &Topic, condition: &Condition, shutd
 /// Waits until PostgreSQL has a schema that is new enough and takes writes; a schema that admits only newer builds is an
 /// error. `Ok(false)` when the shutdown began first.
 pub async fn schema(database: &Database, condition: &Condition, shutdown: &Shutdown) -> Result<bool, Unfit> {
-    until(async || contract::database(database).await, condition, shutdown).await
+    until(|| contract::database(database), condition, shutdown).await
 }
 
 /// Waits until Redis answers as a master; one that would lose reservations or is a cluster is an error. `Ok(false)` when
 /// the shutdown began first.
 pub async fn redis(stock: &Stock, condition: &Condition, shutdown: &Shutdown) -> Result<bool, Unfit> {
-    until(async || contract::redis(stock).await, condition, shutdown).await
+    until(|| contract::redis(stock), condition, shutdown).await
 }
 
 /// Keeps the condition true to whether Redis takes writes, for ever. One that is full still answers holders and gives up
@@ -81,7 +81,11 @@ pub async fn watch_redis(stock: Stock, condition: Condition) {
 
 /// Asks again and again, with back-off, and says why not yet: each reason once in the log, and all the time in
 /// `/readyz`. `Ok(false)` when the shutdown began first.
-async fn until(ask: impl AsyncFn() -> Vec<Finding>, condition: &Condition, shutdown: &Shutdown) -> Result<bool, Unfit> {
+async fn until<F: Future<Output = Vec<Finding>>>(
+    ask: impl Fn() -> F,
+    condition: &Condition,
+    shutdown: &Shutdown,
+) -> Result<bool, Unfit> {
     let mut backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(2));
     let mut told = String::new();
     loop {

@@ -50,6 +50,7 @@ pub fn measure_from_zero() {
     for kind in Drift::ALL {
         metrics::gauge!("coupon_drift", "kind" => kind.as_str()).set(0);
     }
+    metrics::gauge!("coupon_reconcile_unjudged").set(0);
 }
 
 async fn count(database: &Database, clock: &dyn Clock) -> Result<(), RepoError> {

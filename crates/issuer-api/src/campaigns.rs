@@ -12,7 +12,7 @@ use coupon_core::{
     repo::{
         Database, RepoError,
         coupons::Coupon,
-        issues::{Decided, Requested},
+        issues::{Decided, Lettered, Requested},
     },
     runtime::chain,
 };
@@ -25,6 +25,8 @@ use tokio::{
 const AT_A_TIME: usize = 4;
 /// Questions of a POST about what a member holds, at a time.
 const MEMBERS_AT_A_TIME: usize = 4;
+/// Lists of a member's requests for which Redis and the dead letters are looked through, at a time.
+const LISTS_AT_A_TIME: usize = 4;
 /// Campaigns that are looked at for the list of a member's requests.
 const MOST_LIVE: i64 = 500;
 /// How long a question waits for its turn.
@@ -43,6 +45,7 @@ pub struct Campaigns {
     database: Database,
     turns: Semaphore,
     turns_of_members: Semaphore,
+    turns_of_lists: Semaphore,
     kept: Mutex<HashMap<CouponCode, Kept>>,
 }
 
@@ -65,6 +68,7 @@ impl Campaigns {
             database,
             turns: Semaphore::new(AT_A_TIME),
             turns_of_members: Semaphore::new(MEMBERS_AT_A_TIME),
+            turns_of_lists: Semaphore::new(LISTS_AT_A_TIME),
             kept: Mutex::default(),
         }
     }
@@ -118,6 +122,26 @@ impl Campaigns {
         limit: i64,
     ) -> Result<Vec<Requested>, Away> {
         answer(self.database.requests_of(member, before, limit)).await
+    }
+
+    /// Whether a dead letter holds this request; see [`Database::is_lettered`].
+    pub async fn is_lettered(&self, code: &CouponCode, member: &MemberId, id: RequestId) -> Result<bool, Away> {
+        answer(self.database.is_lettered(code, member, id)).await
+    }
+
+    /// The undecided requests of a member that dead letters hold; see [`Database::lettered`].
+    pub async fn lettered(
+        &self,
+        member: &MemberId,
+        before: Option<RequestId>,
+        limit: i64,
+    ) -> Result<(Vec<Lettered>, bool), Away> {
+        answer(self.database.lettered(member, before, limit)).await
+    }
+
+    /// The turn to look through many campaigns for one list; an error when too many others are at it.
+    pub async fn turn_of_list(&self) -> Result<SemaphorePermit<'_>, Away> {
+        turn(&self.turns_of_lists).await
     }
 
     /// The campaigns of which Redis has, or should have, data: up to 500, and whether these are all.

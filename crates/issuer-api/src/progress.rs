@@ -22,13 +22,15 @@ pub struct Progress(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     /// From the queue to the deletion of the promise; `None` once it is acknowledged.
-    flights: HashMap<RequestId, Option<Promise>>,
+    flights: HashMap<RequestId, Option<(Promise, Instant)>>,
     /// Flights that are not acknowledged.
     waiting: usize,
     /// Since when something has been tried without any acknowledgement.
     since: Option<Instant>,
     /// The last publication that failed after the last acknowledgement.
     failed: Option<(Promise, Instant)>,
+    /// Since when others publish, as far as can be seen, what this process cannot.
+    others_since: Option<Instant>,
     is_cut_off: bool,
 }
 
@@ -39,7 +41,7 @@ impl Progress {
         if state.flights.contains_key(&entry.request_id) {
             return false;
         }
-        state.flights.insert(entry.request_id, Some((code.clone(), entry.clone())));
+        state.flights.insert(entry.request_id, Some(((code.clone(), entry.clone()), now)));
         state.waiting += 1;
         state.since.get_or_insert(now);
         true
@@ -51,7 +53,7 @@ impl Progress {
         state.take(request_id);
         state.since = (state.waiting > 0).then_some(now);
         state.failed = None;
-        state.is_cut_off = false;
+        state.accuse_nobody();
     }
 
     /// It failed, whatever that means for the record.
@@ -94,14 +96,21 @@ impl Progress {
         self.lock().is_cut_off
     }
 
-    /// Another process has published what this one could not.
-    pub fn cut_off(&self, request_id: RequestId) {
+    /// Another process has published what this one could not. It is cut off when that is so for `grace`: who was only the
+    /// last to reach Kafka again gets an acknowledgement before that.
+    pub fn others_publish(&self, request_id: RequestId, now: Instant, grace: Duration) {
         let mut state = self.lock();
         // Unless it was acknowledged just now.
         let is_failed = state.failed.as_ref().is_some_and(|((_, entry), _)| entry.request_id == request_id);
         if is_failed || state.flights.get(&request_id).is_some_and(Option::is_some) {
-            state.is_cut_off = true;
+            let since = *state.others_since.get_or_insert(now);
+            state.is_cut_off = now.saturating_duration_since(since) >= grace;
         }
+    }
+
+    /// Nothing shows that others fare better, so whatever was found out before is no longer so.
+    pub fn nobody_publishes(&self) {
+        self.lock().accuse_nobody();
     }
 
     /// The promise whose absence from the outbox would show that others publish, when nothing was acknowledged for
@@ -110,16 +119,17 @@ impl Progress {
         let mut state = self.lock();
         let is_old = |since: Instant| now.saturating_duration_since(since) >= patience;
         if state.waiting == 0 && state.failed.as_ref().is_none_or(|(_, at)| is_old(*at)) {
-            (state.is_cut_off, state.since) = (false, None);
+            state.accuse_nobody();
+            state.since = None;
             return None;
         }
-        if state.is_cut_off || !state.since.is_some_and(is_old) {
+        if !state.since.is_some_and(is_old) {
             return None;
         }
-        // The oldest, by the time in its id: the others may be too young to have been published by anybody else.
-        let oldest =
-            state.flights.iter().filter_map(|(id, promise)| Some((id, promise.as_ref()?))).min_by_key(|(id, _)| **id);
-        oldest.map(|(_, promise)| promise.clone()).or_else(|| state.failed.as_ref().map(|(promise, _)| promise.clone()))
+        // The newest that is old enough to have been published by others: an older one tells how things were before.
+        let old = state.flights.values().flatten().filter(|(_, begun)| is_old(*begun));
+        let newest = old.max_by_key(|(_, begun)| *begun);
+        newest.or(state.failed.as_ref()).map(|(promise, _)| promise.clone())
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -130,9 +140,13 @@ impl Progress {
 impl State {
     /// The promise of a flight that has not been acknowledged; it waits no more.
     fn take(&mut self, request_id: RequestId) -> Option<Promise> {
-        let promise = self.flights.get_mut(&request_id)?.take()?;
+        let (promise, _) = self.flights.get_mut(&request_id)?.take()?;
         self.waiting -= 1;
         Some(promise)
+    }
+
+    fn accuse_nobody(&mut self) {
+        (self.others_since, self.is_cut_off) = (None, false);
     }
 }
 
@@ -143,6 +157,7 @@ mod tests {
     use super::*;
 
     const PATIENCE: Duration = Duration::from_secs(10);
+    const GRACE: Duration = Duration::from_secs(4);
 
     fn promise() -> Promise {
         let entry =
@@ -161,19 +176,41 @@ mod tests {
     }
 
     #[test]
-    fn a_process_is_cut_off_only_when_others_publish_what_it_cannot_and_until_an_acknowledgement() {
+    fn a_process_is_cut_off_when_others_publish_for_a_while_what_it_cannot_and_until_an_acknowledgement() {
         let (progress, start, (code, entry)) = (Progress::default(), Instant::now(), promise());
         progress.begin(&code, &entry, start);
         assert_eq!(progress.suspicion(start + PATIENCE / 2, PATIENCE), None, "not for long enough");
         let late = start + PATIENCE;
         assert_eq!(progress.suspicion(late, PATIENCE), Some((code.clone(), entry.clone())));
-        assert!(!progress.is_cut_off(), "it is still in the outbox, for all that is known");
-        progress.cut_off(entry.request_id);
+        progress.others_publish(entry.request_id, late, GRACE);
+        assert!(!progress.is_cut_off(), "it may only be the last to reach kafka again");
+        progress.others_publish(entry.request_id, late + GRACE, GRACE);
         assert!(progress.is_cut_off());
-        progress.acknowledged(entry.request_id, late);
-        assert!(!progress.is_cut_off() && progress.unacknowledged_for(late) == Duration::ZERO);
-        progress.cut_off(entry.request_id);
+        progress.acknowledged(entry.request_id, late + GRACE);
+        assert!(!progress.is_cut_off() && progress.unacknowledged_for(late + GRACE) == Duration::ZERO);
+        progress.others_publish(entry.request_id, late + GRACE * 3, GRACE);
         assert!(!progress.is_cut_off(), "what was acknowledged meanwhile has left the outbox by this process");
+    }
+
+    #[test]
+    fn the_newest_promise_that_is_old_enough_tells_and_ends_the_verdict_of_an_older_one() {
+        let (progress, start, (code, first)) = (Progress::default(), Instant::now(), promise());
+        progress.begin(&code, &first, start);
+        let ((_, second), (_, third)) = (promise(), promise());
+        progress.begin(&code, &second, start + GRACE * 2);
+        let late = start + PATIENCE;
+        for at in [late, late + GRACE] {
+            assert_eq!(progress.suspicion(at, PATIENCE), Some((code.clone(), first.clone())));
+            progress.others_publish(first.request_id, at, GRACE);
+        }
+        assert!(progress.is_cut_off());
+        let later = late + GRACE * 2;
+        progress.begin(&code, &third, later);
+        assert_eq!(progress.suspicion(later, PATIENCE), Some((code.clone(), second.clone())), "also while cut off");
+        progress.nobody_publishes();
+        assert!(!progress.is_cut_off(), "the second is still in the outbox");
+        progress.others_publish(second.request_id, later, GRACE);
+        assert!(!progress.is_cut_off(), "the grace begins anew");
     }
 
     #[test]
@@ -187,8 +224,9 @@ mod tests {
         }
         let late = start + PATIENCE;
         let (_, entry) = progress.suspicion(late, PATIENCE).expect("nothing was acknowledged for long");
-        progress.cut_off(entry.request_id);
-        assert!(progress.suspicion(late, PATIENCE).is_none() && progress.is_cut_off());
+        progress.others_publish(entry.request_id, late, GRACE);
+        progress.others_publish(entry.request_id, late + GRACE, GRACE);
+        assert!(progress.is_cut_off());
         assert!(progress.suspicion(late + PATIENCE, PATIENCE).is_none() && !progress.is_cut_off());
     }
 }

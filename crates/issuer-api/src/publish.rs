@@ -7,7 +7,7 @@ use coupon_core::{
     ids::{CouponCode, RequestId},
     kafka::{PublishError, Publisher},
     runtime::chain,
-    stock::{OutboxEntry, Stock},
+    stock::{OutboxEntry, Stock, StockError},
 };
 use tokio::{
     sync::{mpsc::UnboundedSender, oneshot},
@@ -115,19 +115,33 @@ impl Publishing {
         self.progress.is_cut_off()
     }
 
-    /// Finds out whether this process alone is cut off: nothing of it was acknowledged for `patience`, and yet something
-    /// of it has left the outbox, which only the acknowledgement of another process does. While Kafka is away for
-    /// everybody nothing leaves the outbox, and this process goes on accepting like all others.
-    pub async fn judge(&self, stock: &Stock, patience: Duration) -> bool {
+    /// Finds out, and again at each call, whether this process alone is cut off: nothing of it was acknowledged for
+    /// `patience`, and yet what it has reserved leaves the outboxes, which only the acknowledgement of another process
+    /// does. While Kafka is away for everybody nothing leaves them, and what waits there, of whatever process, becomes old
+    /// (`oldest`): then this process goes on accepting like all others.
+    pub async fn judge(&self, stock: &Stock, oldest: Duration, patience: Duration, grace: Duration) -> bool {
         if let Some((code, entry)) = self.progress.suspicion(Instant::now(), patience) {
-            match stock.is_pending(&code, &entry).await {
-                Ok(false) => self.progress.cut_off(entry.request_id),
-                Ok(true) => {}
+            match others_publish(stock, &code, &entry).await {
+                Ok(true) if oldest < patience => {
+                    self.progress.others_publish(entry.request_id, Instant::now(), grace);
+                }
+                Ok(_) => self.progress.nobody_publishes(),
                 Err(error) => tracing::debug!(error = %chain(&error), "whether others publish cannot be seen now"),
             }
         }
         self.is_cut_off()
     }
+}
+
+/// Whether another process has published it: its promise is gone, and its member still holds the coupon by it. Data that
+/// Redis has lost, or that went with a campaign, has neither.
+async fn others_publish(stock: &Stock, code: &CouponCode, entry: &OutboxEntry) -> Result<bool, StockError> {
+    // The mark is read last: what goes with its promise must not look as if the promise alone had gone.
+    if stock.is_pending(code, entry).await? {
+        return Ok(false);
+    }
+    let marks = stock.marks_of(code, &[entry.member_id.as_str()]).await?;
+    Ok(marks == [Some(entry.request_id.to_string())])
 }
 
 /// One publication, from the queue to the deletion of its promise; a stop waits for it.

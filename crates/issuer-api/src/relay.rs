@@ -26,6 +26,10 @@ const FRESH: Duration = Duration::from_millis(500);
 const RELEASE_WITHIN: Duration = Duration::from_secs(1);
 /// Leases without an acknowledgement after which a process looks whether it alone is cut off from Kafka.
 const PATIENCE_LEASES: u32 = 2;
+/// How long others must have been seen to publish what this process cannot: more than the longest wait between two attempts
+/// to connect to a broker (`reconnect.backoff.max.ms`, 2 s), so that the last one to reach Kafka after an outage refuses
+/// nobody.
+const GRACE: Duration = Duration::from_secs(4);
 
 /// Looks after the outboxes of all coupons, one process at a time for each by its lease.
 pub struct Relay {
@@ -138,7 +142,7 @@ impl Relay {
 
     /// Says by the condition whether this process alone cannot publish.
     async fn judge(&self) {
-        let is_cut_off = self.publishing.judge(&self.stock, self.lease * PATIENCE_LEASES).await;
+        let is_cut_off = self.publishing.judge(&self.stock, self.oldest(), self.lease * PATIENCE_LEASES, GRACE).await;
         metrics::gauge!("coupon_publishing_cut_off").set(u8::from(is_cut_off));
         if is_cut_off {
             self.condition.unready(
@@ -150,9 +154,14 @@ impl Relay {
         }
     }
 
+    /// How long the oldest promise of all outboxes has waited, by the last look at each.
+    fn oldest(&self) -> Duration {
+        self.seen.values().map(|look| look.oldest).max().unwrap_or_default()
+    }
+
     fn measure(&mut self, has_failed: bool) {
         let waiting: u64 = self.seen.values().map(|look| look.waiting).sum();
-        let oldest = self.seen.values().map(|look| look.oldest).max().unwrap_or_default();
+        let oldest = self.oldest();
         #[expect(clippy::cast_precision_loss, reason = "a number of promises is far below 2^53")]
         metrics::gauge!("coupon_outbox_entries").set(waiting as f64);
         metrics::gauge!("coupon_outbox_oldest_seconds").set(oldest.as_secs_f64());

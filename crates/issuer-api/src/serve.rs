@@ -1,7 +1,6 @@
 //! `serve`: what is connected in which order, and how it stops.
 
 use std::{
-    pin::pin,
     process::ExitCode,
     sync::{Arc, OnceLock},
     time::Duration,
@@ -89,10 +88,11 @@ async fn work(settings: &ApiSettings, verifier: Verifier, service: &Service) -> 
         database: database.clone(),
         needs: &[KAFKA, REDIS],
     };
-    let mut watching = pin!(start::watch_topic(&broker, &topic, service.health.watched("kafka"), shutdown));
+    let watched = start::watch_topic(broker, topic, service.health.watched("kafka"), shutdown.clone());
+    service.tasks.spawn("topic watch", watched);
     let started = tokio::select! {
         started = start::check(&stock, &database, service) => started,
-        () = watching.as_mut() => Ok(Start::Stopped),
+        () = shutdown.stopping() => Ok(Start::Stopped),
     };
     let unfit: Arc<OnceLock<Unfit>> = Arc::default();
     match &started {
@@ -114,12 +114,7 @@ async fn work(settings: &ApiSettings, verifier: Verifier, service: &Service) -> 
         }
     }
 
-    tokio::select! {
-        // First: what has ended must not be polled again.
-        biased;
-        () = shutdown.stopping() => {}
-        () = watching => {}
-    }
+    shutdown.stopping().await;
     let end = Instant::now() + settings.shutdown.drain();
     server.ended().await;
     drain(&detached, &publisher, end).await;

@@ -6,7 +6,7 @@
 use chrono::{DateTime, Utc};
 use coupon_core::{
     ids::{CouponCode, MemberId, RequestId},
-    repo::issues::{Decided, Decision, Requested},
+    repo::issues::{Decided, Decision, Lettered, Requested},
     stock::{Holder, StockError},
 };
 
@@ -73,6 +73,22 @@ impl Standing {
         Self { code, request_id, state, expires_at: decided.expires_at, replaced_by: None }
     }
 
+    /// By the decisions on a member's requests of a campaign; `None` when none is on this one.
+    fn by(code: &CouponCode, id: RequestId, decisions: &[Decided]) -> Option<Self> {
+        let own = decisions.iter().find(|decided| decided.request_id == id)?;
+        let mut standing = Self::of(code, own);
+        if standing.state == State::Compensated {
+            let issued = decisions.iter().find(|decided| decided.decision == Decision::Issued);
+            standing.replaced_by = issued.map(|issued| Box::new(Self::of(code, issued)));
+        }
+        Some(standing)
+    }
+
+    /// The same by its decision, if one of these is on it.
+    fn or_by(self, decisions: &[Decided]) -> Self {
+        Self::by(&self.code, self.request_id, decisions).unwrap_or(self)
+    }
+
     fn undecided(code: &CouponCode, request_id: RequestId, pending: bool) -> Self {
         let state = if pending { State::Reserved } else { State::Accepted };
         Self { code: code.clone(), request_id, state, expires_at: None, replaced_by: None }
@@ -101,9 +117,23 @@ impl Accept {
             Ok(Holder::Holds { request_id, pending }) if request_id == id => {
                 Ok(Some(Standing::undecided(code, id, pending)))
             }
-            Ok(Holder::Holds { .. } | Holder::Nothing) => Ok(None),
-            other => self.untold(code, other).await.map(|()| None),
+            Ok(Holder::Holds { .. } | Holder::Nothing) => self.lettered(code, member, id).await,
+            other => {
+                self.untold(code, other).await?;
+                self.lettered(code, member, id).await
+            }
         }
+    }
+
+    /// Where a request stands of which Redis knows nothing and PostgreSQL has no decision yet: a rebuild may have left it to
+    /// the dead letter that holds it. `None`: surely no request of this member.
+    async fn lettered(&self, code: &CouponCode, member: &MemberId, id: RequestId) -> Result<Option<Standing>, NotHeld> {
+        if self.campaigns.is_lettered(code, member, id).await.map_err(|_| NotHeld::DatabaseAway)? {
+            return Ok(Some(Standing::undecided(code, id, false)));
+        }
+        // The letter may have been decided since the first look.
+        let decisions = self.campaigns.decisions(code, member, Some(id)).await.map_err(|_| NotHeld::DatabaseAway)?;
+        Ok(Standing::by(code, id, &decisions))
     }
 
     /// What the member holds of a campaign; `None`: surely nothing.
@@ -152,48 +182,77 @@ impl Accept {
         }
     }
 
-    /// Up to `limit` requests of a member made before the request `before`, newest first: those that are decided, and of
-    /// each campaign that has not ended for good the one by which the member holds a coupon.
+    /// Up to `limit` requests of a member made before the request `before`, newest first: those that are decided, those that
+    /// dead letters hold, and of each campaign that has not ended for good the one by which the member holds a coupon.
     pub async fn requests_of(
         &self,
         member: &MemberId,
         before: Option<RequestId>,
         limit: usize,
     ) -> Result<Page, NotHeld> {
-        let (codes, mut is_complete) = self.campaigns.live().await.map_err(|_| NotHeld::DatabaseAway)?;
-        let mut held = Vec::new();
-        for code in &codes {
-            match self.stock.holder(code, member).await {
-                Ok(Holder::Holds { request_id, pending }) => held.push(Standing::undecided(code, request_id, pending)),
-                Ok(Holder::Nothing) => {}
-                Ok(_) => is_complete = false,
-                // Each of the others would wait for the same server.
-                Err(_) => {
-                    is_complete = false;
-                    break;
-                }
-            }
-        }
-        let wanted = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
-        let rows = self.campaigns.requests_of(member, before, wanted).await.map_err(|_| NotHeld::DatabaseAway)?;
+        let wanted = limit.saturating_add(1);
+        let rows_wanted = i64::try_from(wanted).unwrap_or(i64::MAX);
+        let Undecided { held, lettered, is_complete } = self.undecided_of(member, before, rows_wanted).await?;
+        let rows = self.campaigns.requests_of(member, before, rows_wanted).await.map_err(|_| NotHeld::DatabaseAway)?;
         let mut requests: Vec<Standing> = rows.iter().map(|row| decided(row, &held)).collect();
-        for entry in held {
-            let is_there = requests.iter().any(|standing| standing.request_id == entry.request_id);
-            let is_later = before.is_some_and(|before| entry.request_id >= before);
-            if is_there || is_later {
+        // What is older than a whole page is on a later one.
+        let from = requests.last().filter(|_| requests.len() >= wanted).map(|last| last.request_id);
+        for entry in held.into_iter().chain(lettered) {
+            let id = entry.request_id;
+            let is_there = requests.iter().any(|standing| standing.request_id == id);
+            let is_elsewhere = before.is_some_and(|before| id >= before) || from.is_some_and(|from| id < from);
+            if is_there || is_elsewhere {
                 continue;
             }
-            // Not on this page and not decided, or decided and on a later one.
-            let decisions = self.campaigns.decisions(&entry.code, member, Some(entry.request_id)).await;
-            if decisions.map_err(|_| NotHeld::DatabaseAway)?.iter().all(|other| other.request_id != entry.request_id) {
-                requests.push(entry);
-            }
+            // Not decided, or decided since the page was read.
+            let decisions = self.campaigns.decisions(&entry.code, member, Some(id)).await;
+            requests.push(entry.or_by(&decisions.map_err(|_| NotHeld::DatabaseAway)?));
         }
         requests.sort_by_key(|standing| std::cmp::Reverse(standing.request_id));
         let has_more = requests.len() > limit;
         requests.truncate(limit);
         Ok(Page { requests, has_more, is_complete })
     }
+
+    /// What a member has asked for and may not be decided yet. Of few members at a time; for those beyond it is left out,
+    /// which is said.
+    async fn undecided_of(
+        &self,
+        member: &MemberId,
+        before: Option<RequestId>,
+        limit: i64,
+    ) -> Result<Undecided, NotHeld> {
+        let mut all = Undecided::default();
+        let Ok(_turn) = self.campaigns.turn_of_list().await else { return Ok(all) };
+        let (codes, is_all) = self.campaigns.live().await.map_err(|_| NotHeld::DatabaseAway)?;
+        let holders = self.stock.holders(&codes, member).await;
+        let (lettered, are_all) =
+            self.campaigns.lettered(member, before, limit).await.map_err(|_| NotHeld::DatabaseAway)?;
+        all.is_complete = is_all && are_all && holders.is_ok();
+        for (code, holder) in codes.iter().zip(holders.unwrap_or_default()) {
+            match holder {
+                Holder::Holds { request_id, pending } => {
+                    all.held.push(Standing::undecided(code, request_id, pending));
+                }
+                Holder::Nothing => {}
+                _ => all.is_complete = false,
+            }
+        }
+        let standing = |letter: Lettered| Standing::undecided(&letter.coupon_code, letter.request_id, false);
+        all.lettered = lettered.into_iter().map(standing).collect();
+        Ok(all)
+    }
+}
+
+/// What may not be decided yet.
+#[derive(Default)]
+struct Undecided {
+    /// By the holder entries.
+    held: Vec<Standing>,
+    /// By the dead letters.
+    lettered: Vec<Standing>,
+    /// Whether all could be looked up.
+    is_complete: bool,
 }
 
 /// A decided request; one that is compensated with the request by which the member holds a coupon of the campaign now.
@@ -211,4 +270,23 @@ fn decided(row: &Requested, held: &[Standing]) -> Standing {
         standing.replaced_by = issued.or_else(|| held.iter().find(is_other).cloned()).map(Box::new);
     }
     standing
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_that_is_decided_while_the_list_is_made_is_on_it_as_decided() {
+        let code: CouponCode = "SPRING".parse().unwrap();
+        let [own, other] = [1, 2].map(|n| RequestId::from(uuid::Uuid::from_u128(n)));
+        let decided = |request_id, decision| Decided { request_id, decision, expires_at: None };
+        let after = |decisions: &[Decided]| Standing::undecided(&code, own, false).or_by(decisions);
+        assert_eq!(after(&[]).state, State::Accepted);
+        assert_eq!(after(&[decided(other, Decision::Issued)]).state, State::Accepted);
+        assert_eq!(after(&[decided(own, Decision::Issued)]).state, State::Issued);
+        let replaced = after(&[decided(other, Decision::Issued), decided(own, Decision::Compensated)]);
+        assert_eq!((replaced.state, replaced.request_id), (State::Compensated, own));
+        assert_eq!(replaced.replaced_by.map(|standing| standing.request_id), Some(other));
+    }
 }

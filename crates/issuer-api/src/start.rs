@@ -42,14 +42,16 @@ pub async fn check(stock: &Stock, database: &Database, service: &Service) -> any
     let condition = service.health.condition("redis");
     let redis = async { Ok(startup::redis(stock, &condition, &service.shutdown).await?) };
     let (is_redis, schema_known) = tokio::try_join!(redis, schema(database, service))?;
+    // A migration may have been waited for; the look that opens the door is one at the Redis of now.
+    let is_redis = is_redis && startup::redis(stock, &condition, &service.shutdown).await?;
     Ok(if is_redis { Start::Ready { schema_known } } else { Start::Stopped })
 }
 
 /// Keeps the condition true to whether the topic is there as it is needed, until the stop begins. While it is not,
 /// reservations wait in the outbox, and are answered as such.
-pub async fn watch_topic(broker: &Broker, wanted: &Topic, condition: Condition, shutdown: &Shutdown) {
+pub async fn watch_topic(broker: Broker, wanted: Topic, condition: Condition, shutdown: Shutdown) {
     while !shutdown.is_stopping() {
-        if let Err(unfit) = startup::topic(broker, wanted, &condition, shutdown).await {
+        if let Err(unfit) = startup::topic(&broker, &wanted, &condition, &shutdown).await {
             condition.unready(unfit.to_string());
         }
         tokio::select! {

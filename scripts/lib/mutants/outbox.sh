@@ -8,7 +8,13 @@ mutant 'a relay that keeps its lease although nothing is acknowledged' crates/is
 mutant 'a replica that is cut off and goes on promising' crates/issuer-api/src/accept.rs "$E2E" what_a_replica_without_kafka \
   'if self.publishing.is_cut_off() { 0 } else { self.outbox_cap }' 'self.outbox_cap'
 mutant 'a Kafka that is away for all taken for a cut-off replica' crates/issuer-api/src/publish.rs "$E2E" a7_ \
-  'Ok(true) => {}' 'Ok(true) => self.progress.cut_off(entry.request_id),'
+  'Ok(_) => self.progress.nobody_publishes(),' 'Ok(_) => self.progress.others_publish(entry.request_id, Instant::now(), grace),'
+mutant 'a replica cut off by what others published before' "crates/issuer-api/src/progress.rs crates/issuer-api/src/publish.rs" "$E2E" replicas_that_lose_kafka \
+  'old.max_by_key(' 'old.min_by_key(' 'Ok(true) if oldest < patience =>' 'Ok(true) =>'
+mutant 'the last to get Kafka back taken for a cut-off replica' crates/issuer-api/src/progress.rs '-p issuer-api --lib' progress:: \
+  '>= grace;' '>= Duration::ZERO;'
+mutant 'what Redis has lost taken for what others publish' crates/issuer-api/src/publish.rs "$E2E" what_redis_has_lost_is_no \
+  'Ok(marks == [Some(entry.request_id.to_string())])' 'Ok(!marks.is_empty())'
 mutant 'leases kept by a stop' crates/issuer-api/src/relay.rs "$E2E" a_relay_that_is_told_to_stop \
   'if timeout(RELEASE_WITHIN, self.release_all()).await.is_err() {' 'if shutdown.is_stopping() {'
 mutant 'a lease of another given up' crates/coupon-core/lua/relay.lua "$IT" outbox:: \
@@ -27,6 +33,16 @@ mutant 'a loop that may end unnoticed' $CORE/runtime/tasks.rs "$LIB" tasks:: \
   'if !this.stop.is_stopping() {' 'if this.stop.is_stopping() {'
 mutant 'a loop beside the supervisor' crates/issuer-api/src/serve.rs "$E2E" a_loop_that_panics_at_its_work \
   'tasks.spawn("relay", relay.run(shutdown.clone()));' 'tokio::spawn(relay.run(shutdown.clone()));'
+mutant 'a watch of the topic beside the supervisor' crates/issuer-api/src/serve.rs "$E2E" a_loop_that_panics_ends \
+  'service.tasks.spawn("topic watch", watched);' 'tokio::spawn(watched);'
+mutant 'a look at the contract beside the supervisor' $CORE/contract/watch.rs "$E2E" a_loop_that_panics_ends \
+  'tasks.every("contract", every' 'Tasks::new(crate::runtime::Shutdown::new()).every("contract", every'
+mutant 'a look at the lag beside the supervisor' $CORE/kafka/engine.rs "$E2E" a_loop_that_panics_ends \
+  'tasks.every("consumer lag", lag' 'Tasks::new(Shutdown::new()).every("consumer lag", lag'
+mutant 'a probe that panics and was the last one' $CORE/kafka/engine/failing.rs "$LIB" a_probe_that_panics \
+  'matches!(tokio::spawn(async move { handler.probe().await }).await, Ok(Ok(())))' 'handler.probe().await.is_ok()'
+mutant 'a poll interval that keeps a consumer from starting' $CORE/kafka/passage.rs "$E2E" o2_ \
+  '            .set("max.poll.interval.ms", "300000");' ';'
 mutant 'an alarm that ends all alarms when it cannot be worded' crates/dlq-consumer/src/alarm/announcer.rs "$E2E" an_alarm_that_cannot_be_put \
   'match panics::caught(words).await {' 'match Some(words.await) {'
 mutant 'a line for each request that fails' crates/issuer-api/src/accept.rs "$E2E" an_error_of_every_request \

@@ -28,6 +28,9 @@ mutant 'agreement claimed without having judged' $DESK/reconcile/mod.rs "$E2E" a
   '(0, Some(_)) => Verdict::Unjudged,' '(0, Some(_)) => Verdict::Agree,'
 mutant 'lost requests left to an operator' $DESK/reconcile/judge.rs "$E2E" what_was_lost_with_a_topic \
   '(options.apply || options.requeue)' 'options.apply'
+mutant 'what an operator had settled published again' $DESK/reconcile/judge.rs "$E2E" what_an_operator_had_settled \
+  '            None if facts.aside.contains_key(&id) => report.note(Drift::SettledMark, id, false),
+' ''
 mutant 'published again against a wrong counter' $DESK/reconcile/mod.rs "$E2E" nothing_is_published_again_by_itself \
   'let is_counted = report.left() == 0 || options.apply;' 'let is_counted = true;'
 mutant 'an archive held up by a cancelled job' $CORE/repo/rebuilds.rs "$E2E" an_unanswered_replay_of_a_cancelled_job \

@@ -30,7 +30,8 @@ struct Last {
 }
 
 impl Watch {
-    /// Begins with a contract that holds: the start of the service has just asked the same questions.
+    /// Begins as if the contract held. The start of a service asks the same questions of the servers it cannot begin
+    /// without; the others may be away, so they hold nothing up, and are first seen by the look that follows at once.
     pub fn begin(
         contract: Contract,
         settings: &ContractSettings,

@@ -54,7 +54,13 @@ impl Passage {
     /// Makes the client; it connects when it is first asked.
     pub fn new(settings: &KafkaSettings, service: &str, topic: &str, group: &str) -> Result<Self, PublishError> {
         let mut config: ClientConfig = settings.admin(service);
-        config.set("group.id", group).set("enable.auto.commit", "false");
+        config
+            .set("group.id", group)
+            .set("enable.auto.commit", "false")
+            // It never joins the group. What the settings say of one of the two, for those who do, need not fit the default of
+            // the other, and no client could be made.
+            .set("session.timeout.ms", "45000")
+            .set("max.poll.interval.ms", "300000");
         let client = Arc::new(config.create()?);
         // It is assigned by hand, so it never joins the group; it looks at one record of each partition.
         config

@@ -17,7 +17,7 @@ mod of_member;
 
 pub use insert::{Batch, Columns};
 use insert::{Missing, insert_new, insert_parts, insert_what_fits};
-pub use of_member::{Decided, Requested};
+pub use of_member::{Decided, Lettered, Requested};
 
 words! {
     /// The word on a request, spoken once.

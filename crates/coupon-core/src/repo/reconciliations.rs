@@ -23,6 +23,15 @@ pub struct Word {
     pub given_back_at: Option<DateTime<Utc>>,
 }
 
+/// A request with a dead letter that is an operator's business.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aside {
+    /// HELD or PARKED: an operator decides it.
+    Waits,
+    /// RESOLVED or IGNORED: an operator has settled it. Builds before this one let them do so without a decision.
+    Settled,
+}
+
 /// The counter of a campaign, and what it should be, at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::FromRow)]
 pub struct Count {
@@ -100,16 +109,19 @@ impl Database {
         Ok(rows.into_iter().map(|(member, id)| (member, id.into())).collect())
     }
 
-    /// Which of these requests wait undecided for an operator.
-    pub async fn set_aside(&self, ids: &[Uuid]) -> Result<Vec<Uuid>, RepoError> {
+    /// Which of these requests have a dead letter that waits for an operator, or that one has settled by a word.
+    pub async fn set_aside(&self, ids: &[Uuid]) -> Result<HashMap<Uuid, Aside>, RepoError> {
         let pool = self.pool();
-        let question = sqlx::query_scalar(
-            "SELECT DISTINCT original_event_id FROM dlq_events
-             WHERE original_event_id = ANY($1) AND status IN ('HELD', 'PARKED')",
+        let question = sqlx::query_as(
+            "SELECT original_event_id, bool_or(status IN ('HELD', 'PARKED')) FROM dlq_events
+             WHERE original_event_id = ANY($1) AND status IN ('HELD', 'PARKED', 'RESOLVED', 'IGNORED')
+             GROUP BY original_event_id",
         )
         .bind(ids)
         .fetch_all(&pool);
-        self.bounded("look up what is held", question).await
+        let found: Vec<(Uuid, bool)> = self.bounded("look up what is held", question).await?;
+        let aside = |waits| if waits { Aside::Waits } else { Aside::Settled };
+        Ok(found.into_iter().map(|(id, waits)| (id, aside(waits))).collect())
     }
 
     /// Counter and rows of a campaign, both of one moment. Reads every row of an index: a second for some millions.

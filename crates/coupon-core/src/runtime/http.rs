@@ -42,6 +42,7 @@ pub struct HttpLimits {
     pub header_timeout: Duration,
     /// How long a connection may idle between an answer and the next request. Longer than whatever
     /// keeps connections to this open, or that sends requests into connections that are being closed.
+    /// While less than a tenth of the slots is free, no longer than [`Self::header_timeout`].
     pub idle_timeout: Duration,
     /// How long requests in flight may go on after the stop has begun.
     pub drain: Duration,
@@ -143,7 +144,13 @@ impl Server {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, %peer, "TCP_NODELAY cannot be set");
         }
-        let HttpLimits { header_timeout, idle_timeout, .. } = self.limits;
+        let HttpLimits { header_timeout, idle_timeout, max_connections, .. } = self.limits;
+        let slots = Arc::clone(slot.semaphore());
+        let idle = move || {
+            // Few slots are left: they are for those who ask, or a few thousand who say nothing would take them all.
+            let is_crowded = slots.available_permits().saturating_mul(10) < max_connections;
+            if is_crowded { idle_timeout.min(header_timeout) } else { idle_timeout }
+        };
         let (router, phase) = (self.router, Phase::new());
         let requests = phase.clone();
         let service = service_fn(move |request: Request<Incoming>| {
@@ -157,7 +164,7 @@ impl Server {
         });
         let stream = TokioIo::new(Edge::new(stream, phase.clone()));
         let mut connection = pin!(self.builder.serve_connection(stream, service));
-        let mut overdue = pin!(phase.is_overdue(header_timeout, idle_timeout));
+        let mut overdue = pin!(phase.is_overdue(header_timeout, idle));
         let mut stopping = false;
         loop {
             tokio::select! {

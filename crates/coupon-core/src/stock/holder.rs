@@ -1,9 +1,14 @@
 //! What a member holds, by Redis.
 
+use futures_util::future::try_join_all;
+
 use super::{Stock, StockError, connection::script, keys, reply::Reply};
 use crate::ids::{CouponCode, MemberId, RequestId};
 
 script!(HOLDER, "holder.lua");
+
+/// Look-ups that are sent together; the connection writes them as one pipeline.
+const AT_ONCE: usize = 50;
 
 /// The holder entry of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,5 +51,15 @@ impl Stock {
             "SUSPECT" => Ok(Holder::Suspect),
             _ => Err(reply.unexpected()),
         }
+    }
+
+    /// The same of many campaigns, in their order, [`AT_ONCE`] on the way at a time: a crowd of look-ups one after the other
+    /// would wait for Redis once for each, and all at once would let nobody else in between.
+    pub async fn holders(&self, codes: &[CouponCode], member: &MemberId) -> Result<Vec<Holder>, StockError> {
+        let mut found = Vec::with_capacity(codes.len());
+        for some in codes.chunks(AT_ONCE) {
+            found.extend(try_join_all(some.iter().map(|code| self.holder(code, member))).await?);
+        }
+        Ok(found)
     }
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot get what it needs has failed")]
 
 mod batches;
+mod holders;
 mod ledger;
 mod outages;
 mod outbox;

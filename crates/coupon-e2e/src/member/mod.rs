@@ -66,8 +66,17 @@ impl Member {
 
     /// Asks any route and gives status, headers and body; the answer is not written to the log.
     pub async fn get(&self, path: &str) -> Result<(u16, HeaderMap, Value)> {
+        self.get_with(path, |request| request).await
+    }
+
+    /// The same with a request that is changed before it is sent.
+    pub async fn get_with(
+        &self,
+        path: &str,
+        change: impl FnOnce(RequestBuilder) -> RequestBuilder,
+    ) -> Result<(u16, HeaderMap, Value)> {
         let request = self.http.get(format!("{}{path}", self.url)).bearer_auth(&self.token);
-        let (status, headers, body) = read(request.send().await?).await?;
+        let (status, headers, body) = read(change(request).send().await?).await?;
         Ok((status, headers, serde_json::from_slice(&body).unwrap_or_default()))
     }
 

@@ -229,6 +229,25 @@ async fn a_member_lists_all_requests_newest_first_page_by_page_the_undecided_one
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_lists_than_are_looked_up_at_a_time_are_answered_and_say_that_they_are_not_complete() -> Result<()> {
+    let world = World::new().await?;
+    world.open_campaign("LISTS", 10).await?;
+    let services = Services::start(&world).await?;
+    accepted(&world, &services.api, "LISTS", "alice").await?;
+    issued_rows(&world, "LISTS", 1, SOON).await?;
+    let alice = world.member(&services.api, "alice")?;
+    let list = async || Ok::<_, anyhow::Error>(alice.get("/api/v1/issues/mine").await?.2);
+    // Four lists wait for this; the others do not wait for them.
+    let mut held = world.db.begin().await?;
+    sqlx::query("LOCK TABLE dlq_events").execute(&mut *held).await?;
+    let told = <[serde_json::Value; 5]>::from(tokio::try_join!(list(), list(), list(), list(), list())?);
+    let incomplete = told.iter().filter(|told| told["complete"] == false && told["issues"][0]["state"] == "issued");
+    assert_eq!(incomplete.count(), 1, "{told:?}");
+    held.rollback().await?;
+    eventually("it is complete again", SOON, async || Ok::<_, anyhow::Error>(list().await?["complete"] == true)).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_that_starts_while_kafka_is_away_accepts_as_reserved_and_is_ready() -> Result<()> {
     let world = World::new().await?;
     world.open_campaign("ROLLED", 10).await?;
@@ -261,6 +280,17 @@ async fn a_fault_carries_an_id_that_stands_in_the_log_and_a_token_that_does_not_
         api.wait_for_log("the fault", Duration::from_secs(5), |line| line.text_of("id").as_ref() == Some(&id)).await?;
     assert_eq!(line.text_of("code").as_deref(), Some("STOCK_UNAVAILABLE"));
     assert_eq!(line.text_of("request").as_deref(), Some("from-the-shop-7"));
+
+    // Also where no handler is, and for each of a code, not only its first.
+    for (path, expected) in [("/no/such/route", 404), ("/api/v1/coupons/FAULT/issues", 405)] {
+        let (status, headers, _) =
+            member.get_with(path, |request| request.header("x-request-id", "from-the-shop-8")).await?;
+        assert_eq!((status, headers["x-request-id"].to_str()?), (expected, "from-the-shop-8"));
+    }
+    let again = member.ask_with("FAULT", |request| request.header("x-request-id", "from-the-shop-9")).await;
+    let again = again.body["instance"].as_str().and_then(|urn| urn.strip_prefix("urn:uuid:")).map(str::to_owned);
+    let line = api.wait_for_log("the next one", Duration::from_secs(5), |line| line.text_of("id") == again).await?;
+    assert_eq!(line.text_of("request").as_deref(), Some("from-the-shop-9"));
 
     let stranger = Member::new("somebody", "no.such.token", api.http_url()?, world.answers.clone())?;
     let (status, headers, problem) = stranger.get("/api/v1/issues/mine").await?;

@@ -12,11 +12,14 @@ use futures_util::future::try_join_all;
 use crate::{AFTER_ALL_ATTEMPTS, SOON, write::accepted};
 
 /// The loops of each service by their names, which are the points at which they can be told to panic.
-const OF_API: &[&str] = &["acknowledgements", "admin listener", "listener", "redis watch", "relay", "sequences"];
-const OF_ISSUE_CONSUMER: &[&str] = &["admin listener", "engine"];
+const OF_API: &[&str] =
+    &["acknowledgements", "admin listener", "contract", "listener", "redis watch", "relay", "sequences", "topic watch"];
+const OF_ISSUE_CONSUMER: &[&str] = &["admin listener", "consumer lag", "contract", "engine"];
 const OF_DLQ_CONSUMER: &[&str] = &[
     "admin listener",
     "alarms",
+    "consumer lag",
+    "contract",
     "engine",
     "gauges",
     "give-backs",

@@ -115,6 +115,46 @@ async fn survives(world: World, way: &Proxy, strike: impl AsyncFnOnce(World, &Cr
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_that_a_rebuild_has_left_in_a_dead_letter_is_accepted_until_it_is_decided() -> Result<()> {
+    let world = World::new().await?;
+    world.open_campaign("LEFT", 2).await?;
+    let rule = world.fail_member("LEFT", "held", FailMode::Permanently).await?;
+    let (api, _issue, _dlq) = tokio::try_join!(
+        world.start_api().into_future(),
+        world.start_issue_consumer().into_future(),
+        world.start_dlq_consumer().set("give_up.burst", 0).set("give_up.per_second", 0).into_future()
+    )?;
+    let id = accepted(&world, &api, "LEFT", "held").await?.request_id.context("a request id")?;
+    eventually("its letter is held", SOON, async || -> Result<bool> {
+        let held: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM dlq_events WHERE status = 'HELD'").fetch_one(&world.db).await?;
+        Ok(held == 1)
+    })
+    .await?;
+    world.stock.flush().await?;
+    let rebuilt = world.run("dlq-consumer", &["rebuild", "LEFT", "--leave-undecided", "--yes", "--by", "olga"]).await?;
+    ensure!(rebuilt.code == Some(0), "{rebuilt:?}");
+    let (member, stranger) = (world.member(&api, "held")?, world.member(&api, "stranger")?);
+    let stands = async |state: &str| -> Result<()> {
+        let status = member.status("LEFT", id).await;
+        ensure!(status.body["state"] == state, "{status:?}");
+        let (_, _, list) = member.get("/api/v1/issues/mine").await?;
+        ensure!(list["complete"] == true && list["issues"].as_array().is_some_and(|all| all.len() == 1), "{list}");
+        ensure!(list["issues"][0]["request_id"] == id.to_string().as_str(), "{list}");
+        ensure!(list["issues"][0]["state"] == state, "{list}");
+        Ok(())
+    };
+    stands("accepted").await?;
+    let other = stranger.status("LEFT", id).await;
+    ensure!(other.is_refused_as(404, "REQUEST_NOT_FOUND"), "it is nobody else's: {other:?}");
+    let (_, _, none) = stranger.get("/api/v1/issues/mine").await?;
+    ensure!(none["issues"] == serde_json::json!([]), "{none}");
+    rule.lift().await?;
+    replay(&world, &["--dead-letters", "--coupon", "LEFT"]).await?;
+    eventually("it is compensated", SOON, async || Ok::<_, anyhow::Error>(stands("compensated").await.is_ok())).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn c5_what_was_accepted_before_the_loss_and_comes_after_the_rebuild_takes_nobody_s_unit() -> Result<()> {
     let world = World::new().await?;
     world.open_campaign("STRAGGLER", 2).await?;

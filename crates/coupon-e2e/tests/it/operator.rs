@@ -1,7 +1,11 @@
 //! What an operator's word may do, and what operators can find without psql.
 
 use anyhow::{Context, Result};
-use coupon_e2e::{kafka::record::Event, wait::eventually, world::World};
+use coupon_e2e::{
+    kafka::record::Event,
+    wait::{eventually, stays},
+    world::World,
+};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -63,6 +67,48 @@ async fn an_accepted_request_that_is_parked_is_settled_by_no_word_and_compensate
     let again = Letter { coupon: Some("LOST"), request_id: Some(entry), ..Letter::default() }.plant(&world).await?;
     with_reason(&world, &["resolve", &format!("D{again}")]).await?.succeeded()?;
     Ok(())
+}
+
+/// Builds before this one let operators settle a request that was accepted and never decided.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_operator_had_settled_undecided_is_told_and_published_by_nobody_until_it_is_reopened() -> Result<()> {
+    let world = World::new().await?;
+    world.open_campaign("OLD", 5).await?;
+    let mut numbers = Vec::new();
+    for (member, status) in [("resolved", "RESOLVED"), ("ignored", "IGNORED")] {
+        let (letter, id) = readable(&world, "OLD", member, status).await?;
+        world.stock.set_mark("OLD", member, Some(id)).await?;
+        numbers.push(format!("D{letter}"));
+    }
+    world.stock.set_meta("OLD", &[("seq", "2"), ("holders", "2")]).await?;
+    let (_issue, dlq) = tokio::try_join!(
+        world.start_issue_consumer().into_future(),
+        world.start_dlq_consumer().set("reconcile.every_ms", 1000).set("reconcile.apply", true).into_future()
+    )?;
+    eventually("it is measured", SOON, async || -> Result<bool> {
+        Ok(dlq.metric("coupon_drift", "SETTLED_MARK").await? == Some(2.0))
+    })
+    .await?;
+    let told = json(&world, &["reconcile", "OLD", "--apply", "--by", "olga"]).await;
+    assert!(told.is_err(), "drift that is left is an error: {told:?}");
+    stays("nothing is issued", SOON / 2, async || -> Result<bool> {
+        Ok(crate::issued(&world, "OLD").await? == 0 && world.stock.of("OLD").await?.outbox.is_empty())
+    })
+    .await?;
+    let message: String =
+        sqlx::query_scalar("SELECT message FROM alarm_notices WHERE cause = 'DRIFT OLD'").fetch_one(&world.db).await?;
+    assert!(message.contains("SETTLED_MARK 2"), "{message}");
+
+    // A person decides: one gets the coupon, the other's unit goes back.
+    with_reason(&world, &["reopen", &numbers[0], &numbers[1]]).await?.succeeded()?;
+    with_reason(&world, &["replay", &numbers[0], "--yes"]).await?.succeeded()?;
+    with_reason(&world, &["compensate", &numbers[1], "--yes"]).await?.succeeded()?;
+    issued_rows(&world, "OLD", 1, SOON).await?;
+    eventually("nothing differs any more", SOON, async || -> Result<bool> {
+        Ok(dlq.metric("coupon_drift", "SETTLED_MARK").await? == Some(0.0)
+            && world.stock.of("OLD").await?.left() == Some(4))
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

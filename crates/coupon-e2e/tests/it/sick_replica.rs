@@ -9,7 +9,7 @@ use coupon_e2e::{
     process::Process,
     servers::private::{PrivateServers, Server},
     stock::key,
-    wait::eventually,
+    wait::{eventually, stays},
     world::{Setup, World},
 };
 use futures_util::future::join_all;
@@ -82,6 +82,67 @@ async fn what_a_replica_without_kafka_has_reserved_is_published_by_another_and_i
     .await?;
     eventually("it is ready again", SOON, async || sick.admin_status("/readyz").await == Some(200)).await?;
     published(&world, &ids, SOON * 2).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replicas_that_lose_kafka_one_after_the_other_go_on_promising_and_so_does_the_last_to_get_it_back() -> Result<()>
+{
+    let private = PrivateServers::start(&[Server::Kafka]).await?;
+    let world = World::with(Setup::on(private.servers())).await?;
+    world.open_campaign("AWAY", 1000).await?;
+    let first = world.start_api().kafka_through(private.way_to_kafka()).await?;
+    let second = world.start_api().await?;
+    for api in [&first, &second] {
+        accepted(&world, api, "AWAY", &format!("before-{}", api.pid())).await?;
+    }
+    private.way_to_kafka().cut().await?;
+    let mut ids = reserved(&world, &first, "AWAY", 1).await?;
+    published(&world, &ids, TAKEN_OVER).await?;
+    private.kill(Server::Kafka)?;
+
+    let mut asked = 0;
+    let mut both_promise = async |what: &str, time: Duration| {
+        stays(what, time, async || -> Result<bool> {
+            asked += 1;
+            for api in [&first, &second] {
+                let answer = world.member(api, &format!("during-{asked}-{}", api.pid()))?.ask("AWAY").await;
+                ids.extend(answer.request_id);
+                if !answer.is_held() || api.admin_status("/readyz").await != Some(200) {
+                    eprintln!("{} of {} and {}: {answer:?}", api.pid(), first.pid(), second.pid());
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        })
+        .await
+    };
+    both_promise("kafka is away for all, and nobody refuses", Duration::from_secs(25)).await?;
+    private.start_again(Server::Kafka).await?;
+    // The second one drains the outbox of both before the first has found the way again.
+    both_promise("kafka is back for one", Duration::from_secs(2)).await?;
+    private.way_to_kafka().restore().await?;
+    both_promise("kafka is back for both", Duration::from_secs(5)).await?;
+    published(&world, &ids, SOON * 3).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_redis_has_lost_is_no_sign_that_others_publish() -> Result<()> {
+    let private = PrivateServers::start(&[Server::Kafka]).await?;
+    let world = World::with(Setup::on(private.servers())).await?;
+    world.open_campaign("FAILOVER", 100).await?;
+    let api = world.start_api().kafka_through(private.way_to_kafka()).await?;
+    accepted(&world, &api, "FAILOVER", "before").await?;
+    private.way_to_kafka().cut().await?;
+    accepted(&world, &api, "FAILOVER", "lost").await?;
+    // A failover to a replica that had not heard of it yet.
+    let promise = world.stock.of("FAILOVER").await?.outbox[0].clone();
+    let _: () = world.stock.redis().zrem(key("FAILOVER", "outbox"), promise).await?;
+    world.stock.set_mark("FAILOVER", "lost", None).await?;
+    world.stock.set_meta("FAILOVER", &[("holders", "1")]).await?;
+    stays("it is ready", Duration::from_secs(20), async || api.admin_status("/readyz").await == Some(200)).await?;
+    let answer = accepted(&world, &api, "FAILOVER", "after").await?;
+    ensure!(answer.state == Some(State::Reserved), "{answer:?}");
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -10,7 +10,7 @@ use std::{
 
 use axum::{
     extract::{Request, State},
-    http::{HeaderName, HeaderValue, Method, StatusCode},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -24,6 +24,8 @@ use super::{Api, Code, Problem, issue, problem::Fault};
 pub(super) const REQUEST_NAME: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest name of a request that is taken over, in bytes.
 const LONGEST_NAME: usize = 128;
+/// Faults of a code that are a line of the log each within a minute.
+const FAULTS_A_MINUTE: u32 = 100;
 
 /// What a response to a member who asks stands for in the metrics. Members and coupons are no labels: there are too many
 /// of them.
@@ -80,12 +82,12 @@ pub(super) async fn guard(State(api): State<Arc<Api>>, request: Request, next: N
 
 /// Gives an answer the name of its request, and a fault of ours a line in the log by the id that the member was told.
 pub(super) fn finish(mut answer: Response, name: Option<&HeaderValue>) -> Response {
-    static SAID: Throttle = Throttle::new();
+    static SAID: Throttle = Throttle::of(FAULTS_A_MINUTE);
     let name = name.filter(|name| name.len() <= LONGEST_NAME && name.to_str().is_ok());
     if let Some(Fault { id, problem }) = answer.extensions_mut().remove::<Fault>() {
         let (code, detail) = (problem.code().as_str(), problem.detail());
         let request = name.and_then(|name| name.to_str().ok()).unwrap_or_default();
-        // An outage makes a fault of every request: the first of a kind within a minute is a line, the others are for debug.
+        // An outage makes a fault of every request: what is beyond these is for debug.
         if let Some(faults) = SAID.admit(code) {
             tracing::warn!(%id, code, request, faults, "{faults} members were told {code} since this was last said: {detail}");
         } else {
@@ -131,11 +133,11 @@ impl Drop for Slot<'_> {
 }
 
 /// The answer to a request that no handler is for.
-pub(super) fn no_handler(api: &Api, method: &Method, problem: Problem) -> Problem {
+pub(super) fn no_handler(api: &Api, method: &Method, headers: &HeaderMap, problem: Problem) -> Response {
     if method == Method::POST {
         api.meters.count(Outcome::Problem(problem.code()), Instant::now());
     }
-    problem
+    finish(problem.into_response(), headers.get(REQUEST_NAME))
 }
 
 /// What an answer means for the objectives: `held` and `refused` are decisions, `failed` is a fault of ours, and the

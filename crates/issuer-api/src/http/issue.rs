@@ -89,7 +89,7 @@ async fn answer(
     body::check(body, api.max_body_bytes, api.body_within).await?;
     if api.is_held() {
         let detail = "the servers behind this one would not keep what is accepted now; asking again is safe";
-        return Err(Problem::new(Code::GateClosed, detail).after(AGAIN));
+        return Err(Problem::new(Code::GateClosed, detail).after_about(AGAIN));
     }
     let held = api.accept.accept(&code, &member).await.map_err(refusal)?;
     let (request_id, is_repeat) = (held.request_id.to_string(), held.is_repeat);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     Router,
     extract::State,
-    http::{Method, header::CONTENT_TYPE},
+    http::{HeaderMap, Method, header::CONTENT_TYPE},
     middleware,
     routing::{get, post},
 };
@@ -26,11 +26,16 @@ pub fn routes(api: Arc<Api>) -> Router {
         .layer(middleware::from_fn_with_state(Arc::clone(&api), guard::guard))
         // It has its guard in itself.
         .route("/api/v1/coupons/{code}/issues", post(issue::ask))
-        .fallback(async |State(api): State<Arc<Api>>, method: Method| {
-            guard::no_handler(&api, &method, Problem::new(Code::NotFound, "there is no such route"))
+        .fallback(async |State(api): State<Arc<Api>>, method: Method, headers: HeaderMap| {
+            guard::no_handler(&api, &method, &headers, Problem::new(Code::NotFound, "there is no such route"))
         })
-        .method_not_allowed_fallback(async |State(api): State<Arc<Api>>, method: Method| {
-            guard::no_handler(&api, &method, Problem::new(Code::MethodNotAllowed, "the route has no such method"))
+        .method_not_allowed_fallback(async |State(api): State<Arc<Api>>, method: Method, headers: HeaderMap| {
+            guard::no_handler(
+                &api,
+                &method,
+                &headers,
+                Problem::new(Code::MethodNotAllowed, "the route has no such method"),
+            )
         })
         .with_state(api)
 }

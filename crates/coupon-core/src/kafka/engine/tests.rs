@@ -23,6 +23,8 @@ const TOPIC: &str = "nobody-polls";
 struct Panicking {
     writer: Option<Writer>,
     told: Arc<Mutex<u32>>,
+    /// Probes so far; the first panics.
+    probes: Mutex<u32>,
 }
 
 impl Handler for Panicking {
@@ -68,6 +70,12 @@ impl Handler for Panicking {
     }
 
     async fn probe(&self) -> Result<(), Failure> {
+        let first = {
+            let mut probes = self.probes.lock().unwrap();
+            *probes += 1;
+            *probes == 1
+        };
+        assert!(!first, "the first probe panics");
         Ok(())
     }
 }
@@ -78,7 +86,7 @@ fn engine(writer: Option<Writer>, offsets: i64) -> (Engine<Panicking>, Vec<Key>)
     let group = GroupSettings { group_id: "nobody".to_owned(), session_timeout_ms: 6000 };
     let windows = ConsumerSettings { window_per_partition: 100, window_total: 100 };
     let policy = Policy { schedule: retry::WRITE, contended_is_final: true, drain: Duration::ZERO };
-    let handler = Arc::new(Panicking { writer, told: Arc::default() });
+    let handler = Arc::new(Panicking { writer, told: Arc::default(), probes: Mutex::default() });
     let health = Health::new(Shutdown::new());
     let readiness = Readiness { joined: health.condition("consumer group"), needs: health.condition("postgresql") };
     let settings = (&kafka, &group, &windows);
@@ -149,6 +157,18 @@ async fn a_panic_in_a_reply_is_charged_to_no_record_of_its_batch_and_all_are_tri
     }
     assert_eq!(engine.timers.len(), 2, "both wait for another attempt");
     database.close().await;
+}
+
+#[tokio::test]
+async fn a_probe_that_panics_leaves_the_breaker_open_only_until_the_next_one() {
+    let (mut engine, keys) = engine(None, 1);
+    engine.attempt_failed(keys[0], Failure::new(Class::Unavailable, "TEST", "it is away"));
+    assert!(engine.needs.bars_attempts());
+    for (probes, is_barred) in [(1, true), (2, false)] {
+        let look = tokio::time::timeout(Duration::from_secs(10), engine.looks.1.recv()).await;
+        engine.look(look.expect("a probe that panicked was the last one").unwrap());
+        assert_eq!((*engine.handler.probes.lock().unwrap(), engine.needs.bars_attempts()), (probes, is_barred));
+    }
 }
 
 proptest! {

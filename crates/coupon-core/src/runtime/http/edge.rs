@@ -80,17 +80,18 @@ impl Phase {
         (doing, self.began + Duration::from_millis(state >> 2))
     }
 
-    /// Returns when a head has been coming for longer than `head`, or the connection has been idle for longer than `idle`.
+    /// Returns when a head has been coming for longer than `head`, or the connection has been idle for longer than `idle`
+    /// says at that time.
     ///
     /// Nothing wakes it when a head begins: it looks often enough to see each one before its time is over. So a request
     /// costs two stores, and no timer.
-    pub(super) async fn is_overdue(&self, head: Duration, idle: Duration) {
+    pub(super) async fn is_overdue(&self, head: Duration, idle: impl Fn() -> Duration) {
         loop {
             let now = Instant::now();
             let (doing, since) = self.get();
             let next = match doing {
                 Doing::Head => since + head,
-                Doing::Idle => since + idle,
+                Doing::Idle => since + idle(),
                 Doing::Busy => now + head,
             };
             if next <= now {

@@ -126,6 +126,34 @@ async fn an_idle_connection_is_kept_for_its_own_time_and_then_closed() {
 }
 
 #[tokio::test]
+async fn while_few_slots_are_free_idle_connections_make_room_and_busy_ones_stay() {
+    let running = idling(3_600_000, 300, 1000, 10).await;
+    let busy = running.send(SLOW_AND_LAST).await;
+    within(running.started.notified()).await;
+    let mut idle = Vec::new();
+    // One slot is the listener's, for whoever comes next.
+    for _ in 0..7 {
+        let mut stream = running.send(REQUEST).await;
+        answered(&mut stream).await;
+        idle.push(stream);
+    }
+    // One of ten is free: longer than an idle connection is kept when there are fewer.
+    tokio::time::sleep(Duration::from_millis(900)).await;
+    for stream in &mut idle {
+        stream.write_all(REQUEST).await.expect("it is open");
+        answered(stream).await;
+    }
+    // Two take the last slots; the third waits for one.
+    for _ in 0..3 {
+        let mut stream = running.send(REQUEST).await;
+        answered(&mut stream).await;
+        idle.push(stream);
+    }
+    running.release.notify_one();
+    assert!(rest(busy).await.contains("200 OK"), "a request that is being answered is not idle");
+}
+
+#[tokio::test]
 async fn a_stop_closes_connections_that_idle_at_once() {
     let running = idling(3_600_000, 5000, 5000, 10).await;
     let mut stream = running.send(REQUEST).await;

@@ -7,6 +7,8 @@ use serde::{Serialize, Serializer};
 pub enum Drift {
     /// A mark on whose request nobody has decided, though Kafka has nothing of it left: its event was lost.
     Orphan,
+    /// A mark on whose request nobody has decided, though an operator has settled its dead letter by a word.
+    SettledMark,
     /// A mark of a request that was decided COMPENSATED and given back before.
     CompensatedMark,
     /// An ISSUED row whose member has no mark.
@@ -33,8 +35,9 @@ pub enum Drift {
 
 impl Drift {
     /// Every kind, for metrics that must also say 0.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Orphan,
+        Self::SettledMark,
         Self::CompensatedMark,
         Self::MissingMark,
         Self::ForeignMark,
@@ -52,6 +55,7 @@ impl Drift {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Orphan => "ORPHAN",
+            Self::SettledMark => "SETTLED_MARK",
             Self::CompensatedMark => "COMPENSATED_MARK",
             Self::MissingMark => "MISSING_MARK",
             Self::ForeignMark => "FOREIGN_MARK",
@@ -70,6 +74,9 @@ impl Drift {
     pub fn meaning(self) -> &'static str {
         match self {
             Self::Orphan => "reserved, and its event was lost; --apply publishes it again",
+            Self::SettledMark => {
+                "its dead letter was settled by a word and never decided; `dlq-consumer reopen` it, then `replay` or `compensate`"
+            }
             Self::CompensatedMark => "given up, and its mark is here again; --apply gives the unit back again",
             Self::MissingMark => "issued, and has no mark; --apply restores it",
             Self::ForeignMark => "its mark names the request of another member; rebuild",

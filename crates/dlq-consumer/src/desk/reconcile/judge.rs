@@ -5,7 +5,11 @@ use std::collections::{HashMap, HashSet};
 use chrono::DateTime;
 use coupon_core::{
     ids::{MemberId, RequestId},
-    repo::{coupons::Coupon, issues::Decision, reconciliations::Word},
+    repo::{
+        coupons::Coupon,
+        issues::Decision,
+        reconciliations::{Aside, Word},
+    },
     stock::{GiveBack, Mended, OutboxEntry},
 };
 use uuid::Uuid;
@@ -24,7 +28,7 @@ struct Facts {
     marks: Vec<Option<String>>,
     words: HashMap<Uuid, Word>,
     holders: HashMap<String, RequestId>,
-    aside: HashSet<Uuid>,
+    aside: HashMap<Uuid, Aside>,
     promised: HashSet<Uuid>,
 }
 
@@ -110,7 +114,11 @@ impl Desk {
                 report.note(Drift::CompensatedMark, id, repaired);
             }
             // An operator decides it, or it is on its way again already.
-            None if facts.aside.contains(&id) || facts.promised.contains(&id) => report.in_flight += 1,
+            None if facts.aside.get(&id) == Some(&Aside::Waits) || facts.promised.contains(&id) => {
+                report.in_flight += 1;
+            }
+            // A person has said that nothing is to be done. Whatever becomes of it now is a person's word too.
+            None if facts.aside.contains_key(&id) => report.note(Drift::SettledMark, id, false),
             None => {
                 let repaired = (options.apply || options.requeue)
                     && self.stock.promise_again(code, coupon.epoch, &member, request_id, self.made_at(id)).await?
@@ -170,7 +178,7 @@ impl Desk {
             promised: self.promised(coupon, page).await?,
             words: self.database.words(code, &ids).await?,
             holders: self.database.holders(code, &members).await?,
-            aside: self.database.set_aside(&ids).await?.into_iter().collect(),
+            aside: self.database.set_aside(&ids).await?,
         })
     }
 }
