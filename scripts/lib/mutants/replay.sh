@@ -71,7 +71,7 @@ mutant 'an entry settled while its replay is under way' $CORE/repo/settling.rs "
 mutant 'an all-clear while the campaign is rebuilt' $CORE/repo/alarms/all_clear.rs "$E2E" an_all_clear_of_a_suspect \
   "c.status IN ('SUSPECT', 'OPENING'))" "c.status = 'SUSPECT')" "r.step <> 'DONE'" "r.step = 'NEVER'"
 mutant 'a sound campaign left SUSPECT because its total changed' $CORE/repo/rebuilds.rs "$E2E" a_rebuild_that_cannot_go_on_opens \
-  'is_closed || is_sound && !is_found_unsound' \
-  'is_closed || is_sound && !is_found_unsound && before.total_version < 2'
+  "AND status = 'SUSPECT' AND \$4" "AND status = 'SUSPECT' AND \$4 AND EXISTS
+                     (SELECT FROM rebuilds r WHERE r.coupon_code = coupons.coupon_code AND r.started_at = coupons.updated_at)"
 mutant 'a gate opened though redis sold too much' $CORE/repo/rebuilds.rs "$E2E" a_rebuild_that_cannot_go_on_stays_shut \
   'is_closed || is_sound && !is_found_unsound' 'is_closed || is_sound'
