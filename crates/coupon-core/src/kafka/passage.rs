@@ -67,10 +67,7 @@ impl Passage {
             .set("enable.partition.eof", "true")
             .set("auto.offset.reset", "earliest")
             .set("fetch.message.max.bytes", "65536")
-            .set("fetch.wait.max.ms", "50")
-            // The settings of the service may give these two values that do not go together without its own session.
-            .set("session.timeout.ms", "6000")
-            .set("max.poll.interval.ms", "300000");
+            .set("fetch.wait.max.ms", "50");
         Ok(Self { client, reader: Arc::new(config), topic: topic.into(), group: group.into() })
     }
 
