@@ -124,19 +124,15 @@ impl Campaigns {
         answer(self.database.requests_of(member, before, limit)).await
     }
 
-    /// Whether a dead letter holds this request; see [`Database::is_lettered`].
-    pub async fn is_lettered(&self, code: &CouponCode, member: &MemberId, id: RequestId) -> Result<bool, Away> {
-        answer(self.database.is_lettered(code, member, id)).await
-    }
-
     /// The undecided requests of a member that dead letters hold; see [`Database::lettered`].
     pub async fn lettered(
         &self,
         member: &MemberId,
+        code: Option<&CouponCode>,
         before: Option<RequestId>,
         limit: i64,
-    ) -> Result<(Vec<Lettered>, bool), Away> {
-        answer(self.database.lettered(member, before, limit)).await
+    ) -> Result<Vec<Lettered>, Away> {
+        answer(self.database.lettered(member, code, before, limit)).await
     }
 
     /// The turn to look through many campaigns for one list; an error when too many others are at it.

@@ -115,25 +115,33 @@ impl Accept {
         }
         match holder {
             Ok(Holder::Holds { request_id, pending }) if request_id == id => {
-                Ok(Some(Standing::undecided(code, id, pending)))
+                return Ok(Some(Standing::undecided(code, id, pending)));
             }
-            Ok(Holder::Holds { .. } | Holder::Nothing) => self.lettered(code, member, id).await,
-            other => {
-                self.untold(code, other).await?;
-                self.lettered(code, member, id).await
-            }
+            Ok(Holder::Holds { .. } | Holder::Nothing) => {}
+            other => self.untold(code, other).await?,
         }
+        self.lettered(code, member, Some(id)).await
     }
 
-    /// Where a request stands of which Redis knows nothing and PostgreSQL has no decision yet: a rebuild may have left it to
-    /// the dead letter that holds it. `None`: surely no request of this member.
-    async fn lettered(&self, code: &CouponCode, member: &MemberId, id: RequestId) -> Result<Option<Standing>, NotHeld> {
-        if self.campaigns.is_lettered(code, member, id).await.map_err(|_| NotHeld::DatabaseAway)? {
-            return Ok(Some(Standing::undecided(code, id, false)));
+    /// A request of a member of which Redis knows nothing and PostgreSQL has no decision yet, this one or any: a rebuild may
+    /// have left it to the dead letter that holds it. `None`: surely there is none.
+    async fn lettered(
+        &self,
+        code: &CouponCode,
+        member: &MemberId,
+        id: Option<RequestId>,
+    ) -> Result<Option<Standing>, NotHeld> {
+        let letters = self.campaigns.lettered(member, Some(code), None, i64::MAX).await;
+        let letters = letters.map_err(|_| NotHeld::DatabaseAway)?;
+        if let Some(own) = letters.iter().find(|letter| id.is_none_or(|id| letter.request_id == id)) {
+            return Ok(Some(Standing::undecided(code, own.request_id, false)));
         }
         // The letter may have been decided since the first look.
-        let decisions = self.campaigns.decisions(code, member, Some(id)).await.map_err(|_| NotHeld::DatabaseAway)?;
-        Ok(Standing::by(code, id, &decisions))
+        let decisions = self.campaigns.decisions(code, member, id).await.map_err(|_| NotHeld::DatabaseAway)?;
+        Ok(match id {
+            Some(id) => Standing::by(code, id, &decisions),
+            None => decisions.first().map(|issued| Standing::of(code, issued)),
+        })
     }
 
     /// What the member holds of a campaign; `None`: surely nothing.
@@ -157,15 +165,16 @@ impl Accept {
         match holder {
             Ok(Holder::Holds { request_id, pending }) => {
                 let decided = self.campaigns.decisions(code, member, Some(request_id)).await;
-                Ok(match decided.map_err(|_| NotHeld::DatabaseAway)?.first() {
+                return Ok(match decided.map_err(|_| NotHeld::DatabaseAway)?.first() {
                     None => Some(Standing::undecided(code, request_id, pending)),
                     // Compensated: its holder entry is about to go.
                     Some(decided) => Some(Standing::of(code, decided)).filter(|held| held.state == State::Issued),
-                })
+                });
             }
-            Ok(Holder::Nothing) => Ok(None),
-            other => self.untold(code, other).await.map(|()| None),
+            Ok(Holder::Nothing) => {}
+            other => self.untold(code, other).await?,
         }
+        self.lettered(code, member, None).await
     }
 
     /// Redis cannot tell. `Ok`: PostgreSQL, which has no row, can.
@@ -226,9 +235,8 @@ impl Accept {
         let Ok(_turn) = self.campaigns.turn_of_list().await else { return Ok(all) };
         let (codes, is_all) = self.campaigns.live().await.map_err(|_| NotHeld::DatabaseAway)?;
         let holders = self.stock.holders(&codes, member).await;
-        let (lettered, are_all) =
-            self.campaigns.lettered(member, before, limit).await.map_err(|_| NotHeld::DatabaseAway)?;
-        all.is_complete = is_all && are_all && holders.is_ok();
+        let lettered = self.campaigns.lettered(member, None, before, limit).await.map_err(|_| NotHeld::DatabaseAway)?;
+        all.is_complete = is_all && holders.is_ok();
         for (code, holder) in codes.iter().zip(holders.unwrap_or_default()) {
             match holder {
                 Holder::Holds { request_id, pending } => {

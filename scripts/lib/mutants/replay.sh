@@ -70,6 +70,8 @@ mutant 'an entry settled while its replay is under way' $CORE/repo/settling.rs "
   'AND (r.outcome IS NULL OR r.outcome IN (' 'AND (r.outcome IS NULL AND r.outcome IN ('
 mutant 'an all-clear while the campaign is rebuilt' $CORE/repo/alarms/all_clear.rs "$E2E" an_all_clear_of_a_suspect \
   "c.status IN ('SUSPECT', 'OPENING'))" "c.status = 'SUSPECT')" "r.step <> 'DONE'" "r.step = 'NEVER'"
+mutant 'an all-clear while there is drift' $CORE/repo/alarms/all_clear.rs "$E2E" an_all_clear_of_drift \
+  "OR r.drift <> '{}' OR" "OR r.drift IS NULL OR"
 mutant 'a sound campaign left SUSPECT because its total changed' $CORE/repo/rebuilds.rs "$E2E" a_rebuild_that_cannot_go_on_opens \
   "AND status = 'SUSPECT' AND \$4" "AND status = 'SUSPECT' AND \$4 AND EXISTS
                      (SELECT FROM rebuilds r WHERE r.coupon_code = coupons.coupon_code AND r.started_at = coupons.updated_at)"

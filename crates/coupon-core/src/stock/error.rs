@@ -88,3 +88,54 @@ impl Classified for StockError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(line: &str) -> RedisError {
+        let value = redis::parse_redis_value(format!("-{line}\r\n").as_bytes()).unwrap();
+        value.extract_error().unwrap_err()
+    }
+
+    #[test]
+    fn an_answer_that_is_not_about_the_call_is_an_outage_and_drops_the_connection() {
+        for line in [
+            "READONLY You can't write against a read only replica.",
+            "MOVED 3999 127.0.0.1:6381",
+            "ASK 3999 127.0.0.1:6381",
+            "CLUSTERDOWN Hash slot not served",
+            "TRYAGAIN Multiple keys request during rehashing of slot",
+            "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+            "LOADING Redis is loading the dataset in memory",
+            "BUSY Redis is busy running a script.",
+            "OOM command not allowed when used memory > 'maxmemory'.",
+            "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk.",
+            "NOREPLICAS Not enough good replicas to write.",
+            "NOAUTH Authentication required.",
+            "WRONGPASS invalid username-password pair or user is disabled.",
+            "NOPERM this user has no permissions to run the 'evalsha' command",
+            "ERR unknown command 'EVALSHA', with args beginning with: ",
+            "ERR The user executing the script can't run this command or subcommand script: 1",
+            "NEWWORD that nobody has heard of yet",
+        ] {
+            let error = answer(line);
+            assert!(StockError::says_that_the_server_is_wrong(&error), "{line}");
+            assert_eq!(StockError::from(error).class(), Class::Unavailable, "{line}");
+        }
+    }
+
+    #[test]
+    fn an_answer_about_the_call_keeps_the_connection_and_is_charged() {
+        for line in [
+            "WRONGTYPE Operation against a key holding the wrong kind of value",
+            "ERR value is not an integer or out of range",
+            "ERR user_script:1: planted script: 1",
+            "CROSSSLOT Keys in request don't hash to the same slot",
+        ] {
+            let error = answer(line);
+            assert!(!StockError::says_that_the_server_is_wrong(&error), "{line}");
+            assert_eq!(StockError::from(error).class(), Class::Unknown, "{line}");
+        }
+    }
+}

@@ -215,6 +215,8 @@ const WAYS: &[Way] = &[
     refuses_statements!("55000"),
     refuses_statements!("57P03"),
     refuses_statements!("0A000"),
+    refuses_statements!("26000"),
+    refuses_statements!("42P05"),
     refuses_statements!("XX000"),
     refuses_statements!("P0001"),
     refuses_statements!("22023"),

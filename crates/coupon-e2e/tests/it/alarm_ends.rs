@@ -13,6 +13,8 @@ use coupon_e2e::{
 use crate::{
     SOON,
     alarms::{TOLD, all_told, plant, telling},
+    issued_rows,
+    reconcile::reconcile,
     rows::json,
     write::accepted,
 };
@@ -226,6 +228,24 @@ async fn an_all_clear_of_a_suspect_campaign_is_told_when_its_rebuild_is_over() -
     world.run("dlq-consumer", &rebuild).await?.succeeded()?;
     eventually("it is told that nothing waits", TOLD, async || cleared()).await?;
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_all_clear_of_drift_is_told_when_a_later_comparison_finds_none() -> Result<()> {
+    let (world, slack) = (World::new().await?, Webhook::start().await?);
+    world.open_campaign("COUNTED", 4).await?;
+    let (api, _issue) = tokio::try_join!(world.start_api().into_future(), world.start_issue_consumer().into_future())?;
+    accepted(&world, &api, "COUNTED", "bare").await?;
+    issued_rows(&world, "COUNTED", 1, SOON).await?;
+    // By hand, and without the counter, so that the service leaves it to a person.
+    sqlx::query("DELETE FROM coupon_issues").execute(&world.db).await?;
+    let _dlq = telling(&world, &slack, 1_000).set("reconcile.every_ms", 1_000).await?;
+    let told = |words: &str| slack.received().iter().any(|told| told.slack_text().contains(words));
+    eventually("somebody is told of the drift", TOLD, async || told("differ for COUNTED")).await?;
+    stays("it is there", Duration::from_secs(5), async || !told("all clear: ")).await?;
+    reconcile(&world, &["COUNTED", "--apply"]).await?;
+    issued_rows(&world, "COUNTED", 1, SOON).await?;
+    eventually("it is told that nothing waits", TOLD, async || told("all clear: ")).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -142,6 +142,9 @@ async fn a_request_that_a_rebuild_has_left_in_a_dead_letter_is_accepted_until_it
         ensure!(list["complete"] == true && list["issues"].as_array().is_some_and(|all| all.len() == 1), "{list}");
         ensure!(list["issues"][0]["request_id"] == id.to_string().as_str(), "{list}");
         ensure!(list["issues"][0]["state"] == state, "{list}");
+        let (code, held) = member.mine("LEFT").await?;
+        let is_held = code == 200 && held["request_id"] == id.to_string().as_str() && held["state"] == state;
+        ensure!(is_held == (state == "accepted") && (is_held || held["code"] == "NOTHING_HELD"), "{held}");
         Ok(())
     };
     stands("accepted").await?;

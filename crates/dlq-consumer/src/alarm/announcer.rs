@@ -254,7 +254,8 @@ impl Announcer {
         metrics::counter!("coupon_dead_letters_announced_total").increment(letters.len() as u64);
         let notice = group.notice.as_ref().map(|notice| notice.id);
         // Of other notices nothing says when their work is done.
-        let ends = !letters.is_empty() || claim.cause.starts_with("SUSPECT ");
+        let has_end = ["SUSPECT ", "DRIFT "].iter().any(|kind| claim.cause.starts_with(kind));
+        let ends = !letters.is_empty() || has_end;
         let mut batches = letters.chunks(BATCH).peekable();
         loop {
             let letters = batches.next().unwrap_or_default().to_vec();

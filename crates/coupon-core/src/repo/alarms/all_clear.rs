@@ -27,8 +27,8 @@ struct Row {
 }
 
 /// Nothing of the cause waits: no dead letter is undecided, no entry PENDING, nothing untold, its campaign neither SUSPECT
-/// nor being rebuilt. Not before a digest's time has passed since it was told, so that a cause which comes and goes tells of neither more often
-/// than that.
+/// nor being rebuilt, its drift gone by a later comparison that could judge everything. Not before a digest's time has
+/// passed since it was told, so that a cause which comes and goes tells of neither more often than that.
 const IS_DONE: &str = "
     a.all_clear_due AND a.announced_at <= $1 AND (a.claimed_until IS NULL OR a.claimed_until <= $2)
     AND NOT EXISTS (SELECT FROM dlq_events d WHERE d.cause = a.alarm_key AND d.status IN ('HELD', 'PARKED'))
@@ -37,7 +37,10 @@ const IS_DONE: &str = "
     AND NOT EXISTS (SELECT FROM alarm_notices n WHERE n.cause = a.alarm_key AND NOT n.alarm_sent)
     AND NOT (a.alarm_key LIKE 'SUSPECT %' AND (EXISTS
              (SELECT FROM coupons c WHERE c.coupon_code = substr(a.alarm_key, 9) AND c.status IN ('SUSPECT', 'OPENING'))
-             OR EXISTS (SELECT FROM rebuilds r WHERE r.coupon_code = substr(a.alarm_key, 9) AND r.step <> 'DONE')))";
+             OR EXISTS (SELECT FROM rebuilds r WHERE r.coupon_code = substr(a.alarm_key, 9) AND r.step <> 'DONE')))
+    AND NOT (a.alarm_key LIKE 'DRIFT %' AND coalesce(
+             (SELECT r.finished_at < a.announced_at OR r.drift <> '{}' OR r.in_flight > 0 FROM reconciliations r
+              WHERE r.coupon_code = substr(a.alarm_key, 7) ORDER BY r.id DESC LIMIT 1), true))";
 
 impl Database {
     /// Claims a cause that was told of and whose work is done; `None` when there is none.

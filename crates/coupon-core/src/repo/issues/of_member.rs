@@ -28,10 +28,6 @@ pub struct Lettered {
     pub request_id: RequestId,
 }
 
-/// Undecided letters that are looked through for those of one member: they have no index by member, as few are undecided
-/// unless something is broken.
-const MOST_LETTERS: i64 = 10_000;
-
 /// A request of a member on which there is a decision.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
 pub struct Requested {
@@ -102,59 +98,34 @@ impl Database {
         self.bounded("list the requests of a member", question).await
     }
 
-    /// Whether a dead letter without a decision holds this request of a member. A letter is undecided until after its
-    /// decision is there to be read, so whoever finds none asks for the decision afterwards.
-    pub async fn is_lettered(
-        &self,
-        code: &CouponCode,
-        member: &MemberId,
-        request_id: RequestId,
-    ) -> Result<bool, RepoError> {
-        let pool = self.pool();
-        let question = sqlx::query_scalar(
-            // No issuer-api has written an event whose request is another member's.
-            "SELECT EXISTS (SELECT FROM dlq_events
-             WHERE original_event_id = $1 AND coupon_code = $2 AND member_id = $3 AND status IN ('HELD', 'PARKED')
-               AND error_code <> 'OTHER_MEMBER')",
-        )
-        .bind(request_id.as_uuid())
-        .bind(code.as_str())
-        .bind(member.as_str())
-        .fetch_one(&pool);
-        self.bounded("look for a letter of a request", question).await
-    }
-
-    /// Up to `limit` requests of a member made before the request `before` that dead letters hold without a decision, newest
-    /// first, and whether all letters could be looked through.
+    /// Up to `limit` requests of a member that dead letters hold without a decision, newest first: of one campaign or of
+    /// all, made before the request `before`. A letter is undecided until after its decision is there to be read, so
+    /// whoever finds none asks for the decision afterwards.
     pub async fn lettered(
         &self,
         member: &MemberId,
+        code: Option<&CouponCode>,
         before: Option<RequestId>,
         limit: i64,
-    ) -> Result<(Vec<Lettered>, bool), RepoError> {
+    ) -> Result<Vec<Lettered>, RepoError> {
         let pool = self.pool();
         let question = sqlx::query_as(
-            "WITH undecided AS MATERIALIZED (
-                 SELECT coupon_code, original_event_id AS request_id, member_id, error_code FROM dlq_events
-                 WHERE status IN ('HELD', 'PARKED') LIMIT $4)
-             SELECT (SELECT count(*) FROM undecided) < $4, own.coupon_code, own.request_id
-             FROM (SELECT true) one LEFT JOIN (
-                 SELECT DISTINCT coupon_code, request_id FROM undecided
-                 WHERE member_id = $1 AND request_id < $2 AND coupon_code IS NOT NULL AND error_code <> 'OTHER_MEMBER'
-                 ORDER BY request_id DESC LIMIT $3) own ON true",
+            // No issuer-api has written an event whose request is another member's.
+            "SELECT DISTINCT coupon_code, original_event_id FROM dlq_events
+             WHERE member_id = $1 AND status IN ('HELD', 'PARKED') AND error_code <> 'OTHER_MEMBER'
+               AND coupon_code IS NOT NULL AND ($2::text IS NULL OR coupon_code = $2) AND original_event_id < $3
+             ORDER BY original_event_id DESC LIMIT $4",
         )
         .bind(member.as_str())
+        .bind(code.map(CouponCode::as_str))
         .bind(before.map_or_else(Uuid::max, RequestId::as_uuid))
         .bind(limit)
-        .bind(MOST_LETTERS)
         .fetch_all(&pool);
-        let rows: Vec<(bool, Option<String>, Option<Uuid>)> =
-            self.bounded("list the letters of a member", question).await?;
-        let is_all = rows.iter().all(|(is_all, ..)| *is_all);
+        let rows: Vec<(String, Uuid)> = self.bounded("list the letters of a member", question).await?;
         let own = rows
             .into_iter()
-            .filter_map(|(_, code, id)| Some(Lettered { coupon_code: code?.parse().ok()?, request_id: id?.into() }));
-        Ok((own.collect(), is_all))
+            .filter_map(|(code, id)| Some(Lettered { coupon_code: code.parse().ok()?, request_id: id.into() }));
+        Ok(own.collect())
     }
 
     /// Codes of up to `limit` campaigns of which Redis has, or should have, data; the newest ones.
