@@ -97,7 +97,9 @@ def secrets_are_referred_to(render):
             for variable in container.get("env", []):
                 name = variable["name"]
                 is_secret = any(word in name for word in ("PASSWORD", "SECRET", "TOKEN", "_URL"))
-                if is_secret and not name.endswith("_FILE") and "value" in variable:
+                # A file is only where a secret lies, and these are links for people, without a login.
+                is_open = name.endswith(("_FILE", "_RUNBOOK_URL", "_DASHBOARD_URL"))
+                if is_secret and not is_open and "value" in variable:
                     yield f"{where(o, container)}: {name} is written out instead of taken from a Secret"
     for o in render.of("Secret"):
         if render.overlay != "dev":

@@ -11,7 +11,8 @@ pub const MAX_TEXT_BYTES: usize = 16 * 1024;
 const MAX_CAUSE_BYTES: usize = 300;
 /// What a name may stand between.
 const QUOTES: [char; 3] = ['"', '`', '\''];
-/// Behind these words PostgreSQL quotes parts of the schema, which it also sends as fields of their own, and no values.
+/// Behind these words PostgreSQL quotes parts of the schema, which it also sends as fields of their own, and no values. Those
+/// that its words do not name so, `RepoError` puts before them.
 const PARTS_OF_A_SCHEMA: [&str; 4] = ["constraint ", "column ", "relation ", "table "];
 /// Longest identifier of PostgreSQL, in bytes.
 const MAX_IDENTIFIER_BYTES: usize = 63;

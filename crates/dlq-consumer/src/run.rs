@@ -14,7 +14,7 @@ use coupon_core::{
     stock::Stock,
     writing::Writer,
 };
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use crate::{
     alarm::Announcer,
@@ -105,16 +105,17 @@ async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
     Watch::begin(servers, &config.contract, contract, &service.tasks, |_| {});
     engine.watch_lag(&client, &config.lag, lag, &service.tasks)?;
     // Deciding does not need Redis; only the sweeper waits for it.
-    let fits = refuse_unfit_redis(&stock, &redis, &service.shutdown);
-    let engine = service.tasks.spawn("engine", engine.run(service.shutdown.clone()));
-    let (fits, ()) = tokio::join!(fits, engine.ended());
+    let (found, mut unfit) = oneshot::channel();
+    service.tasks.spawn("redis watch", refuse_unfit_redis(stock, redis, service.shutdown.clone(), found));
+    service.tasks.spawn("engine", engine.run(service.shutdown.clone())).ended().await;
 
     helpers_stop.begin("the engine has stopped");
     if !helpers.finished(config.shutdown.drain()).await {
         tracing::warn!("the sweeper did not stop in time; what is due is given back after the next start");
     }
     database.close().await;
-    Ok(fits?)
+    // Said before the stop began because of it.
+    unfit.try_recv().map_or(Ok(()), |unfit| Err(unfit.into()))
 }
 
 /// Starts what the service does for operators on its own.
@@ -129,18 +130,21 @@ fn tend(desk: &Desk, config: &Config, helpers: &Tasks, stop: &Shutdown) {
     }
 }
 
-/// Waits for Redis beside the engine; one that would lose reservations ends the process.
-async fn refuse_unfit_redis(stock: &Stock, condition: &Condition, shutdown: &Shutdown) -> Result<(), Unfit> {
-    let fits = startup::redis(stock, condition, shutdown).await;
-    match &fits {
-        Err(unfit) => shutdown.begin(unfit),
+/// Waits for Redis beside the engine, and watches it; one that would lose reservations is `found`, and ends the process.
+async fn refuse_unfit_redis(stock: Stock, condition: Condition, shutdown: Shutdown, found: oneshot::Sender<Unfit>) {
+    match startup::redis(&stock, &condition, &shutdown).await {
+        Err(unfit) => {
+            let why = unfit.to_string();
+            // Nobody but the end of `consume` reads it, which waits for the stop.
+            let _ = found.send(unfit);
+            shutdown.begin(why);
+        }
         Ok(false) => {}
         Ok(true) => {
             tokio::select! {
                 () = shutdown.stopping() => {}
-                () = startup::watch_redis(stock.clone(), condition.clone()) => {}
+                () = startup::watch_redis(stock, condition) => {}
             }
         }
     }
-    fits.map(drop)
 }

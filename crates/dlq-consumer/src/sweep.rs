@@ -5,9 +5,10 @@ use std::{sync::Arc, time::Duration};
 use coupon_core::{
     clock::Clock,
     failure::{Class, Failure},
+    ids::CouponCode,
     repo::{Database, coupons::CouponStatus, give_backs::DueGiveBack},
     retry::Backoff,
-    runtime::Shutdown,
+    runtime::{Shutdown, Throttle},
     stock::{GiveBack, Stock},
 };
 use tokio::{sync::Notify, time::Instant};
@@ -16,6 +17,19 @@ use tokio::{sync::Notify, time::Instant};
 const BATCH: i64 = 200;
 /// How often campaigns are looked for whose data in Redis is not to be trusted.
 const SUSPECTS: Duration = Duration::from_secs(1);
+
+/// Says that the data of a campaign is broken, once a minute for each campaign and code: each look meets it again.
+fn say_broken(code: &CouponCode, failure: &Failure) {
+    static BROKEN: Throttle = Throttle::new();
+    if let Some(looks) = BROKEN.admit(&format!("{code} {}", failure.code)) {
+        tracing::error!(
+            coupon = %code,
+            code = failure.code,
+            looks,
+            "units of {code} cannot be given back, {looks} looks since this was last said: {failure}"
+        );
+    }
+}
 
 /// Gives back what is due.
 pub struct Sweeper {
@@ -85,7 +99,7 @@ impl Sweeper {
                     Ok(()) => {}
                     Err(failure) if failure.class == Class::Unavailable => return Err(failure),
                     Err(failure) => {
-                        tracing::error!(coupon = %code, code = failure.code, "units of {code} cannot be given back: {failure}");
+                        say_broken(&code, &failure);
                         broken.push(code);
                     }
                 }

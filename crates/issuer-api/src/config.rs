@@ -34,6 +34,8 @@ pub struct ApiSettings {
     pub contract: ContractSettings,
     /// How long "sold out" is believed.
     pub sold_out: SoldOutSettings,
+    /// What the lines for whoever is on call carry.
+    pub alarms: AlarmSettings,
     /// What is logged.
     pub log: LogSettings,
     /// How long a stop may take.
@@ -85,6 +87,13 @@ pub struct OutboxSettings {
     pub lease_ms: u64,
 }
 
+/// The `[alarms]` section.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AlarmSettings {
+    /// Name of this installation, a field of the `[CRITICAL]` lines; empty: none.
+    pub installation: String,
+}
+
 impl TopicSettings {
     /// What a client needs.
     pub fn client(&self) -> KafkaSettings {
@@ -129,6 +138,17 @@ impl OutboxSettings {
     }
 }
 
+impl AlarmSettings {
+    fn check(&self) -> Result<(), SettingsError> {
+        let name = &self.installation;
+        if name.chars().count() <= 60 && !name.chars().any(char::is_control) {
+            return Ok(());
+        }
+        let allowed = "at most 60 characters, none of them a control character";
+        Err(SettingsError::invalid("alarms.installation", name, allowed))
+    }
+}
+
 impl Settings for ApiSettings {
     const PREFIX: &'static str = "ISSUER_API";
     const DEFAULTS: &'static str = include_str!("../config.default.toml");
@@ -146,6 +166,7 @@ impl Settings for ApiSettings {
         self.contract.check()?;
         // The next member after a unit came back gets it within a second (DESIGN, A9).
         between("sold_out.believed_ms", self.sold_out.believed_ms, 0, 900, "ms")?;
+        self.alarms.check()?;
         self.log.check("log")?;
         self.shutdown.check("shutdown")
     }
@@ -187,6 +208,11 @@ mod tests {
             ("auth.algorithms", "RS256,ES512", "but must be some of HS256"),
             ("auth.leeway_s", "3600", "but must be 0 to 300 seconds"),
             ("kafka.topic", "a b", "`kafka.topic` is `a b`"),
+            (
+                "alarms.installation",
+                "prod\tseoul",
+                "but must be at most 60 characters, none of them a control character",
+            ),
         ] {
             let sentence = with(key, value).unwrap_err().to_string();
             assert!(sentence.contains(said) && !sentence.contains('\n'), "{sentence}");

@@ -64,7 +64,8 @@ async fn work(settings: &ApiSettings, verifier: Verifier, service: &Service) -> 
         campaigns: Campaigns::new(database.clone()),
         publishing: publishing.clone(),
         sold_out: Arc::new(Memories::new(stock.clone(), &settings.sold_out)),
-        suspects: Suspects::new(stock.clone(), database.clone(), clock.clone()),
+        suspects: Suspects::new(stock.clone(), database.clone(), clock.clone())
+            .of_installation(&settings.alarms.installation),
         detached: detached.clone(),
         clock,
         outbox_cap: settings.outbox.cap,

@@ -31,6 +31,7 @@ pub struct Suspects {
     stock: Stock,
     database: Database,
     clock: Arc<dyn Clock>,
+    installation: Option<Arc<str>>,
     seen: Arc<Mutex<HashMap<CouponCode, Seen>>>,
 }
 
@@ -43,7 +44,13 @@ struct Seen {
 impl Suspects {
     /// Over the process's connections.
     pub fn new(stock: Stock, database: Database, clock: Arc<dyn Clock>) -> Self {
-        Self { stock, database, clock, seen: Arc::default() }
+        Self { stock, database, clock, installation: None, seen: Arc::default() }
+    }
+
+    /// The same with the name of the installation in its `[CRITICAL]` lines; empty: none.
+    #[must_use]
+    pub fn of_installation(self, name: &str) -> Self {
+        Self { installation: (!name.is_empty()).then(|| name.into()), ..self }
     }
 
     /// Redis called a coupon suspect, or has lost the data of an open one. Returns at once.
@@ -77,7 +84,8 @@ impl Suspects {
             if self.may_be_said(code, None) {
                 tracing::error!(
                     coupon = %code,
-                    "[CRITICAL] redis has lost the data of {code}; it accepts nothing until `dlq-consumer rebuild {code}`"
+                    installation = self.installation.as_deref(),
+                    "[CRITICAL] redis has lost the data of {code}; it accepts nothing until `dlq-consumer rebuild {code} --by NAME`"
                 );
                 // PostgreSQL has nothing else by which dlq-consumer could tell it further.
                 if let Err(error) = self.database.notify(Notice::lost(code, self.clock.now())).await {
@@ -95,7 +103,8 @@ impl Suspects {
             tracing::error!(
                 coupon = %code,
                 epoch,
-                "[CRITICAL] redis has gone back in time for {code}; it accepts nothing until `dlq-consumer rebuild {code}`"
+                installation = self.installation.as_deref(),
+                "[CRITICAL] redis has gone back in time for {code}; it accepts nothing until `dlq-consumer rebuild {code} --by NAME`"
             );
         }
         let epoch = self.row_ahead_of(code, epoch).await.unwrap_or(epoch);

@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2016 # the mistakes are code, and their dollar signs are not the shell's
+# shellcheck shell=bash disable=SC2016,SC2086 # the mistakes are code, and their dollar signs are not the shell's
 # Mistakes about the servers: settings, lost keys, logs made anew, lag.
 
 mutant 'records of a log made anew taken for repeats' $CORE/kafka/lanes.rs "$LIB" lanes:: \
@@ -31,6 +31,12 @@ mutant 'new partitions looked for every five minutes' $CORE/kafka/settings.rs "$
   'config.set("topic.metadata.refresh.interval.ms", "10000");' 'config.set("topic.metadata.refresh.interval.ms", "300000");'
 mutant 'a consumer ready that gets nothing' $CORE/kafka/lag.rs "$E2E" a_consumer_that_may_not_read \
   'standing.since.elapsed() >= self.stalled_after &&' 'standing.since.elapsed() >= self.stalled_after * 1000 &&'
+mutant 'offsets that are no records never looked at' $CORE/kafka/lag.rs "$E2E" k4_ \
+  'seen.have_read(unread, &records);' 'drop((unread, records));'
+mutant 'offsets that are no records counted as lag' $CORE/kafka/lag.rs "$LIB" lag:: \
+  'if !records.contains_key(&partition) {' 'if records.contains_key(&partition) {'
+mutant 'what was read and holds no record read again' $CORE/kafka/lag.rs "$LIB" lag:: \
+  'self.empty.insert(partition, gap);' 'let _ = gap;'
 mutant 'timeouts dropped by a pooler taken for bounds' $CORE/repo/server.rs "$LIB" repo::server:: \
   'setting: "lock_timeout",
         holds: |ms| ms != "0",' 'setting: "lock_timeout",

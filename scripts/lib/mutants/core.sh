@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2016 # the mistakes are code, and their dollar signs are not the shell's
+# shellcheck shell=bash disable=SC2016,SC2086 # the mistakes are code, and their dollar signs are not the shell's
 # Mistakes in the core: decisions, offsets, epochs, sold out, retries.
 
 mutant 'given up without asking what was decided' $CORE/repo/give_ups.rs "$IT" ledger:: \
@@ -108,3 +108,15 @@ mutant 'no bound on the wait for the database' $CORE/repo/pool.rs "$E2E" o1_a_ \
 mutant 'a dead letter that loses its headers' $CORE/kafka/dead_letter.rs "$E2E" d1_ \
   'let mut headers: Vec<Header> = record.headers.iter().filter(|header| stays(header)).cloned().collect();' \
   'let mut headers: Vec<Header> = record.headers.iter().filter(|header| stays(header) && header.name.is_empty()).cloned().collect();'
+mutant 'a reservation of the future believed' $CORE/repo/issues/insert.rs "$IT" ledger:: \
+  'least(r.reserved_at, now()),
+           least(r.reserved_at, now()) + make_interval(days => coupon.valid_days)
+    FROM coupon, UNNEST' \
+  'r.reserved_at,
+           r.reserved_at + make_interval(days => coupon.valid_days)
+    FROM coupon, UNNEST'
+mutant 'a code of the brokers charged to a record' $CORE/kafka/error/codes.rs "$LIB" kafka::error:: \
+  '        Class::Unavailable,
+        "the partition has no leader' \
+  '        Class::Permanent,
+        "the partition has no leader'

@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2016 # the mistakes are code, and their dollar signs are not the shell's
+# shellcheck shell=bash disable=SC2016,SC2086 # the mistakes are code, and their dollar signs are not the shell's
 # Mistakes in what a member is told of their requests, and in who is let in.
 
 mutant 'a request that is decided while the list is made left out' crates/issuer-api/src/standing.rs "-p issuer-api --lib" standing:: \

@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2016 # the mistakes are code, and their dollar signs are not the shell's
+# shellcheck shell=bash disable=SC2016,SC2086 # the mistakes are code, and their dollar signs are not the shell's
 # Mistakes in what an operator's word may do.
 
 mutant 'a word that settles an accepted, undecided request' $CORE/repo/settling.rs "$E2E" operator::an_accepted_request \
@@ -28,3 +28,44 @@ mutant 'a campaign that is over opened' crates/issuer-api/src/coupon/open.rs "$E
   'return Err(CommandError::Over { code: code.clone(), closes_at });' 'let _ = closes_at;'
 mutant 'every RESOLVED entry reopened by a filter' $CORE/repo/settling.rs "$E2E" settling::a_failed_request \
   "(f.status = 'IGNORED' OR f.id = ANY(\$1)) AND (f.status = 'IGNORED' OR f.replay_of IS NULL)" 'f.replay_of IS NULL'
+mutant 'a reason that no --cause looks into' $CORE/repo/filter.rs "$E2E" operator::a_filter_by_a_mistyped \
+  '
+         OR strpos(lower(f.reason), lower($5)) > 0)' ')'
+mutant 'a mistyped cause that is nothing worth saying' $CORE/repo/settling.rs "$E2E" operator::a_filter_by_a_mistyped \
+  'if let Some(cause) = &filter.cause
+' 'if let Some(cause) = filter.cause.as_ref().filter(|cause| cause.is_empty())
+'
+mutant 'a mistyped subject that is nothing worth saying' crates/dlq-consumer/src/cli/work_list.rs "$E2E" operator::a_filter_by_a_mistyped \
+  '&& !desk.database.is_audited(&subject).await?' '&& desk.database.is_audited(&subject).await?'
+mutant 'a total said to be set that Redis has no data of' crates/issuer-api/src/coupon/total.rs "$E2E" campaign_commands::set_total_without_data \
+  'return Err(CommandError::NoData(code.clone()));' 'say(format_args!("the total of {code} is {total}"));'
+mutant 'a campaign changed by nobody' crates/issuer-api/src/coupon/mod.rs "$E2E" campaign_commands::nobody_changes \
+  'by: if args.command.changes() { by? } else' 'by: if args.command.changes() { by.unwrap_or_default() } else'
+mutant 'data put right by nobody' crates/dlq-consumer/src/cli/reconcile.rs "$E2E" reconcile::nobody_puts_data_right \
+  'if args.apply { args.operator.name()? } else' 'if args.history { args.operator.name()? } else'
+mutant 'a campaign OPEN before its window' $CORE/repo/coupons.rs "$E2E" campaign_commands::a_campaign_reads \
+  'CouponStatus::Open if opens_at > now => Self::Scheduled,' 'CouponStatus::Open if opens_at > now => Self::Open,'
+mutant 'a campaign OPEN after its window' $CORE/repo/coupons.rs "$E2E" campaign_commands::a_campaign_reads \
+  'CouponStatus::Open if closes_at.is_some_and(|closes_at| closes_at <= now) => Self::Over,' \
+  'CouponStatus::Open if closes_at.is_some_and(|closes_at| closes_at <= now) => Self::Open,'
+mutant 'an archived campaign that is only CLOSED' $CORE/repo/coupons.rs "$E2E" campaign_commands::a_campaign_reads \
+  'Some(_) => ShownStatus::Archived,' 'Some(_) => ShownStatus::Closed,'
+mutant 'a filter of compensate without a bound' crates/dlq-consumer/src/cli/compensate.rs "$E2E" operator::compensate_has_a_dry_run \
+  'if ids.is_empty() && up_to.is_none() {' 'if ids.is_empty() && up_to.is_none() && reason.is_none() {'
+mutant 'a bound of compensate for its dry run alone' crates/dlq-consumer/src/cli/compensate.rs "$E2E" operator::compensate_has_a_dry_run \
+  'let filter = Filter { ids, up_to, ..filter' 'let filter = Filter { ids, up_to: up_to.filter(|_| dry_run), ..filter'
+mutant 'a dry run of compensate that goes on' crates/dlq-consumer/src/cli/compensate.rs "$E2E" operator::compensate_has_a_dry_run \
+  '        print::put(&format!("{requests} would be compensated, refused: {refused}"))?;
+        return Ok(ExitCode::SUCCESS);' \
+  '        print::put(&format!("{requests} would be compensated, refused: {refused}"))?;'
+mutant 'a member found without what Redis has of them' crates/dlq-consumer/src/desk/lookups.rs "$E2E" operator::a_request_and_a_member \
+  'let places = coupons.map(|coupon| (coupon.coupon_code, member.clone())).collect();' \
+  'let places = coupons.map(|coupon| (coupon.coupon_code, member.clone())).take(0).collect();'
+mutant 'a request found without its entries' crates/dlq-consumer/src/desk/lookups.rs "$E2E" operator::a_request_and_a_member \
+  'entries: self.database.entries_on(request_id).await?,' 'entries: Vec::new(),'
+mutant 'who holds a campaign listed up to one page' crates/dlq-consumer/src/cli/lookups.rs "$E2E" operator::who_holds_a_campaign \
+  'let Some(last) = rows.last() else {' 'let Some(last) = rows.last().filter(|_| after.is_none()) else {'
+mutant 'an alarm with a command that wants a name and has none' $CORE/repo/alarms/notices.rs "$E2E" alarm_text::a_campaign_that_becomes \
+  'dlq-consumer rebuild {code} --by NAME' 'dlq-consumer rebuild {code}'
+mutant 'lines of issuer-api that do not name the installation' crates/issuer-api/src/suspects.rs "$E2E" alarm_text::a_campaign_that_becomes \
+  'installation: (!name.is_empty()).then(|| name.into())' 'installation: name.is_empty().then(|| name.into())'

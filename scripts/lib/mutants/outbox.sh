@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2016 # the mistakes are code, and their dollar signs are not the shell's
+# shellcheck shell=bash disable=SC2016,SC2086 # the mistakes are code, and their dollar signs are not the shell's
 # Mistakes around the outbox while a replica, Redis or a broker is sick, and in the supervision of loops.
 
 mutant 'a relay that keeps its lease although nothing is acknowledged' crates/issuer-api/src/relay.rs "$E2E" what_a_replica_without_kafka \
@@ -21,6 +21,10 @@ mutant 'a lease of another given up' crates/coupon-core/lua/relay.lua "$IT" outb
   'if lease == 0 and owner == ARGV[1] then' 'if lease == 0 then'
 mutant 'a relay that a full Redis refuses' crates/coupon-core/lua/relay.lua "$E2E" a_full_redis \
   '#!lua flags=allow-oom' '#!lua'
+for script in set_total set_window gate promise give_back forget; do
+  mutant "a $script.lua that a full Redis refuses" crates/coupon-core/lua/$script.lua "$E2E" what_repairs_or_ends \
+    '#!lua flags=allow-oom' '#!lua'
+done
 mutant 'an outbox that cannot be listed taken for an empty one' crates/issuer-api/src/relay.rs "$E2E" an_outbox_that_cannot_be_listed \
   'let last = self.seen.get(&code).copied().unwrap_or_default();' 'let last = Look::default();'
 mutant 'an entry from the future left until its time' crates/coupon-core/lua/relay.lua "$IT" outbox:: \
@@ -47,3 +51,8 @@ mutant 'an alarm that ends all alarms when it cannot be worded' crates/dlq-consu
   'match panics::caught(words).await {' 'match Some(words.await) {'
 mutant 'a line for each request that fails' crates/issuer-api/src/accept.rs "$E2E" an_error_of_every_request \
   'if let Some(requests) = FAILED.admit(&error.code()) {' 'if let requests = FAILED.admit(&error.code()).unwrap_or(1) {'
+mutant 'a replica of Redis whose answer is believed' $CORE/stock/error.rs "$LIB" stock::error:: \
+  '        ErrorKind::Extension => error.code() == Some("WRONGTYPE"),
+        _ => false,' '        _ => true,'
+mutant 'the age of an outbox by the clock of another machine' crates/coupon-core/lua/relay.lua "$IT" outbox:: \
+  'math.max(now - tonumber(first[2]), tonumber(last[2]) - now)' 'now - tonumber(first[2])'

@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2016 # the mistakes are code, and their dollar signs are not the shell's
+# shellcheck shell=bash disable=SC2016,SC2086 # the mistakes are code, and their dollar signs are not the shell's
 # Mistakes in getting a campaign right again: suspicion, sequences, rebuild, reconcile.
 
 DESK=crates/dlq-consumer/src/desk
@@ -35,3 +35,16 @@ mutant 'published again against a wrong counter' $DESK/reconcile/mod.rs "$E2E" n
   'let is_counted = report.left() == 0 || options.apply;' 'let is_counted = true;'
 mutant 'an archive held up by a cancelled job' $CORE/repo/rebuilds.rs "$E2E" an_unanswered_replay_of_a_cancelled_job \
   "NOT IN ('CANCELLED', 'STOPPED', 'DONE')" "NOT IN ('DONE')"
+mutant 'a window that broke off left to the members' $DESK/reconcile/whole.rs "$E2E" c7_planted \
+  '                self.compare_window(coupon, &view, options, report).await?;
+' ''
+mutant 'a window that is found and left' $DESK/reconcile/whole.rs "$E2E" c7_planted \
+  '&& self.stock.set_window(code, opens_at_ms, closes_at_ms, version).await? == SetWindow::Set;' \
+  '&& self.stock.set_window(code, opens_at_ms, closes_at_ms, version - 2).await? == SetWindow::Set;'
+mutant 'broken data said at each look' crates/dlq-consumer/src/sweep.rs "$E2E" a_campaign_whose_units_cannot \
+  'static BROKEN: Throttle = Throttle::new();' 'static BROKEN: Throttle = Throttle::of(u32::MAX);'
+mutant 'a watch of Redis past the supervisor' crates/dlq-consumer/src/run.rs "$E2E" a_loop_that_panics_ends \
+  'service.tasks.spawn("redis watch", refuse_unfit_redis(stock, redis, service.shutdown.clone(), found));' \
+  'tokio::spawn(refuse_unfit_redis(stock, redis, service.shutdown.clone(), found));'
+mutant 'a watch of the signals past the supervisor' $CORE/runtime/boot.rs "$E2E" a_loop_that_panics_ends \
+  'last.spawn_until_stop("signal watch", signals);' 'let _ = (last, tokio::spawn(signals));'

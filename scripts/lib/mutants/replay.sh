@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2016 # the mistakes are code, and their dollar signs are not the shell's
+# shellcheck shell=bash disable=SC2016,SC2086 # the mistakes are code, and their dollar signs are not the shell's
 # Mistakes in replaying and in alarms.
 
 DLQ=crates/dlq-consumer/src
@@ -77,3 +77,20 @@ mutant 'a sound campaign left SUSPECT because its total changed' $CORE/repo/rebu
                      (SELECT FROM rebuilds r WHERE r.coupon_code = coupons.coupon_code AND r.started_at = coupons.updated_at)"
 mutant 'a gate opened though redis sold too much' $CORE/repo/rebuilds.rs "$E2E" a_rebuild_that_cannot_go_on_stays_shut \
   'is_closed || is_sound && !is_found_unsound' 'is_closed || is_sound'
+mutant 'a link that leads to no entry' $DLQ/alarm/signature.rs "$E2E" an_alarm_names_the_installation \
+  'format!("{url}{anchor}")' 'format!("{anchor}{url}")'
+mutant 'a held letter that is warned of every minute' $DLQ/upgrade.rs '-p dlq-consumer --test it' a_held_letter_that_cannot \
+  'Err(failure) if said.insert(letter_id) => {' 'Err(failure) if !said.contains(&letter_id) => {'
+mutant 'no all-clear of lost data' $DLQ/alarm/announcer.rs "$E2E" an_all_clear_of_lost_data \
+  '["SUSPECT ", "LOST ", "DRIFT "]' '["SUSPECT ", "DRIFT "]'
+mutant 'an all-clear because a campaign is CLOSED' $CORE/repo/alarms/all_clear.rs "$E2E" an_all_clear_of_lost_data \
+  'AND c.archived_at IS NULL AND NOT EXISTS (' 'AND c.archived_at IS NOT NULL AND NOT EXISTS ('
+mutant 'an all-clear by a rebuild of before the loss' $CORE/repo/alarms/all_clear.rs "$E2E" an_all_clear_of_lost_data \
+  'AND r.finished_at >= coalesce(' 'AND r.finished_at <> coalesce('
+mutant 'no all-clear of lost data of what was archived' $CORE/repo/alarms/all_clear.rs "$E2E" an_all_clear_of_lost_data \
+  ' AND c.archived_at IS NULL AND NOT EXISTS (' ' AND NOT EXISTS ('
+mutant 'somebody woken for what is published again' $DLQ/alarm/view.rs "$E2E" what_was_lost_with_a_topic \
+  'if cause.starts_with("REQUEUED ") { Severity::Warning } else { Severity::Critical }' \
+  'if cause.is_empty() { Severity::Warning } else { Severity::Critical }'
+mutant 'a line that is CRITICAL whatever the alarm is' $DLQ/alarm/critical.rs "$E2E" an_alarm_names_the_installation \
+  '"[{severity}] {}: look with' '"[CRITICAL] {}: look with'

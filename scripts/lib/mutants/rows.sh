@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2016 # the mistakes are code, and their dollar signs are not the shell's
+# shellcheck shell=bash disable=SC2016,SC2086 # the mistakes are code, and their dollar signs are not the shell's
 # Mistakes in the rows of a batch: parts, refusals, locks; and in what a build takes for its own schema.
 
 PARTS=migrations/0006_issue_parts.sql
@@ -32,6 +32,10 @@ mutant 'a batch that is not halved when the commit refuses' $CORE/writing/batche
   'if batch.len() == 1 {' 'if batch.len() > 0 {'
 mutant 'a refusal that does not say by what' $CORE/repo/issues/insert.rs "$IT" batches:: \
   'message, constraint, table, column }' 'message, constraint: constraint.filter(|name| name.is_empty()), table, column }'
+mutant 'a constraint told apart by English words alone' $CORE/repo/error.rs "$LIB" repo::error:: \
+  '(Some(name), ..) if !says("constraint", name) =>' '(Some(name), ..) if !says("constraint", name) && name.is_empty() =>'
+mutant 'a constraint named twice' $CORE/repo/error.rs "$LIB" repo::error:: \
+  '(Some(name), ..) if !says("constraint", name) =>' '(Some(name), ..) =>'
 mutant 'a panic charged to a record that shared its attempt' $CORE/kafka/handler.rs "$LIB" engine:: \
   'thread::panicking() && !self.is_shared' 'thread::panicking()'
 mutant 'suspicion forgotten after another failure' $CORE/kafka/engine/failing.rs "$LIB" engine:: \

@@ -39,7 +39,7 @@ impl Verb {
         ];
         let words: &[&str] = match self {
             Self::Clean => &["reconcile", CODE],
-            Self::Apply => &["reconcile", CODE, "--apply"],
+            Self::Apply => &["reconcile", CODE, "--apply", "--by", "bench"],
             Self::Rebuild => &["rebuild", CODE, "--yes", "--by", "bench"],
         };
         let settings = settings.into_iter().flat_map(|(key, value)| ["--set".to_owned(), format!("{key}={value}")]);

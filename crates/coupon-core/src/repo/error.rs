@@ -2,6 +2,8 @@
 
 use std::{borrow::Cow, time::Duration};
 
+use sqlx::postgres::PgDatabaseError;
+
 use super::pool::NotConnected;
 use crate::failure::{Class, Classified};
 
@@ -95,9 +97,14 @@ impl RepoError {
     }
 
     /// Whether a refusal may be an outage by another name: the server's answer to a statement, one that would be charged to a
-    /// row. A row that was not new and a coupon without units are answers that somebody waits for.
+    /// row or to whoever is in the way. A row that was not new and a coupon without units are answers that somebody waits for,
+    /// and two writers who met are no outage.
     pub(super) fn may_be_an_outage(&self) -> bool {
-        self.sqlstate().is_some() && self.may_be_of_a_record() && !self.is_unique_violation()
+        let Some(state) = self.sqlstate() else { return false };
+        match sqlstate::class_of(&state) {
+            Class::Contended => !sqlstate::speaks_of_two_writers(&state),
+            _ => self.may_be_of_a_record() && !self.is_unique_violation(),
+        }
     }
 
     /// Whether the server says that this session, or this server, is the wrong one.
@@ -116,6 +123,33 @@ impl RepoError {
             Self::Database { source, .. } => source.as_database_error()?.constraint(),
             Self::Refused { constraint, .. } => constraint.as_deref(),
             _ => None,
+        }
+    }
+
+    /// The most particular thing that the server names in a field of its own, a constraint, else a column, else a table, as
+    /// `constraint "price_known": `. Empty where `words` name it as PostgreSQL does in English. Other words may be those of
+    /// another language, or of a trigger, and two constraints would be one cause and have one budget.
+    fn unsaid(&self, words: &str) -> String {
+        let (column, table) = match self {
+            Self::Database { source, .. } => {
+                let error = source.as_database_error().and_then(|error| error.try_downcast_ref::<PgDatabaseError>());
+                (error.and_then(PgDatabaseError::column), error.and_then(PgDatabaseError::table))
+            }
+            Self::Refused { column, table, .. } => (column.as_deref(), table.as_deref()),
+            _ => (None, None),
+        };
+        let says = |part: &str, name: &str| words.contains(&format!("{part} \"{name}\""));
+        let [constraint, column, table] =
+            [self.constraint(), column, table].map(|name| name.filter(|name| !name.is_empty()));
+        match (constraint, column, table) {
+            (Some(name), ..) if !says("constraint", name) => format!("constraint \"{name}\": "),
+            (None, Some(name), _) if says("column", name) => String::new(),
+            (None, Some(name), Some(table)) => format!("column \"{name}\" of table \"{table}\": "),
+            (None, Some(name), None) => format!("column \"{name}\": "),
+            (None, None, Some(name)) if !says("relation", name) && !says("table", name) => {
+                format!("table \"{name}\": ")
+            }
+            _ => String::new(),
         }
     }
 
@@ -177,17 +211,24 @@ impl Classified for RepoError {
         }
     }
 
-    /// The server's own words, without those the driver puts around them.
+    /// The server's own words, without those the driver puts around them, and what it names in its fields alone.
     fn summary(&self) -> String {
         match self {
             Self::NoConnection { source: sqlx::Error::Database(error), .. } => {
                 format!("{self}: {} ({})", error.message(), error.code().unwrap_or_default())
             }
-            Self::Database { source: sqlx::Error::Database(error), .. } => format!("{self}: {}", error.message()),
+            Self::Database { source: sqlx::Error::Database(error), .. } => {
+                let words = error.message();
+                format!("{self}: {}{words}", self.unsaid(words))
+            }
+            Self::Refused { doing, message, .. } => format!("postgresql: {doing}: {}{message}", self.unsaid(message)),
             Self::Database { source, .. } | Self::NoConnection { source, .. } => format!("{self}: {source}"),
             Self::Away(refusal) => format!("{}, and no probe commits", refusal.summary()),
             Self::Task { source, .. } => format!("{self}: {source}"),
-            Self::Refused { .. } | Self::Silent { .. } => self.to_string(),
+            Self::Silent { .. } => self.to_string(),
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -94,7 +94,7 @@ impl Database {
     }
 
     /// Runs database work to its end, whatever becomes of the caller. What the server refuses for a reason that may lie in
-    /// a row is believed only once a probe has committed.
+    /// a row, or in somebody who is in the way, is believed only once a probe has committed.
     pub(super) async fn detached<T, F>(
         &self,
         doing: &'static str,
@@ -235,53 +235,4 @@ async fn is_outside_a_transaction(connection: &mut PgConnection) -> Result<bool,
 }
 
 #[cfg(test)]
-mod tests {
-    use sqlx::{Connection, Executor};
-
-    use super::*;
-    use crate::runtime::SecretUrl;
-
-    fn url() -> String {
-        std::env::var("DATABASE_URL").expect("DATABASE_URL is set by `make test`")
-    }
-
-    fn settings() -> DatabaseSettings {
-        DatabaseSettings {
-            url: SecretUrl::new(url()),
-            max_connections: 1,
-            acquire_timeout_ms: 5000,
-            statement_timeout_ms: 5000,
-            lock_timeout_ms: 5000,
-            max_lifetime_ms: 60_000,
-        }
-    }
-
-    async fn backend(database: &Database) -> i32 {
-        sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&database.pool()).await.unwrap()
-    }
-
-    /// What is written on such a connection would report success and never be committed.
-    #[tokio::test]
-    async fn a_connection_that_comes_back_inside_a_transaction_is_thrown_away() {
-        let database = Database::new(&settings(), "coupon-core tests").unwrap();
-        let first = backend(&database).await;
-        assert_eq!(backend(&database).await, first, "there is one connection, and it is kept");
-        database.pool().connections.acquire().await.unwrap().execute("BEGIN").await.unwrap();
-        assert_ne!(backend(&database).await, first);
-        database.close().await;
-    }
-
-    /// Every release asks; an answer that is always no would make a new connection for every statement.
-    #[tokio::test]
-    async fn a_connection_inside_a_transaction_is_told_from_one_outside() {
-        let mut connection = PgConnection::connect(&url()).await.unwrap();
-        sqlx::query("SELECT 1").execute(&mut connection).await.unwrap();
-        assert!(is_outside_a_transaction(&mut connection).await.unwrap());
-        connection.execute("BEGIN").await.unwrap();
-        assert!(!is_outside_a_transaction(&mut connection).await.unwrap());
-        assert!(connection.execute("SELECT no_such_column").await.is_err());
-        assert!(is_outside_a_transaction(&mut connection).await.is_err(), "an aborted transaction");
-        connection.execute("ROLLBACK").await.unwrap();
-        assert!(is_outside_a_transaction(&mut connection).await.unwrap());
-    }
-}
+mod tests;

@@ -1,8 +1,9 @@
 //! Whether PostgreSQL takes writes: what is judged is what works, not how an error is called.
 //!
 //! An SQLSTATE tells poorly whether a row is refused or the database is away: a right that was taken, a sequence that has
-//! run out and a table that was renamed all look like the fault of whoever asked. So a refusal that may lie in a row is
-//! believed only once a probe has done the same kind of write.
+//! run out and a table that was renamed all look like the fault of whoever asked, and a table that is locked looks like one
+//! member of whom somebody is in the way. So a refusal that may lie in a row, and contention, are believed only once a probe
+//! has done the same kind of write. A lock on one campaign does not reach the probe, which writes of none.
 
 use sqlx::Postgres;
 use tokio::{sync::Mutex, time::Instant};

@@ -73,8 +73,14 @@ impl Service {
     pub async fn start(name: &'static str, log: &LogSettings, admin: &AdminSettings) -> Result<Service, BindError> {
         telemetry::init(log, name);
         let shutdown = Shutdown::new();
-        shutdown.on_signals();
-        Service::listen(shutdown, admin).await
+        let signals = shutdown.signals();
+        let service = Service::listen(shutdown, admin).await?;
+        if let Some(signals) = signals {
+            // To the end, as the admin listener: the second signal has to be heard while everything else stops.
+            let last = service.tasks.stopped_by(service.admin_stop.clone());
+            last.spawn_until_stop("signal watch", signals);
+        }
+        Ok(service)
     }
 
     async fn listen(shutdown: Shutdown, admin: &AdminSettings) -> Result<Service, BindError> {

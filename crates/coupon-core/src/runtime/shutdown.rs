@@ -20,21 +20,28 @@ impl Shutdown {
         Shutdown::default()
     }
 
-    /// Listens for SIGTERM and SIGINT from now on: the first one begins the stop, the second one
-    /// ends the process at once with code 130. Killing at any instant is safe, only slower to
-    /// recover from.
+    /// Takes SIGTERM and SIGINT over from now on, and gives the task that heeds them, also those that come before it runs:
+    /// the first one begins the stop, the second one ends the process at once with code 130. Killing at any instant is
+    /// safe, only slower to recover from. A service runs it under its supervisor, to the very end: without it nothing but
+    /// SIGKILL would end the process.
     ///
-    /// Needs a tokio runtime. If the signals cannot be watched, which takes an exhausted process,
-    /// this is logged and they keep their default, which is to end the process.
-    pub fn on_signals(&self) {
+    /// Needs a tokio runtime. `None`, and a line in the log: the signals cannot be watched, which takes an exhausted
+    /// process, and keep their default, which is to end the process.
+    pub fn signals(&self) -> Option<impl Future<Output = ()> + Send + use<>> {
         let watched = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
         match watched {
-            (Ok(terminate), Ok(interrupt)) => {
-                tokio::spawn(watch(self.clone(), terminate, interrupt));
-            }
+            (Ok(terminate), Ok(interrupt)) => Some(watch(self.clone(), terminate, interrupt)),
             (Err(error), _) | (_, Err(error)) => {
                 tracing::error!(%error, "signals cannot be watched, a stop will not be soft");
+                None
             }
+        }
+    }
+
+    /// Watches the signals in a task of its own, for a process that has no supervisor.
+    pub fn on_signals(&self) {
+        if let Some(watch) = self.signals() {
+            tokio::spawn(watch);
         }
     }
 

@@ -53,8 +53,8 @@ impl Stock {
         }
     }
 
-    /// The same of many campaigns, in their order, [`AT_ONCE`] on the way at a time: a crowd of look-ups one after the other
-    /// would wait for Redis once for each, and all at once would let nobody else in between.
+    /// The holder entries of a member in many campaigns, in their order. 50 questions are on the way at a time: one after the
+    /// other would wait for Redis once for each, and all at once would let nobody else in between.
     pub async fn holders(&self, codes: &[CouponCode], member: &MemberId) -> Result<Vec<Holder>, StockError> {
         let mut found = Vec::with_capacity(codes.len());
         for some in codes.chunks(AT_ONCE) {

@@ -140,6 +140,47 @@ async fn a_refusal_names_its_constraint_whether_the_row_was_alone_or_among_other
     own.drop().await;
 }
 
+/// A trigger says what it likes, and a server speaks the language of `lc_messages`.
+#[tokio::test]
+async fn causes_and_budgets_keep_apart_what_the_server_names_in_its_fields_alone() {
+    let own = OwnDatabase::create("fields").await;
+    let (database, url) = own.parts();
+    let mut raw = PgConnection::connect(&url).await.unwrap();
+    sqlx::raw_sql(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN RAISE 'geht nicht' USING ERRCODE = '23514', CONSTRAINT = TG_ARGV[0]; END $$;
+         CREATE TRIGGER price BEFORE INSERT ON coupon_issues
+             FOR EACH ROW WHEN (NEW.member_id LIKE 'price-%') EXECUTE FUNCTION refuse('price_known');
+         CREATE TRIGGER region BEFORE INSERT ON coupon_issues
+             FOR EACH ROW WHEN (NEW.member_id LIKE 'region-%') EXECUTE FUNCTION refuse('region_known');",
+    )
+    .execute(&mut raw)
+    .await
+    .unwrap();
+    let code: CouponCode = "FIELDS".parse().unwrap();
+    campaign(&database, &code, 99).await;
+    let batch: Vec<CouponIssued> =
+        ["price-1", "price-2", "region-1", "good"].iter().map(|member| event(&code, member)).collect();
+    let failures = async |events: &[CouponIssued]| -> Vec<Failure> {
+        let (outcomes, _) = all_issued(&database, events, WHOLE).await;
+        outcomes.iter().filter_map(|outcome| outcome.as_ref().err().map(Failure::from)).collect()
+    };
+    // Told by the statement that names the rows of a batch, and by the driver of a row that was alone.
+    let together = failures(&batch).await;
+    let mut alone = Vec::new();
+    for place in 0..3 {
+        alone.extend(failures(&batch[place..=place]).await);
+    }
+    for failures in [together, alone] {
+        let budgets: Vec<String> = failures.iter().map(Failure::budget).collect();
+        let (price, region) = ("PERMANENT 23514 price_known", "PERMANENT 23514 region_known");
+        assert_eq!(budgets, [price, price, region], "{failures:?}");
+        assert_eq!(failures[0].cause(), failures[1].cause());
+        assert_ne!(failures[0].cause(), failures[2].cause());
+    }
+    own.drop().await;
+}
+
 #[tokio::test]
 async fn somebody_in_the_way_or_a_full_coupon_refuses_no_single_event() {
     let own = OwnDatabase::create("not_refused").await;

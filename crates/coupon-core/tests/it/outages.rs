@@ -13,6 +13,7 @@ use coupon_core::{
 };
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row};
 use tokio::{
+    sync::Mutex,
     task::JoinSet,
     time::{Instant, sleep},
 };
@@ -22,13 +23,19 @@ use crate::{
     servers::{EmptyDatabase, administrate, campaign, url, url_of},
 };
 
-/// Names the place of a statement: `server` outside the database, where it may be closed; `own` within.
+/// Names the place of a statement: `server` outside the database, where it may be closed; `own` within; `held` within, in a
+/// transaction that stays open.
 #[derive(Clone, Copy)]
 enum In {
     Server(&'static str),
     Own(&'static str),
+    Held(&'static str),
 }
-use In::{Own, Server};
+use In::{Held, Own, Server};
+
+/// How long the service waits for a lock where nobody is in the way for long, and where somebody is, in ms.
+const LOCK_TIMEOUT_MS: u64 = 5000;
+const SHORT_LOCK_TIMEOUT_MS: u64 = 300;
 
 /// A way to be away: what brings it about, and what ends it. `{db}` and `{role}` stand for the database and for the role of
 /// the service.
@@ -38,16 +45,17 @@ struct Way {
     ends_sessions: bool,
     /// Whether decisions against a request meet it too.
     bars_decisions: bool,
+    lock_timeout_ms: u64,
     begin: &'static [In],
     end: &'static [In],
 }
 
 const fn closed(name: &'static str, begin: &'static [In], end: &'static [In]) -> Way {
-    Way { name, ends_sessions: true, bars_decisions: true, begin, end }
+    Way { name, ends_sessions: true, bars_decisions: true, lock_timeout_ms: LOCK_TIMEOUT_MS, begin, end }
 }
 
 const fn broken(name: &'static str, begin: &'static [In], end: &'static [In]) -> Way {
-    Way { name, ends_sessions: false, bars_decisions: true, begin, end }
+    Way { name, ends_sessions: false, bars_decisions: true, lock_timeout_ms: LOCK_TIMEOUT_MS, begin, end }
 }
 
 /// Raises for every statement, whatever rows it has.
@@ -208,8 +216,17 @@ const WAYS: &[Way] = &[
         name: "a function renamed",
         ends_sessions: false,
         bars_decisions: false,
+        lock_timeout_ms: LOCK_TIMEOUT_MS,
         begin: &[Own("ALTER FUNCTION coupon_guard_failed RENAME TO coupon_guard_away")],
         end: &[Own("ALTER FUNCTION coupon_guard_away RENAME TO coupon_guard_failed")],
+    },
+    Way {
+        name: "a table that somebody has locked",
+        ends_sessions: false,
+        bars_decisions: true,
+        lock_timeout_ms: SHORT_LOCK_TIMEOUT_MS,
+        begin: &[Held("LOCK TABLE coupon_issues IN ACCESS EXCLUSIVE MODE")],
+        end: &[Held("ROLLBACK")],
     },
     refuses_statements!("42501"),
     refuses_statements!("55000"),
@@ -217,6 +234,8 @@ const WAYS: &[Way] = &[
     refuses_statements!("0A000"),
     refuses_statements!("26000"),
     refuses_statements!("42P05"),
+    refuses_statements!("55P03"),
+    refuses_statements!("57014"),
     refuses_statements!("XX000"),
     refuses_statements!("P0001"),
     refuses_statements!("22023"),
@@ -230,10 +249,12 @@ struct Service {
     service: Database,
     writer: Writer,
     code: CouponCode,
+    /// Who has something locked, once somebody has.
+    holder: Mutex<Option<PgConnection>>,
 }
 
 impl Service {
-    async fn create(number: usize) -> Self {
+    async fn create(number: usize, lock_timeout_ms: u64) -> Self {
         let (name, role) = (format!("way_{number}"), format!("core_way_role_{number}"));
         let database = EmptyDatabase::create(&name).await;
         let name = format!("core_{name}");
@@ -242,7 +263,7 @@ impl Service {
             max_connections: 4,
             acquire_timeout_ms,
             statement_timeout_ms: 10_000,
-            lock_timeout_ms: 5000,
+            lock_timeout_ms,
             max_lifetime_ms: 600_000,
         };
         let owner = Database::new(&settings(database.url.clone(), 30_000), "coupon-core tests").unwrap();
@@ -255,7 +276,7 @@ impl Service {
         let service = Database::new(&settings(url_of(&role, "secret", &name), 500), "coupon-core tests").unwrap();
         let service = service.rehearsing(Rehearsal::Decisions);
         let writer = Writer::new(service.clone(), &WriterSettings { max_batch: 100, max_parallel: 2 });
-        let own = Self { database, name, role, service, writer, code };
+        let own = Self { database, name, role, service, writer, code, holder: Mutex::default() };
         own.run(&[
             Own("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}"),
             Own("GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {role}"),
@@ -269,6 +290,10 @@ impl Service {
             let (place, statement) = match statement {
                 Server(statement) => (None, statement),
                 Own(statement) => (Some(&self.database.url), statement),
+                Held(statement) => {
+                    self.hold(statement).await;
+                    continue;
+                }
             };
             let statement = statement.replace("{db}", &self.name).replace("{role}", &self.role);
             match place {
@@ -280,6 +305,16 @@ impl Service {
                 }
             }
         }
+    }
+
+    async fn hold(&self, statement: &'static str) {
+        let mut holder = self.holder.lock().await;
+        if holder.is_none() {
+            let mut raw = PgConnection::connect(&self.database.url).await.unwrap();
+            raw.execute("BEGIN").await.unwrap();
+            *holder = Some(raw);
+        }
+        holder.as_mut().unwrap().execute(statement).await.unwrap();
     }
 
     /// Some need a database that nobody uses.
@@ -301,6 +336,17 @@ impl Service {
     /// Writes these, each at once and by itself or with the others.
     async fn write(&self, events: &[Arc<CouponIssued>], alone: bool) -> Vec<Result<Outcome, Failure>> {
         futures_util::future::join_all(events.iter().map(|event| self.writer.write(event, alone))).await
+    }
+
+    /// Issues a coupon, so that the connections there are have been used for all that follows. On a busy machine a new one may
+    /// take longer than the pool waits for it.
+    async fn issue_before(&self, what: &str) {
+        let before = Arc::new(event(&self.code, "before"));
+        let end = Instant::now() + Duration::from_secs(20);
+        while !matches!(self.write(std::slice::from_ref(&before), true).await[..], [Ok(_)]) {
+            assert!(Instant::now() < end, "{what}: nothing is issued before");
+            sleep(Duration::from_millis(100)).await;
+        }
     }
 
     async fn decisions(&self) -> (i64, i64, i64) {
@@ -325,17 +371,10 @@ impl Service {
 
 /// What one way comes to; an empty text when it is right.
 async fn outage(number: usize, way: &'static Way) -> String {
-    let own = Service::create(number).await;
+    let own = Service::create(number, way.lock_timeout_ms).await;
     let events: Vec<Arc<CouponIssued>> = (0..6).map(|n| Arc::new(event(&own.code, &format!("m{n}")))).collect();
-    // The connections there are have been used for all that follows.
-    let before = Arc::new(event(&own.code, "before"));
     let mut wrong = Vec::new();
-    // On a busy machine a new connection may take longer than the pool waits for one.
-    let end = Instant::now() + Duration::from_secs(20);
-    while !matches!(own.write(std::slice::from_ref(&before), true).await[..], [Ok(_)]) {
-        assert!(Instant::now() < end, "{}: nothing is issued before", way.name);
-        sleep(Duration::from_millis(100)).await;
-    }
+    own.issue_before(way.name).await;
     own.run(way.begin).await;
     if way.ends_sessions {
         own.end_sessions().await;
@@ -394,7 +433,7 @@ async fn none_of_thirty_ways_to_be_away_charges_an_attempt_or_decides_anything()
 /// The other side: what the database refuses of one member is that record's, and nobody else's.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_whose_row_is_refused_is_charged_whatever_the_refusal_is_called() {
-    let own = Service::create(WAYS.len()).await;
+    let own = Service::create(WAYS.len(), LOCK_TIMEOUT_MS).await;
     for (number, state) in ["P0001", "42501", "55000", "0A000", "XX000", "23514", "22003"].into_iter().enumerate() {
         own.run(&[
             Own("DROP FUNCTION IF EXISTS refuse CASCADE"),
@@ -419,5 +458,26 @@ async fn a_member_whose_row_is_refused_is_charged_whatever_the_refusal_is_called
             assert!(results[1].is_ok() && results[2].is_ok(), "{state}: {results:?}");
         }
     }
+    own.drop().await;
+}
+
+/// The other side of a locked table: who holds one campaign is in the way of that campaign, and the database is there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_campaign_that_somebody_holds_is_contention_and_no_outage() {
+    let own = Service::create(WAYS.len() + 1, SHORT_LOCK_TIMEOUT_MS).await;
+    let events: Vec<Arc<CouponIssued>> = (0..3).map(|n| Arc::new(event(&own.code, &format!("m{n}")))).collect();
+    own.issue_before("a campaign that is held").await;
+    own.run(&[Held("SELECT FROM coupons FOR UPDATE")]).await;
+    for alone in [true, false] {
+        for result in own.write(&events, alone).await {
+            let told = result.map_err(|failure| (failure.class, failure.code));
+            assert_eq!(told, Err((Class::Contended, "55P03".to_owned())), "alone {alone}");
+        }
+    }
+    let error = own.service.give_up(give_up(&events[0], 1, BUDGET)).await.unwrap_err();
+    assert_eq!((error.class(), error.code()), (Class::Contended, "55P03".to_owned()));
+    assert!(own.service.probe().await.is_ok(), "the database is there");
+    own.run(&[Held("ROLLBACK")]).await;
+    assert_eq!(own.write(&events, false).await, vec![Ok(Outcome::IssuedNow); events.len()]);
     own.drop().await;
 }

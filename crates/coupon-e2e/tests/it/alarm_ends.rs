@@ -55,7 +55,7 @@ async fn an_alarm_names_the_installation_how_bad_it_is_and_where_to_read_on() ->
     ensure!(text.contains("<https://git.test/README.md#alarm-parked|runbook>"), "{text}");
     ensure!(text.contains("<https://grafana.test/d/on-call?orgId=1|dashboard>"), "{text}");
     let line = |line: &coupon_e2e::process::logs::LogLine| {
-        line.message().starts_with("[CRITICAL] 1 dead letter parked")
+        line.message().starts_with("[WARNING] 1 dead letter parked")
             && line.text.contains("prod-seoul")
             && line.text.contains("WARNING")
     };
@@ -81,7 +81,7 @@ async fn a_burst_of_first_alarms_is_one_message_that_lists_its_causes() -> Resul
     for cause in causes {
         ensure!(text.contains(&format!("planted: {cause}")), "{cause} in {text}");
         let line = |line: &coupon_e2e::process::logs::LogLine| {
-            line.message().starts_with("[CRITICAL] ") && line.message().ends_with(&format!("planted: {cause}"))
+            line.message().starts_with("[WARNING] ") && line.message().ends_with(&format!("planted: {cause}"))
         };
         dlq_consumer.wait_for_log("each cause has its line", SOON, line).await?;
     }
@@ -228,6 +228,39 @@ async fn an_all_clear_of_a_suspect_campaign_is_told_when_its_rebuild_is_over() -
     world.run("dlq-consumer", &rebuild).await?.succeeded()?;
     eventually("it is told that nothing waits", TOLD, async || cleared()).await?;
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_all_clear_of_lost_data_is_told_when_a_rebuild_has_filled_it_also_of_a_closed_campaign() -> Result<()> {
+    let (world, slack) = (World::new().await?, Webhook::start().await?);
+    for code in ["ENDED", "FORGOTTEN"] {
+        world.open_campaign(code, 5).await?;
+        world.coupon(&["close", code]).await?.succeeded()?;
+    }
+    let (api, _issue, _dlq) = tokio::try_join!(
+        world.start_api().into_future(),
+        world.start_issue_consumer().into_future(),
+        telling(&world, &slack, 1_000).into_future()
+    )?;
+    // A rebuild of before the loss, which says nothing of it.
+    let rebuild = async || crate::rebuild::rebuild(&world, "ENDED").await?.succeeded();
+    rebuild().await?;
+    world.stock.flush().await?;
+    let told = |words: &str| slack.received().iter().any(|told| told.slack_text().contains(words));
+    for code in ["ENDED", "FORGOTTEN"] {
+        world.member(&api, "late")?.ask(code).await;
+        let lost = format!("lost the data of {code}");
+        eventually("somebody is told of the loss", TOLD, async || told(&lost)).await?;
+    }
+    all_told(&world).await?;
+    assert_eq!(crate::rebuild::status(&world, "ENDED").await?, "CLOSED", "the status says nothing of it");
+    stays("its data is gone", Duration::from_secs(5), async || !told("all clear: ")).await?;
+    rebuild().await?;
+    eventually("it is told that nothing waits", TOLD, async || told("all clear: nothing waits any more of LOST ENDED"))
+        .await?;
+    // Nobody fills what was ended for good.
+    sqlx::query("UPDATE coupons SET archived_at = now() WHERE coupon_code = 'FORGOTTEN'").execute(&world.db).await?;
+    eventually("that is an end too", TOLD, async || told("nothing waits any more of LOST FORGOTTEN")).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -162,22 +162,34 @@ async fn a_campaign_that_becomes_suspect_and_one_that_redis_has_lost_are_told_wi
         world.open_campaign(code, 10).await?;
     }
     sqlx::query("UPDATE coupons SET high_seq = 7 WHERE coupon_code = 'BEHIND'").execute(&world.db).await?;
-    let (api, dlq_consumer) =
-        tokio::try_join!(world.start_api().into_future(), telling(&world, &slack, 60_000).into_future())?;
+    let api = world.start_api().set("alarms.installation", "prod-seoul");
+    let (api, dlq_consumer) = tokio::try_join!(api.into_future(), telling(&world, &slack, 60_000).into_future())?;
     let member = world.member(&api, "somebody")?;
     eventually("it is noticed", SOON, async || member.ask("BEHIND").await.is_refused_as(503, "GATE_CLOSED")).await?;
     let told = slack.takes(1, SOON).await?.remove(0).slack_text();
-    assert!(told.contains("BEHIND is SUSPECT") && told.contains("dlq-consumer rebuild BEHIND"), "{told}");
+    assert!(told.contains("BEHIND is SUSPECT") && told.contains("dlq-consumer rebuild BEHIND --by NAME"), "{told}");
     world.stock.flush().await?;
     eventually("it is told", SOON, async || {
         member.ask("GONE").await;
         let told: Vec<String> = slack.taken().iter().map(Received::slack_text).collect();
-        let tells =
-            |what: &str| told.iter().any(|text| text.contains(what) && text.contains("dlq-consumer rebuild GONE"));
+        let tells = |what: &str| {
+            told.iter().any(|text| text.contains(what) && text.contains("dlq-consumer rebuild GONE --by NAME"))
+        };
         tells("lost the data of GONE") && tells("GONE is SUSPECT")
     })
     .await?;
     let line = |line: &coupon_e2e::process::logs::LogLine| line.message().starts_with("[CRITICAL] BEHIND is SUSPECT");
     dlq_consumer.wait_for_log("the log says it too", SOON, line).await?;
+    // The lines of issuer-api, before dlq-consumer tells of it, name the installation too.
+    for (what, code) in [("gone back in time for BEHIND", "BEHIND"), ("lost the data of GONE", "GONE")] {
+        let command = format!("`dlq-consumer rebuild {code} --by NAME`");
+        let line = |line: &coupon_e2e::process::logs::LogLine| {
+            line.message().starts_with("[CRITICAL] ")
+                && line.message().contains(what)
+                && line.message().ends_with(&command)
+                && line.text_of("installation").as_deref() == Some("prod-seoul")
+        };
+        api.wait_for_log("the line names the installation", SOON, line).await?;
+    }
     Ok(())
 }

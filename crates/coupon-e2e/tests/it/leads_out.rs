@@ -1,21 +1,38 @@
 //! A verb that an alarm asks for leads out, whatever state it finds.
 //!
-//! A campaign is damaged at random, once or twice. Then only what the alarm of it says is done, at most three commands:
-//! `rebuild` for a SUSPECT one, `reconcile --apply` otherwise, and `rebuild` for what reconcile says takes it; in half of
-//! the cases the other verb comes first. Afterwards the campaign is OPEN or CLOSED as before, and I1 to I6 hold.
+//! A campaign is damaged at random, once or twice. Then only what is said of it is done, at most three commands: the verb that
+//! its alarm names, or that the row of a drift names which `reconcile --apply` has printed. Where nothing is said, because no
+//! alarm is raised of what no member meets, it is the runbook's: `rebuild` for what is SUSPECT or lost, `reconcile --apply`
+//! otherwise. In some of the cases `rebuild` comes first. Afterwards the campaign is OPEN or CLOSED as before, and I1 to I6
+//! hold.
 //!
-//! One pair is left out: a row and its holder entry that are both lost are known to Kafka alone, and neither side misses
+//! What is left out: a request whose row and holder entry are both lost is known to Kafka alone, and neither side misses
 //! anything. That takes the runbook's reset of the offsets.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
-use coupon_e2e::{chance, process::Process, stock::key, world::World};
+use coupon_e2e::{
+    chance,
+    kafka::record::Record,
+    process::Process,
+    stock::key,
+    wait::{eventually, pause},
+    world::World,
+};
 use rand::{Rng, rngs::StdRng, seq::IndexedRandom};
 use uuid::Uuid;
 
-use crate::{SOON, Services, issued_rows, rebuild::status, reconcile::drift, write::accepted};
+use crate::{SOON, Services, issued, issued_rows, rebuild::status, write::accepted};
 
 /// Commands that an operator may need.
 const COMMANDS: usize = 3;
+/// Looks for an alarm, a tenth of a second apart.
+const LOOKS: usize = 30;
+/// What fills Redis anew.
+const REBUILD: &str = "rebuild";
+/// What repairs member by member.
+const RECONCILE: &str = "reconcile";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Damage {
@@ -57,16 +74,19 @@ enum Damage {
     RowEpoch,
     /// Everything in Redis is gone.
     Flush,
-    /// A group's offsets are set back to the beginning, or forward past what it has not read.
-    Offsets,
+    /// The group's offsets are set back to the beginning.
+    OffsetsBack,
+    /// The group's offsets are set forward past a member whose record it has not read.
+    OffsetsForward,
 }
 
 use Damage::{
     Counter, Flush, GateSuspect, HighSeq, HolderForeign, HolderForged, HolderGone, HolderUnreadable, Holders, Meta,
-    MetaField, MetaRubbish, Offsets, OutboxAgain, OutboxUnreadable, RedisEpoch, RowEpoch, Rows, Seq, Total,
+    MetaField, MetaRubbish, OffsetsBack, OffsetsForward, OutboxAgain, OutboxUnreadable, RedisEpoch, RowEpoch, Rows,
+    Seq, Total,
 };
 
-const ALL: [Damage; 20] = [
+const ALL: [Damage; 21] = [
     Rows,
     Counter,
     HighSeq,
@@ -86,7 +106,8 @@ const ALL: [Damage; 20] = [
     RedisEpoch,
     RowEpoch,
     Flush,
-    Offsets,
+    OffsetsBack,
+    OffsetsForward,
 ];
 
 /// Damages of what is known of a request in Redis.
@@ -105,7 +126,9 @@ impl Case {
     fn any(chance: &mut StdRng) -> Self {
         let pick = |chance: &mut StdRng| *ALL.choose(chance).unwrap_or(&Rows);
         let (first, mut second) = (pick(chance), chance.random_bool(0.6).then(|| pick(chance)));
-        let both = |one: Damage, other: Damage| one == Rows && OF_HOLDERS.contains(&other);
+        let both = |one: Damage, other: Damage| {
+            one == Rows && OF_HOLDERS.contains(&other) || one == OffsetsForward && [Holders, Flush].contains(&other)
+        };
         if second.is_some_and(|second| both(first, second) || both(second, first)) {
             second = None;
         }
@@ -147,32 +170,34 @@ async fn leads_out(
     }
     let before = status(world, code).await?;
     for damage in std::iter::once(case.first).chain(case.second) {
-        if damage == Offsets {
-            services = damage_offsets(world, services, chance).await?;
+        if [OffsetsBack, OffsetsForward].contains(&damage) {
+            services = damage_offsets(world, services, code, damage).await?;
         } else {
             strike(world, code, damage, chance).await?;
         }
     }
     let mut did = Vec::new();
-    let mut verb = if case.rebuild_first { "rebuild" } else { said_by_alarm(world, &services.api, code).await? };
+    // The alarms of this campaign are of this damage.
+    let mut verb = if case.rebuild_first { REBUILD.to_owned() } else { said(world, &services.api, code, 0).await? };
     while did.len() < COMMANDS {
-        let output = if verb == "rebuild" {
+        let output = if verb == REBUILD {
             world.run("dlq-consumer", &["rebuild", code, "--yes", "--by", "olga", "--wait", "20"]).await?
         } else {
-            world.run("dlq-consumer", &["reconcile", code, "--apply", "--output", "json", "--by", "olga"]).await?
+            world.run("dlq-consumer", &["reconcile", code, "--apply", "--by", "olga"]).await?
         };
+        let alarms_before = sqlx::query_scalar("SELECT coalesce(max(id), 0) FROM alarm_notices");
+        let alarms_before: i64 = alarms_before.fetch_one(&world.db).await?;
         did.push(format!("{verb}: {:?} {} {}", output.code, output.stdout, output.stderr));
-        let asks_for_rebuild = verb == "reconcile"
-            && drift(&output)?.get(code).is_some_and(|kinds| {
-                ["DATA_LOST", "FOREIGN_MARK", "UNREADABLE_MARK"].iter().any(|kind| kinds.contains_key(*kind))
-            });
-        if output.code == Some(0) && said_by_alarm(world, &services.api, code).await? == "reconcile" {
+        // A row for each kind of drift, with what puts it right.
+        let asks_for_rebuild = verb == RECONCILE && output.stdout.contains(REBUILD);
+        if output.code == Some(0) && !takes_a_rebuild(world, &services.api, code).await? {
             // What was published again arrives, and the next comparison finds nothing.
             if world.quiet(SOON, &[]).await.is_ok() && status(world, code).await? == before {
                 return Ok(services);
             }
         }
-        verb = if asks_for_rebuild { "rebuild" } else { said_by_alarm(world, &services.api, code).await? };
+        verb =
+            if asks_for_rebuild { REBUILD.to_owned() } else { said(world, &services.api, code, alarms_before).await? };
     }
     let verdict = world.quiet(SOON, &[]).await.map(|_| ());
     ensure!(status(world, code).await? == before, "{} instead of {before}: {did:#?}", status(world, code).await?);
@@ -180,17 +205,40 @@ async fn leads_out(
     Ok(services)
 }
 
-/// What the alarm names: a SUSPECT campaign takes a rebuild, and so does one whose data Redis has lost; drift a
-/// reconciliation.
-async fn said_by_alarm(world: &World, api: &Process, code: &str) -> Result<&'static str> {
+/// The verb that the newest alarm of the campaign after this one names; the runbook's where none is raised.
+async fn said(world: &World, api: &Process, code: &str, after: i64) -> Result<String> {
+    let takes_a_rebuild = takes_a_rebuild(world, api, code).await?;
+    for _ in 0..LOOKS {
+        let command: Option<String> = sqlx::query_scalar(
+            "SELECT command FROM alarm_notices WHERE coupon_code = $1 AND id > $2 ORDER BY id DESC LIMIT 1",
+        )
+        .bind(code)
+        .bind(after)
+        .fetch_optional(&world.db)
+        .await?;
+        if let Some(command) = command {
+            let verb = command.strip_prefix("dlq-consumer ").and_then(|words| words.split(' ').next());
+            let verb = verb.filter(|verb| [REBUILD, RECONCILE].contains(verb));
+            return Ok(verb.with_context(|| format!("an alarm that names no verb: {command}"))?.to_owned());
+        }
+        if !takes_a_rebuild {
+            break;
+        }
+        // It is noted beside the answer.
+        pause(Duration::from_millis(100)).await;
+    }
+    Ok(if takes_a_rebuild { REBUILD } else { RECONCILE }.to_owned())
+}
+
+/// What the runbook says: a SUSPECT campaign takes a rebuild, and so does one whose data Redis has lost.
+async fn takes_a_rebuild(world: &World, api: &Process, code: &str) -> Result<bool> {
     // A member who asks is what makes a loss be noticed while the campaign is open.
     world.member(api, &format!("{code}-0"))?.ask(code).await;
     let stock = world.stock.of(code).await?;
     let fields = ["epoch", "total", "total_version", "opens_at", "closes_at", "seq"];
     let is_whole = fields.iter().all(|field| stock.number(field).is_some());
     let is_suspect = stock.meta.get("status").is_none_or(|gate| gate == "SUSPECT");
-    let is_told = !is_whole || is_suspect || status(world, code).await? == "SUSPECT";
-    Ok(if is_told { "rebuild" } else { "reconcile" })
+    Ok(!is_whole || is_suspect || status(world, code).await? == "SUSPECT")
 }
 
 async fn strike(world: &World, code: &str, damage: Damage, chance: &mut StdRng) -> Result<()> {
@@ -255,31 +303,74 @@ async fn strike(world: &World, code: &str, damage: Damage, chance: &mut StdRng) 
             let keys = ["meta", "issued", "outbox"].map(|part| key(code, part));
             redis::cmd("DEL").arg(&keys).exec_async(&mut redis).await?;
         }
-        Offsets => {}
+        OffsetsBack | OffsetsForward => {}
     }
     Ok(())
 }
 
-/// A group is only told other offsets while it has no members.
-async fn damage_offsets(world: &World, services: Services, chance: &mut StdRng) -> Result<Services> {
+/// A group is only told other offsets while it has no members. Where nobody can be accepted any more, they are set back.
+async fn damage_offsets(world: &World, services: Services, code: &str, damage: Damage) -> Result<Services> {
     let Services { api, issue_consumer, dlq_consumer } = services;
     drop(issue_consumer);
     let group = world.group_of("issue-consumer");
-    let ends = world.topic.committed(&group).await?;
-    let is_back = chance.random_bool(0.5);
+    let mut offsets = world.topic.committed(&group).await?;
+    if damage == OffsetsForward && accepted_unread(world, &api, code).await? {
+        // Not beyond the end: what is out of range is read from the beginning.
+        for record in world.topic.read().await? {
+            let end = offsets.entry(record.partition).or_default();
+            *end = (record.offset + 1).max(*end);
+        }
+    } else {
+        for offset in offsets.values_mut() {
+            *offset = 0;
+        }
+    }
     let commit = async || -> Result<bool> {
-        for (partition, end) in &ends {
-            // Far ahead of what is there is out of range, and read from the beginning.
-            let offset = if is_back { 0 } else { *end };
-            if world.topic.commit(&group, *partition, offset).await.is_err() {
+        for (partition, offset) in &offsets {
+            if world.topic.commit(&group, *partition, *offset).await.is_err() {
                 return Ok(false);
             }
         }
         Ok(true)
     };
-    coupon_e2e::wait::eventually("the group has no members", SOON, commit).await?;
+    eventually("the group has no members", SOON, commit).await?;
     let issue_consumer = world.start_issue_consumer().await?;
     Ok(Services { api, issue_consumer, dlq_consumer })
+}
+
+/// Has one more member accepted, whose record is in Kafka and nowhere else; `false` when the campaign takes nobody any more.
+async fn accepted_unread(world: &World, api: &Process, code: &str) -> Result<bool> {
+    let answer = world.member(api, &late(code))?.ask(code).await;
+    let Some(id) = answer.request_id.filter(|_| answer.is_held()) else { return Ok(false) };
+    let entry = id.to_string();
+    eventually("its record is acknowledged", SOON, async || -> Result<bool> {
+        let is_there = world.topic.read().await?.iter().filter_map(Record::event).any(|event| event.request_id == id);
+        let is_promised = world.stock.of(code).await?.outbox.iter().any(|promise| promise.starts_with(&entry));
+        Ok(is_there && !is_promised)
+    })
+    .await?;
+    Ok(true)
+}
+
+/// The member whose record is passed over.
+fn late(code: &str) -> String {
+    format!("{code}-late")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_whose_record_was_passed_over_gets_the_coupon_by_either_verb() -> Result<()> {
+    let mut chance = chance::seeded("passed over");
+    let world = World::new().await?;
+    let mut services = Services::start(&world).await?;
+    for (code, rebuild_first) in [("BY-RECONCILE", false), ("BY-REBUILD", true)] {
+        let case = Case { first: OffsetsForward, second: None, is_closed: false, is_sold_out: false, rebuild_first };
+        services = leads_out(&world, services, code, case, &mut chance).await.context(code)?;
+        assert_eq!(issued(&world, code).await?, 5, "{code}");
+        let records = world.topic.read().await?;
+        let events = records.iter().filter_map(Record::event).filter(|event| event.member_id == late(code));
+        assert_eq!(events.count(), 2, "{code}: nobody had read the first, and the verb published it again");
+    }
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -12,9 +12,18 @@ use futures_util::future::try_join_all;
 use crate::{AFTER_ALL_ATTEMPTS, SOON, write::accepted};
 
 /// The loops of each service by their names, which are the points at which they can be told to panic.
-const OF_API: &[&str] =
-    &["acknowledgements", "admin listener", "contract", "listener", "redis watch", "relay", "sequences", "topic watch"];
-const OF_ISSUE_CONSUMER: &[&str] = &["admin listener", "consumer lag", "contract", "engine"];
+const OF_API: &[&str] = &[
+    "acknowledgements",
+    "admin listener",
+    "contract",
+    "listener",
+    "redis watch",
+    "relay",
+    "sequences",
+    "signal watch",
+    "topic watch",
+];
+const OF_ISSUE_CONSUMER: &[&str] = &["admin listener", "consumer lag", "contract", "engine", "signal watch"];
 const OF_DLQ_CONSUMER: &[&str] = &[
     "admin listener",
     "alarms",
@@ -25,8 +34,10 @@ const OF_DLQ_CONSUMER: &[&str] = &[
     "give-backs",
     "newer versions",
     "reconcile",
+    "redis watch",
     "replay settling",
     "retention",
+    "signal watch",
 ];
 
 async fn ends(launch: Launch<'_>, point: &str) -> Result<()> {
@@ -72,6 +83,40 @@ async fn a_loop_that_panics_at_its_work_ends_its_service_with_an_error() -> Resu
     ends(world.start_issue_consumer(), "store an offset:before").await?;
     let _consumer = world.start_issue_consumer().await?;
     ends(world.start_dlq_consumer(), "give a unit back:before").await
+}
+
+/// Each look meets it again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_campaign_whose_units_cannot_be_given_back_is_said_once_a_minute_and_holds_no_other_up() -> Result<()> {
+    let world = World::new().await?;
+    for code in ["BROKEN", "SOUND"] {
+        world.open_campaign(code, 2).await?;
+        sqlx::query(
+            "INSERT INTO coupon_issues (coupon_id, request_id, member_id, decision, epoch, seq, reserved_at)
+             SELECT coupon_id, gen_random_uuid(), 'somebody', 'COMPENSATED', 1, 1, now() FROM coupons WHERE coupon_code = $1",
+        )
+        .bind(code)
+        .execute(&world.db)
+        .await?;
+    }
+    // Whoever wrote it, it is no map of holders.
+    let key = coupon_e2e::stock::key("BROKEN", "issued");
+    redis::cmd("DEL").arg(&key).exec_async(&mut world.stock.redis()).await?;
+    redis::cmd("SET").arg(&key).arg("rubbish").exec_async(&mut world.stock.redis()).await?;
+    let dlq_consumer = world.start_dlq_consumer().set("sweeper.interval_ms", 100).await?;
+    let said = || {
+        let log = dlq_consumer.log();
+        log.iter().filter(|line| line.message().starts_with("units of BROKEN cannot be given back")).count()
+    };
+    eventually("it is said", SOON, async || said() == 1).await?;
+    stays("it is not said again", std::time::Duration::from_secs(3), async || said() == 1).await?;
+    let left: Vec<String> = sqlx::query_scalar(
+        "SELECT coupon_code FROM coupon_issues JOIN coupons USING (coupon_id) WHERE given_back_at IS NULL",
+    )
+    .fetch_all(&world.db)
+    .await?;
+    ensure!(left == ["BROKEN"], "{left:?}");
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

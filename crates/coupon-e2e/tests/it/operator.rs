@@ -48,7 +48,8 @@ async fn an_accepted_request_that_is_parked_is_settled_by_no_word_and_compensate
     let number = format!("D{parked}");
     for verb in ["resolve", "ignore"] {
         let refused = with_reason(&world, &[verb, &number]).await?;
-        assert!(refused.code == Some(1) && refused.stderr.contains("dlq-consumer compensate"), "{refused:?}");
+        let hint = format!("`dlq-consumer compensate {number} --reason WHY --by NAME`");
+        assert!(refused.code == Some(1) && refused.stderr.contains(&hint), "{refused:?}");
         let all = with_reason(&world, &[verb, "--dead-letters", "--up-to", "99", "--yes"]).await?;
         assert!(all.code == Some(0) && all.stderr.contains("0 dead letters became"), "{all:?}");
     }

@@ -115,6 +115,39 @@ async fn o7_a_disk_that_is_full_for_coupons_only_is_no_verdict_either() -> Resul
     Ok(())
 }
 
+/// The last attempt failed while the database was there, and giving up met an outage: what was wrong before it may be put right.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn o7_a_give_up_that_had_to_wait_for_the_database_begins_again_with_an_attempt() -> Result<()> {
+    let world = World::in_line().await?;
+    world.open_campaign("WAITED", 1).await?;
+    let rule = world.fail_campaign("WAITED", FailMode::Always).await?;
+    // Giving up writes what an attempt does not. The probe's row goes in, or no attempt would have been charged.
+    sqlx::raw_sql(
+        "CREATE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql AS $$
+         BEGIN
+             RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = '53100';
+         END $$;
+         CREATE TRIGGER no_room BEFORE INSERT ON failed_coupon_issues
+             FOR EACH ROW WHEN (NEW.coupon_code = 'WAITED') EXECUTE FUNCTION no_room();",
+    )
+    .execute(&world.db)
+    .await?;
+    let services = Services::start(&world).await?;
+    let id = accepted(&world, &services.api, "WAITED", "patient").await?.request_id.context("a request id")?;
+    let last = |line: &LogLine| {
+        line.is_about(id) && line.message().starts_with("attempt failed") && line.number_of("attempt") == Some(3)
+    };
+    services.dlq_consumer.wait_for_log("the last attempt", AFTER_ALL_ATTEMPTS, last).await?;
+    let line = services.dlq_consumer.wait_for_log("the breaker opens", SOON, unavailable).await?;
+    assert_eq!(line.text_of("code").as_deref(), Some("53100"));
+    // What refused the attempts is gone, and the request can still not be given up.
+    rule.lift().await?;
+    issued_rows(&world, "WAITED", 1, SOON * 2).await?;
+    let verdict = world.quiet(SOON, &[]).await?;
+    ensure!((verdict.issued, verdict.compensated) == (1, 0), "{verdict}");
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn o8_a_coupon_row_locked_for_a_minute_compensates_nobody_and_other_coupons_flow() -> Result<()> {
     let world = World::new().await?;

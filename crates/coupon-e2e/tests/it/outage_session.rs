@@ -164,7 +164,9 @@ async fn a_refused_login_to_redis_is_tried_again_for_ever() -> Result<()> {
         is_ready(&api).await?;
     }
     ensure!(member.ask("LOGIN").await.status == Some(202));
-    ensure!(!api.log_contains("a reservation failed in redis"), "a line for each request");
+    // At most one line for each of the three, however many requests were refused.
+    let said = api.log().iter().filter(|line| line.message().starts_with("reservations fail in redis")).count();
+    ensure!(said <= 3, "{said} lines for the requests that were refused");
     Ok(())
 }
 

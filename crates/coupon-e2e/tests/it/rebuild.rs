@@ -65,7 +65,10 @@ async fn a_rebuild_waits_for_what_is_under_way_and_refuses_while_requests_are_he
     let letter: i64 = sqlx::query_scalar("SELECT id FROM dlq_events").fetch_one(&world.db).await?;
     let letter = format!("D{letter}");
     ensure!(held.code == Some(1) && held.stderr.contains("1 requests of WAITS are held"), "{held:?}");
-    ensure!(held.stderr.contains("`dlq-consumer compensate --coupon WAITS --up-to ID`"), "{held:?}");
+    ensure!(
+        held.stderr.contains("`dlq-consumer compensate --coupon WAITS --up-to ID --reason WHY --by NAME`"),
+        "{held:?}"
+    );
     world
         .run(
             "dlq-consumer",
@@ -134,7 +137,7 @@ async fn a_campaign_that_is_closed_while_it_is_suspect_is_not_opened_by_its_rebu
     .await?;
     world.coupon(&["close", "SHUT"]).await?.succeeded()?;
     let opened = world.coupon(&["open", "SHUT"]).await?;
-    ensure!(opened.code == Some(1) && opened.stderr.contains("rebuild SHUT"), "{opened:?}");
+    ensure!(opened.code == Some(1) && opened.stderr.contains("rebuild SHUT --by NAME"), "{opened:?}");
     rebuild(&world, "SHUT").await?.succeeded()?;
     assert_eq!(status(&world, "SHUT").await?, "CLOSED");
     ensure!(member.ask("SHUT").await.is_refused_as(409, "CLOSED"));

@@ -31,7 +31,7 @@ async fn a_campaign_that_was_closed_before_a_straggler_hit_its_cap_is_closed_aft
     world.topic.write(&NewRecord::event(&Event::of("OVER", "straggler", 2))).await?;
     eventually("it is compensated, and somebody is told", SOON, async || -> Result<bool> {
         let told: i64 = sqlx::query_scalar(
-            "SELECT count(*) FROM alarm_notices WHERE command = 'dlq-consumer rebuild OVER'
+            "SELECT count(*) FROM alarm_notices WHERE command = 'dlq-consumer rebuild OVER --by NAME'
              AND EXISTS (SELECT FROM failed_coupon_issues WHERE error_code = 'CAP_REACHED')",
         )
         .fetch_one(&world.db)

@@ -178,3 +178,24 @@ async fn a_gate_that_somebody_left_closed_is_found_and_opened_as_the_row_says() 
     assert_eq!(world.stock.of("AJAR").await?.meta["status"], "OPEN");
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_puts_data_right_without_a_name() -> Result<()> {
+    let world = World::new().await?;
+    world.open_campaign("NAMED", 10).await?;
+    world.stock.set_meta("NAMED", &[("total", "7")]).await?;
+    let nameless = async |words: &[&str]| {
+        world.run_with("dlq-consumer", &[&["reconcile", "NAMED"], words].concat(), &[("USER", "")]).await
+    };
+    let refused = nameless(&["--apply"]).await?;
+    ensure!(refused.code == Some(2) && refused.stderr.contains("say who with --by"), "{refused:?}");
+    assert_eq!(world.stock.of("NAMED").await?.number("total"), Some(7), "nothing was changed");
+    // Looking takes no name.
+    assert_eq!(nameless(&[]).await?.code, DRIFT_LEFT);
+    nameless(&["--apply", "--by", "olga"]).await?.succeeded()?;
+    assert_eq!(world.stock.of("NAMED").await?.number("total"), Some(10));
+    let by: Vec<String> =
+        sqlx::query_scalar("SELECT started_by FROM reconciliations WHERE applied").fetch_all(&world.db).await?;
+    assert_eq!(by, ["olga"]);
+    Ok(())
+}

@@ -45,7 +45,7 @@ async fn what_was_lost_with_a_topic_is_found_and_published_again_by_the_service_
         accepted(&world, &api, "LOST", &format!("early-{number}")).await?;
     }
     world.topic.delete_records().await?;
-    let (_issue, _dlq) = tokio::try_join!(
+    let (_issue, dlq) = tokio::try_join!(
         world.start_issue_consumer().into_future(),
         world.start_dlq_consumer().set("reconcile.every_ms", 1000).into_future()
     )?;
@@ -56,6 +56,12 @@ async fn what_was_lost_with_a_topic_is_found_and_published_again_by_the_service_
         .fetch_one(&world.db)
         .await?;
     ensure!(message.starts_with("8 accepted requests of LOST"), "{message}");
+    // Nobody has to do anything for these members.
+    let line = |line: &coupon_e2e::process::logs::LogLine| {
+        line.message().starts_with("[WARNING] 8 accepted requests of LOST")
+            && line.text_of("severity").as_deref() == Some("WARNING")
+    };
+    dlq.wait_for_log("somebody is told, and not woken", SOON, line).await?;
     Ok(())
 }
 

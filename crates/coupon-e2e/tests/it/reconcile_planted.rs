@@ -18,6 +18,7 @@ const PLANTED: &[(&str, &str)] = &[
     ("UNREADABLE", "UNREADABLE_MARK"),
     ("COUNTER", "WRONG_COUNTER"),
     ("TOTALS", "TOTALS_DIFFER"),
+    ("WINDOW", "WINDOW_DIFFERS"),
     ("GATE", "GATE_DIFFERS"),
     ("LOST", "DATA_LOST"),
     ("ENTRY", "UNREADABLE_ENTRY"),
@@ -97,6 +98,13 @@ async fn plant(world: &World) -> Result<()> {
         .await?;
     sql(world, "UPDATE coupons SET issued_quantity = 5 WHERE coupon_code = 'COUNTER'").await?;
     stock.set_meta("TOTALS", &[("total", "7")]).await?;
+    // Killed between the row and Redis.
+    sql(
+        world,
+        "UPDATE coupons SET closes_at = '2100-01-01T00:00:00Z', window_version = window_version + 1
+         WHERE coupon_code = 'WINDOW'",
+    )
+    .await?;
     stock.set_outbox("ENTRY", "rubbish").await?;
     sql(world, "UPDATE coupons SET status = 'CLOSED' WHERE coupon_code = 'GATE'").await?;
     let _: () = redis::cmd("DEL").arg(coupon_e2e::stock::key("LOST", "meta")).query_async(&mut redis).await?;
@@ -127,6 +135,8 @@ async fn c7_planted_corruption_of_each_kind_is_found_and_exactly_that() -> Resul
 
     let applied = reconcile(&world, &["--apply"]).await?;
     assert_eq!((applied.code, drift(&applied)?), (Some(3), expected.clone()), "{}", applied.stderr);
+    let window = world.stock.of("WINDOW").await?;
+    assert_eq!((window.number("closes_at"), window.number("window_version")), (Some(4_102_444_800_000), Some(1)));
     let services = crate::Services::start(&world).await?;
     crate::issued_rows(&world, "ORPHAN", 3, crate::SOON).await?;
     let left = reconcile(&world, &[]).await?;

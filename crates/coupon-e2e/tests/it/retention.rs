@@ -166,7 +166,9 @@ async fn n4_retention_removes_only_resolved_and_ignored_rows_past_their_age() ->
         .filter_map(|row| Some((row["table"].as_str()?, usize::try_from(row["rows"].as_u64()?).ok()?)))
         .collect();
     assert_eq!(said, counted);
-    let unasked = world.run("dlq-consumer", &["purge"]).await?;
+    let nameless = world.run_with("dlq-consumer", &["purge", "--yes"], &[("USER", "")]).await?;
+    assert!(nameless.code == Some(2) && nameless.stderr.contains("say who with --by"), "{nameless:?}");
+    let unasked = world.run("dlq-consumer", &["purge", "--by", "olga"]).await?;
     assert!(unasked.code == Some(2) && unasked.stderr.contains("--yes"), "{unasked:?}");
     let none = world.run("dlq-consumer", &["purge", "--older-than-days", "0", "--yes"]).await?;
     assert_eq!(none.code, Some(2), "{none:?}");
@@ -190,7 +192,7 @@ async fn n4_retention_removes_only_resolved_and_ignored_rows_past_their_age() ->
     let again = json(&world, &["purge", "--yes", "--by", "olga"]).await?;
     assert!(again.as_array().into_iter().flatten().all(|row| row["rows"] == 0), "{again}");
     // The young ones have their day too, and what is not done never has.
-    world.run("dlq-consumer", &["purge", "--yes", "--older-than-days", "10"]).await?.succeeded()?;
+    world.run("dlq-consumer", &["purge", "--yes", "--by", "olga", "--older-than-days", "10"]).await?.succeeded()?;
     let left: Vec<String> = sqlx::query_scalar("SELECT DISTINCT status FROM failed_coupon_issues f WHERE NOT EXISTS (
              SELECT FROM replays r WHERE r.failed_issue_id = f.id AND (outcome IS NULL OR outcome IN ('RESERVED', 'HOLDS_ONE')))
          AND EXISTS (SELECT FROM coupon_issues i WHERE i.request_id = f.request_id AND given_back_at IS NOT NULL)

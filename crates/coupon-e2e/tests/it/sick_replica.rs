@@ -19,6 +19,8 @@ use uuid::Uuid;
 use crate::{
     SOON,
     accept::published,
+    issued_rows,
+    reconcile::reconcile,
     write::{accepted, dead_letters},
 };
 
@@ -172,6 +174,39 @@ async fn a_full_redis_keeps_no_reservation_from_being_published() -> Result<()> 
     let _: () = redis::cmd("CONFIG").arg(&["SET", "maxmemory", "1"]).query_async(&mut world.stock.redis()).await?;
     let _lives = world.start_api().await?;
     published(&world, &ids, SOON).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_repairs_or_ends_a_campaign_goes_on_while_redis_is_full() -> Result<()> {
+    let private = PrivateServers::start(&[Server::Redis]).await?;
+    let world = World::with(Setup::on(private.servers())).await?;
+    world.open_campaign("FULL", 100).await?;
+    let _rule = world.fail_member("FULL", "unlucky", FailMode::Permanently).await?;
+    let api = world.start_api().await?;
+    for member in ["unlucky", "lucky"] {
+        accepted(&world, &api, "FULL", member).await?;
+    }
+    let _: () = redis::cmd("CONFIG").arg(&["SET", "maxmemory", "1"]).query_async(&mut world.stock.redis()).await?;
+    let late = world.member(&api, "late")?.ask("FULL").await;
+    ensure!(late.is_refused_as(503, "STOCK_UNAVAILABLE"), "{late:?}");
+
+    let (_issue, _dlq) =
+        tokio::try_join!(world.start_issue_consumer().into_future(), world.start_dlq_consumer().into_future())?;
+    eventually("the unit is back", SOON, async || {
+        Ok::<_, anyhow::Error>(world.stock.of("FULL").await?.issued.len() == 1)
+    })
+    .await?;
+    issued_rows(&world, "FULL", 1, SOON).await?;
+    sqlx::query("DELETE FROM coupon_issues WHERE decision = 'ISSUED'").execute(&world.db).await?;
+    sqlx::query("UPDATE coupons SET issued_quantity = 0").execute(&world.db).await?;
+    reconcile(&world, &["FULL", "--apply"]).await?;
+    issued_rows(&world, "FULL", 1, SOON).await?;
+    for words in [&["set-total", "FULL", "50"][..], &["set-window", "FULL", "--no-closes-at"], &["close", "FULL"]] {
+        world.coupon(words).await?.succeeded()?;
+    }
+    let archive = ["campaign", "archive", "FULL", "--reason", "over", "--by", "olga", "--yes"];
+    world.run("dlq-consumer", &archive).await?.succeeded()?;
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -253,8 +253,8 @@ impl Announcer {
         let letters = group.letters.as_ref().map_or(&[][..], |letters| &letters.ids);
         metrics::counter!("coupon_dead_letters_announced_total").increment(letters.len() as u64);
         let notice = group.notice.as_ref().map(|notice| notice.id);
-        // Of other notices nothing says when their work is done.
-        let has_end = ["SUSPECT ", "DRIFT "].iter().any(|kind| claim.cause.starts_with(kind));
+        // What was published again is told when it is done, and has no end to be told.
+        let has_end = ["SUSPECT ", "LOST ", "DRIFT "].iter().any(|kind| claim.cause.starts_with(kind));
         let ends = !letters.is_empty() || has_end;
         let mut batches = letters.chunks(BATCH).peekable();
         loop {

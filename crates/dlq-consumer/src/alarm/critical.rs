@@ -1,4 +1,4 @@
-//! The `[CRITICAL]` lines. They name the numbers to look up, never a member, whatever the settings say.
+//! The lines that begin with `[CRITICAL]`, or with `[WARNING]` where the alarm is one. They name the numbers to look up, never a member, whatever the settings say.
 
 use std::sync::OnceLock;
 
@@ -14,7 +14,7 @@ use coupon_core::{
 use super::{
     mask::{Mask, cut},
     signature::Severity,
-    view::{look_closer, severity},
+    view::{look_closer, severity, severity_of_notice},
 };
 
 /// The name of the installation, once the settings are read: all lines of a process carry the same.
@@ -57,25 +57,26 @@ pub fn told(claim: &Claim, group: &Group) {
         let mask = Mask::of_letter(&letters.sample);
         let command = look_closer(&letters.sample);
         let error_message = cut(&mask.shown(&letters.sample.error_message), MOST);
+        let severity = severity(letters).as_str();
         tracing::error!(
             coupon = letters.sample.coupon_code.as_deref().unwrap_or("-"),
             letter_id = letters.sample.id,
             count = letters.ids.len(),
             installation = installation(),
-            severity = severity(letters).as_str(),
+            severity,
             cause = mask.shown(&claim.cause),
-            "[CRITICAL] {}: look with `{command}`: {error_message}",
+            "[{severity}] {}: look with `{command}`: {error_message}",
             counted(&letters.by_status)
         );
     } else if let Some(notice) = &group.notice {
         let coupon = notice.coupon_code.as_deref().unwrap_or("-");
-        let severity = Severity::Critical.as_str();
+        let severity = severity_of_notice(&notice.cause).as_str();
         tracing::error!(
             coupon,
             cause = notice.cause,
             installation = installation(),
             severity,
-            "[CRITICAL] {}: run `{}`",
+            "[{severity}] {}: run `{}`",
             notice.message,
             notice.command
         );

@@ -12,7 +12,8 @@ use crate::config::AlarmSettings;
 pub enum Severity {
     /// A member has lost a coupon or waits for a decision, or a campaign accepts nothing.
     Critical,
-    /// Records that no issuer-api wrote: somebody should look, and nobody has lost anything.
+    /// Records that no issuer-api wrote, and what was lost and is published again: somebody should look, and nobody has lost
+    /// anything.
     Warning,
     /// What was told before is done.
     Ok,

@@ -230,7 +230,14 @@ fn of_notice(notice: &NoticeRow) -> Alarm {
     let shown = |text: &str| Mask::off().shown(text);
     let by_coupon = notice.coupon_code.iter().map(|coupon| OfCoupon { coupon: shown(coupon), count: 1 }).collect();
     let plain = Alarm::plain(shown(&notice.message), &shown(&notice.cause), &shown(&notice.command), notice.created_at);
-    Alarm { by_coupon, anchor: anchors::of_notice(&notice.cause), ..plain }
+    let severity = severity_of_notice(&notice.cause);
+    Alarm { by_coupon, severity, anchor: anchors::of_notice(&notice.cause), ..plain }
+}
+
+/// A campaign that accepts nothing, and data that differs, are somebody's coupons. What was published again is on its way to
+/// its members, and nobody has to do anything for them.
+pub fn severity_of_notice(cause: &str) -> Severity {
+    if cause.starts_with("REQUEUED ") { Severity::Warning } else { Severity::Critical }
 }
 
 /// A request that was given up or is undecided is somebody's coupon. A record that cannot be read, or that carries the

@@ -19,7 +19,9 @@ mod table;
 
 /// What to reconcile.
 #[derive(Debug, Args)]
-#[command(before_help = "Examples:\n  dlq-consumer reconcile SPRING\n  dlq-consumer reconcile --apply --output json")]
+#[command(
+    before_help = "Examples:\n  dlq-consumer reconcile SPRING\n  dlq-consumer reconcile --apply --by alice --output json"
+)]
 pub struct ReconcileArgs {
     /// Campaigns; all when none is given
     codes: Vec<CouponCode>,
@@ -105,8 +107,8 @@ const UNJUDGED: u8 = 4;
 
 /// `reconcile`.
 pub async fn reconcile(config: &Config, args: ReconcileArgs) -> anyhow::Result<ExitCode> {
-    // The name is only for the history.
-    let by = args.operator.name_or_unknown();
+    // Where nothing is changed, the name is only for the history.
+    let by = if args.apply { args.operator.name()? } else { args.operator.name_or_unknown() };
     let desk = super::desk_of(config, &by).await?;
     if args.history {
         let rows = desk.database.reconciliations(args.codes.first(), None, 50).await?;

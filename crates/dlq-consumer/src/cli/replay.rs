@@ -144,7 +144,7 @@ pub async fn replay(config: &Config, args: ReplayArgs) -> anyhow::Result<ExitCod
         }
         Some(JobCommand::Pause(JobArgs { job, reason, operator })) => {
             desk_of(config, &operator.name()?).await?.pause_replay(job, reason).await?;
-            eprintln!("replay {job} is paused; `dlq-consumer replay resume {job}` goes on with it");
+            eprintln!("replay {job} is paused; `dlq-consumer replay resume {job} --by NAME` goes on with it");
             Ok(ExitCode::SUCCESS)
         }
         Some(JobCommand::Cancel(JobArgs { job, reason, operator })) => {
@@ -203,7 +203,7 @@ async fn begin(config: &Config, args: NewArgs) -> anyhow::Result<ExitCode> {
     let what = format!("replay {} up to number {}", rows(list, plan.eligible), list.number(plan.up_to));
     confirm(&what, &name, args.yes)?;
     let job = desk.create_replay(request, &plan).await?;
-    eprintln!("this is replay {job}; `dlq-consumer replay pause {job}` stops it from anywhere");
+    eprintln!("this is replay {job}; `dlq-consumer replay pause {job} --by NAME` stops it from anywhere");
     work(&desk, job, args.output).await
 }
 
@@ -241,7 +241,8 @@ fn standing(job: &Job) -> String {
     let silent_after = i64::try_from(SILENT_AFTER.as_secs()).unwrap_or(i64::MAX);
     match job.idle_seconds {
         Some(idle) if idle >= silent_after => {
-            format!("{}, but nobody has worked on it for {idle} s: `replay resume {}`", job.status, job.job_id)
+            let resume = format!("dlq-consumer replay resume {} --by NAME", job.job_id);
+            format!("{}, but nobody has worked on it for {idle} s: `{resume}`", job.status)
         }
         _ => job.status.to_string(),
     }

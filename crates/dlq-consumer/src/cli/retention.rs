@@ -2,20 +2,21 @@
 
 use std::process::ExitCode;
 
-use clap::Args;
-
 use super::{
-    confirm,
+    ByArgs, confirm,
     print::{self, Column, Output},
 };
 use crate::desk::{Desk, retention::Purged};
+use clap::Args;
 
 const COLUMNS: &[Column<Purged>] =
     &[("table", |purged| purged.table.to_string()), ("rows", |purged| purged.rows.to_string())];
 
 /// What to purge.
 #[derive(Debug, Args)]
-#[command(before_help = "Examples:\n  dlq-consumer purge --dry-run\n  dlq-consumer purge --older-than-days 90 --yes")]
+#[command(
+    before_help = "Examples:\n  dlq-consumer purge --dry-run\n  dlq-consumer purge --older-than-days 90 --yes --by alice"
+)]
 pub(super) struct PurgeArgs {
     /// Delete nothing, say how many rows may go.
     #[arg(long)]
@@ -23,9 +24,8 @@ pub(super) struct PurgeArgs {
     /// How long ago it must have been done with; retention.days when not given.
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=3650))]
     older_than_days: Option<u32>,
-    /// Who decides this, for the audit; $USER when not given.
-    #[arg(long, value_name = "NAME", env = "USER", hide_env_values = true)]
-    by: Option<String>,
+    #[command(flatten)]
+    operator: ByArgs,
     /// Do not ask whether it is meant.
     #[arg(long)]
     yes: bool,
@@ -43,12 +43,12 @@ pub(super) async fn purge(desk: &Desk, args: PurgeArgs, days: u32) -> anyhow::Re
         print::rows(args.output, &purgeable, COLUMNS, COLUMNS)?;
         return Ok(ExitCode::SUCCESS);
     }
+    let by = args.operator.name()?;
     confirm::must_be_possible(args.yes)?;
     if !args.yes {
         let rows: i64 = desk.purgeable(before).await?.iter().map(|purgeable| purgeable.rows).sum();
         confirm::confirm(&format!("{rows} rows older than {days} days will be deleted for good"), "all", args.yes)?;
     }
-    let by = args.by.filter(|name| !name.is_empty()).unwrap_or_else(|| "unknown".to_owned());
     let mut gone: Vec<Purged> = Vec::new();
     let purged = desk.purge(before, &by, |batch| {
         match gone.last_mut().filter(|last| last.table == batch.table) {

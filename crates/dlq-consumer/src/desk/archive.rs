@@ -30,7 +30,7 @@ pub enum ArchiveError {
     #[error("there is no coupon {0}; `issuer-api coupon list` shows them all")]
     Unknown(CouponCode),
     /// Not closed.
-    #[error("{code} is {status}: close it first with `issuer-api coupon close {code}`")]
+    #[error("{code} is {status}: close it first with `issuer-api coupon close {code} --by NAME`")]
     NotClosed {
         /// The campaign.
         code: CouponCode,
@@ -53,7 +53,7 @@ pub enum ArchiveError {
         left: Unfinished,
     },
     /// Redis and PostgreSQL differ.
-    #[error("redis and postgresql differ for {}: `dlq-consumer reconcile {} --apply` first", report.coupon, report.coupon)]
+    #[error("redis and postgresql differ for {}: `dlq-consumer reconcile {} --apply --by NAME` first", report.coupon, report.coupon)]
     Drift {
         /// In this.
         report: Box<Report>,

@@ -100,7 +100,7 @@ impl Settled {
             Self::Before => format!("{row} {number} was {to} before; nothing was changed"),
             Self::Absent(is_other) => absent(number, *is_other),
             Self::Undecided(status) => format!(
-                "{row} {number} is {status}: an accepted request that nobody has decided; only `dlq-consumer replay` or `dlq-consumer compensate` decides it, once its coupon exists"
+                "{row} {number} is {status}: an accepted request that nobody has decided; only `dlq-consumer replay {number} --reason WHY --by NAME` or `dlq-consumer compensate {number} --reason WHY --by NAME` decides it, once its coupon exists"
             ),
             Self::Replay => format!("{row} {number} is the replay of another entry, which stands for it on the list"),
             Self::UnderWay => format!(

@@ -49,7 +49,9 @@ impl Desk {
         self.stock.close(code, coupon.epoch).await?;
         say(format_args!("{code} is closed"));
         if is_suspect {
-            say(format_args!("note: it cannot be opened before `dlq-consumer rebuild {code}`, which leaves it closed"));
+            say(format_args!(
+                "note: it cannot be opened before `dlq-consumer rebuild {code} --by NAME`, which leaves it closed"
+            ));
         }
         Ok(coupon)
     }

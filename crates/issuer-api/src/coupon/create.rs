@@ -37,7 +37,7 @@ impl Desk {
             }
             return Err(CommandError::Taken(args.code).into());
         }
-        say(format_args!("{0} is created; `coupon open {0}` lets members ask", args.code));
+        say(format_args!("{0} is created; `coupon open {0} --by NAME` lets members ask", args.code));
         Ok(self.coupon(&args.code).await?)
     }
 }

@@ -17,10 +17,12 @@ pub enum CommandError {
     #[error("there is a coupon {0} already, and it is left as it is")]
     Taken(CouponCode),
     /// SUSPECT.
-    #[error("{0} is SUSPECT: Redis has lost data of it, and it stays closed until `dlq-consumer rebuild {0}`")]
+    #[error(
+        "{0} is SUSPECT: Redis has lost data of it, and it stays closed until `dlq-consumer rebuild {0} --by NAME`"
+    )]
     Suspect(CouponCode),
     /// Opened before, and Redis has no data of it any more, or of another epoch.
-    #[error("{code} cannot be opened: {what}; it stays closed until `dlq-consumer rebuild {code}`")]
+    #[error("{code} cannot be opened: {what}; it stays closed until `dlq-consumer rebuild {code} --by NAME`")]
     NeedsRebuild {
         /// The campaign.
         code: CouponCode,
@@ -31,7 +33,7 @@ pub enum CommandError {
     #[error("{0} was ended for good; nothing about it can be changed any more")]
     Archived(CouponCode),
     /// Its time is over.
-    #[error("{code} was over at {closes_at}: `coupon set-window {code} --closes-at TIME` moves that")]
+    #[error("{code} was over at {closes_at}: `coupon set-window {code} --closes-at TIME --by NAME` moves that")]
     Over {
         /// The campaign.
         code: CouponCode,
@@ -48,7 +50,7 @@ pub enum CommandError {
     #[error("a newer change of the window of {0} is there already, and this one is void; `coupon show {0}` tells it")]
     WindowSuperseded(CouponCode),
     /// More than a draft.
-    #[error("{code} {}, and cannot be deleted; `coupon close` and `dlq-consumer campaign archive` end it", if *.is_draft {"has decisions"} else {"was opened before"})]
+    #[error("{code} {}, and cannot be deleted; `coupon close {code} --by NAME` and `dlq-consumer campaign archive {code} --reason WHY --by NAME` end it", if *.is_draft {"has decisions"} else {"was opened before"})]
     NotDeleted {
         /// The campaign.
         code: CouponCode,
@@ -56,10 +58,10 @@ pub enum CommandError {
         is_draft: bool,
     },
     /// Never opened.
-    #[error("{0} was never opened, there is nothing to close; `coupon delete {0}` removes it")]
+    #[error("{0} was never opened, there is nothing to close; `coupon delete {0} --by NAME` removes it")]
     NeverOpened(CouponCode),
     /// Being opened.
-    #[error("{0} is being opened; finish that with `coupon open {0}`, then close it")]
+    #[error("{0} is being opened; finish that with `coupon open {0} --by NAME`, then close it")]
     Opening(CouponCode),
     /// Somebody else was faster.
     #[error("{0} was changed by somebody else meanwhile; look at it with `coupon show {0}`, then ask again")]
@@ -79,7 +81,7 @@ pub enum CommandError {
     },
     /// Opened before, but Redis has no data to change.
     #[error(
-        "the total of {0} stays as it was: Redis has no data of it; `dlq-consumer rebuild {0}` first, then ask again"
+        "the total of {0} stays as it was: Redis has no data of it; `dlq-consumer rebuild {0} --by NAME` first, then ask again"
     )]
     NoData(CouponCode),
     /// PostgreSQL's schema is not for this build.

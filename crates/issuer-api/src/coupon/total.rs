@@ -41,7 +41,7 @@ impl Desk {
             }
             SetTotal::Missing if claimed.coupon.total_quantity == total => say(format_args!(
                 "the total of {code} is {total} in PostgreSQL; Redis has no data of it, and takes the total over with \
-                 `dlq-consumer rebuild {code}`"
+                 `dlq-consumer rebuild {code} --by NAME`"
             )),
             SetTotal::Missing => {
                 settle(InRedis::Refused("NO_DATA")).await?;

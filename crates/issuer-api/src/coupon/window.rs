@@ -40,7 +40,7 @@ impl Desk {
             SetWindow::Newer => return Err(CommandError::WindowSuperseded(code).into()),
             SetWindow::Missing if coupon.status == CouponStatus::Draft => {}
             SetWindow::Missing => say(format_args!(
-                "note: Redis has no data of {code}, and takes the window over with `dlq-consumer rebuild {code}`"
+                "note: Redis has no data of {code}, and takes the window over with `dlq-consumer rebuild {code} --by NAME`"
             )),
         }
         say(format_args!("the window of {code} is set"));

@@ -26,8 +26,9 @@ use crate::{accept::NotHeld, standing::State as Progress};
 
 /// After this a gate may be open again, or Redis be back.
 const AGAIN: Duration = Duration::from_secs(1);
-/// After this a campaign whose data was lost may have been rebuilt: somebody has to be told, look, and run a command.
-const AFTER_A_REBUILD: Duration = Duration::from_secs(30);
+/// After this a campaign whose data was lost may have been rebuilt, or a server set as it has to be: somebody has to be told,
+/// look, and run a command.
+const AFTER_A_REPAIR: Duration = Duration::from_secs(30);
 
 /// What the answers to a member who holds a coupon are counted as.
 #[derive(Clone, Copy, Debug)]
@@ -89,7 +90,7 @@ async fn answer(
     body::check(body, api.max_body_bytes, api.body_within).await?;
     if api.is_held() {
         let detail = "the servers behind this one would not keep what is accepted now; asking again is safe";
-        return Err(Problem::new(Code::GateClosed, detail).after_about(AGAIN));
+        return Err(Problem::new(Code::GateClosed, detail).after_about(AFTER_A_REPAIR));
     }
     let held = api.accept.accept(&code, &member).await.map_err(refusal)?;
     let (request_id, is_repeat) = (held.request_id.to_string(), held.is_repeat);
@@ -125,7 +126,7 @@ pub(super) fn refusal(why: NotHeld) -> Problem {
             "the campaign is being repaired, which needs a person; the outcome is unknown or negative, asking again is \
              safe",
         )
-        .after_about(AFTER_A_REBUILD),
+        .after_about(AFTER_A_REPAIR),
         NotHeld::OutboxFull => {
             Problem::new(Code::OutboxFull, "too many reservations wait to be written; asking again is safe")
                 .after_about(AGAIN)

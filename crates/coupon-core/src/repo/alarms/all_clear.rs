@@ -27,17 +27,25 @@ struct Row {
 }
 
 /// Nothing of the cause waits: no dead letter is undecided, no entry PENDING, nothing untold, its campaign neither SUSPECT
-/// nor being rebuilt, its drift gone by a later comparison that could judge everything. Not before a digest's time has
-/// passed since it was told, so that a cause which comes and goes tells of neither more often than that.
+/// nor being rebuilt, its drift gone by a later comparison that could judge everything. Data that Redis has lost is back once
+/// a rebuild that moved the epoch on has ended after the loss was noticed: the status of a CLOSED campaign says nothing of it,
+/// and a rebuild that was given up fills nothing. Not before a digest's time has passed since it was told, so that a cause
+/// which comes and goes tells of neither more often than that.
 const IS_DONE: &str = "
     a.all_clear_due AND a.announced_at <= $1 AND (a.claimed_until IS NULL OR a.claimed_until <= $2)
     AND NOT EXISTS (SELECT FROM dlq_events d WHERE d.cause = a.alarm_key AND d.status IN ('HELD', 'PARKED'))
     AND NOT EXISTS (SELECT FROM failed_coupon_issues f WHERE f.cause = a.alarm_key AND f.status = 'PENDING')
     AND NOT EXISTS (SELECT FROM dlq_events d WHERE d.cause = a.alarm_key AND NOT d.alarm_sent)
     AND NOT EXISTS (SELECT FROM alarm_notices n WHERE n.cause = a.alarm_key AND NOT n.alarm_sent)
-    AND NOT (a.alarm_key LIKE 'SUSPECT %' AND (EXISTS
-             (SELECT FROM coupons c WHERE c.coupon_code = substr(a.alarm_key, 9) AND c.status IN ('SUSPECT', 'OPENING'))
-             OR EXISTS (SELECT FROM rebuilds r WHERE r.coupon_code = substr(a.alarm_key, 9) AND r.step <> 'DONE')))
+    AND NOT ((a.alarm_key LIKE 'SUSPECT %' OR a.alarm_key LIKE 'LOST %') AND (EXISTS
+             (SELECT FROM coupons c WHERE c.coupon_code = split_part(a.alarm_key, ' ', 2) AND c.status IN ('SUSPECT', 'OPENING'))
+             OR EXISTS (SELECT FROM rebuilds r WHERE r.coupon_code = split_part(a.alarm_key, ' ', 2) AND r.step <> 'DONE')))
+    AND NOT (a.alarm_key LIKE 'LOST %' AND EXISTS (
+             SELECT FROM coupons c WHERE c.coupon_code = substr(a.alarm_key, 6) AND c.archived_at IS NULL AND NOT EXISTS (
+                 SELECT FROM rebuilds r JOIN operator_audit o ON o.subject = 'coupons/' || r.coupon_code
+                 WHERE r.coupon_code = c.coupon_code AND o.verb = 'rebuild.epoch' AND o.at BETWEEN r.started_at AND r.finished_at
+                 AND r.finished_at >= coalesce((SELECT max(n.created_at) FROM alarm_notices n WHERE n.cause = a.alarm_key),
+                                               a.announced_at))))
     AND NOT (a.alarm_key LIKE 'DRIFT %' AND coalesce(
              (SELECT r.finished_at < a.announced_at OR r.drift <> '{}' OR r.in_flight > 0 FROM reconciliations r
               WHERE r.coupon_code = substr(a.alarm_key, 7) ORDER BY r.id DESC LIMIT 1), true))";

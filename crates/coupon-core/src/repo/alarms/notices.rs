@@ -67,7 +67,7 @@ impl Notice {
 }
 
 fn rebuild(code: &CouponCode) -> String {
-    format!("dlq-consumer rebuild {code}")
+    format!("dlq-consumer rebuild {code} --by NAME")
 }
 
 impl Database {

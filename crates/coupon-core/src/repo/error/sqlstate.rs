@@ -41,6 +41,7 @@ const SQLSTATES: &[(&str, Class, &str)] = &[
     ("3F", Class::Unknown, "no such schema"),
     // 40001 serialization failure, 40P01 deadlock.
     ("40", Class::Contended, "transaction rolled back"),
+    ("42P05", Class::Contended, "a prepared statement of another session: a pooler has changed the connection"),
     ("42", Class::Unknown, "syntax error or access rule: a deployment gone wrong"),
     ("44", Class::Permanent, "check option violation"),
     ("53", Class::Unavailable, "out of disk, memory or connections"),
@@ -62,6 +63,15 @@ const SQLSTATES: &[(&str, Class, &str)] = &[
 /// The beginnings of the SQLSTATEs by which a server says that this session, or this server, is the wrong one: a standby,
 /// statements or plans that the session no longer has or that no longer fit, names that it does not see.
 const OF_THE_SESSION: &[&str] = &["08", "0A000", "25", "26", "28", "34", "3F", "42P", "42704", "42883"];
+
+/// The beginnings of the contended SQLSTATEs that two writers get who met in a database that works. Whoever is in the way
+/// otherwise may be in the way of everybody: a lock on a whole table, a pooler, a server that answers nothing in time.
+const OF_TWO_WRITERS: &[&str] = &["40", "CP001"];
+
+/// Whether a contended SQLSTATE says by itself that the database works.
+pub(super) fn speaks_of_two_writers(sqlstate: &str) -> bool {
+    OF_TWO_WRITERS.iter().any(|prefix| sqlstate.starts_with(prefix))
+}
 
 /// Whether a new session may be answered otherwise.
 pub(super) fn speaks_of_the_session(sqlstate: &str) -> bool {
@@ -124,6 +134,8 @@ mod tests {
             ("25006", Class::Unavailable),
             ("40001", Class::Contended),
             ("40P01", Class::Contended),
+            ("26000", Class::Contended),
+            ("42P05", Class::Contended),
             ("55P03", Class::Contended),
             ("57014", Class::Contended),
             ("23514", Class::Permanent),
@@ -134,6 +146,17 @@ mod tests {
             ("ZZ999", Class::Unknown),
         ] {
             assert_eq!(class_of(sqlstate), class, "{sqlstate}");
+        }
+    }
+
+    /// Behind a pooler, after a failover or beside a migration; none of them is said of a row.
+    #[test]
+    fn what_a_server_says_of_the_wrong_session_or_of_itself_asks_for_new_connections() {
+        for sqlstate in ["25006", "26000", "42P05", "42P01", "42883", "0A000", "34000", "3F000", "28P01", "08P01"] {
+            assert!(speaks_of_the_session(sqlstate), "{sqlstate}");
+        }
+        for sqlstate in ["23514", "22021", "P0001", "40001", "55P03", "57014", "53100", "42501"] {
+            assert!(!speaks_of_the_session(sqlstate), "{sqlstate}");
         }
     }
 }

@@ -21,7 +21,7 @@ pub enum RebuildError {
     /// The outbox does not get empty.
     #[error(
         "{waiting} reservations of {code} still wait to be published: is an issuer-api running, and kafka there? Then \
-         `dlq-consumer rebuild {code}` again, with --wait SECONDS if it only takes longer"
+         `dlq-consumer rebuild {code} --by NAME` again, with --wait SECONDS if it only takes longer"
     )]
     Outbox {
         /// The campaign.
@@ -30,12 +30,12 @@ pub enum RebuildError {
         waiting: i64,
     },
     /// A consumer has not passed.
-    #[error("{0} Then `dlq-consumer rebuild` again, with --wait SECONDS if it only takes longer")]
+    #[error("{0} Then `dlq-consumer rebuild CODE --by NAME` again, with --wait SECONDS if it only takes longer")]
     Behind(String),
     /// More ISSUED rows than coupons.
     #[error(
         "{code} has {rows} issued rows and {total} coupons in all: nobody loses theirs, so raise the total with \
-         `issuer-api coupon set-total {code} {rows}`, then rebuild"
+         `issuer-api coupon set-total {code} {rows} --by NAME`, then rebuild"
     )]
     Oversold {
         /// The campaign.
@@ -59,8 +59,8 @@ pub enum RebuildError {
     /// Requests without a decision.
     #[error(
         "{held} requests of {code} are held and {parked} parked, undecided: after a rebuild they could only be compensated. \
-         Decide them first (`dlq-consumer replay --dead-letters --coupon {code}`, `dlq-consumer compensate --coupon {code} --up-to ID`), \
-         or go on with --leave-undecided"
+         Decide them first (`dlq-consumer replay --dead-letters --coupon {code} --reason WHY --by NAME`, \
+         `dlq-consumer compensate --coupon {code} --up-to ID --reason WHY --by NAME`), or go on with --leave-undecided"
     )]
     Undecided {
         /// The campaign.

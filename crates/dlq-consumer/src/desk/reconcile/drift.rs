@@ -25,6 +25,8 @@ pub enum Drift {
     Oversold,
     /// The two have different totals.
     TotalsDiffer,
+    /// The two open or close at different moments.
+    WindowDiffers,
     /// The gate in Redis is open although the campaign is not.
     GateDiffers,
     /// Redis has lost the campaign's data, or has gone back in time.
@@ -35,7 +37,7 @@ pub enum Drift {
 
 impl Drift {
     /// Every kind, for metrics that must also say 0.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Orphan,
         Self::SettledMark,
         Self::CompensatedMark,
@@ -46,6 +48,7 @@ impl Drift {
         Self::WrongCounter,
         Self::Oversold,
         Self::TotalsDiffer,
+        Self::WindowDiffers,
         Self::GateDiffers,
         Self::DataLost,
         Self::UnknownCoupon,
@@ -64,6 +67,7 @@ impl Drift {
             Self::WrongCounter => "WRONG_COUNTER",
             Self::Oversold => "OVERSOLD",
             Self::TotalsDiffer => "TOTALS_DIFFER",
+            Self::WindowDiffers => "WINDOW_DIFFERS",
             Self::GateDiffers => "GATE_DIFFERS",
             Self::DataLost => "DATA_LOST",
             Self::UnknownCoupon => "UNKNOWN_COUPON",
@@ -75,7 +79,7 @@ impl Drift {
         match self {
             Self::Orphan => "reserved, and its event was lost; --apply publishes it again",
             Self::SettledMark => {
-                "its dead letter was settled by a word and never decided; `dlq-consumer reopen` it, then `replay` or `compensate`"
+                "its dead letter was settled by a word and never decided; `dlq-consumer reopen ID --reason WHY --by NAME`, then `replay` or `compensate` it"
             }
             Self::CompensatedMark => "given up, and its mark is here again; --apply gives the unit back again",
             Self::MissingMark => "issued, and has no mark; --apply restores it",
@@ -85,8 +89,11 @@ impl Drift {
             Self::WrongCounter => "issued_quantity is not the number of rows; --apply counts anew",
             Self::Oversold => "more rows than coupons in all; a person has to look",
             Self::TotalsDiffer => "a change of the total broke off; --apply finishes it",
+            Self::WindowDiffers => "a change of the window broke off; --apply finishes it",
             Self::GateDiffers => "the gate is open and the campaign is not; --apply closes it",
-            Self::DataLost => "redis has lost data; --apply closes the gate, `dlq-consumer rebuild` puts it right",
+            Self::DataLost => {
+                "redis has lost data; --apply closes the gate, `dlq-consumer rebuild CODE --by NAME` puts it right"
+            }
             Self::UnknownCoupon => "redis has data of a campaign postgresql does not know; a person has to look",
         }
     }

@@ -212,7 +212,7 @@ impl Desk {
         } else if coupon.status == CouponStatus::Opening {
             Some(("it is being filled", false))
         } else if self.database.rebuild_under_way(&coupon.coupon_code).await?.is_some() {
-            Some(("a rebuild of it is under way: finish it with `dlq-consumer rebuild`", false))
+            Some(("a rebuild of it is under way: finish it with `dlq-consumer rebuild CODE --by NAME`", false))
         } else {
             None
         })

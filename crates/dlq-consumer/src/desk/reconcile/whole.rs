@@ -1,9 +1,10 @@
-//! What can be compared without looking at a single member: the data's presence and age, the gate, the total, the counter.
+//! What can be compared without looking at a single member: the data's presence and age, the gate, the total, the window, the
+//! counter.
 
 use coupon_core::{
     ids::CouponCode,
     repo::coupons::{Coupon, CouponStatus},
-    stock::{GateOutcome, SetTotal, View},
+    stock::{GateOutcome, SetTotal, SetWindow, View},
 };
 
 use super::{Desk, DeskError, Drift, Options, Report};
@@ -37,6 +38,7 @@ impl Desk {
                 }
                 self.compare_gate(coupon, &view, options, report).await?;
                 self.compare_totals(coupon, &view, options, report).await?;
+                self.compare_window(coupon, &view, options, report).await?;
                 self.compare_outbox(&coupon.coupon_code, options, report).await?;
                 Ok(true)
             }
@@ -159,6 +161,36 @@ impl Desk {
         Ok(())
     }
 
+    /// Members meet the window that Redis has; a change that broke off after the row is finished under the row's version.
+    async fn compare_window(
+        &self,
+        coupon: &Coupon,
+        view: &View,
+        options: Options,
+        report: &mut Report,
+    ) -> Result<(), DeskError> {
+        if window_of(coupon) == (view.opens_at_ms, view.closes_at_ms) {
+            return Ok(());
+        }
+        // Somebody may be changing it at this moment: looked at once more, row and view.
+        let code = &coupon.coupon_code;
+        let (Some(coupon), Some(view)) = (self.database.coupon(code).await?, self.stock.view(code).await?) else {
+            return Ok(());
+        };
+        let (opens_at_ms, closes_at_ms) = window_of(&coupon);
+        if (opens_at_ms, closes_at_ms) == (view.opens_at_ms, view.closes_at_ms) {
+            return Ok(());
+        }
+        let version = coupon.window_version;
+        let repaired =
+            options.apply && self.stock.set_window(code, opens_at_ms, closes_at_ms, version).await? == SetWindow::Set;
+        let shown =
+            |opens: i64, closes: Option<i64>| format!("{opens} to {}", closes.map_or("-".into(), |ms| ms.to_string()));
+        let (redis, postgresql) = (shown(view.opens_at_ms, view.closes_at_ms), shown(opens_at_ms, closes_at_ms));
+        report.note(Drift::WindowDiffers, format!("redis {redis}, postgresql {postgresql} ms"), repaired);
+        Ok(())
+    }
+
     async fn compare_outbox(&self, code: &CouponCode, options: Options, report: &mut Report) -> Result<(), DeskError> {
         for entry in self.stock.unreadable(code).await? {
             if options.apply {
@@ -182,4 +214,9 @@ impl Desk {
         }
         Ok(())
     }
+}
+
+/// When the row accepts requests, as Redis has it: from, and until, in ms since 1970.
+fn window_of(coupon: &Coupon) -> (i64, Option<i64>) {
+    (coupon.opens_at.timestamp_millis(), coupon.closes_at.map(|at| at.timestamp_millis()))
 }
