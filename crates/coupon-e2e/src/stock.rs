@@ -64,15 +64,14 @@ impl Stock {
         Ok(redis::cmd("FLUSHDB").query_async(&mut self.redis()).await?)
     }
 
-    /// Everything that Redis holds of a campaign.
+    /// Everything that Redis holds of a campaign, at one moment. A Redis that is full takes no transaction, also not to read.
     pub async fn of(&self, code: &str) -> Result<CampaignStock> {
-        let mut redis = self.redis();
-        let (meta, issued, outbox) = redis::pipe()
-            .atomic()
-            .hgetall(key(code, "meta"))
-            .hgetall(key(code, "issued"))
-            .zrange(key(code, "outbox"), 0, -1)
-            .query_async(&mut redis)
+        let all = "return {redis.call('HGETALL', KEYS[1]), redis.call('HGETALL', KEYS[2]), redis.call('ZRANGE', KEYS[3], 0, -1)}";
+        let (meta, issued, outbox) = redis::Script::new(all)
+            .key(key(code, "meta"))
+            .key(key(code, "issued"))
+            .key(key(code, "outbox"))
+            .invoke_async(&mut self.redis())
             .await?;
         Ok(CampaignStock { meta, issued, outbox })
     }

@@ -54,6 +54,8 @@ async fn a_holder_is_told_so_whether_the_campaign_is_sold_out_closed_over_or_arc
 
     let now = Utc::now().timestamp_millis().to_string();
     world.stock.set_meta("ENDS", &[("closes_at", &now)]).await?;
+    let ended = "UPDATE coupons SET closes_at = to_timestamp($1::double precision / 1000)";
+    sqlx::query(ended).bind(&now).execute(&world.db).await?;
     learns(&holder, "ENDS", id, "issued").await?;
     ensure!(stranger.ask("ENDS").await.is_refused_as(409, "CLOSED"), "over");
     world.coupon(&["close", "ENDS"]).await?.succeeded()?;

@@ -204,6 +204,8 @@ async fn what_repairs_or_ends_a_campaign_goes_on_while_redis_is_full() -> Result
     for words in [&["set-total", "FULL", "50"][..], &["set-window", "FULL", "--no-closes-at"], &["close", "FULL"]] {
         world.coupon(words).await?.succeeded()?;
     }
+    let settle = ["resolve", "--coupon", "FULL", "--up-to", "E99", "--reason", "paid", "--by", "olga", "--yes"];
+    world.run("dlq-consumer", &settle).await?.succeeded()?;
     let archive = ["campaign", "archive", "FULL", "--reason", "over", "--by", "olga", "--yes"];
     world.run("dlq-consumer", &archive).await?.succeeded()?;
     Ok(())

@@ -1,4 +1,5 @@
-//! The lines that begin with `[CRITICAL]`, or with `[WARNING]` where the alarm is one. They name the numbers to look up, never a member, whatever the settings say.
+//! The lines that begin with `[CRITICAL]`, or with `[WARNING]` where the alarm is one. They name the numbers to look up, never a
+//! member, whatever the settings say.
 
 use std::sync::OnceLock;
 

@@ -2,12 +2,13 @@
 
 use std::process::ExitCode;
 
+use clap::Args;
+
 use super::{
     ByArgs, confirm,
     print::{self, Column, Output},
 };
 use crate::desk::{Desk, retention::Purged};
-use clap::Args;
 
 const COLUMNS: &[Column<Purged>] =
     &[("table", |purged| purged.table.to_string()), ("rows", |purged| purged.rows.to_string())];
