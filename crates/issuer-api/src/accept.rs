@@ -62,8 +62,6 @@ enum Progress {
     Queued(oneshot::Receiver<()>),
     /// In the outbox.
     Promised,
-    /// The coupon is issued.
-    Issued,
 }
 
 /// Why a member holds nothing by this request, as far as is known.
@@ -93,7 +91,6 @@ impl Held {
     /// How far the request has got, after waiting for Kafka's acknowledgement for at most `bound`.
     pub async fn state(self, bound: Duration) -> State {
         match self.progress {
-            Progress::Issued => State::Issued,
             Progress::Acknowledged => State::Accepted,
             Progress::Promised => State::Reserved,
             Progress::Queued(tell) => match timeout(bound, tell).await {
@@ -194,7 +191,7 @@ impl Accept {
     async fn issued_or(&self, code: &CouponCode, member: &MemberId, why: NotHeld) -> Result<Held, NotHeld> {
         match self.campaigns.issued(code, member).await {
             Ok(Some(Decided { request_id, .. })) => {
-                Ok(Held { request_id, is_repeat: true, progress: Progress::Issued })
+                Ok(Held { request_id, is_repeat: true, progress: Progress::Acknowledged })
             }
             Err(_) if why == NotHeld::Closed => Err(NotHeld::DatabaseAway),
             Ok(None) | Err(_) => Err(why),

@@ -108,7 +108,7 @@ impl Accept {
         if let Some(own) = decisions.iter().find(|decided| decided.request_id == id) {
             let mut standing = Standing::of(code, own);
             if standing.state == State::Compensated {
-                let held = self.held(code, member, holder, &decisions).await?;
+                let held = self.held(code, member, holder).await?;
                 standing.replaced_by = held.filter(|held| held.request_id != id).map(Box::new);
             }
             return Ok(Some(standing));
@@ -120,45 +120,37 @@ impl Accept {
             Ok(Holder::Holds { .. } | Holder::Nothing) => {}
             other => self.untold(code, other).await?,
         }
-        self.lettered(code, member, Some(id)).await
-    }
-
-    /// A request of a member of which Redis knows nothing and PostgreSQL has no decision yet, this one or any: a rebuild may
-    /// have left it to the dead letter that holds it. `None`: surely there is none.
-    async fn lettered(
-        &self,
-        code: &CouponCode,
-        member: &MemberId,
-        id: Option<RequestId>,
-    ) -> Result<Option<Standing>, NotHeld> {
-        let letters = self.campaigns.lettered(member, Some(code), None, i64::MAX).await;
-        let letters = letters.map_err(|_| NotHeld::DatabaseAway)?;
-        if let Some(own) = letters.iter().find(|letter| id.is_none_or(|id| letter.request_id == id)) {
-            return Ok(Some(Standing::undecided(code, own.request_id, false)));
+        // A rebuild may have left it to the dead letter that holds it.
+        let letters = self.letters(code, member).await?;
+        if letters.iter().any(|letter| letter.request_id == id) {
+            return Ok(Some(Standing::undecided(code, id, false)));
         }
         // The letter may have been decided since the first look.
-        let decisions = self.campaigns.decisions(code, member, id).await.map_err(|_| NotHeld::DatabaseAway)?;
-        Ok(match id {
-            Some(id) => Standing::by(code, id, &decisions),
-            None => decisions.first().map(|issued| Standing::of(code, issued)),
-        })
+        let decisions = self.campaigns.decisions(code, member, Some(id)).await.map_err(|_| NotHeld::DatabaseAway)?;
+        Ok(Standing::by(code, id, &decisions))
+    }
+
+    /// The requests of a member that dead letters of a campaign hold undecided.
+    async fn letters(&self, code: &CouponCode, member: &MemberId) -> Result<Vec<Lettered>, NotHeld> {
+        self.campaigns.lettered(member, Some(code), None, i64::MAX).await.map_err(|_| NotHeld::DatabaseAway)
     }
 
     /// What the member holds of a campaign; `None`: surely nothing.
     pub async fn held_by(&self, code: &CouponCode, member: &MemberId) -> Result<Option<Standing>, NotHeld> {
         let holder = self.stock.holder(code, member).await;
-        let decisions = self.campaigns.decisions(code, member, None).await.map_err(|_| NotHeld::DatabaseAway)?;
-        self.held(code, member, holder, &decisions).await
+        self.held(code, member, holder).await
     }
 
-    /// The same from what Redis and, after it, PostgreSQL have answered.
+    /// The same after Redis has answered.
     async fn held(
         &self,
         code: &CouponCode,
         member: &MemberId,
         holder: Result<Holder, StockError>,
-        decisions: &[Decided],
     ) -> Result<Option<Standing>, NotHeld> {
+        // Letters before decisions, so that one that is decided in between is seen by its decision.
+        let letter = self.letters(code, member).await?.first().map(|letter| letter.request_id);
+        let decisions = self.campaigns.decisions(code, member, letter).await.map_err(|_| NotHeld::DatabaseAway)?;
         if let Some(issued) = decisions.iter().find(|decided| decided.decision == Decision::Issued) {
             return Ok(Some(Standing::of(code, issued)));
         }
@@ -174,7 +166,8 @@ impl Accept {
             Ok(Holder::Nothing) => {}
             other => self.untold(code, other).await?,
         }
-        self.lettered(code, member, None).await
+        let letter = letter.filter(|id| decisions.iter().all(|decided| decided.request_id != *id));
+        Ok(letter.map(|id| Standing::undecided(code, id, false)))
     }
 
     /// Redis cannot tell. `Ok`: PostgreSQL, which has no row, can.

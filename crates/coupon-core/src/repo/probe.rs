@@ -57,13 +57,17 @@ impl Database {
     /// not when a port answers: a connection of before may lead to a server, or hold a session, that never writes again.
     pub async fn probe(&self) -> Result<(), RepoError> {
         self.renew();
-        self.commits().await
+        self.try_writing("commit a probe").await
     }
 
     /// The same through the connections there are.
     pub async fn commits(&self) -> Result<(), RepoError> {
+        self.try_writing("try a commit").await
+    }
+
+    async fn try_writing(&self, doing: &'static str) -> Result<(), RepoError> {
         let rehearsal = self.1;
-        self.at_once("commit a probe", move |pool| async move {
+        self.at_once(doing, move |pool| async move {
             if rehearsal != Rehearsal::None {
                 issues::rehearse(&pool).await?;
                 rehearse(&pool, INSERT_ISSUE).await?;

@@ -106,14 +106,11 @@ impl Database {
                 return Ok(Some(found));
             }
             // One that was cut off when all but its end was done, or whose data was lost since: all of it again, as a new
-            // one.
-            sqlx::query(
-                "UPDATE rebuilds SET step = 'DONE', finished_at = $2 WHERE coupon_code = $1 AND step <> 'DONE'",
-            )
-            .bind(code.as_str())
-            .bind(actor.now)
-            .execute(&mut *tx)
-            .await?;
+            // one. Without an end: nobody may take it for the rebuild that brought the data back.
+            sqlx::query("UPDATE rebuilds SET step = 'DONE' WHERE coupon_code = $1 AND step <> 'DONE'")
+                .bind(code.as_str())
+                .execute(&mut *tx)
+                .await?;
             let rebuild = sqlx::query_as(
                 "INSERT INTO rebuilds (coupon_code, step, reopen_as, started_by, started_at)
                  VALUES ($1, 'DRAINING', $2, $3, $4) RETURNING id, step, reopen_as, started_by, started_at",

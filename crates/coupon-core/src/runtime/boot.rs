@@ -76,9 +76,8 @@ impl Service {
         let signals = shutdown.signals();
         let service = Service::listen(shutdown, admin).await?;
         if let Some(signals) = signals {
-            // To the end, as the admin listener: the second signal has to be heard while everything else stops.
-            let last = service.tasks.stopped_by(service.admin_stop.clone());
-            last.spawn_until_stop("signal watch", signals);
+            // To the very end, so nobody begins its stop: the second signal has to be heard while everything else stops.
+            service.tasks.stopped_by(Shutdown::new()).spawn_until_stop("signal watch", signals);
         }
         Ok(service)
     }

@@ -154,7 +154,10 @@ async fn a_request_that_a_rebuild_has_left_in_a_dead_letter_is_accepted_until_it
     ensure!(none["issues"] == serde_json::json!([]), "{none}");
     rule.lift().await?;
     replay(&world, &["--dead-letters", "--coupon", "LEFT"]).await?;
-    eventually("it is compensated", SOON, async || Ok::<_, anyhow::Error>(stands("compensated").await.is_ok())).await
+    eventually("it is compensated", SOON, async || Ok::<_, anyhow::Error>(stands("compensated").await.is_ok())).await?;
+    // A record may lie in the topic twice, and one letter be held while the other is decided.
+    sqlx::query("UPDATE dlq_events SET status = 'HELD'").execute(&world.db).await?;
+    stands("compensated").await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -42,11 +42,13 @@ struct Row<'a> {
     created_at: String,
 }
 
-/// A row with what Redis has of it; `null` when it has nothing, or does not answer.
+/// A row with what Redis has of it; `null` when it has nothing, or is not known to.
 #[derive(Serialize)]
 struct Both<'a> {
     #[serde(flatten)]
     row: Row<'a>,
+    /// Whether Redis has answered.
+    redis_answers: bool,
     redis: Option<Redis<'a>>,
 }
 
@@ -67,6 +69,7 @@ pub(super) fn show(
     view: Result<Option<View>, StockError>,
     now: DateTime<Utc>,
 ) -> io::Result<()> {
+    let redis_answers = view.is_ok();
     let view = view.unwrap_or_else(|error| {
         say(format_args!("note: what Redis has of it is not known: {}", chain(&error)));
         None
@@ -81,7 +84,7 @@ pub(super) fn show(
     });
     let row = Row::of(coupon, now);
     if output == Output::Json {
-        return json(&Both { row, redis });
+        return json(&Both { row, redis_answers, redis });
     }
     let mut table = Table::new();
     table.load_preset(NOTHING);
@@ -94,7 +97,11 @@ pub(super) fn show(
     table.add_row(vec!["valid".to_owned(), counted(row.valid_days.into(), "day", "days")]);
     table.add_row(vec!["epoch".to_owned(), row.epoch.to_string()]);
     let in_redis = redis.map_or_else(
-        || if row.status == ShownStatus::Archived { "nothing, it is archived" } else { "no data" }.to_owned(),
+        || match row.status {
+            _ if !redis_answers => "not known: Redis gives no answer".to_owned(),
+            ShownStatus::Archived => "nothing, it is archived".to_owned(),
+            _ => "no data".to_owned(),
+        },
         |redis| {
             let Redis { status, epoch, total, held, remaining, outbox } = redis;
             format!("{status}, epoch {epoch}, {held} of {total} held, {remaining} left, {outbox} not yet acknowledged by Kafka")

@@ -46,7 +46,8 @@ const IS_DONE: &str = "
                  WHERE r.coupon_code = c.coupon_code AND o.verb = 'rebuild.epoch' AND o.at BETWEEN r.started_at AND r.finished_at
                  AND r.finished_at >= coalesce((SELECT max(n.created_at) FROM alarm_notices n WHERE n.cause = a.alarm_key),
                                                a.announced_at))))
-    AND NOT (a.alarm_key LIKE 'DRIFT %' AND coalesce(
+    AND NOT (a.alarm_key LIKE 'DRIFT %' AND NOT EXISTS
+             (SELECT FROM coupons c WHERE c.coupon_code = substr(a.alarm_key, 7) AND c.archived_at IS NOT NULL) AND coalesce(
              (SELECT r.finished_at < a.announced_at OR r.drift <> '{}' OR r.in_flight > 0 FROM reconciliations r
               WHERE r.coupon_code = substr(a.alarm_key, 7) ORDER BY r.id DESC LIMIT 1), true))";
 

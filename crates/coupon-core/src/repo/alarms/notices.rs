@@ -71,7 +71,8 @@ fn rebuild(code: &CouponCode) -> String {
 }
 
 impl Database {
-    /// Leaves a notice for whoever tells of alarms, unless one of its cause waits already.
+    /// Leaves a notice for whoever tells of alarms. One of its cause that waits already stays, and is as new as this one: what
+    /// was put right between the two ends nothing.
     pub async fn notify(&self, notice: Notice) -> Result<(), RepoError> {
         self.detached("leave a notice", move |pool| async move {
             let mut connection = pool.acquire().await?;
@@ -85,7 +86,8 @@ impl Database {
 pub(in crate::repo) async fn insert_notice(tx: &mut PgConnection, notice: &Notice) -> Result<(), sqlx::Error> {
     sqlx::query(
         "INSERT INTO alarm_notices (cause, coupon_code, message, command, created_at) VALUES ($1, $2, $3, $4, $5)
-         ON CONFLICT (cause) WHERE NOT alarm_sent DO NOTHING",
+         ON CONFLICT (cause) WHERE NOT alarm_sent
+         DO UPDATE SET created_at = greatest(alarm_notices.created_at, excluded.created_at)",
     )
     .bind(&notice.cause)
     .bind(notice.coupon_code.as_ref().map(CouponCode::as_str))

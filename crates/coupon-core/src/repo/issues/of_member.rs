@@ -98,9 +98,9 @@ impl Database {
         self.bounded("list the requests of a member", question).await
     }
 
-    /// Up to `limit` requests of a member that dead letters hold without a decision, newest first: of one campaign or of
-    /// all, made before the request `before`. A letter is undecided until after its decision is there to be read, so
-    /// whoever finds none asks for the decision afterwards.
+    /// Up to `limit` requests of a member that dead letters hold and nobody has decided, newest first: of one campaign or of
+    /// all, made before the request `before`. One that is decided meanwhile is in neither of two looks, unless the letters
+    /// are asked for first.
     pub async fn lettered(
         &self,
         member: &MemberId,
@@ -110,10 +110,13 @@ impl Database {
     ) -> Result<Vec<Lettered>, RepoError> {
         let pool = self.pool();
         let question = sqlx::query_as(
-            // No issuer-api has written an event whose request is another member's.
+            // No issuer-api has written an event whose request is another member's. A record may lie in the topic twice, and one
+            // letter be held while the other is decided.
             "SELECT DISTINCT coupon_code, original_event_id FROM dlq_events
              WHERE member_id = $1 AND status IN ('HELD', 'PARKED') AND error_code <> 'OTHER_MEMBER'
                AND coupon_code IS NOT NULL AND ($2::text IS NULL OR coupon_code = $2) AND original_event_id < $3
+               AND NOT EXISTS (SELECT FROM coupon_issues JOIN coupons USING (coupon_id)
+                               WHERE coupons.coupon_code = dlq_events.coupon_code AND request_id = original_event_id)
              ORDER BY original_event_id DESC LIMIT $4",
         )
         .bind(member.as_str())

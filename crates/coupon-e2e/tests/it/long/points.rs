@@ -54,6 +54,7 @@ pub const OF_COMMANDS: &[&str] = &[
 /// Effects that need a situation of their own.
 pub const OF_SITUATIONS: &[&str] = &[
     "commit a probe",
+    "try a commit",
     "issue what fits",
     "keep what is undecided",
     "move a dead letter on",
@@ -66,7 +67,7 @@ pub const OF_SITUATIONS: &[&str] = &[
 ];
 
 /// Names as they stand in the sources, behind any of these.
-const MARKS: [&str; 8] = [
+const MARKS: [&str; 9] = [
     "detached(\"",
     "crash::pass(\"",
     "invoke(\"",
@@ -74,6 +75,7 @@ const MARKS: [&str; 8] = [
     "change(\"",
     "self.send(\"",
     "at_once(\"",
+    "try_writing(\"",
     "effect: \"",
 ];
 
@@ -98,6 +100,10 @@ fn collect(folder: &Path, named: &mut BTreeSet<String>) -> Result<()> {
         let path = entry?.path();
         if path.is_dir() {
             collect(&path, named)?;
+            continue;
+        }
+        // What a unit test names is no effect of a service.
+        if path.file_name().is_some_and(|name| name == "tests.rs") {
             continue;
         }
         let text = std::fs::read_to_string(&path)?;

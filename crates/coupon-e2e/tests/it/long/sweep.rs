@@ -24,7 +24,7 @@ const MEMBERS: usize = 12;
 const LOAD: usize = 60;
 pub(super) const ABORTED: &str = "signal: 6";
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Victim {
     Api,
     IssueConsumer,

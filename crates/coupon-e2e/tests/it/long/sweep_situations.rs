@@ -11,7 +11,7 @@ use coupon_e2e::{
     world::World,
 };
 
-use super::sweep::{CONVERGED, Run, Victim, aborted};
+use super::sweep::{ABORTED, CONVERGED, Run, Victim, aborted};
 use crate::{SOON, issued_rows, unavailable};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -38,6 +38,30 @@ async fn consumers_may_end_while_they_probe_a_database_that_was_away() -> Result
             world.quiet(SOON * 2, &[Kind::DeadLetterUnlabelled]).await?;
         }
     }
+    Ok(())
+}
+
+/// At the start, when the contract with the servers is looked at.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn consumers_may_end_while_they_look_whether_postgresql_takes_writes() -> Result<()> {
+    let world = World::new().await?;
+    world.open_campaign("LOOKED", 10).await?;
+    let api = world.start_api().await?;
+    for moment in ["before", "after"] {
+        for victim in [Victim::IssueConsumer, Victim::DlqConsumer] {
+            let run = Run { world: &world, victim, point: format!("try a commit:{moment}") };
+            ensure!(world.member(&api, &format!("{moment}-{victim:?}"))?.ask("LOOKED").await.is_held());
+            // It may have become ready before.
+            match run.launch(victim).env("COUPON_CRASH_AT", &run.point).await {
+                Ok(process) => aborted(&process).await?,
+                Err(error) => ensure!(format!("{error:#}").contains(ABORTED), "{error:#}"),
+            }
+        }
+    }
+    let (_issue, _dlq) =
+        tokio::try_join!(world.start_issue_consumer().into_future(), world.start_dlq_consumer().into_future())?;
+    issued_rows(&world, "LOOKED", 4, SOON * 2).await?;
+    world.quiet(SOON * 2, &[]).await?;
     Ok(())
 }
 

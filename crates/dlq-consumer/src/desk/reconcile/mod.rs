@@ -228,8 +228,10 @@ impl Desk {
         if !self.compare_whole(coupon, options, report).await? {
             return Ok(());
         }
-        // What is published again meets the counter: while it is wrong, a request would be compensated for it.
-        let is_counted = report.left() == 0 || options.apply;
+        // What is published again meets the counter: while it is wrong, a request would be compensated for it. The window is
+        // no matter of those who were accepted.
+        let window = report.drift.get(&Drift::WindowDiffers).map_or(0, |found| found.found - found.repaired);
+        let is_counted = report.left() == window || options.apply;
         let options = Options { requeue: options.requeue && is_counted, ..options };
         self.scan_marks(coupon, options, told, report).await?;
         self.scan_rows(coupon, options, told, report).await

@@ -181,13 +181,23 @@ impl Desk {
         if (opens_at_ms, closes_at_ms) == (view.opens_at_ms, view.closes_at_ms) {
             return Ok(());
         }
-        let version = coupon.window_version;
-        let repaired =
-            options.apply && self.stock.set_window(code, opens_at_ms, closes_at_ms, version).await? == SetWindow::Set;
+        let (mut repaired, mut newer) = (false, String::new());
+        if options.apply {
+            match self.stock.set_window(code, opens_at_ms, closes_at_ms, coupon.window_version).await? {
+                SetWindow::Set => repaired = true,
+                // A PostgreSQL that was restored has forgotten a change that Redis still has.
+                SetWindow::Newer => {
+                    newer = format!(
+                        "; redis has the newer one: say with `issuer-api coupon set-window {code}` which counts"
+                    );
+                }
+                SetWindow::Missing => {}
+            }
+        }
         let shown =
             |opens: i64, closes: Option<i64>| format!("{opens} to {}", closes.map_or("-".into(), |ms| ms.to_string()));
         let (redis, postgresql) = (shown(view.opens_at_ms, view.closes_at_ms), shown(opens_at_ms, closes_at_ms));
-        report.note(Drift::WindowDiffers, format!("redis {redis}, postgresql {postgresql} ms"), repaired);
+        report.note(Drift::WindowDiffers, format!("redis {redis}, postgresql {postgresql} ms{newer}"), repaired);
         Ok(())
     }
 
