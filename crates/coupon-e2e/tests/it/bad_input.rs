@@ -132,7 +132,10 @@ async fn a_topic_with_too_few_partitions_or_too_short_a_retention_is_named_and_w
         let process = launch.set("kafka.min_partitions", 9).without_waiting().await?;
         let why = "kafka.min_partitions asks for 9";
         process.wait_for_log("the number is named", SOON, |line| line.text.contains(why)).await?;
-        ensure!(process.admin_page("/readyz").await?.contains(why));
+        eventually("/readyz names it", SOON, async || -> Result<bool> {
+            Ok(process.admin_page("/readyz").await?.contains(why))
+        })
+        .await?;
         ensure!(process.is_running());
     }
     world.topic.delete().await?;
@@ -141,7 +144,10 @@ async fn a_topic_with_too_few_partitions_or_too_short_a_retention_is_named_and_w
         let process = launch.without_waiting().await?;
         let why = "keeps records for less than 3 days";
         process.wait_for_log("the retention is named", SOON, |line| line.text.contains(why)).await?;
-        ensure!(process.admin_page("/readyz").await?.contains(why));
+        eventually("/readyz names it", SOON, async || -> Result<bool> {
+            Ok(process.admin_page("/readyz").await?.contains(why))
+        })
+        .await?;
         ensure!(process.is_running());
     }
     Ok(())
