@@ -114,6 +114,15 @@ async fn survives(world: World, way: &Proxy, strike: impl AsyncFnOnce(World, &Cr
     Ok(())
 }
 
+async fn letter_is_held(world: &World) -> Result<()> {
+    eventually("its letter is held", SOON, async || -> Result<bool> {
+        let held: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM dlq_events WHERE status = 'HELD'").fetch_one(&world.db).await?;
+        Ok(held == 1)
+    })
+    .await
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_that_a_rebuild_has_left_in_a_dead_letter_is_accepted_until_it_is_decided() -> Result<()> {
     let world = World::new().await?;
@@ -125,12 +134,7 @@ async fn a_request_that_a_rebuild_has_left_in_a_dead_letter_is_accepted_until_it
         world.start_dlq_consumer().set("give_up.burst", 0).set("give_up.per_second", 0).into_future()
     )?;
     let id = accepted(&world, &api, "LEFT", "held").await?.request_id.context("a request id")?;
-    eventually("its letter is held", SOON, async || -> Result<bool> {
-        let held: i64 =
-            sqlx::query_scalar("SELECT count(*) FROM dlq_events WHERE status = 'HELD'").fetch_one(&world.db).await?;
-        Ok(held == 1)
-    })
-    .await?;
+    letter_is_held(&world).await?;
     world.stock.flush().await?;
     let rebuilt = world.run("dlq-consumer", &["rebuild", "LEFT", "--leave-undecided", "--yes", "--by", "olga"]).await?;
     ensure!(rebuilt.code == Some(0), "{rebuilt:?}");
@@ -171,12 +175,7 @@ async fn c5_what_was_accepted_before_the_loss_and_comes_after_the_rebuild_takes_
         world.start_dlq_consumer().set("give_up.burst", 0).set("give_up.per_second", 0).into_future()
     )?;
     accepted(&world, &api, "STRAGGLER", "held").await?;
-    eventually("its letter is held", SOON, async || -> Result<bool> {
-        let held: i64 =
-            sqlx::query_scalar("SELECT count(*) FROM dlq_events WHERE status = 'HELD'").fetch_one(&world.db).await?;
-        Ok(held == 1)
-    })
-    .await?;
+    letter_is_held(&world).await?;
     world.stock.flush().await?;
     let rebuilt =
         world.run("dlq-consumer", &["rebuild", "STRAGGLER", "--leave-undecided", "--yes", "--by", "olga"]).await?;

@@ -101,8 +101,8 @@ struct ArchiveArgs {
 
 /// Exit code when drift was found and is still there.
 const DRIFT_LEFT: u8 = 3;
-/// Exit code when nothing differs as far as could be judged, and not everything could; of `rebuild` and `campaign archive`
-/// too, when they waited in vain and the same command may work later.
+/// Exit code when nothing differs as far as could be judged, and not everything could; of `rebuild`
+/// too, when it waited in vain and the same command may work later.
 const UNJUDGED: u8 = 4;
 
 /// `reconcile`.

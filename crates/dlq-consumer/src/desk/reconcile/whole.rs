@@ -137,6 +137,12 @@ impl Desk {
         Ok(())
     }
 
+    /// The row, and what Redis has of it, once more: somebody may have been changing it when the two were read.
+    async fn look_again(&self, code: &CouponCode) -> Result<Option<(Coupon, View)>, DeskError> {
+        let coupon = self.database.coupon(code).await?;
+        Ok(coupon.zip(self.stock.view(code).await?))
+    }
+
     async fn compare_totals(
         &self,
         coupon: &Coupon,
@@ -147,11 +153,8 @@ impl Desk {
         if view.total == coupon.total_quantity {
             return Ok(());
         }
-        // Somebody may be changing it at this moment: looked at once more, row and view.
         let code = &coupon.coupon_code;
-        let (Some(coupon), Some(view)) = (self.database.coupon(code).await?, self.stock.view(code).await?) else {
-            return Ok(());
-        };
+        let Some((coupon, view)) = self.look_again(code).await? else { return Ok(()) };
         if view.total == coupon.total_quantity {
             return Ok(());
         }
@@ -172,11 +175,8 @@ impl Desk {
         if window_of(coupon) == (view.opens_at_ms, view.closes_at_ms) {
             return Ok(());
         }
-        // Somebody may be changing it at this moment: looked at once more, row and view.
         let code = &coupon.coupon_code;
-        let (Some(coupon), Some(view)) = (self.database.coupon(code).await?, self.stock.view(code).await?) else {
-            return Ok(());
-        };
+        let Some((coupon, view)) = self.look_again(code).await? else { return Ok(()) };
         let (opens_at_ms, closes_at_ms) = window_of(&coupon);
         if (opens_at_ms, closes_at_ms) == (view.opens_at_ms, view.closes_at_ms) {
             return Ok(());
