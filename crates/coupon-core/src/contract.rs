@@ -56,7 +56,7 @@ pub struct Contract {
 
 /// What was found out about one thing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
+pub struct ContractFinding {
     /// The server.
     pub server: &'static str,
     /// What was looked at, in a few words: `kafka topic coupon-issued`.
@@ -78,7 +78,7 @@ pub enum State {
 
 impl Contract {
     /// Asks all servers at once.
-    pub async fn findings(&self) -> Vec<Finding> {
+    pub async fn findings(&self) -> Vec<ContractFinding> {
         let topics = async {
             let mut findings = Vec::new();
             for wanted in &self.topics {
@@ -102,9 +102,9 @@ impl Contract {
 }
 
 /// Asks about one topic.
-pub async fn topic(broker: &Broker, wanted: &Topic) -> Vec<Finding> {
+pub async fn topic(broker: &Broker, wanted: &Topic) -> Vec<ContractFinding> {
     let name = format!("kafka topic {}", wanted.name);
-    let away = |what: String, fix: String| vec![Finding::away(KAFKA, &name, what, fix)];
+    let away = |what: String, fix: String| vec![ContractFinding::away(KAFKA, &name, what, fix)];
     match broker.topic(wanted).await {
         Err(error) => away(chain(&error).to_string(), "check kafka.brokers and that the brokers run".to_owned()),
         Ok(None) => away(
@@ -118,16 +118,18 @@ pub async fn topic(broker: &Broker, wanted: &Topic) -> Vec<Finding> {
             ),
             "add partitions, or lower the setting".to_owned(),
         ),
-        Ok(Some(found)) => Finding::all(KAFKA, &name, format!("{} partitions", found.partitions), found.departures),
+        Ok(Some(found)) => {
+            ContractFinding::all(KAFKA, &name, format!("{} partitions", found.partitions), found.departures)
+        }
     }
 }
 
 /// Asks about Redis.
-pub async fn redis(stock: &Stock) -> Vec<Finding> {
+pub async fn redis(stock: &Stock) -> Vec<ContractFinding> {
     match stock.departures().await {
         Err(error) => {
             let fix = "check redis.url, that the server runs, and that its user may call INFO";
-            vec![Finding::away(REDIS, REDIS, chain(&error).to_string(), fix.to_owned())]
+            vec![ContractFinding::away(REDIS, REDIS, chain(&error).to_string(), fix.to_owned())]
         }
         Ok(mut departures) => {
             let is_broken = departures.iter().any(|departure| departure.breach >= Breach::Breaks);
@@ -139,19 +141,24 @@ pub async fn redis(stock: &Stock) -> Vec<Finding> {
                         "it is full: it takes no reservations, and only holders are answered",
                         "raise maxmemory, or archive campaigns that are over",
                     ));
-                    return Finding::all(REDIS, REDIS, String::new(), departures);
+                    return ContractFinding::all(REDIS, REDIS, String::new(), departures);
                 }
                 let fix = "use a master with free memory, and a user that may run what the scripts do";
-                return vec![Finding::away(REDIS, REDIS, chain(&error).to_string(), fix.to_owned())];
+                return vec![ContractFinding::away(REDIS, REDIS, chain(&error).to_string(), fix.to_owned())];
             }
-            Finding::all(REDIS, REDIS, "takes writes, evicts nothing, keeps an append-only file".to_owned(), departures)
+            ContractFinding::all(
+                REDIS,
+                REDIS,
+                "takes writes, evicts nothing, keeps an append-only file".to_owned(),
+                departures,
+            )
         }
     }
 }
 
 /// Asks about PostgreSQL: its schema, its settings and those of the session, and whether a write commits.
-pub async fn database(database: &Database) -> Vec<Finding> {
-    let away = |what: String, fix: &str| vec![Finding::away(POSTGRESQL, POSTGRESQL, what, fix.to_owned())];
+pub async fn database(database: &Database) -> Vec<ContractFinding> {
+    let away = |what: String, fix: &str| vec![ContractFinding::away(POSTGRESQL, POSTGRESQL, what, fix.to_owned())];
     let unreachable = "check database.url and that the server runs";
     let schema = match database.schema().await {
         Err(error) => return away(chain(&error).to_string(), unreachable),
@@ -165,7 +172,7 @@ pub async fn database(database: &Database) -> Vec<Finding> {
     if let Some(breach) = breach {
         let departure =
             Departure::new(breach, schema.to_string(), "run `issue-consumer migrate`, or deploy a build that fits");
-        return Finding::all(POSTGRESQL, POSTGRESQL, String::new(), vec![departure]);
+        return ContractFinding::all(POSTGRESQL, POSTGRESQL, String::new(), vec![departure]);
     }
     let departures = match database.departures().await {
         Err(error) => return away(chain(&error).to_string(), unreachable),
@@ -176,10 +183,10 @@ pub async fn database(database: &Database) -> Vec<Finding> {
     if !is_broken && let Err(error) = database.commits().await {
         return away(chain(&error).to_string(), "use a primary with free disk, and a role that may write");
     }
-    Finding::all(POSTGRESQL, POSTGRESQL, format!("{schema}, writes commit"), departures)
+    ContractFinding::all(POSTGRESQL, POSTGRESQL, format!("{schema}, writes commit"), departures)
 }
 
-impl Finding {
+impl ContractFinding {
     fn away(server: &'static str, name: &str, what: String, fix: String) -> Self {
         // Whatever is away keeps a service from beginning.
         Self { server, name: name.to_owned(), state: State::Away(Departure::new(Breach::Breaks, what, fix)) }
@@ -195,7 +202,7 @@ impl Finding {
     }
 }
 
-impl std::fmt::Display for Finding {
+impl std::fmt::Display for ContractFinding {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.state {
             State::Fine(seen) => write!(f, "{}: {seen}", self.name),
@@ -207,8 +214,8 @@ impl std::fmt::Display for Finding {
     }
 }
 
-impl From<Finding> for doctor::Finding {
-    fn from(finding: Finding) -> Self {
+impl From<ContractFinding> for doctor::Finding {
+    fn from(finding: ContractFinding) -> Self {
         match finding.state {
             State::Fine(seen) => Self::ok(finding.name, seen),
             State::Departs(Departure { what, fix, breach: Breach::Weakens }) => Self::warn(finding.name, what, fix),

@@ -10,6 +10,7 @@ pub mod failure;
 pub mod filling;
 pub mod ids;
 pub mod kafka;
+pub mod metrics_help;
 pub mod repo;
 pub mod retry;
 pub mod runtime;

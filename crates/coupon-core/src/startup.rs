@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::{
-    contract::{self, Breach, Finding, State},
+    contract::{self, Breach, ContractFinding, State},
     kafka::{Broker, Topic},
     repo::{Database, schema::Schema},
     retry::Backoff,
@@ -81,7 +81,7 @@ pub async fn watch_redis(stock: Stock, condition: Condition) {
 
 /// Asks again and again, with back-off, and says why not yet: each reason once in the log, and all the time in
 /// `/readyz`. `Ok(false)` when the shutdown began first.
-async fn until<F: Future<Output = Vec<Finding>>>(
+async fn until<F: Future<Output = Vec<ContractFinding>>>(
     ask: impl Fn() -> F,
     condition: &Condition,
     shutdown: &Shutdown,
@@ -93,7 +93,7 @@ async fn until<F: Future<Output = Vec<Finding>>>(
             () = shutdown.stopping() => return Ok(false),
             findings = ask() => findings,
         };
-        let breach = |finding: &&Finding| match &finding.state {
+        let breach = |finding: &&ContractFinding| match &finding.state {
             State::Fine(_) => None,
             State::Departs(departure) | State::Away(departure) => Some(departure.breach),
         };

@@ -5,13 +5,13 @@ use coupon_core::{
     contract::ContractSettings,
     kafka::{ConsumerSettings, GroupSettings, Holds, KafkaSettings, LagSettings, Topic, check_topic},
     repo::DatabaseSettings,
-    runtime::{AdminSettings, LogSettings, Properties, Secret, Settings, SettingsError, ShutdownSettings},
+    runtime::{AdminSettings, LogSettings, Properties, Settings, SettingsError, ShutdownSettings},
     stock::RedisSettings,
     writing::WriterSettings,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::alarm;
+use crate::alarm::AlarmSettings;
 
 /// All settings of this binary.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -106,33 +106,6 @@ pub struct SweeperSettings {
     pub interval_ms: u64,
 }
 
-/// `[alarms]`
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct AlarmSettings {
-    /// Which installation tells; empty: it has no name.
-    pub installation: String,
-    /// Base URL of the runbook; empty: no link.
-    pub runbook_url: String,
-    /// URL of the dashboard; empty: no link.
-    pub dashboard_url: String,
-    /// Slack incoming webhook; empty: none.
-    pub slack_webhook_url: Secret,
-    /// File with it; empty: none.
-    pub slack_webhook_url_file: String,
-    /// Generic JSON webhook; empty: none.
-    pub webhook_url: Secret,
-    /// File with it; empty: none.
-    pub webhook_url_file: String,
-    /// Between two alarms of one cause, and between two tries, in ms.
-    pub digest_ms: u64,
-    /// How long the first channel may be down before the second takes over, in ms.
-    pub takeover_after_ms: u64,
-    /// How long a channel may take to answer, in ms.
-    pub timeout_ms: u64,
-    /// Whether members are hidden.
-    pub mask_members: bool,
-}
-
 /// `[reconcile]`
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ReconcileSettings {
@@ -188,7 +161,7 @@ impl Settings for Config {
         if !(10..=60_000).contains(&self.sweeper.interval_ms) {
             return Err(SettingsError::invalid("sweeper.interval_ms", self.sweeper.interval_ms, "10 to 60000 ms"));
         }
-        alarm::settings::check(&self.alarms)?;
+        self.alarms.check()?;
         if self.reconcile.wait_ms > 86_400_000 {
             return Err(SettingsError::invalid("reconcile.wait_ms", self.reconcile.wait_ms, "0 to 86400000 ms"));
         }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use coupon_core::{
     contract::Contract,
-    kafka::{Broker, Passage},
+    kafka::{Broker, ConsumerProgress},
     repo::{Database, Rehearsal},
     runtime::{
         chain,
@@ -20,9 +20,9 @@ async fn consumers(config: &Config) -> anyhow::Result<Vec<Finding>> {
     let (client, kafka) = (config.kafka.client(), &config.kafka);
     let mut findings = Vec::new();
     for (topic, group) in [(&kafka.topic, &kafka.issue_group_id), (&kafka.dlq_topic, &kafka.group_id)] {
-        let passage = Passage::new(&client, "dlq-consumer doctor", topic, group)?;
+        let progress = ConsumerProgress::new(&client, "dlq-consumer doctor", topic, group)?;
         let name = format!("kafka group {group}");
-        let seen = async { passage.behind(&passage.ends().await?).await };
+        let seen = async { progress.lag(&progress.end_offsets().await?).await };
         findings.push(match seen.await {
             Ok(behind) => Finding::ok(name, format!("{behind} records of {topic} before it")),
             Err(error) => Finding::fail(

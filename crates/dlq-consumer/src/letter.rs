@@ -4,7 +4,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use coupon_core::{
     failure::{Class, Failure, cut},
     kafka::{Record, read_origin},
-    repo::{dead_letters::Letter, give_ups::Remedy, issues::Outcome},
+    repo::{dead_letters::Letter, give_ups::Remedy, issues::IssueOutcome},
     writing::judge,
 };
 
@@ -39,10 +39,10 @@ pub fn arrival(record: &Record) -> Failure {
 
 /// What is decided against an event that has come too late, and why: its member has a coupon by another request, or a
 /// rebuild has sold its unit again. `None`: the outcome decides nothing against it.
-pub fn against(outcome: Outcome) -> Option<(Remedy, Failure)> {
+pub fn against(outcome: IssueOutcome) -> Option<(Remedy, Failure)> {
     let remedy = match outcome {
-        Outcome::MemberHoldsOne(holder) => Remedy::Supersede(holder),
-        Outcome::OldEpoch => Remedy::GiveBack,
+        IssueOutcome::MemberHoldsOne(holder) => Remedy::Supersede(holder),
+        IssueOutcome::OldEpoch => Remedy::GiveBack,
         _ => return None,
     };
     judge(outcome).err().map(|failure| (remedy, failure))

@@ -6,6 +6,7 @@ pub mod config;
 pub mod desk;
 mod doctor;
 mod letter;
+mod metrics_help;
 mod repair;
 mod retention;
 mod run;

@@ -15,7 +15,7 @@ use coupon_core::{
         Database, RepoError,
         dead_letters::{LetterStatus, Verdict},
         give_ups::{GiveUp, GivenUp, Remedy},
-        issues::Outcome,
+        issues::IssueOutcome,
         may_be_the_records_doing,
     },
     writing::{Writer, codes, judge},
@@ -42,14 +42,14 @@ pub struct Repair {
     pub clock: Arc<dyn Clock>,
     /// Wakes the sweeper.
     pub due: Arc<Notify>,
-    /// Wakes the announcer.
-    pub silent: Arc<Notify>,
+    /// Wakes the alarm sender.
+    pub alarms_wakeup: Arc<Notify>,
 }
 
 impl Handler for Repair {
     type Item = Arc<CouponIssued>;
-    const ATTEMPT_NEEDS: &'static str = "postgresql";
-    const GIVE_UP_NEEDS: &'static str = "postgresql";
+    const ATTEMPT_DEPENDENCY: &'static str = "postgresql";
+    const EXHAUSTED_DEPENDENCY: &'static str = "postgresql";
 
     fn read(&self, record: &Record) -> Result<Arc<CouponIssued>, Failure> {
         CouponIssued::decode(record.value.as_deref(), VERSION).map(Arc::new).map_err(|error| Failure::from(&error))
@@ -64,10 +64,10 @@ impl Handler for Repair {
         work: &Work<Arc<CouponIssued>>,
         event: &Arc<CouponIssued>,
         number: u32,
-        alone: bool,
+        isolated: bool,
     ) -> Result<(), Failure> {
-        let outcome = self.writer.write(event, alone).await?;
-        if let Outcome::MemberHoldsOne(holder) = outcome {
+        let outcome = self.writer.write(event, isolated).await?;
+        if let IssueOutcome::MemberHoldsOne(holder) = outcome {
             let failure = judge(outcome).err().unwrap_or_else(|| arrival(&work.record));
             return self
                 .decide(work, event, failure, number, Remedy::Supersede(holder))
@@ -75,7 +75,7 @@ impl Handler for Repair {
                 .map_err(|error| Failure::from(&error));
         }
         self.writer.settle(event, outcome, self.clock.now()).await?;
-        let status = if outcome == Outcome::CompensatedBefore {
+        let status = if outcome == IssueOutcome::CompensatedBefore {
             self.due.notify_one();
             LetterStatus::Duplicate
         } else {
@@ -86,7 +86,7 @@ impl Handler for Repair {
     }
 
     /// The last attempt has failed: decide, unless there is nothing that could be decided by a machine.
-    async fn give_up(
+    async fn on_exhausted(
         &self,
         work: &Work<Arc<CouponIssued>>,
         failure: &Failure,
@@ -181,7 +181,7 @@ impl Repair {
             GivenUp::Compensated { .. } | GivenUp::Held | GivenUp::Parked => {}
         }
         self.due.notify_one();
-        self.silent.notify_one();
+        self.alarms_wakeup.notify_one();
         Ok(())
     }
 
@@ -208,7 +208,7 @@ impl Repair {
         };
         metrics::counter!("coupon_dead_letters_total", "status" => status.as_str()).increment(1);
         self.database.put_down(letter(&work.record, attempts), verdict).await?;
-        self.silent.notify_one();
+        self.alarms_wakeup.notify_one();
         Ok(())
     }
 }

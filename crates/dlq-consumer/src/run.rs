@@ -7,6 +7,7 @@ use coupon_core::{
     contract::{Contract, KAFKA, POSTGRESQL, REDIS, Watch},
     event::VERSION,
     kafka::{Broker, Engine, Policy, Readiness},
+    metrics_help,
     repo::{Database, Rehearsal},
     retry,
     runtime::{Condition, Service, Shutdown, Tasks},
@@ -17,9 +18,10 @@ use coupon_core::{
 use tokio::sync::{Notify, oneshot};
 
 use crate::{
-    alarm::Announcer,
+    alarm::AlarmSender,
     config::Config,
-    desk::{Desk, reconcile::Options},
+    desk::{Desk, reconcile::ReconcileOptions},
+    metrics_help::HELP,
     repair::Repair,
     retention::Housekeeper,
     sweep::Sweeper,
@@ -32,6 +34,7 @@ const NAME: &str = "dlq-consumer";
 /// Consumes and sweeps until stopped.
 pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let service = Service::start(NAME, &config.log, &config.admin).await?;
+    metrics_help::describe(HELP);
     let consumed = consume(&config, &service).await;
     let finished = service.finish().await;
     consumed?;
@@ -47,8 +50,8 @@ async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
     let database = Database::new(&config.database, NAME)?.rehearsing(Rehearsal::Decisions);
     let stock = Stock::new(&config.redis)?;
     let broker = Broker::new(&config.kafka.client(), NAME)?;
-    let silent = Arc::new(Notify::new());
-    let announcer = Announcer::new(&config.alarms, database.clone(), clock.clone(), silent.clone())?;
+    let alarms_wakeup = Arc::new(Notify::new());
+    let alarm_sender = AlarmSender::new(&config.alarms, database.clone(), clock.clone(), alarms_wakeup.clone())?;
 
     let topics = config.kafka.topics();
     let [dead_letters, _] = &topics;
@@ -70,7 +73,7 @@ async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
         interval: Duration::from_millis(config.sweeper.interval_ms),
     };
     helpers.spawn("give-backs", sweeper.run(helpers_stop.clone()));
-    helpers.spawn("alarms", announcer.run(helpers_stop.clone()));
+    helpers.spawn("alarms", alarm_sender.run(helpers_stop.clone()));
     tally::measure_from_zero();
     helpers.spawn("gauges", tally::tally(database.clone(), clock.clone(), helpers_stop.clone()));
     let upgrade =
@@ -87,12 +90,12 @@ async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
         budget: config.give_up.budget(),
         clock: clock.clone(),
         due,
-        silent,
+        alarms_wakeup,
     };
     let policy = Policy { schedule: retry::REPAIR, contended_is_final: false, drain: config.shutdown.drain() };
     let (client, group) = (config.kafka.client(), config.kafka.group());
     let settings = (&client, &group, &config.consumer);
-    let readiness = Readiness { joined, needs };
+    let readiness = Readiness { joined, dependencies: needs };
     let engine = Engine::new(settings, NAME, &config.kafka.dlq_topic, policy, Arc::new(repair), clock, readiness)?;
     let servers = Contract {
         broker,
@@ -123,8 +126,11 @@ fn tend(desk: &Desk, config: &Config, helpers: &Tasks, stop: &Shutdown) {
     helpers.spawn("replay settling", tend::settle_replays(desk.clone(), stop.clone()));
     let settings = &config.reconcile;
     if settings.every_ms > 0 {
-        let options =
-            Options { apply: settings.apply, requeue: settings.requeue, wait: Duration::from_millis(settings.wait_ms) };
+        let options = ReconcileOptions {
+            apply: settings.apply,
+            requeue: settings.requeue,
+            wait: Duration::from_millis(settings.wait_ms),
+        };
         let every = Duration::from_millis(settings.every_ms);
         helpers.spawn("reconcile", tend::reconcile(desk.clone(), options, every, stop.clone()));
     }

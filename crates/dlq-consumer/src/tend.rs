@@ -13,7 +13,7 @@ use crate::{
     alarm,
     desk::{
         Desk, DeskError,
-        reconcile::{Drift, Options, Reconciled, Report, Verdict},
+        reconcile::{Drift, ReconcileOptions, Reconciled, Report, Verdict},
     },
 };
 
@@ -35,7 +35,7 @@ pub async fn settle_replays(desk: Desk, shutdown: Shutdown) {
 }
 
 /// Reconciles all campaigns every `every`, on one replica at a time, until the shutdown begins.
-pub async fn reconcile(desk: Desk, options: Options, every: Duration, shutdown: Shutdown) {
+pub async fn reconcile(desk: Desk, options: ReconcileOptions, every: Duration, shutdown: Shutdown) {
     loop {
         tokio::select! {
             () = shutdown.stopping() => return,
@@ -52,7 +52,7 @@ pub async fn reconcile(desk: Desk, options: Options, every: Duration, shutdown: 
     }
 }
 
-async fn pass(desk: &Desk, options: Options) -> Result<(), DeskError> {
+async fn pass(desk: &Desk, options: ReconcileOptions) -> Result<(), DeskError> {
     // Whoever does not lead has nothing to tell.
     let (mut left, mut unjudged, mut failed) = ([0; Drift::ALL.len()], 0, None);
     if let Some(lead) = desk.database.try_lock("reconcile").await? {

@@ -11,7 +11,7 @@ use coupon_core::{
         dead_letters::LetterStatus,
         give_ups::{GiveUp, GivenUp, Remedy},
         held_letters::UndecidedLetter,
-        issues::Outcome,
+        issues::IssueOutcome,
     },
     runtime::Shutdown,
     writing::Writer,
@@ -107,7 +107,8 @@ impl Upgrade {
             return Ok(true);
         }
         self.writer.settle(event, outcome, self.clock.now()).await?;
-        let to = if outcome == Outcome::CompensatedBefore { LetterStatus::Duplicate } else { LetterStatus::Recovered };
+        let to =
+            if outcome == IssueOutcome::CompensatedBefore { LetterStatus::Duplicate } else { LetterStatus::Recovered };
         let moved = self.database.move_letter(letter.id, LetterStatus::Held, to, self.clock.now());
         moved.await.map_err(|error| Failure::from(&error))
     }

@@ -3,5 +3,6 @@
 pub mod cli;
 pub mod config;
 mod doctor;
+mod metrics_help;
 mod run;
 mod write;

@@ -7,6 +7,7 @@ use coupon_core::{
     contract::{Contract, KAFKA, POSTGRESQL, Watch},
     failure::Class,
     kafka::{Broker, Engine, Policy, Publisher, Readiness},
+    metrics_help,
     repo::{Database, Rehearsal},
     retry,
     runtime::{Service, admin::count_from_zero},
@@ -14,13 +15,14 @@ use coupon_core::{
     writing::Writer,
 };
 
-use crate::{config::Config, write::Write};
+use crate::{config::Config, metrics_help::HELP, write::Write};
 
 const NAME: &str = "issue-consumer";
 
 /// Consumes until stopped.
 pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let service = Service::start(NAME, &config.log, &config.admin).await?;
+    metrics_help::describe(HELP);
     let consumed = consume(&config, &service).await;
     let finished = service.finish().await;
     consumed?;
@@ -65,7 +67,7 @@ async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
     let policy = Policy { schedule: retry::WRITE, contended_is_final: true, drain };
     let (client, group) = (config.kafka.client(), config.kafka.group());
     let settings = (&client, &group, &config.consumer);
-    let readiness = Readiness { joined, needs };
+    let readiness = Readiness { joined, dependencies: needs };
     let engine = Engine::new(settings, NAME, &config.kafka.topic, policy, Arc::new(write), clock, readiness)?;
     let servers = Contract {
         broker,

@@ -8,7 +8,7 @@ use coupon_core::{
     failure::Failure,
     ids::RequestId,
     kafka::{Attempt, DeadLetter, Handler, History, Publisher, Record, Work},
-    repo::{Database, issues::Outcome, may_be_the_records_doing},
+    repo::{Database, issues::IssueOutcome, may_be_the_records_doing},
     writing::Writer,
 };
 
@@ -31,8 +31,8 @@ pub struct Write {
 
 impl Handler for Write {
     type Item = Arc<CouponIssued>;
-    const ATTEMPT_NEEDS: &'static str = "postgresql";
-    const GIVE_UP_NEEDS: &'static str = "kafka";
+    const ATTEMPT_DEPENDENCY: &'static str = "postgresql";
+    const EXHAUSTED_DEPENDENCY: &'static str = "kafka";
 
     fn read(&self, record: &Record) -> Result<Arc<CouponIssued>, Failure> {
         CouponIssued::decode(record.value.as_deref(), VERSION).map(Arc::new).map_err(|error| Failure::from(&error))
@@ -48,7 +48,7 @@ impl Handler for Write {
             // What could not be read is given up without an attempt, so there is an event.
             let event = Arc::clone(attempt.work.item.as_ref().ok()?);
             let this = Arc::clone(&this);
-            Some((event, attempt.suspected, move |outcome| this.end(attempt, outcome)))
+            Some((event, attempt.quarantined, move |outcome| this.end(attempt, outcome)))
         });
         self.writer.write_all(events);
     }
@@ -58,14 +58,14 @@ impl Handler for Write {
         _: &Work<Arc<CouponIssued>>,
         event: &Arc<CouponIssued>,
         _: u32,
-        alone: bool,
+        isolated: bool,
     ) -> Result<(), Failure> {
-        let outcome = self.writer.write(event, alone).await?;
+        let outcome = self.writer.write(event, isolated).await?;
         self.writer.settle(event, outcome, self.clock.now()).await
     }
 
     /// Done only when the broker has acknowledged the dead letter: the offset below it is stored after that.
-    async fn give_up(
+    async fn on_exhausted(
         &self,
         work: &Work<Arc<CouponIssued>>,
         failure: &Failure,
@@ -118,7 +118,7 @@ impl Handler for Write {
 
 impl Write {
     /// Ends an attempt by what became of its event.
-    fn end(self: Arc<Self>, attempt: Attempt<Arc<CouponIssued>>, outcome: Result<Outcome, Failure>) {
+    fn end(self: Arc<Self>, attempt: Attempt<Arc<CouponIssued>>, outcome: Result<IssueOutcome, Failure>) {
         let work = Arc::clone(&attempt.work);
         match (outcome, &work.item) {
             (Ok(outcome), Ok(event)) => match self.writer.settle_at_once(event, outcome, self.clock.now()) {

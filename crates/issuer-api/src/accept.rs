@@ -15,7 +15,7 @@ use tokio::{sync::oneshot, time::timeout};
 use crate::{
     campaigns::Campaigns,
     detached::Detached,
-    publish::{Publishing, Start},
+    publish::{PublishStart, Publishing},
     sold_out::Memories,
     standing::State,
     suspects::Suspects,
@@ -145,9 +145,9 @@ impl Accept {
     fn publish(&self, Reserved { event, pending }: &Reserved) -> Held {
         let progress = if *pending {
             match self.publishing.start(event) {
-                Start::Queued(tell) => Progress::Queued(tell),
-                Start::InFlight => Progress::Promised,
-                Start::Refused(error) => {
+                PublishStart::Queued(tell) => Progress::Queued(tell),
+                PublishStart::InFlight => Progress::Promised,
+                PublishStart::Refused(error) => {
                     tracing::debug!(error = %chain(&error), "a reservation could not be queued, the relay publishes it");
                     Progress::Promised
                 }

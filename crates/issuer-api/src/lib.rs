@@ -10,6 +10,7 @@ pub mod coupon;
 mod detached;
 pub mod doctor;
 pub mod http;
+mod metrics_help;
 mod progress;
 pub mod publish;
 pub mod relay;

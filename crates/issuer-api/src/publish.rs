@@ -30,7 +30,7 @@ pub struct Publishing {
 
 /// What became of the wish to publish.
 #[derive(Debug)]
-pub enum Start {
+pub enum PublishStart {
     /// Queued: told when Kafka has acknowledged it and its promise is deleted, so that nobody who asks afterwards, whatever
     /// process, finds it waiting. Silence proves nothing; the record may have arrived.
     Queued(oneshot::Receiver<()>),
@@ -61,10 +61,10 @@ impl Publishing {
     }
 
     /// Publishes an event that is in the outbox; nobody can cancel what follows from the acknowledgement.
-    pub fn start(&self, event: &CouponIssued) -> Start {
+    pub fn start(&self, event: &CouponIssued) -> PublishStart {
         let (code, entry) = (event.coupon_code.clone(), OutboxEntry::of(event));
         if !self.progress.begin(&code, &entry, Instant::now()) {
-            return Start::InFlight;
+            return PublishStart::InFlight;
         }
         let flight = Flight {
             request_id: entry.request_id,
@@ -86,11 +86,11 @@ impl Publishing {
             }
         });
         match queued {
-            Ok(()) => Start::Queued(tell),
+            Ok(()) => PublishStart::Queued(tell),
             Err(error) => {
                 self.progress.refused(event.coupon_code.clone(), OutboxEntry::of(event), Instant::now());
                 metrics::counter!("coupon_publish_failures_total").increment(1);
-                Start::Refused(error)
+                PublishStart::Refused(error)
             }
         }
     }

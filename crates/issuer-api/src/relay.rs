@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     config::OutboxSettings,
-    publish::{Publishing, Start},
+    publish::{PublishStart, Publishing},
 };
 
 /// Between two batches of one outbox, so that what was acknowledged has been deleted before the next look.
@@ -229,9 +229,9 @@ impl Relay {
         let mut queued = Vec::with_capacity(events.len());
         for event in events {
             match self.publishing.start(event) {
-                Start::Queued(tell) => queued.push(tell),
-                Start::InFlight => {}
-                Start::Refused(error) => {
+                PublishStart::Queued(tell) => queued.push(tell),
+                PublishStart::InFlight => {}
+                PublishStart::Refused(error) => {
                     tracing::debug!(error = %chain(&error), "a promise could not be queued");
                     return false;
                 }

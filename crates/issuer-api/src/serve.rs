@@ -10,6 +10,7 @@ use coupon_core::{
     clock::SystemClock,
     contract::{Contract, KAFKA, REDIS, Watch},
     kafka::{Broker, Publisher},
+    metrics_help,
     repo::Database,
     runtime::{Health, HttpLimits, Service, Shutdown, http as listener},
     startup::{self, Unfit},
@@ -26,10 +27,11 @@ use crate::{
     config::ApiSettings,
     detached::Detached,
     http::{Api, routes},
+    metrics_help::HELP,
     publish::Publishing,
     relay::Relay,
     sold_out::Memories,
-    start::{self, Start},
+    start::{self, Startup},
     suspects::Suspects,
 };
 
@@ -40,6 +42,7 @@ const LEAST_FLUSH: Duration = Duration::from_millis(100);
 pub async fn serve(settings: &ApiSettings) -> anyhow::Result<ExitCode> {
     let verifier = Verifier::load(&settings.auth)?;
     let service = Service::start(SERVICE, &settings.log, &settings.admin).await?;
+    metrics_help::describe(HELP);
     let outcome = work(settings, verifier, &service).await;
     let finished = service.finish().await;
     outcome?;
@@ -93,13 +96,13 @@ async fn work(settings: &ApiSettings, verifier: Verifier, service: &Service) -> 
     service.tasks.spawn("topic watch", watched);
     let started = tokio::select! {
         started = start::check(&stock, &database, service) => started,
-        () = shutdown.stopping() => Ok(Start::Stopped),
+        () = shutdown.stopping() => Ok(Startup::Stopped),
     };
     let unfit: Arc<OnceLock<Unfit>> = Arc::default();
     match &started {
         Err(error) => shutdown.begin(format_args!("{error:#}")),
-        Ok(Start::Stopped) => {}
-        Ok(Start::Ready { schema_known }) => {
+        Ok(Startup::Stopped) => {}
+        Ok(Startup::Ready { schema_known }) => {
             api.open();
             accepting.ready();
             Watch::begin(contract, &settings.contract, contract_is, &service.tasks, move |broken| api.hold(broken));

@@ -27,7 +27,7 @@ const SCHEMA: &str = "postgresql schema";
 
 /// What the start found out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Start {
+pub enum Startup {
     /// Members may ask.
     Ready {
         /// Whether PostgreSQL's schema has been seen to fit.
@@ -38,13 +38,13 @@ pub enum Start {
 }
 
 /// Waits for Redis, and looks at PostgreSQL without waiting for it: accepting needs neither it nor Kafka.
-pub async fn check(stock: &Stock, database: &Database, service: &Service) -> anyhow::Result<Start> {
+pub async fn check(stock: &Stock, database: &Database, service: &Service) -> anyhow::Result<Startup> {
     let condition = service.health.condition("redis");
     let redis = async { Ok(startup::redis(stock, &condition, &service.shutdown).await?) };
     let (is_redis, schema_known) = tokio::try_join!(redis, schema(database, service))?;
     // A migration may have been waited for; the look that opens the door is one at the Redis of now.
     let is_redis = is_redis && startup::redis(stock, &condition, &service.shutdown).await?;
-    Ok(if is_redis { Start::Ready { schema_known } } else { Start::Stopped })
+    Ok(if is_redis { Startup::Ready { schema_known } } else { Startup::Stopped })
 }
 
 /// Keeps the condition true to whether the topic is there as it is needed, until the stop begins. While it is not,

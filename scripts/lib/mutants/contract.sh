@@ -1,23 +1,23 @@
 # shellcheck shell=bash disable=SC2016,SC2086 # the mistakes are code, and their dollar signs are not the shell's
 # Mistakes about the servers: settings, lost keys, logs made anew, lag.
 
-mutant 'records of a log made anew taken for repeats' $CORE/kafka/lanes.rs "$LIB" lanes:: \
-  '            rewound_from = lane.watermark.highest_delivered();' \
-  '            if lane.watermark.highest_delivered().is_some() {
+mutant 'records of a log made anew taken for repeats' $CORE/kafka/partition_tracker.rs "$LIB" partition_tracker:: \
+  '            rewound_from = tracked.watermark.highest_delivered();' \
+  '            if tracked.watermark.highest_delivered().is_some() {
                 return None;
             }'
-mutant 'records left over from a log made anew forgotten' $CORE/kafka/lanes.rs "$LIB" lanes:: \
-  'self.left_over.extend(lane.entries.drain().map(|(offset, entry)| (key(offset), entry)));' \
-  'lane.entries.drain().map(|(offset, entry)| (key(offset), entry)).for_each(drop);'
+mutant 'records left over from a log made anew forgotten' $CORE/kafka/partition_tracker.rs "$LIB" partition_tracker:: \
+  'self.left_over.extend(tracked.entries.drain().map(|(offset, entry)| (key(offset), entry)));' \
+  'tracked.entries.drain().map(|(offset, entry)| (key(offset), entry)).for_each(drop);'
 mutant 'the committed offset of a log made anew not set back' $CORE/kafka/engine/taking.rs "$E2E" b7_ \
   '            .and_then(|()| self.consumer.store_offsets(&list))
             .and_then(|()| self.consumer.commit(&list, CommitMode::Async));' ';
         let _ = CommitMode::Async;'
-mutant 'a marker of a transaction taken for a record' $CORE/kafka/passage.rs "$E2E" k4_ \
+mutant 'a marker of a transaction taken for a record' $CORE/kafka/progress.rs "$E2E" k4_ \
   'let unread = self.unread(self.gaps(ends).await?).await?;' 'let unread = self.gaps(ends).await?;'
-mutant 'a lost map taken for free stock' crates/coupon-core/lua/reserve.lua "$IT" stock_model:: \
+mutant 'a lost map taken for free stock' crates/coupon-core/lua/reserve.lua "$IT" stock_gate:: \
   'elseif holders > 0 and issued == 0 then' 'elseif false then'
-mutant 'a lost map filled on' crates/coupon-core/lua/copy.lua "$IT" stock_model:: \
+mutant 'a lost map filled on' crates/coupon-core/lua/copy.lua "$IT" stock_gate:: \
   'if holders and holders > 0 and' 'if false and'
 mutant 'holders not counted by a give-back' crates/coupon-core/lua/give_back.lua "$IT" stock_model:: \
   "    if redis.call('EXISTS', KEYS[2]) == 1 then" '    if false then'

@@ -62,11 +62,11 @@ mutant 'who has hung up no longer counted' crates/issuer-api/src/http/guard.rs "
   ' + api.accept.detached.abandoned()' ''
 mutant 'a relay that does not look at the age' crates/coupon-core/lua/relay.lua "$E2E" a8_the_relay \
   'now - least_age,' 'now,'
-mutant 'completions of ended assignments believed' $CORE/kafka/lanes.rs "$LIB" lanes:: \
-  'let lane = self.lanes.get_mut(&key.partition).filter(|lane| lane.generation == key.generation);
-        let Some(lane) = lane else {' \
-  'let lane = self.lanes.get_mut(&key.partition);
-        let Some(lane) = lane else {'
+mutant 'completions of ended assignments believed' $CORE/kafka/partition_tracker.rs "$LIB" partition_tracker:: \
+  'let tracked = self.partitions.get_mut(&key.partition).filter(|tracked| tracked.generation == key.generation);
+        let Some(tracked) = tracked else {' \
+  'let tracked = self.partitions.get_mut(&key.partition);
+        let Some(tracked) = tracked else {'
 mutant 'the guard against poisoned connections removed' $CORE/repo/pool.rs "$LIB" pool:: \
   '.after_release(|connection, _| Box::pin(is_outside_a_transaction(connection)))' \
   '.after_release(|connection, _| Box::pin(async { is_outside_a_transaction(connection).await.map(|_| true) }))'
@@ -99,7 +99,7 @@ mutant 'the epoch not checked' $CORE/repo/issues/insert.rs "$IT" ledger:: \
 ), inserted' 'FROM coupons WHERE coupon_code = $1 AND $2 > 0
 ), inserted' \
   'WHERE coupon_code = $1 AND epoch = $2 AND tally.rows > 0' 'WHERE coupon_code = $1 AND $2 > 0 AND tally.rows > 0'
-mutant 'assigned partitions believed to be resumed' $CORE/kafka/lanes.rs "$E2E" o3_ \
+mutant 'assigned partitions believed to be resumed' $CORE/kafka/partition_tracker.rs "$E2E" o3_ \
   'paused: true,' 'paused: false,'
 mutant 'a full disk taken for the doing of a record' $CORE/repo/error.rs "$E2E" o7_ \
   'code == NO_ANSWER ||' 'code == NO_ANSWER || code.starts_with("53") ||'

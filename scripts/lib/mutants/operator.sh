@@ -13,7 +13,7 @@ mutant 'an alarm of what an operator has just decided' $CORE/repo/give_ups.rs "$
   'superseded_by.is_none() && give_up.by_hand().is_none()' 'superseded_by.is_none()'
 mutant 'two constraints of one cause' $CORE/failure.rs "$LIB" failure:: \
   'Some(at) if is_part && at <= MAX_IDENTIFIER_BYTES => {' 'Some(at) if is_part && at > MAX_IDENTIFIER_BYTES => {'
-mutant 'a mistyped campaign that is nothing worth saying' $CORE/repo/settling.rs "$E2E" operator::a_filter_by_a_mistyped \
+mutant 'a mistyped campaign that is nothing worth saying' $CORE/repo/settling.rs "$E2E" operator_finds::a_filter_by_a_mistyped \
   'return Ok(Some(format!("there is no coupon {coupon}; `issuer-api coupon list` shows them all")));' 'return Ok(None);'
 mutant 'numbers of the wrong kind taken' $CORE/repo/numbers.rs "$LIB" numbers:: \
   'number if number.list == list => Ok(number.id),' 'number => Ok(number.id),'
@@ -22,20 +22,20 @@ mutant 'a refused total that reads like a change' $CORE/repo/totals.rs "$E2E" ca
 mutant 'a draft deleted together with its decisions' $CORE/repo/coupons.rs "$E2E" campaign_commands::a_mistyped_draft \
   '
                    AND NOT EXISTS (SELECT FROM coupon_issues i WHERE i.coupon_id = c.coupon_id)' ''
-mutant 'a late window that undoes a newer one' crates/coupon-core/lua/set_window.lua "$IT" stock_model::a_window \
+mutant 'a late window that undoes a newer one' crates/coupon-core/lua/set_window.lua "$IT" stock_gate::a_window \
   "if version < (tonumber(meta[2]) or 0) then" "if version < 0 then"
 mutant 'a campaign that is over opened' crates/issuer-api/src/coupon/open.rs "$E2E" campaign_commands::a_campaign_reads \
   'return Err(CommandError::Over { code: code.clone(), closes_at });' 'let _ = closes_at;'
 mutant 'every RESOLVED entry reopened by a filter' $CORE/repo/settling.rs "$E2E" settling::a_failed_request \
   "(f.status = 'IGNORED' OR f.id = ANY(\$1)) AND (f.status = 'IGNORED' OR f.replay_of IS NULL)" 'f.replay_of IS NULL'
-mutant 'a reason that no --cause looks into' $CORE/repo/filter.rs "$E2E" operator::a_filter_by_a_mistyped \
+mutant 'a reason that no --cause looks into' $CORE/repo/filter.rs "$E2E" operator_finds::a_filter_by_a_mistyped \
   '
          OR strpos(lower(f.reason), lower($5)) > 0)' ')'
-mutant 'a mistyped cause that is nothing worth saying' $CORE/repo/settling.rs "$E2E" operator::a_filter_by_a_mistyped \
+mutant 'a mistyped cause that is nothing worth saying' $CORE/repo/settling.rs "$E2E" operator_finds::a_filter_by_a_mistyped \
   'if let Some(cause) = &filter.cause
 ' 'if let Some(cause) = filter.cause.as_ref().filter(|cause| cause.is_empty())
 '
-mutant 'a mistyped subject that is nothing worth saying' crates/dlq-consumer/src/cli/work_list.rs "$E2E" operator::a_filter_by_a_mistyped \
+mutant 'a mistyped subject that is nothing worth saying' crates/dlq-consumer/src/cli/work_list.rs "$E2E" operator_finds::a_filter_by_a_mistyped \
   '&& !desk.database.is_audited(&subject).await?' '&& desk.database.is_audited(&subject).await?'
 mutant 'a total said to be set that Redis has no data of' crates/issuer-api/src/coupon/total.rs "$E2E" campaign_commands::set_total_without_data \
   'return Err(CommandError::NoData(code.clone()));' 'say(format_args!("the total of {code} is {total}"));'
@@ -58,12 +58,12 @@ mutant 'a dry run of compensate that goes on' crates/dlq-consumer/src/cli/compen
   '        print::put(&format!("{requests} would be compensated, refused: {refused}"))?;
         return Ok(ExitCode::SUCCESS);' \
   '        print::put(&format!("{requests} would be compensated, refused: {refused}"))?;'
-mutant 'a member found without what Redis has of them' crates/dlq-consumer/src/desk/lookups.rs "$E2E" operator::a_request_and_a_member \
+mutant 'a member found without what Redis has of them' crates/dlq-consumer/src/desk/lookups.rs "$E2E" operator_finds::a_request_and_a_member \
   'let places = coupons.map(|coupon| (coupon.coupon_code, member.clone())).collect();' \
   'let places = coupons.map(|coupon| (coupon.coupon_code, member.clone())).take(0).collect();'
-mutant 'a request found without its entries' crates/dlq-consumer/src/desk/lookups.rs "$E2E" operator::a_request_and_a_member \
+mutant 'a request found without its entries' crates/dlq-consumer/src/desk/lookups.rs "$E2E" operator_finds::a_request_and_a_member \
   'entries: self.database.entries_on(request_id).await?,' 'entries: Vec::new(),'
-mutant 'who holds a campaign listed up to one page' crates/dlq-consumer/src/cli/lookups.rs "$E2E" operator::who_holds_a_campaign \
+mutant 'who holds a campaign listed up to one page' crates/dlq-consumer/src/cli/lookups.rs "$E2E" operator_finds::who_holds_a_campaign \
   'let Some(last) = rows.last() else {' 'let Some(last) = rows.last().filter(|_| after.is_none()) else {'
 mutant 'an alarm with a command that wants a name and has none' $CORE/repo/alarms/notices.rs "$E2E" alarm_text::a_campaign_that_becomes \
   'dlq-consumer rebuild {code} --by NAME' 'dlq-consumer rebuild {code}'

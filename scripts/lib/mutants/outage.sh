@@ -14,11 +14,11 @@ mutant 'a connection to the wrong Redis kept' $CORE/stock/connection.rs "$E2E" o
   'if is_wrong {' 'if is_wrong && !is_wrong {'
 mutant 'a ping taken for readiness of Redis' crates/coupon-core/lua/probe.lua "$E2E" outage_session::redis_ \
   "redis.call('HSET', KEYS[1], 'probe', '1')" 'if true then return 1 end'
-mutant 'strikes that never decay' $CORE/kafka/engine/alone.rs "$LIB" alone:: \
+mutant 'strikes that never decay' $CORE/kafka/engine/isolated.rs "$LIB" isolated:: \
   '            self.number = 0;
 ' ''
-mutant 'nobody acquitted who waits to run alone' $CORE/kafka/engine/alone.rs "$LIB" alone:: \
-  'self.well >= ACQUITTED_BY' 'self.well > ACQUITTED_BY * 1000'
+mutant 'nobody acquitted who waits to run alone' $CORE/kafka/engine/isolated.rs "$LIB" isolated:: \
+  'self.well >= SUCCESSES_TO_ACQUIT' 'self.well > SUCCESSES_TO_ACQUIT * 1000'
 mutant 'contention believed without a probe' $CORE/repo/error.rs "$IT" outages:: \
   'Class::Contended => !sqlstate::speaks_of_two_writers(&state),' \
   'Class::Contended => state.is_empty() && !sqlstate::speaks_of_two_writers(&state),'
@@ -28,7 +28,7 @@ mutant 'somebody in the way of one campaign taken for an outage' $CORE/repo/prob
 mutant 'a prepared statement of another session charged to a record' $CORE/repo/error/sqlstate.rs "$LIB" sqlstate:: \
   '("42P05", Class::Contended,' '("42P05", Class::Unknown,'
 mutant 'a give-up that goes on after an outage without an attempt' $CORE/kafka/engine/failing.rs "$E2E" o7_a_give_up \
-  '            entry.giving_up = None;
+  '            entry.exhausted = None;
 ' ''
 mutant 'a session that is the wrong one kept' $CORE/repo/pool.rs "$LIB" pool:: \
   'if error.says_that_the_session_is_wrong() {' 'if error.says_that_the_session_is_wrong() && doing.is_empty() {'

@@ -45,9 +45,9 @@ mutant 'a look at the lag beside the supervisor' $CORE/kafka/engine.rs "$E2E" a_
   'tasks.every("consumer lag", lag' 'Tasks::new(Shutdown::new()).every("consumer lag", lag'
 mutant 'a probe that panics and was the last one' $CORE/kafka/engine/failing.rs "$LIB" a_probe_that_panics \
   'matches!(tokio::spawn(async move { handler.probe().await }).await, Ok(Ok(())))' 'handler.probe().await.is_ok()'
-mutant 'a poll interval that keeps a consumer from starting' $CORE/kafka/passage.rs "$E2E" o2_ \
+mutant 'a poll interval that keeps a consumer from starting' $CORE/kafka/progress.rs "$E2E" o2_ \
   '            .set("max.poll.interval.ms", "300000");' ';'
-mutant 'an alarm that ends all alarms when it cannot be worded' crates/dlq-consumer/src/alarm/announcer.rs "$E2E" an_alarm_that_cannot_be_put \
+mutant 'an alarm that ends all alarms when it cannot be worded' crates/dlq-consumer/src/alarm/sender.rs "$E2E" an_alarm_that_cannot_be_put \
   'match panics::caught(words).await {' 'match Some(words.await) {'
 mutant 'a line for each request that fails' crates/issuer-api/src/accept.rs "$E2E" an_error_of_every_request \
   'if let Some(requests) = FAILED.admit(&error.code()) {' 'if let requests = FAILED.admit(&error.code()).unwrap_or(1) {'

@@ -45,11 +45,11 @@ mutant 'replays settled one by one' $CORE/repo/replays/settle.rs "$E2E" many_rep
 mutant 'a letter recovered late said to be recovered at once' $DLQ/repair.rs "$E2E" r1_ \
   'self.put_down(work, status, &arrival(&work.record), number)' 'self.put_down(work, status, &arrival(&work.record), number.min(1))'
 mutant 'a late letter of a newer version held for ever' $DLQ/letter.rs '-p dlq-consumer --test it' a_held_letter_whose_member \
-  '        Outcome::OldEpoch => Remedy::GiveBack,
+  '        IssueOutcome::OldEpoch => Remedy::GiveBack,
 ' ''
 mutant 'an alarm that does not name its installation' $DLQ/alarm/signature.rs "$E2E" an_alarm_names_the_installation \
   'Alarm { installation: self.installation.clone(), links, ..alarm }' 'Alarm { links, ..alarm }'
-mutant 'a foreign record as bad as a revoked coupon' $DLQ/alarm/view.rs "$E2E" an_alarm_names_the_installation \
+mutant 'a foreign record as bad as a revoked coupon' $DLQ/alarm/severity.rs "$E2E" an_alarm_names_the_installation \
   '        LetterStatus::Parked => !is_foreign,' '        LetterStatus::Parked => !is_foreign || letters.ids.len() < 2,'
 mutant 'a message for each cause of a burst' $DLQ/alarm/together.rs "$E2E" a_burst_of_first_alarms \
   '    one.kind == other.kind && one.severity == other.severity' '    one.kind == other.kind && one.cause == other.cause'
@@ -81,7 +81,7 @@ mutant 'a link that leads to no entry' $DLQ/alarm/signature.rs "$E2E" an_alarm_n
   'format!("{url}{anchor}")' 'format!("{anchor}{url}")'
 mutant 'a held letter that is warned of every minute' $DLQ/upgrade.rs '-p dlq-consumer --test it' a_held_letter_that_cannot \
   'Err(failure) if said.insert(letter_id) => {' 'Err(failure) if !said.contains(&letter_id) => {'
-mutant 'no all-clear of lost data' $DLQ/alarm/announcer.rs "$E2E" an_all_clear_of_lost_data \
+mutant 'no all-clear of lost data' $DLQ/alarm/unsent.rs "$E2E" an_all_clear_of_lost_data \
   '["SUSPECT ", "LOST ", "DRIFT "]' '["SUSPECT ", "DRIFT "]'
 mutant 'an all-clear because a campaign is CLOSED' $CORE/repo/alarms/all_clear.rs "$E2E" an_all_clear_of_lost_data \
   'AND c.archived_at IS NULL AND NOT EXISTS (' 'AND c.archived_at IS NOT NULL AND NOT EXISTS ('
@@ -89,8 +89,8 @@ mutant 'an all-clear by a rebuild of before the loss' $CORE/repo/alarms/all_clea
   'AND r.finished_at >= coalesce(' 'AND r.finished_at <> coalesce('
 mutant 'no all-clear of lost data of what was archived' $CORE/repo/alarms/all_clear.rs "$E2E" an_all_clear_of_lost_data \
   ' AND c.archived_at IS NULL AND NOT EXISTS (' ' AND NOT EXISTS ('
-mutant 'somebody woken for what is published again' $DLQ/alarm/view.rs "$E2E" what_was_lost_with_a_topic \
-  'if cause.starts_with("REQUEUED ") { Severity::Warning } else { Severity::Critical }' \
-  'if cause.is_empty() { Severity::Warning } else { Severity::Critical }'
+mutant 'somebody woken for what is published again' $DLQ/alarm/severity.rs "$E2E" what_was_lost_with_a_topic \
+  'if cause.starts_with("REQUEUED ") { Self::Warning } else { Self::Critical }' \
+  'if cause.is_empty() { Self::Warning } else { Self::Critical }'
 mutant 'a line that is CRITICAL whatever the alarm is' $DLQ/alarm/critical.rs "$E2E" an_alarm_names_the_installation \
   '"[{severity}] {}: look with' '"[CRITICAL] {}: look with'

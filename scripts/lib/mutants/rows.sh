@@ -39,7 +39,7 @@ mutant 'a constraint named twice' $CORE/repo/error.rs "$LIB" repo::error:: \
 mutant 'a panic charged to a record that shared its attempt' $CORE/kafka/handler.rs "$LIB" engine:: \
   'thread::panicking() && !self.is_shared' 'thread::panicking()'
 mutant 'suspicion forgotten after another failure' $CORE/kafka/engine/failing.rs "$LIB" engine:: \
-  'entry.company = entry.company.max(Company::after(&failure));' 'entry.company = Company::after(&failure);'
+  'entry.isolation = entry.isolation.max(Isolation::after(&failure));' 'entry.isolation = Isolation::after(&failure);'
 mutant 'only the newest migration looked at' $CORE/repo/schema.rs "$IT" schema:: \
   'MIGRATOR.iter().find(is_edited)' 'MIGRATOR.iter().filter(|migration| migration.version == needed).find(is_edited)'
 mutant 'a gap in the migrations overlooked' $CORE/repo/schema.rs "$IT" schema:: \

@@ -14,6 +14,11 @@ use super::*;
 
 const BODY: &str = r#"{"request_id":"018f3f5e-7b1a-7000-8000-000000000001","state":"accepted"}"#;
 
+/// How long a server of this test stands still: for the client, a stall is time that passes.
+const STALL: Duration = Duration::from_millis(100);
+/// How long a slow one takes for each answer.
+const SLOW: Duration = Duration::from_millis(2);
+
 /// Answers each request by what `answer` makes of its number; none closes the connection.
 fn server(answer: impl Fn(usize) -> Option<String> + Send + Sync + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -49,7 +54,7 @@ fn load(address: SocketAddr, schedule: Schedule, connections: usize) -> Load {
 async fn a_stall_makes_every_request_late_that_was_due_meanwhile() {
     let address = server(|number| {
         if number == 50 {
-            thread::sleep(Duration::from_millis(100));
+            thread::sleep(STALL);
         }
         Some(BODY.to_owned())
     });
@@ -78,7 +83,7 @@ async fn a_broken_connection_loses_one_answer_and_is_made_anew() {
 #[tokio::test]
 async fn a_run_stops_in_time_and_samples_are_sent_on() {
     let address = server(|_| {
-        thread::sleep(Duration::from_millis(2));
+        thread::sleep(SLOW);
         Some(BODY.to_owned())
     });
     let (to, mut heard) = tokio::sync::mpsc::unbounded_channel();

@@ -43,9 +43,9 @@ impl Breaker {
         Some(self.backoff.next_wait())
     }
 
-    /// What needs the dependency has worked. A probe that succeeds where the work still fails does not make the waits
+    /// Work that uses the dependency has succeeded. A probe that succeeds where the work still fails does not make the waits
     /// short again, or the breaker would flap.
-    pub fn worked(&mut self) {
+    pub fn record_success(&mut self) {
         if !self.open {
             self.backoff.reset();
         }
@@ -66,9 +66,9 @@ mod tests {
         assert!(breaker.probed(false).is_some() && breaker.is_open());
         assert!(breaker.probed(true).is_none() && !breaker.is_open());
         assert!(breaker.trip().is_some_and(|wait| wait >= Duration::from_secs(1)), "nothing has worked since");
-        breaker.worked();
+        breaker.record_success();
         assert!(breaker.probed(true).is_none());
-        breaker.worked();
+        breaker.record_success();
         assert!(breaker.trip().is_some_and(|wait| wait <= Duration::from_millis(500)), "begins anew");
     }
 

@@ -45,7 +45,7 @@ pub struct Origin {
 }
 
 /// Headers that say where a record first failed: kept when they are there.
-const FIRST: &[&str] = &[
+const FIRST_FAILURE_HEADERS: &[&str] = &[
     "__dlq.errors.topic",
     "__dlq.errors.partition",
     "__dlq.errors.offset",
@@ -62,12 +62,16 @@ impl DeadLetter<'_> {
     /// The record to publish.
     pub fn of(&self, record: &Record) -> Record {
         let ours = self.headers(record);
-        let first_is_known = FIRST.iter().all(|name| record.header(name).is_some());
+        let first_is_known = FIRST_FAILURE_HEADERS.iter().all(|name| record.header(name).is_some());
         let stays = |header: &Header| {
-            !ours.iter().any(|our| our.name == header.name) || first_is_known && FIRST.contains(&header.name.as_str())
+            !ours.iter().any(|our| our.name == header.name)
+                || first_is_known && FIRST_FAILURE_HEADERS.contains(&header.name.as_str())
         };
         let mut headers: Vec<Header> = record.headers.iter().filter(|header| stays(header)).cloned().collect();
-        headers.extend(ours.into_iter().filter(|header| !(first_is_known && FIRST.contains(&header.name.as_str()))));
+        headers.extend(
+            ours.into_iter()
+                .filter(|header| !(first_is_known && FIRST_FAILURE_HEADERS.contains(&header.name.as_str()))),
+        );
         Record { headers, ..record.clone() }
     }
 
@@ -207,7 +211,8 @@ mod tests {
     }
 
     fn any_header() -> impl Strategy<Value = Header> {
-        let ours = FIRST.iter().chain(&["x-coupon-replay-count", "x-coupon-attempts", "__dlq.errors.message"]);
+        let ours =
+            FIRST_FAILURE_HEADERS.iter().chain(&["x-coupon-replay-count", "x-coupon-attempts", "__dlq.errors.message"]);
         let ours: Vec<String> = ours.map(|name| (*name).to_owned()).collect();
         let name = prop_oneof![proptest::sample::select(ours), "\\PC{0,20}"];
         let value = proptest::option::of(proptest::collection::vec(any::<u8>(), 0..2000));

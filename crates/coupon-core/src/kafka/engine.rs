@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, future::poll_fn, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use rdkafka::{
-    Offset, TopicPartitionList,
+    TopicPartitionList,
     consumer::{Consumer, StreamConsumer},
 };
 use tokio::{
@@ -21,25 +21,25 @@ use tokio::{
 use tokio_util::time::DelayQueue;
 
 use super::{
-    ConsumerSettings, GroupSettings, Handler, History, KafkaSettings, Passage, PublishError, Record, Work,
+    ConsumerProgress, ConsumerSettings, GroupSettings, Handler, History, KafkaSettings, PublishError, Record, Work,
+    breakers::{CircuitBreakers, Stage},
     context::{Assignment, EngineContext},
-    engine::alone::{Alone, Strikes},
-    handler::{Attempt, Ended},
+    engine::isolated::{IsolatedQueue, Strikes},
+    handler::{Attempt, Completion},
     lag::{self, Assigned, LagSettings, LagWatch},
-    lanes::{Key, Lanes},
-    needs::{Needs, Stage},
+    partition_tracker::{Key, PartitionTracker},
 };
 use crate::{
     clock::Clock,
-    crash::{self, Moment},
-    failure::{Class, Failure},
+    failure::Failure,
     retry::{Backoff, RetrySchedule},
     runtime::{Condition, Shutdown, Tasks},
 };
 
-mod alone;
 mod closing;
+mod completing;
 mod failing;
+mod isolated;
 mod measuring;
 mod starting;
 mod taking;
@@ -47,11 +47,11 @@ mod taking;
 mod tests;
 
 /// How often the gauges are set.
-const MEASURED_EVERY: Duration = Duration::from_secs(1);
+const GAUGE_PERIOD: Duration = Duration::from_secs(1);
 /// How long what attempts need may be away before this is a matter of readiness: what takes less is a restart of it.
-const AWAY_FOR: Duration = Duration::from_secs(10);
+const UNREADY_AFTER: Duration = Duration::from_secs(10);
 /// Most records taken in, and most ends dealt with, in one turn of the loop.
-const TURN: usize = 256;
+const MAX_RECORDS_PER_TURN: usize = 256;
 
 /// How a stage treats failures.
 #[derive(Clone, Copy, Debug)]
@@ -73,19 +73,19 @@ pub struct Engine<H: Handler> {
     policy: Policy,
     clock: Arc<dyn Clock>,
     readiness: Readiness,
-    lanes: Lanes<Entry<H::Item>>,
+    tracker: PartitionTracker<Entry<H::Item>>,
     timers: DelayQueue<Key>,
     /// Attempts that begin together at the end of this turn.
-    together: Vec<Attempt<H::Item>>,
+    shared_attempts: Vec<Attempt<H::Item>>,
     /// Stages that have begun and not ended.
     running: usize,
-    ends: (mpsc::UnboundedSender<Ended>, mpsc::UnboundedReceiver<Ended>),
+    completions: (mpsc::UnboundedSender<Completion>, mpsc::UnboundedReceiver<Completion>),
     /// Offsets to be stored at the end of this turn, by partition.
     stores: BTreeMap<i32, i64>,
     attempts_ok: metrics::Counter,
-    needs: Needs,
-    looks: (mpsc::UnboundedSender<Look>, mpsc::UnboundedReceiver<Look>),
-    alone: Alone,
+    breakers: CircuitBreakers,
+    probes: (mpsc::UnboundedSender<ProbeDue>, mpsc::UnboundedReceiver<ProbeDue>),
+    isolated: IsolatedQueue,
     /// The group, and the name of the client, for the look from outside.
     group: (String, String),
     assigned: Assigned,
@@ -103,7 +103,7 @@ pub struct Readiness {
     /// Ready with the first assignment.
     pub joined: Condition,
     /// Unready while what attempts need has been away for more than ten seconds.
-    pub needs: Condition,
+    pub dependencies: Condition,
 }
 
 struct Entry<I> {
@@ -111,33 +111,33 @@ struct Entry<I> {
     taken_in: Instant,
     attempts: u32,
     strikes: Strikes,
-    company: Company,
+    isolation: Isolation,
     first_failed_at: Option<DateTime<Utc>>,
     /// Set once the last attempt has failed.
-    giving_up: Option<GivingUp>,
+    exhausted: Option<Exhausted>,
 }
 
-/// With whom a record shares its next attempt: with ever fewer, by what its attempts have shown.
+/// With which records a record shares its next attempt. It never falls: each failure can only raise it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Company {
-    /// With all that begin together.
-    Anybody,
-    /// With those whose failure may lie in them too: it was told apart from others in a statement that it shared.
-    Suspects,
-    /// With nobody, so that whatever happens is its own doing.
-    Nobody,
+enum Isolation {
+    /// With all records that start together.
+    Shared,
+    /// With other quarantined records: its failure may lie in it, or in a record whose statement it shared.
+    Quarantined,
+    /// With no other record, so that a panic or a failure is known to be its own.
+    Isolated,
 }
 
 /// What is known of a record that is being given up.
 #[derive(Clone)]
-struct GivingUp {
+struct Exhausted {
     failure: Failure,
     backoff: Backoff,
     refusals: u32,
 }
 
 /// The moment to look whether what a stage needs is back, with the answer if a probe gave one.
-type Look = (Stage, Option<bool>);
+type ProbeDue = (Stage, Option<bool>);
 
 impl<H: Handler> Engine<H> {
     /// Makes the consumer and subscribes it to `topic`.
@@ -164,16 +164,16 @@ impl<H: Handler> Engine<H> {
             policy,
             clock,
             readiness,
-            lanes: Lanes::new(windows.clone()),
+            tracker: PartitionTracker::new(windows.clone()),
             timers: DelayQueue::new(),
-            together: Vec::new(),
+            shared_attempts: Vec::new(),
             running: 0,
-            ends: mpsc::unbounded_channel(),
+            completions: mpsc::unbounded_channel(),
             stores: BTreeMap::new(),
             attempts_ok: metrics::counter!("coupon_attempts_total", "outcome" => "OK"),
-            needs: Needs::new(H::ATTEMPT_NEEDS, H::GIVE_UP_NEEDS),
-            looks: mpsc::unbounded_channel(),
-            alone: Alone::default(),
+            breakers: CircuitBreakers::new(H::ATTEMPT_DEPENDENCY, H::EXHAUSTED_DEPENDENCY),
+            probes: mpsc::unbounded_channel(),
+            isolated: IsolatedQueue::default(),
             group: (group.group_id.clone(), service.to_owned()),
             assigned: Assigned::default(),
             begun_again: BTreeMap::new(),
@@ -192,12 +192,12 @@ impl<H: Handler> Engine<H> {
         tasks: &Tasks,
     ) -> Result<(), PublishError> {
         let (group, service) = &self.group;
-        let passage = Passage::new(kafka, service, &self.topic, group)?;
-        let watch = LagWatch::new(passage, self.assigned.clone(), settings, condition, self.rewound.0.clone());
+        let progress = ConsumerProgress::new(kafka, service, &self.topic, group)?;
+        let watch = LagWatch::new(progress, self.assigned.clone(), settings, condition, self.rewound.0.clone());
         let watch = Arc::new(watch);
-        tasks.every("consumer lag", lag::LOOK, move || {
+        tasks.every("consumer lag", lag::LAG_PERIOD, move || {
             let watch = Arc::clone(&watch);
-            async move { watch.look().await }
+            async move { watch.measure().await }
         });
         Ok(())
     }
@@ -205,29 +205,29 @@ impl<H: Handler> Engine<H> {
     /// Consumes until the shutdown begins, or until the client is broken for good; then drains, stores the offsets and
     /// leaves the group.
     pub async fn run(mut self, shutdown: Shutdown) {
-        let mut measure = interval(MEASURED_EVERY);
-        let mut ended = Vec::with_capacity(TURN);
+        let mut measure = interval(GAUGE_PERIOD);
+        let mut ended = Vec::with_capacity(MAX_RECORDS_PER_TURN);
         while !self.is_broken {
             self.apply_pauses();
-            let held = self.lanes.held_until();
+            let held = self.tracker.held_until();
             tokio::select! {
                 biased;
                 () = shutdown.stopping() => break,
                 Some(assignment) = self.assignments.recv() => self.apply_assignment(assignment),
-                _ = self.ends.1.recv_many(&mut ended, TURN) => {
-                    for ended in ended.drain(..) {
-                        self.ended(ended);
+                _ = self.completions.1.recv_many(&mut ended, MAX_RECORDS_PER_TURN) => {
+                    for completion in ended.drain(..) {
+                        self.on_completion(completion);
                     }
                 }
                 Some(due) = poll_fn(|cx| self.timers.poll_expired(cx)), if !self.timers.is_empty() => self.start(due.into_inner()),
-                Some(look) = self.looks.1.recv() => self.look(look),
+                Some(due) = self.probes.1.recv() => self.probe_due(due),
                 _ = measure.tick() => self.measure(),
                 Some(partition) = self.rewound.1.recv() => self.seek_the_beginning(partition),
                 // Nothing is taken in for a moment; then the window that is full pauses its partition.
                 () = sleep_until(held.unwrap_or_else(Instant::now)), if held.is_some() => {}
-                records = taking::next_records(&self.consumer, self.lanes.room()), if held.is_none() => self.take_all_in(records),
+                records = taking::next_records(&self.consumer, self.tracker.room()), if held.is_none() => self.take_all_in(records),
             }
-            self.attempt_together();
+            self.start_shared_attempts();
             self.store_offsets();
         }
         self.close().await;
@@ -243,21 +243,21 @@ impl<H: Handler> Engine<H> {
         match assignment {
             Assignment::Assigned(partitions) => {
                 tracing::info!(topic = self.topic, ?partitions, "partitions assigned");
-                self.lanes.assign(&partitions);
+                self.tracker.assign(&partitions);
                 self.readiness.joined.ready();
             }
             Assignment::Revoked(partitions) => {
                 tracing::info!(topic = self.topic, ?partitions, "partitions revoked");
-                self.lanes.revoke(&partitions);
-                self.needs.retain(|key| self.lanes.get_mut(key).is_some());
-                self.alone.retain(|key| self.lanes.get_mut(key).is_some());
-                self.start_next_alone();
+                self.tracker.revoke(&partitions);
+                self.breakers.retain(|key| self.tracker.get_mut(key).is_some());
+                self.isolated.retain(|key| self.tracker.get_mut(key).is_some());
+                self.start_next_isolated();
             }
         }
     }
 
     fn apply_pauses(&mut self) {
-        let changes = self.lanes.changes(self.needs.bars_attempts(), Instant::now());
+        let changes = self.tracker.changes(self.breakers.blocks_attempts(), Instant::now());
         for (partitions, pause) in [(changes.pause, true), (changes.resume, false)] {
             if partitions.is_empty() {
                 continue;
@@ -273,61 +273,5 @@ impl<H: Handler> Engine<H> {
                 Err(error) => tracing::debug!(%error, ?partitions, pause, "partitions could not be paused or resumed"),
             }
         }
-    }
-
-    fn ended(&mut self, Ended { key, stage, end }: Ended) {
-        self.running -= 1;
-        if self.alone.ended(key, end.is_ok()) {
-            self.acquit();
-        }
-        if self.needs.of(stage).ends_trial(key) {
-            // A refusal may be the client's own and says nothing about the brokers: the next record is tried.
-            self.looked_for(stage, end.is_ok());
-        }
-        if stage == Stage::Attempt {
-            match &end {
-                Ok(()) => self.attempts_ok.increment(1),
-                Err(Failure { class, .. }) => {
-                    metrics::counter!("coupon_attempts_total", "outcome" => class.as_str()).increment(1);
-                }
-            }
-        }
-        match &end {
-            Ok(()) => self.needs.of(stage).worked(),
-            Err(Failure { class: Class::Unavailable | Class::Interrupted, .. }) => {}
-            Err(_) => self.needs.of(stage).answered(),
-        }
-        match (end, stage) {
-            (Ok(()), _) => self.complete(key),
-            (Err(failure), Stage::Attempt) => self.attempt_failed(key, failure),
-            (Err(failure), Stage::GiveUp) => self.give_up_failed(key, &failure),
-        }
-        self.start_next_alone();
-    }
-
-    fn complete(&mut self, key: Key) {
-        if let Some(next) = self.lanes.complete(key) {
-            self.stores.insert(key.partition, next);
-        }
-    }
-
-    /// Stores what this turn has completed. A partition that went meanwhile has nothing to store any more.
-    fn store_offsets(&mut self) {
-        let stores = std::mem::take(&mut self.stores);
-        if stores.is_empty() {
-            return;
-        }
-        crash::pass("store an offset", Moment::Before);
-        for (partition, next) in stores {
-            let mut list = TopicPartitionList::new();
-            let stored = list
-                .add_partition_offset(&self.topic, partition, Offset::Offset(next))
-                .and_then(|()| self.consumer.store_offsets(&list));
-            if let Err(error) = stored {
-                // The partition is being taken away; the next owner repeats these records and finds them decided.
-                tracing::debug!(%error, partition, "an offset was not stored");
-            }
-        }
-        crash::pass("store an offset", Moment::After);
     }
 }

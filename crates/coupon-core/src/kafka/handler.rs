@@ -4,7 +4,7 @@ use std::{sync::Arc, thread};
 
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::{Record, lanes::Key, needs::Stage};
+use super::{Record, breakers::Stage, partition_tracker::Key};
 use crate::{
     failure::{Class, Failure},
     ids::RequestId,
@@ -33,11 +33,11 @@ pub trait Handler: Send + Sync + 'static {
     /// What a record says.
     type Item: Send + Sync + 'static;
     /// What [`Handler::attempt`] needs from outside, as the log and the gauge of its breaker name it.
-    const ATTEMPT_NEEDS: &'static str;
-    /// What [`Handler::give_up`] needs; may be the same.
-    const GIVE_UP_NEEDS: &'static str;
+    const ATTEMPT_DEPENDENCY: &'static str;
+    /// What [`Handler::on_exhausted`] needs; may be the same.
+    const EXHAUSTED_DEPENDENCY: &'static str;
 
-    /// Reads a record, once. A failure goes to [`Handler::give_up`] without an attempt.
+    /// Reads a record, once. A failure goes to [`Handler::on_exhausted`] without an attempt.
     fn read(&self, record: &Record) -> Result<Self::Item, Failure>;
 
     /// Whose request it is.
@@ -48,32 +48,32 @@ pub trait Handler: Send + Sync + 'static {
     ///
     /// A stage that writes many records by one statement saves a task for each of them here.
     fn attempt_all(self: Arc<Self>, attempts: Vec<Attempt<Self::Item>>) -> impl Future<Output = ()> + Send {
-        for Attempt { work, number, suspected, mut ending } in attempts {
-            ending.share_nothing();
+        for Attempt { work, number, quarantined, mut completion } in attempts {
+            completion.share_nothing();
             let handler = Arc::clone(&self);
             tokio::spawn(async move {
                 let end = match &work.item {
-                    Ok(item) => handler.attempt(&work, item, number, suspected).await,
+                    Ok(item) => handler.attempt(&work, item, number, quarantined).await,
                     Err(failure) => Err(failure.clone()),
                 };
-                ending.tell(end);
+                completion.complete(end);
             });
         }
         async {}
     }
 
-    /// One attempt, the `number`th that is charged to the record. `Ok` means durable. With `alone` nothing else may share
+    /// One attempt, the `number`th that is charged to the record. `Ok` means durable. With `isolated` nothing else may share
     /// its fate.
     fn attempt(
         &self,
         work: &Work<Self::Item>,
         item: &Self::Item,
         number: u32,
-        alone: bool,
+        isolated: bool,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 
     /// What happens after the last attempt. `Ok` means durable; a failure is tried again, with no attempt charged.
-    fn give_up(
+    fn on_exhausted(
         &self,
         work: &Work<Self::Item>,
         failure: &Failure,
@@ -88,13 +88,13 @@ pub trait Handler: Send + Sync + 'static {
 }
 
 /// How a stage of a record ended: everything about it is durable, or why not.
-pub(super) type End = Result<(), Failure>;
+pub(super) type StageResult = Result<(), Failure>;
 
 /// The end of a stage, on its way to the engine.
-pub(super) struct Ended {
+pub(super) struct Completion {
     pub(super) key: Key,
     pub(super) stage: Stage,
-    pub(super) end: End,
+    pub(super) result: StageResult,
 }
 
 /// One attempt at one record among others.
@@ -105,28 +105,28 @@ pub struct Attempt<I> {
     /// Which attempt it is: one more than have been charged to the record.
     pub number: u32,
     /// It has failed for a reason that may lie in the record, told apart from others.
-    pub suspected: bool,
-    pub(super) ending: Ending,
+    pub quarantined: bool,
+    pub(super) completion: CompletionGuard,
 }
 
 impl<I> Attempt<I> {
-    /// Ends it: `Ok` means durable.
+    /// Ends the attempt: `Ok` means that its effect is durable.
     pub fn end(self, end: Result<(), Failure>) {
-        self.ending.tell(end);
+        self.completion.complete(end);
     }
 }
 
 /// Tells the engine how a stage ended, once, also when a panic ends it.
-pub(super) struct Ending {
+pub(super) struct CompletionGuard {
     key: Key,
     stage: Stage,
     is_shared: bool,
     /// Taken when the end is told.
-    engine: Option<UnboundedSender<Ended>>,
+    engine: Option<UnboundedSender<Completion>>,
 }
 
-impl Ending {
-    pub(super) fn new(key: Key, stage: Stage, is_shared: bool, engine: UnboundedSender<Ended>) -> Self {
+impl CompletionGuard {
+    pub(super) fn new(key: Key, stage: Stage, is_shared: bool, engine: UnboundedSender<Completion>) -> Self {
         Self { key, stage, is_shared, engine: Some(engine) }
     }
 
@@ -135,19 +135,19 @@ impl Ending {
         self.is_shared = false;
     }
 
-    pub(super) fn tell(mut self, end: End) {
-        self.send(end);
+    pub(super) fn complete(mut self, result: StageResult) {
+        self.send(result);
     }
 
-    fn send(&mut self, end: End) {
+    fn send(&mut self, result: StageResult) {
         if let Some(engine) = self.engine.take() {
             // The engine is gone only at shutdown, when the record stays outstanding.
-            let _ = engine.send(Ended { key: self.key, stage: self.stage, end });
+            let _ = engine.send(Completion { key: self.key, stage: self.stage, result });
         }
     }
 }
 
-impl Drop for Ending {
+impl Drop for CompletionGuard {
     fn drop(&mut self) {
         // While others shared its fate, nobody knows whose doing a panic was.
         let class = if thread::panicking() && !self.is_shared { Class::Unknown } else { Class::Interrupted };

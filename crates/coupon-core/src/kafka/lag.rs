@@ -13,11 +13,11 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Passage, PublishError, passage::Gap};
+use super::{ConsumerProgress, PublishError, progress::Gap};
 use crate::runtime::{Condition, SettingsError, chain};
 
 /// Between two looks.
-pub(super) const LOOK: Duration = Duration::from_secs(2);
+pub(super) const LAG_PERIOD: Duration = Duration::from_secs(2);
 
 /// The `[lag]` section.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -61,7 +61,7 @@ impl Assigned {
 
 /// Watches the lag of one group.
 pub(super) struct LagWatch {
-    passage: Passage,
+    progress: ConsumerProgress,
     assigned: Assigned,
     stalled_after: Duration,
     condition: Condition,
@@ -89,7 +89,7 @@ struct Standing {
 
 impl LagWatch {
     pub(super) fn new(
-        passage: Passage,
+        progress: ConsumerProgress,
         assigned: Assigned,
         settings: &LagSettings,
         condition: Condition,
@@ -97,19 +97,19 @@ impl LagWatch {
     ) -> Self {
         condition.ready();
         let stalled_after = Duration::from_millis(settings.stalled_after_ms);
-        Self { passage, assigned, stalled_after, condition, rewound, seen: AsyncMutex::default() }
+        Self { progress, assigned, stalled_after, condition, rewound, seen: AsyncMutex::default() }
     }
 
-    pub(super) async fn look(&self) {
+    pub(super) async fn measure(&self) {
         let mut seen = self.seen.lock().await;
-        match self.look_at(&mut seen).await {
+        match self.measure_lag(&mut seen).await {
             Ok(()) => seen.is_failing = false,
             Err(error) if !seen.is_failing => {
                 seen.is_failing = true;
                 tracing::warn!(
-                    topic = self.passage.topic(),
+                    topic = self.progress.topic(),
                     "how far the group {} has come cannot be asked now: {}",
-                    self.passage.group(),
+                    self.progress.group(),
                     chain(&error)
                 );
             }
@@ -117,29 +117,29 @@ impl LagWatch {
         }
     }
 
-    async fn look_at(&self, seen: &mut Seen) -> Result<(), PublishError> {
-        let ends = self.passage.ends().await?;
-        for (partition, end) in ends.ends() {
+    async fn measure_lag(&self, seen: &mut Seen) -> Result<(), PublishError> {
+        let ends = self.progress.end_offsets().await?;
+        for (partition, end) in ends.by_partition() {
             if seen.ends.insert(partition, end).is_some_and(|before| end < before) {
                 // The engine is gone only at the end.
                 let _ = self.rewound.send(partition);
             }
         }
-        let mut gaps = self.passage.gaps(&ends).await?;
+        let mut gaps = self.progress.gaps(&ends).await?;
         gaps.retain(|partition, gap| seen.empty.get(partition) != Some(gap));
         let now = Instant::now();
         seen.stand(&gaps, now);
         let unread = seen.take_old(self.stalled_after / 2, now);
         if !unread.is_empty() {
-            let records = self.passage.unread(unread.clone()).await?;
+            let records = self.progress.unread(unread.clone()).await?;
             seen.have_read(unread, &records);
         }
-        self.tell(seen);
+        self.report(seen);
         Ok(())
     }
 
     #[expect(clippy::cast_precision_loss, reason = "numbers of records are far below 2^53")]
-    fn tell(&self, seen: &Seen) {
+    fn report(&self, seen: &Seen) {
         let records: i64 = seen.standing.values().map(|standing| standing.gap.end - standing.gap.at).sum();
         let longest = seen.standing.values().map(|standing| standing.since.elapsed()).max().unwrap_or_default();
         metrics::gauge!("coupon_group_lag_records").set(records as f64);
@@ -152,9 +152,9 @@ impl LagWatch {
             Some((partition, Standing { gap, since, .. })) => self.condition.unready(format!(
                 "kafka gives no records: partition {partition} of {} has {} that the group {} has not passed, and its \
                  offset has stood still for {} s",
-                self.passage.topic(),
+                self.progress.topic(),
                 gap.end - gap.at,
-                self.passage.group(),
+                self.progress.group(),
                 since.elapsed().as_secs()
             )),
         }

@@ -1,18 +1,18 @@
 //! Kafka: publishing, and consuming with retries that block nobody. The only module that knows the `rdkafka` crate.
 //!
-//! The parts that decide ([`Watermark`], [`Breaker`], the lanes) hold no I/O; the engine feeds them.
+//! The parts that decide ([`Watermark`], [`Breaker`], the partition tracker) hold no I/O; the engine feeds them.
 
 mod breaker;
+mod breakers;
 mod context;
 mod dead_letter;
 mod engine;
 mod error;
 mod handler;
 mod lag;
-mod lanes;
-mod needs;
-mod passage;
+mod partition_tracker;
 mod producer;
+mod progress;
 mod record;
 mod settings;
 mod topics;
@@ -24,8 +24,8 @@ pub use engine::{Engine, Policy, Readiness};
 pub use error::PublishError;
 pub use handler::{Attempt, Handler, History, Work};
 pub use lag::LagSettings;
-pub use passage::{Ends, Gap, Passage};
 pub use producer::{Delivered, Delivery, Publisher};
+pub use progress::{ConsumerProgress, EndOffsets, Gap};
 pub use record::{Header, Record};
 pub use settings::{ConsumerSettings, GroupSettings, KafkaSettings, check_topic};
 pub use topics::{Broker, Holds, Topic, TopicState};

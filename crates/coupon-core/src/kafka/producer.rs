@@ -42,27 +42,27 @@ struct Deliveries;
 
 static PANICKED: Throttle = Throttle::new();
 
-struct Told {
+struct DeliveryCallback {
     effect: &'static str,
-    tell: Box<dyn FnOnce(Delivered) + Send + Sync>,
+    on_delivery: Box<dyn FnOnce(Delivered) + Send + Sync>,
 }
 
 impl ClientContext for Deliveries {}
 
 impl ProducerContext for Deliveries {
-    type DeliveryOpaque = Box<Told>;
+    type DeliveryOpaque = Box<DeliveryCallback>;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, told: Box<Told>) {
+    fn delivery(&self, result: &DeliveryResult<'_>, callback: Box<DeliveryCallback>) {
         let delivered = match result {
             Ok(message) => {
-                crash::pass(told.effect, Moment::After);
+                crash::pass(callback.effect, Moment::After);
                 Ok((message.partition(), message.offset()))
             }
             Err((error, _)) => Err(error.clone().into()),
         };
         // The thread is that of all deliveries: a panic must not end it.
-        let Told { effect, tell } = *told;
-        if catch_unwind(AssertUnwindSafe(|| tell(delivered))).is_err()
+        let DeliveryCallback { effect, on_delivery } = *callback;
+        if catch_unwind(AssertUnwindSafe(|| on_delivery(delivered))).is_err()
             && let Some(count) = PANICKED.admit(effect)
         {
             tracing::error!(effect, count, "what follows from a delivery panicked: {effect}");
@@ -96,11 +96,13 @@ impl Publisher {
     pub fn publish(
         &self,
         event: &CouponIssued,
-        tell: impl FnOnce(Delivered) + Send + Sync + 'static,
+        on_delivery: impl FnOnce(Delivered) + Send + Sync + 'static,
     ) -> Result<(), PublishError> {
         let value = event.encode();
-        let told = Told { effect: "publish an event", tell: Box::new(tell) };
-        self.send(BaseRecord::with_opaque_to(&self.topic, Box::new(told)).key(event.member_id.as_str()).payload(&value))
+        let callback = DeliveryCallback { effect: "publish an event", on_delivery: Box::new(on_delivery) };
+        self.send(
+            BaseRecord::with_opaque_to(&self.topic, Box::new(callback)).key(event.member_id.as_str()).payload(&value),
+        )
     }
 
     /// Queues a record as it is: key, value, timestamp and headers, to whatever partition its key belongs.
@@ -109,10 +111,13 @@ impl Publisher {
         for header in &record.headers {
             headers = headers.insert(KafkaHeader { key: &header.name, value: header.value.as_deref() });
         }
-        let (tell, delivery) = oneshot::channel();
+        let (on_delivery, delivery) = oneshot::channel();
         // Whoever published it may be gone.
-        let told = Told { effect: "publish a dead letter", tell: Box::new(|delivered| drop(tell.send(delivered))) };
-        let mut out = BaseRecord::<[u8], [u8], _>::with_opaque_to(&self.topic, Box::new(told)).headers(headers);
+        let callback = DeliveryCallback {
+            effect: "publish a dead letter",
+            on_delivery: Box::new(|delivered| drop(on_delivery.send(delivered))),
+        };
+        let mut out = BaseRecord::<[u8], [u8], _>::with_opaque_to(&self.topic, Box::new(callback)).headers(headers);
         out.key = record.key.as_deref();
         out.payload = record.value.as_deref();
         out.timestamp = record.timestamp_ms;
@@ -122,7 +127,7 @@ impl Publisher {
 
     fn send<K: ToBytes + ?Sized, P: ToBytes + ?Sized>(
         &self,
-        record: BaseRecord<'_, K, P, Box<Told>>,
+        record: BaseRecord<'_, K, P, Box<DeliveryCallback>>,
     ) -> Result<(), PublishError> {
         crash::pass(record.delivery_opaque.effect, Moment::Before);
         self.producer.send(record).map_err(|(error, _)| error.into())
@@ -146,6 +151,6 @@ impl Future for Delivery {
     type Output = Delivered;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Delivered> {
-        Pin::new(&mut self.0).poll(cx).map(|told| told.unwrap_or(Err(PublishError::Closed)))
+        Pin::new(&mut self.0).poll(cx).map(|acknowledged| acknowledged.unwrap_or(Err(PublishError::Closed)))
     }
 }

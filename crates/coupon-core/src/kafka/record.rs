@@ -10,7 +10,7 @@ use rdkafka::{
 use crate::runtime::panics;
 
 /// Headers with unreadable names after which a record's other headers are not looked at.
-const UNREADABLE_HEADERS: usize = 16;
+const MAX_UNREADABLE_HEADERS: usize = 16;
 
 /// A consumed record, detached from the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,7 +87,7 @@ fn read_headers(headers: &BorrowedHeaders) -> Vec<Header> {
             Ok(None) => {}
             Err(_) => unreadable += 1,
         }
-        if unreadable == UNREADABLE_HEADERS {
+        if unreadable == MAX_UNREADABLE_HEADERS {
             tracing::warn!(
                 headers = headers.count(),
                 read = read.len(),

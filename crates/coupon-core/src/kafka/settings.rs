@@ -165,7 +165,7 @@ impl ConsumerSettings {
 }
 
 /// Properties by which the pipeline keeps its promises; no setting may break those.
-const FIXED: &[&str] = &[
+const FIXED_PROPERTIES: &[&str] = &[
     "acks",
     "request.required.acks",
     "auto.offset.reset",
@@ -184,7 +184,7 @@ const FIXED: &[&str] = &[
 /// The client's own words are not shown: they repeat the value, which may be a password.
 fn check_property(name: &str, value: &str) -> Result<(), SettingsError> {
     let key = format!("kafka.properties.{name}");
-    if FIXED.contains(&name) {
+    if FIXED_PROPERTIES.contains(&name) {
         return Err(SettingsError::invalid(key, "***", "left out: the pipeline sets it, and keeps its promises by it"));
     }
     match ClientConfig::new().set(name, value).create_native_config() {

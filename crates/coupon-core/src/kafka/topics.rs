@@ -12,13 +12,13 @@ use super::{KafkaSettings, PublishError};
 use crate::clause::{Breach, Clause, Departure, departures, is_number};
 
 /// How long the brokers may take to answer a question about themselves.
-const ANSWER: Duration = Duration::from_secs(10);
+const BROKER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Records must outlive the longest outage of a consumer that is to be survived.
-const LEAST_RETENTION_MS: i64 = 3 * 24 * 60 * 60 * 1000;
+const MIN_RETENTION_MS: i64 = 3 * 24 * 60 * 60 * 1000;
 /// Room for the headers of a dead letter.
-const HEADER_ROOM: i64 = 64 * 1024;
+const DEAD_LETTER_HEADER_BYTES: i64 = 64 * 1024;
 /// Largest event, with room to spare.
-const EVENT_BYTES: i64 = 64 * 1024;
+const MAX_EVENT_BYTES: i64 = 64 * 1024;
 
 /// What is asked of every topic, beside what its replicas and its neighbour decide.
 const CONTRACT: &[Clause] = &[
@@ -31,7 +31,7 @@ const CONTRACT: &[Clause] = &[
     },
     Clause {
         setting: "retention.ms",
-        holds: |ms| is_number(ms, |ms| !(0..LEAST_RETENTION_MS).contains(&ms)),
+        holds: |ms| is_number(ms, |ms| !(0..MIN_RETENTION_MS).contains(&ms)),
         breach: Breach::Breaks,
         otherwise: "it keeps records for less than 3 days, and an outage may take longer",
         fix: "raise retention.ms, or set it to -1",
@@ -59,7 +59,7 @@ const CONTRACT: &[Clause] = &[
     },
     Clause {
         setting: "max.message.bytes",
-        holds: |bytes| is_number(bytes, |bytes| bytes >= EVENT_BYTES),
+        holds: |bytes| is_number(bytes, |bytes| bytes >= MAX_EVENT_BYTES),
         breach: Breach::Weakens,
         otherwise: "an event may not fit",
         fix: "raise max.message.bytes",
@@ -68,7 +68,7 @@ const CONTRACT: &[Clause] = &[
 
 /// What is asked of a topic of dead letters beyond that. A dead letter keeps the time of its event, and retention goes by
 /// that time: what is handed over late would be deleted at once.
-const DEAD_LETTERS: &[Clause] = &[Clause {
+const DEAD_LETTER_CONTRACT: &[Clause] = &[Clause {
     setting: "retention.ms",
     holds: |ms| is_number(ms, |ms| ms < 0),
     breach: Breach::Weakens,
@@ -126,7 +126,7 @@ impl Broker {
     pub async fn topic(&self, wanted: &Topic) -> Result<Option<TopicState>, PublishError> {
         let (client, name) = (Arc::clone(&self.client), wanted.name.clone());
         let ask = move || {
-            let metadata = client.inner().fetch_metadata(Some(&name), ANSWER)?;
+            let metadata = client.inner().fetch_metadata(Some(&name), BROKER_TIMEOUT)?;
             let found = metadata.topics().iter().find(|found| found.name() == name);
             let partitions = found.map(MetadataTopic::partitions).unwrap_or_default();
             let replicas = partitions.iter().map(|partition| partition.replicas().len()).min();
@@ -159,7 +159,7 @@ impl Broker {
     async fn of_config(&self, wanted: &Topic, config: &Config, brokers: usize) -> Result<Vec<Departure>, PublishError> {
         let clauses: Vec<Clause> = match wanted.holds {
             Holds::Events => CONTRACT.to_vec(),
-            Holds::DeadLetters { .. } => [CONTRACT, DEAD_LETTERS].concat(),
+            Holds::DeadLetters { .. } => [CONTRACT, DEAD_LETTER_CONTRACT].concat(),
         };
         let mut found = departures(&clauses, |setting| config.get(setting).cloned());
         let number = |config: &Config, name: &str| config.get(name).and_then(|value| value.parse::<i64>().ok());
@@ -173,7 +173,7 @@ impl Broker {
         let Holds::DeadLetters { fed_by } = &wanted.holds else { return Ok(found) };
         let source = self.config(fed_by).await?.unwrap_or_default();
         if let (Some(fed), Some(own)) = (number(&source, "max.message.bytes"), number(config, "max.message.bytes"))
-            && own < fed + HEADER_ROOM
+            && own < fed + DEAD_LETTER_HEADER_BYTES
         {
             found.push(Departure::new(
                 Breach::Weakens,
@@ -186,7 +186,7 @@ impl Broker {
 
     /// The settings of a topic; `None` when they are not told to this client.
     async fn config(&self, topic: &str) -> Result<Option<Config>, PublishError> {
-        let options = AdminOptions::new().request_timeout(Some(ANSWER));
+        let options = AdminOptions::new().request_timeout(Some(BROKER_TIMEOUT));
         let answers = self.client.describe_configs([&ResourceSpecifier::Topic(topic)], &options).await?;
         // The brokers have answered: what they refuse is not for this client, or there is no such topic.
         let Some(Ok(resource)) = answers.into_iter().next() else { return Ok(None) };

@@ -11,7 +11,7 @@ mod notices;
 
 pub use all_clear::Cleared;
 pub use channels::ChannelState;
-pub use group::{Group, Letters, Sample};
+pub use group::{AlarmGroup, Letters, Sample};
 pub(super) use notices::insert_notice;
 pub use notices::{Notice, NoticeRow};
 

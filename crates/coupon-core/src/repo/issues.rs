@@ -31,7 +31,7 @@ words! {
 
 /// What became of one event of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum IssueOutcome {
     /// Decided ISSUED by this batch.
     IssuedNow,
     /// Was decided ISSUED before.
@@ -54,7 +54,7 @@ pub enum Outcome {
     Undecided,
 }
 
-impl Outcome {
+impl IssueOutcome {
     /// The textual form, for metrics and logs.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -84,7 +84,7 @@ const PART: i32 = 32;
 pub struct Written {
     /// What became of each event, in the order given, or why the database refuses it by itself; `None` of one that was not
     /// tried, because the call had done enough.
-    pub outcomes: Vec<Option<Result<Outcome, RepoError>>>,
+    pub outcomes: Vec<Option<Result<IssueOutcome, RepoError>>>,
     /// Rows to be tried at once next: of what was not tried, and of the batch after this one.
     pub next_part: i32,
 }
@@ -135,9 +135,9 @@ impl Database {
                 Some(error) => Err(error),
                 None if missed.contains(&place) => {
                     let key = (event.request_id.as_uuid(), event.member_id.as_str().to_owned());
-                    Ok(found.get(&key).copied().unwrap_or(Outcome::Undecided))
+                    Ok(found.get(&key).copied().unwrap_or(IssueOutcome::Undecided))
                 }
-                None => Ok(Outcome::IssuedNow),
+                None => Ok(IssueOutcome::IssuedNow),
             })
         };
         Ok(Written { outcomes: events.iter().enumerate().map(outcome).collect(), next_part })

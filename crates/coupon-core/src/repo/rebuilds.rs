@@ -40,7 +40,7 @@ pub struct Rebuild {
 
 /// What a rebuild finds in Redis when it begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct InRedis {
+pub struct RedisGate {
     /// Epoch of the data; 0 when there is none.
     pub epoch: i64,
     /// Whether the gate was closed by somebody.
@@ -74,7 +74,7 @@ impl Database {
     pub async fn begin_rebuild(
         &self,
         code: CouponCode,
-        redis: InRedis,
+        redis: RedisGate,
         actor: Actor,
     ) -> Result<Option<Rebuild>, RepoError> {
         self.detached("begin a rebuild", move |pool| async move {

@@ -19,7 +19,7 @@ pub struct ClaimedTotal {
 
 /// What became of a claimed total in Redis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum InRedis {
+pub enum TotalInRedis {
     /// Redis has taken it over.
     Set,
     /// Redis has no data: right for a campaign that was never filled.
@@ -94,19 +94,19 @@ impl Database {
         code: CouponCode,
         total: i64,
         version: i64,
-        in_redis: InRedis,
+        in_redis: TotalInRedis,
         actor: Actor,
     ) -> Result<bool, RepoError> {
         self.detached("settle the total", move |pool| async move {
             let refused = match in_redis {
-                InRedis::Refused(why) => Some(why),
-                InRedis::Set | InRedis::Nothing => None,
+                TotalInRedis::Refused(why) => Some(why),
+                TotalInRedis::Set | TotalInRedis::Nothing => None,
             };
             sqlx::query_scalar(SETTLE)
                 .bind(code.as_str())
                 .bind(total)
                 .bind(version)
-                .bind(in_redis == InRedis::Nothing)
+                .bind(in_redis == TotalInRedis::Nothing)
                 .bind(refused)
                 .bind(actor.now)
                 .bind(actor.name)

@@ -11,12 +11,12 @@ pub struct Finding {
     /// What was looked at, in one or two words: `redis`, `topic coupon-issued`.
     pub name: String,
     /// What was found.
-    pub outcome: Outcome,
+    pub outcome: CheckOutcome,
 }
 
 /// What a check found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
+pub enum CheckOutcome {
     /// Good, with what was seen.
     Ok(String),
     /// The service works, but a promise is weaker than it should be.
@@ -38,17 +38,17 @@ pub enum Outcome {
 impl Finding {
     /// All is well.
     pub fn ok(name: impl Into<String>, seen: impl Into<String>) -> Finding {
-        Finding { name: name.into(), outcome: Outcome::Ok(seen.into()) }
+        Finding { name: name.into(), outcome: CheckOutcome::Ok(seen.into()) }
     }
 
     /// It works, but it should be put right.
     pub fn warn(name: impl Into<String>, what: impl Into<String>, fix: impl Into<String>) -> Finding {
-        Finding { name: name.into(), outcome: Outcome::Warn { what: what.into(), fix: fix.into() } }
+        Finding { name: name.into(), outcome: CheckOutcome::Warn { what: what.into(), fix: fix.into() } }
     }
 
     /// It must be put right.
     pub fn fail(name: impl Into<String>, what: impl Into<String>, fix: impl Into<String>) -> Finding {
-        Finding { name: name.into(), outcome: Outcome::Fail { what: what.into(), fix: fix.into() } }
+        Finding { name: name.into(), outcome: CheckOutcome::Fail { what: what.into(), fix: fix.into() } }
     }
 }
 
@@ -61,16 +61,16 @@ pub fn print(findings: impl IntoIterator<Item = Finding>) -> ExitCode {
 }
 
 fn has_failed(findings: &[Finding]) -> bool {
-    findings.iter().any(|finding| matches!(finding.outcome, Outcome::Fail { .. }))
+    findings.iter().any(|finding| matches!(finding.outcome, CheckOutcome::Fail { .. }))
 }
 
 fn lines(findings: &[Finding]) -> String {
     let width = findings.iter().map(|finding| finding.name.chars().count()).max().unwrap_or(0);
     let line = |finding: &Finding| {
         let (verdict, text) = match &finding.outcome {
-            Outcome::Ok(seen) => ("ok  ", Escaped(seen).to_string()),
-            Outcome::Warn { what, fix } => ("warn", format!("{} — {}", Escaped(what), Escaped(fix))),
-            Outcome::Fail { what, fix } => ("FAIL", format!("{} — {}", Escaped(what), Escaped(fix))),
+            CheckOutcome::Ok(seen) => ("ok  ", Escaped(seen).to_string()),
+            CheckOutcome::Warn { what, fix } => ("warn", format!("{} — {}", Escaped(what), Escaped(fix))),
+            CheckOutcome::Fail { what, fix } => ("FAIL", format!("{} — {}", Escaped(what), Escaped(fix))),
         };
         format!("{verdict}  {:width$}  {text}\n", finding.name)
     };

@@ -36,7 +36,7 @@ pub use boot::{Service, block_on};
 pub use health::{Condition, ConditionReport, Health, Report};
 pub use http::{BindError, HttpLimits};
 pub use settings::{
-    AdminSettings, LogFormat, LogSettings, Origin, Properties, Secret, SecretUrl, Settings, SettingsArgs,
+    AdminSettings, LogFormat, LogSettings, Properties, Secret, SecretUrl, SettingOrigin, Settings, SettingsArgs,
     SettingsError, ShutdownSettings, check_defaults, load, print_effective, process_environment,
 };
 pub use shutdown::Shutdown;

@@ -16,7 +16,7 @@ use crate::{
     ids::CouponCode,
     repo::{
         Database,
-        issues::{Outcome, WHOLE, Written},
+        issues::{IssueOutcome, WHOLE, Written},
     },
 };
 
@@ -74,10 +74,10 @@ impl Waiting {
 }
 
 /// Who wants to know what became of an event.
-pub(super) struct Reply(Box<dyn FnOnce(Result<Outcome, Failure>) + Send>);
+pub(super) struct Reply(Box<dyn FnOnce(Result<IssueOutcome, Failure>) + Send>);
 
 impl Reply {
-    pub(super) fn new(reply: impl FnOnce(Result<Outcome, Failure>) + Send + 'static) -> Self {
+    pub(super) fn new(reply: impl FnOnce(Result<IssueOutcome, Failure>) + Send + 'static) -> Self {
         Self(Box::new(reply))
     }
 }
@@ -174,7 +174,7 @@ impl Batches {
     }
 
     /// Writes an event by a statement of its own.
-    pub(super) async fn issue(&self, event: &Arc<CouponIssued>) -> Result<Outcome, Failure> {
+    pub(super) async fn issue(&self, event: &Arc<CouponIssued>) -> Result<IssueOutcome, Failure> {
         let written = self.database.issue(vec![Arc::clone(event)], WHOLE, None).await;
         let Written { outcomes, .. } = written.map_err(|error| Failure::from(&error))?;
         let outcome = outcomes.into_iter().next().flatten().ok_or_else(super::lost)?;

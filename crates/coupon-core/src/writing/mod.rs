@@ -17,7 +17,7 @@ use crate::{
     clock::from_unix_ms,
     event::CouponIssued,
     failure::{Class, Failure},
-    repo::{Database, issues::Outcome},
+    repo::{Database, issues::IssueOutcome},
     runtime::{SettingsError, admin::count_from_zero},
 };
 
@@ -56,18 +56,18 @@ impl Writer {
     /// A writer into `database`.
     pub fn new(database: Database, settings: &WriterSettings) -> Self {
         const OUTCOMES: &str = "coupon_outcomes_total";
-        count_from_zero(OUTCOMES, "outcome", [Outcome::IssuedNow.as_str()]);
+        count_from_zero(OUTCOMES, "outcome", [IssueOutcome::IssuedNow.as_str()]);
         Self {
             batches: Batches::new(database.clone(), settings),
             database,
             // From the reservation to the row of a coupon, in seconds. What ends without a row is not in it.
             accept_to_row: metrics::histogram!("coupon_accept_to_row_seconds"),
-            issued_now: metrics::counter!(OUTCOMES, "outcome" => Outcome::IssuedNow.as_str()),
+            issued_now: metrics::counter!(OUTCOMES, "outcome" => IssueOutcome::IssuedNow.as_str()),
         }
     }
 
     /// Acts on what became of an event at `now`: done, or a failure that says what has to follow.
-    pub async fn settle(&self, event: &CouponIssued, outcome: Outcome, now: DateTime<Utc>) -> Result<(), Failure> {
+    pub async fn settle(&self, event: &CouponIssued, outcome: IssueOutcome, now: DateTime<Utc>) -> Result<(), Failure> {
         if let Some(settled) = self.settle_at_once(event, outcome, now) {
             return settled;
         }
@@ -81,18 +81,18 @@ impl Writer {
     pub fn settle_at_once(
         &self,
         event: &CouponIssued,
-        outcome: Outcome,
+        outcome: IssueOutcome,
         now: DateTime<Utc>,
     ) -> Option<Result<(), Failure>> {
-        if outcome == Outcome::CompensatedBefore {
+        if outcome == IssueOutcome::CompensatedBefore {
             return None;
         }
         self.count(event, outcome, now);
         Some(judge(outcome))
     }
 
-    fn count(&self, event: &CouponIssued, outcome: Outcome, now: DateTime<Utc>) {
-        if outcome == Outcome::IssuedNow {
+    fn count(&self, event: &CouponIssued, outcome: IssueOutcome, now: DateTime<Utc>) {
+        if outcome == IssueOutcome::IssuedNow {
             self.issued_now.increment(1);
             // Less than nothing when the clocks of Redis and this machine differ.
             self.accept_to_row.record((now - from_unix_ms(event.reserved_at)).to_std().unwrap_or_default());
@@ -102,7 +102,7 @@ impl Writer {
     }
 
     /// Writes an event down and tells what became of it. With `alone` it shares no statement with other events.
-    pub async fn write(&self, event: &Arc<CouponIssued>, alone: bool) -> Result<Outcome, Failure> {
+    pub async fn write(&self, event: &Arc<CouponIssued>, alone: bool) -> Result<IssueOutcome, Failure> {
         if alone {
             return self.batches.issue(event).await;
         }
@@ -118,7 +118,7 @@ impl Writer {
     /// that may lie in them, share statements only with others that are.
     pub fn write_all<R>(&self, events: impl IntoIterator<Item = (Arc<CouponIssued>, bool, R)>)
     where
-        R: FnOnce(Result<Outcome, Failure>) + Send + 'static,
+        R: FnOnce(Result<IssueOutcome, Failure>) + Send + 'static,
     {
         let waiting = |(event, suspected, reply)| Waiting { event, suspected, reply: Reply::new(reply) };
         self.batches.put(events.into_iter().map(waiting));
@@ -126,26 +126,26 @@ impl Writer {
 }
 
 /// What an outcome means for the record: done, or a failure that says what has to follow.
-pub fn judge(outcome: Outcome) -> Result<(), Failure> {
+pub fn judge(outcome: IssueOutcome) -> Result<(), Failure> {
     let (class, code, message) = match outcome {
-        Outcome::IssuedNow | Outcome::IssuedBefore | Outcome::CompensatedBefore => return Ok(()),
-        Outcome::MemberHoldsOne(_) => {
+        IssueOutcome::IssuedNow | IssueOutcome::IssuedBefore | IssueOutcome::CompensatedBefore => return Ok(()),
+        IssueOutcome::MemberHoldsOne(_) => {
             (Class::Permanent, codes::MEMBER_HOLDS_ONE, "the member already holds a coupon by another request")
         }
-        Outcome::CapReached => {
+        IssueOutcome::CapReached => {
             (Class::Permanent, codes::CAP_REACHED, "every coupon is issued although redis reserved one more")
         }
-        Outcome::OldEpoch => {
+        IssueOutcome::OldEpoch => {
             (Class::Permanent, codes::OLD_EPOCH, "the reservation was made in redis data that a rebuild has replaced")
         }
-        Outcome::OtherMember => {
+        IssueOutcome::OtherMember => {
             (Class::Permanent, codes::OTHER_MEMBER, "the request id was decided for another member")
         }
-        Outcome::CouponUnknown => (Class::Unknown, codes::COUPON_UNKNOWN, "postgresql knows no such coupon"),
-        Outcome::NewerEpoch => {
+        IssueOutcome::CouponUnknown => (Class::Unknown, codes::COUPON_UNKNOWN, "postgresql knows no such coupon"),
+        IssueOutcome::NewerEpoch => {
             (Class::Unknown, codes::NEWER_EPOCH, "the reservation is of an epoch postgresql has not heard of")
         }
-        Outcome::Undecided => (Class::Contended, codes::UNDECIDED, "what the insert ran into is gone again"),
+        IssueOutcome::Undecided => (Class::Contended, codes::UNDECIDED, "what the insert ran into is gone again"),
     };
     Err(Failure::new(class, code, message))
 }

@@ -12,7 +12,7 @@ use coupon_core::{
     ids::CouponCode,
     repo::{
         Database, RepoError,
-        issues::{Outcome, WHOLE},
+        issues::{IssueOutcome, WHOLE},
     },
     writing::{Writer, WriterSettings},
 };
@@ -39,7 +39,7 @@ async fn each_event_of_a_batch_gets_its_own_outcome_whatever_parts_it_begins_wit
         let known = event(&code, "m-005");
         let held = event(&code, "m-030");
         for before in [&known, &held] {
-            assert_eq!(issue(&database, before).await, Outcome::IssuedNow);
+            assert_eq!(issue(&database, before).await, IssueOutcome::IssuedNow);
         }
         // At both ends, on both sides of where parts meet, side by side and alone.
         let bad = [0, 3, 4, 15, 16, 17, 21, 31, 32, 33, 45, 66];
@@ -118,7 +118,7 @@ async fn a_refusal_that_comes_with_the_commit_costs_no_other_event_its_row() {
     let outcomes = written(&database, &events).await;
     for (place, outcome) in outcomes.into_iter().enumerate() {
         let told = outcome.map_err(|failure| failure.code);
-        assert_eq!(told, if place == 13 { Err("P0001".to_owned()) } else { Ok(Outcome::IssuedNow) }, "{place}");
+        assert_eq!(told, if place == 13 { Err("P0001".to_owned()) } else { Ok(IssueOutcome::IssuedNow) }, "{place}");
     }
     own.drop().await;
 }
@@ -196,13 +196,13 @@ async fn somebody_in_the_way_or_a_full_coupon_refuses_no_single_event() {
     assert_eq!(Failure::from(&error).class, Class::Contended);
     tx.rollback().await.unwrap();
     let (outcomes, _) = all_issued(&database, &batch, 2).await;
-    let told: Vec<Outcome> = outcomes.into_iter().map(Result::unwrap).collect();
+    let told: Vec<IssueOutcome> = outcomes.into_iter().map(Result::unwrap).collect();
     // What fits is looked up after it was written.
-    assert_eq!(told, [Outcome::IssuedBefore, Outcome::IssuedBefore, Outcome::CapReached]);
+    assert_eq!(told, [IssueOutcome::IssuedBefore, IssueOutcome::IssuedBefore, IssueOutcome::CapReached]);
     sqlx::query("UPDATE coupons SET epoch = 2, total_quantity = 9").execute(&mut raw).await.unwrap();
     let late: Vec<CouponIssued> = ["u", "v"].iter().map(|member| event(&code, member)).collect();
     let (outcomes, _) = all_issued(&database, &late, 1).await;
-    assert!(outcomes.iter().all(|outcome| matches!(outcome, Ok(Outcome::OldEpoch))), "{outcomes:?}");
+    assert!(outcomes.iter().all(|outcome| matches!(outcome, Ok(IssueOutcome::OldEpoch))), "{outcomes:?}");
     own.drop().await;
 }
 
@@ -211,8 +211,8 @@ async fn all_issued(
     database: &Database,
     events: &[CouponIssued],
     part: i32,
-) -> (Vec<Result<Outcome, RepoError>>, Duration) {
-    let mut outcomes: Vec<Option<Result<Outcome, RepoError>>> = events.iter().map(|_| None).collect();
+) -> (Vec<Result<IssueOutcome, RepoError>>, Duration) {
+    let mut outcomes: Vec<Option<Result<IssueOutcome, RepoError>>> = events.iter().map(|_| None).collect();
     let (mut part, mut longest) = (part, Duration::ZERO);
     loop {
         let places: Vec<usize> = (0..events.len()).filter(|place| outcomes[*place].is_none()).collect();
@@ -231,12 +231,12 @@ async fn all_issued(
 }
 
 /// Writes events through a writer, all at once, those that are suspected apart; gives what each was told, in their order.
-async fn written(database: &Database, events: &[(CouponIssued, bool)]) -> Vec<Result<Outcome, Failure>> {
+async fn written(database: &Database, events: &[(CouponIssued, bool)]) -> Vec<Result<IssueOutcome, Failure>> {
     let writer = Writer::new(database.clone(), &WriterSettings { max_batch: 1000, max_parallel: 4 });
     let (told, mut outcomes) = mpsc::unbounded_channel();
     writer.write_all(events.iter().enumerate().map(|(place, (event, suspected))| {
         let told = told.clone();
-        let tell = move |outcome: Result<Outcome, Failure>| told.send((place, outcome)).unwrap();
+        let tell = move |outcome: Result<IssueOutcome, Failure>| told.send((place, outcome)).unwrap();
         (Arc::new(event.clone()), *suspected, tell)
     }));
     drop(told);

@@ -11,7 +11,7 @@ use coupon_core::{
         Database,
         dead_letters::Letter,
         give_ups::{GiveUp, GivenUp, Remedy},
-        issues::{Decision, Outcome, WHOLE, Written},
+        issues::{Decision, IssueOutcome, WHOLE, Written},
     },
 };
 use sqlx::{Connection, PgConnection};
@@ -48,10 +48,10 @@ async fn r8_issue_and_compensation_of_one_request_at_once_a_thousand_times_one_d
         let decided = database.decisions(&code, &event.member_id, Some(event.request_id)).await.unwrap()[0].decision;
         match decided {
             Decision::Issued => {
-                assert_eq!((told(&outcome, 0), given_up), (Outcome::IssuedNow, GivenUp::Issued));
+                assert_eq!((told(&outcome, 0), given_up), (IssueOutcome::IssuedNow, GivenUp::Issued));
             }
             Decision::Compensated => {
-                assert_eq!(told(&outcome, 0), Outcome::CompensatedBefore);
+                assert_eq!(told(&outcome, 0), IssueOutcome::CompensatedBefore);
                 assert!(matches!(given_up, GivenUp::Compensated { .. }));
             }
         }
@@ -107,9 +107,13 @@ async fn overlapping_batches_write_each_event_once_and_the_counter_is_their_numb
             let mut now = 0;
             for batch in mine.chunks(100) {
                 let written = retried(|| database.issue(shared(batch), WHOLE, None)).await;
-                let outcomes: Vec<Outcome> = (0..batch.len()).map(|place| told(&written, place)).collect();
-                now += outcomes.iter().filter(|outcome| **outcome == Outcome::IssuedNow).count();
-                assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::IssuedNow | Outcome::IssuedBefore)));
+                let outcomes: Vec<IssueOutcome> = (0..batch.len()).map(|place| told(&written, place)).collect();
+                now += outcomes.iter().filter(|outcome| **outcome == IssueOutcome::IssuedNow).count();
+                assert!(
+                    outcomes
+                        .iter()
+                        .all(|outcome| matches!(outcome, IssueOutcome::IssuedNow | IssueOutcome::IssuedBefore))
+                );
             }
             now
         });
@@ -132,34 +136,34 @@ async fn every_outcome_is_told_apart() {
     let code: CouponCode = "OUT".parse().unwrap();
     campaign(&database, &code, 3).await;
     let first = event(&code, "a");
-    assert_eq!(issue(&database, &first).await, Outcome::IssuedNow);
-    assert_eq!(issue(&database, &first).await, Outcome::IssuedBefore);
-    assert_eq!(issue(&database, &event(&code, "a")).await, Outcome::MemberHoldsOne(first.request_id));
+    assert_eq!(issue(&database, &first).await, IssueOutcome::IssuedNow);
+    assert_eq!(issue(&database, &first).await, IssueOutcome::IssuedBefore);
+    assert_eq!(issue(&database, &event(&code, "a")).await, IssueOutcome::MemberHoldsOne(first.request_id));
     let stolen = CouponIssued { member_id: "thief".parse().unwrap(), ..first.clone() };
-    assert_eq!(issue(&database, &stolen).await, Outcome::OtherMember);
+    assert_eq!(issue(&database, &stolen).await, IssueOutcome::OtherMember);
     let given_up = event(&code, "b");
     assert!(matches!(database.give_up(give_up(&given_up, 1, BUDGET)).await.unwrap(), GivenUp::Compensated { .. }));
-    assert_eq!(issue(&database, &given_up).await, Outcome::CompensatedBefore);
+    assert_eq!(issue(&database, &given_up).await, IssueOutcome::CompensatedBefore);
     assert_eq!(database.give_up(give_up(&given_up, 2, BUDGET)).await.unwrap(), GivenUp::CompensatedBefore);
     assert_eq!(database.give_up(give_up(&first, 3, BUDGET)).await.unwrap(), GivenUp::Issued);
     let unknown = CouponIssued { coupon_code: "NOBODY".parse().unwrap(), ..event(&code, "c") };
-    assert_eq!(issue(&database, &unknown).await, Outcome::CouponUnknown);
+    assert_eq!(issue(&database, &unknown).await, IssueOutcome::CouponUnknown);
     assert_eq!(database.give_up(give_up(&unknown, 4, BUDGET)).await.unwrap(), GivenUp::Parked);
-    assert_eq!(issue(&database, &CouponIssued { epoch: 2, ..event(&code, "d") }).await, Outcome::NewerEpoch);
+    assert_eq!(issue(&database, &CouponIssued { epoch: 2, ..event(&code, "d") }).await, IssueOutcome::NewerEpoch);
 
     // Two are left, three ask in one batch: what fits is issued, the rest is told so.
     let batch: Vec<CouponIssued> = ["x", "y", "z"].iter().map(|member| event(&code, member)).collect();
     let written = database.issue(shared(&batch), WHOLE, None).await.unwrap();
-    let outcomes: Vec<Outcome> = (0..batch.len()).map(|place| told(&written, place)).collect();
-    assert_eq!(outcomes.iter().filter(|outcome| **outcome == Outcome::CapReached).count(), 1, "{outcomes:?}");
+    let outcomes: Vec<IssueOutcome> = (0..batch.len()).map(|place| told(&written, place)).collect();
+    assert_eq!(outcomes.iter().filter(|outcome| **outcome == IssueOutcome::CapReached).count(), 1, "{outcomes:?}");
     let mut raw = PgConnection::connect(&url).await.unwrap();
     let (counted, high_seq): (i64, i64) =
         sqlx::query_as("SELECT issued_quantity, high_seq FROM coupons").fetch_one(&mut raw).await.unwrap();
     assert_eq!((counted, high_seq), (3, 7), "the highest sequence of what was issued is kept");
 
     sqlx::query("UPDATE coupons SET epoch = 2, total_quantity = 9").execute(&mut raw).await.unwrap();
-    assert_eq!(issue(&database, &event(&code, "late")).await, Outcome::OldEpoch);
-    assert_eq!(issue(&database, &first).await, Outcome::IssuedBefore, "a decision counts before an epoch");
+    assert_eq!(issue(&database, &event(&code, "late")).await, IssueOutcome::OldEpoch);
+    assert_eq!(issue(&database, &first).await, IssueOutcome::IssuedBefore, "a decision counts before an epoch");
     own.drop().await;
 }
 
@@ -231,12 +235,12 @@ async fn retried<T, F: Future<Output = Result<T, coupon_core::repo::RepoError>>>
     panic!("contended twenty times in a row")
 }
 
-pub async fn issue(database: &Database, event: &CouponIssued) -> Outcome {
+pub async fn issue(database: &Database, event: &CouponIssued) -> IssueOutcome {
     told(&database.issue(shared(std::slice::from_ref(event)), WHOLE, None).await.unwrap(), 0)
 }
 
 /// What one event of a batch was told.
-fn told(written: &Written, place: usize) -> Outcome {
+fn told(written: &Written, place: usize) -> IssueOutcome {
     *written.outcomes[place].as_ref().unwrap().as_ref().unwrap()
 }
 

@@ -12,4 +12,6 @@ mod schema;
 mod servers;
 mod sold_out;
 mod statements;
+mod stock_gate;
 mod stock_model;
+mod ways_away;

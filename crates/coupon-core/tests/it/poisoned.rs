@@ -7,7 +7,7 @@ use coupon_core::{
     ids::CouponCode,
     repo::{
         coupons::{Actor, NewCoupon},
-        totals::InRedis,
+        totals::TotalInRedis,
     },
 };
 use sqlx::{Connection, PgConnection};
@@ -54,7 +54,7 @@ async fn writes_survive_callers_that_are_cancelled_at_any_instant() {
         let _ = polled(round % 30, create(format!("CANCELLED-{round}"))).await;
         let total = i64::try_from(round).unwrap();
         let actor = Actor { name: "test".to_owned(), now: chrono::Utc::now() };
-        assert!(database.settle_total(kept.clone(), total, 0, InRedis::Set, actor).await.unwrap());
+        assert!(database.settle_total(kept.clone(), total, 0, TotalInRedis::Set, actor).await.unwrap());
         let found: i64 = sqlx::query_scalar("SELECT total_quantity FROM coupons WHERE coupon_code = 'KEPT'")
             .fetch_one(&mut raw)
             .await

@@ -1,9 +1,10 @@
-//! Starting a service of a world: its settings, its ports, its readiness.
+//! Starting a service: its settings, its ports, its readiness.
 
 use std::{
     fmt::Display,
     fs::File,
     future::{Future, IntoFuture},
+    path::PathBuf,
     pin::Pin,
     process::{Command, Stdio},
     sync::Mutex,
@@ -13,7 +14,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use super::{Process, binaries, logs::Logs, ports};
-use crate::{proxy::Proxy, wait::eventually, world::World};
+use crate::{proxy::Proxy, wait::eventually};
 
 /// Longest time until a service must be ready.
 const READY_WITHIN: Duration = Duration::from_secs(30);
@@ -24,18 +25,19 @@ const PORT_ATTEMPTS: usize = 5;
 /// A service about to start; awaiting it starts it and waits until it is ready.
 #[derive(Debug)]
 #[must_use = "a service starts when its launch is awaited"]
-pub struct Launch<'w> {
-    world: &'w World,
+pub struct Launch {
     binary: &'static str,
     verb: &'static str,
+    log_file: PathBuf,
     sets: Vec<(String, String)>,
     env: Vec<(String, String)>,
     await_ready: bool,
 }
 
-impl<'w> Launch<'w> {
-    pub(crate) fn new(world: &'w World, binary: &'static str, verb: &'static str) -> Self {
-        Self { world, binary, verb, sets: Vec::new(), env: Vec::new(), await_ready: true }
+impl Launch {
+    /// With no settings and no environment of its own yet; the log is copied to the end of this file.
+    pub(crate) fn new(binary: &'static str, verb: &'static str, log_file: PathBuf) -> Self {
+        Self { binary, verb, log_file, sets: Vec::new(), env: Vec::new(), await_ready: true }
     }
 
     /// `--set key=value`; the last one of a key counts.
@@ -44,7 +46,7 @@ impl<'w> Launch<'w> {
         self
     }
 
-    /// An environment variable.
+    /// An environment variable; the last one of a name counts.
     pub fn env(mut self, name: &str, value: impl Display) -> Self {
         self.env.push((name.to_owned(), value.to_string()));
         self
@@ -95,9 +97,8 @@ impl<'w> Launch<'w> {
         let http = (self.binary == "issuer-api").then(ports::free).transpose()?.map(|port| format!("127.0.0.1:{port}"));
         let mut command = Command::new(binaries::find(self.binary)?);
         command.env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
-        command.envs(self.world.environment()).envs(self.env.iter().map(|(name, value)| (name, value)));
-        let mut sets = self.world.settings_of(self.binary);
-        sets.push(("admin.listen".to_owned(), admin.clone()));
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
+        let mut sets = vec![("admin.listen".to_owned(), admin.clone())];
         sets.extend(http.iter().map(|http| ("http.listen".to_owned(), http.clone())));
         for (key, value) in sets.iter().chain(&self.sets) {
             command.arg("--set").arg(format!("{key}={value}"));
@@ -105,7 +106,7 @@ impl<'w> Launch<'w> {
         command.arg(self.verb).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().with_context(|| format!("{} does not start", self.binary))?;
         let logs = Logs::default();
-        let copy = || File::options().create(true).append(true).open(self.world.log_of(self.binary));
+        let copy = || File::options().create(true).append(true).open(&self.log_file);
         logs.capture(child.stdout.take().context("stdout is piped")?, copy()?);
         logs.capture(child.stderr.take().context("stderr is piped")?, copy()?);
         Ok(Process {
@@ -131,9 +132,9 @@ impl<'w> Launch<'w> {
     }
 }
 
-impl<'w> IntoFuture for Launch<'w> {
+impl IntoFuture for Launch {
     type Output = Result<Process>;
-    type IntoFuture = Pin<Box<dyn Future<Output = Result<Process>> + 'w>>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Result<Process>>>>;
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(self.start())

@@ -3,17 +3,13 @@
 
 use anyhow::{Context, Result, bail};
 use redis::{Commands, Connection, ExistenceCheck, SetExpiry, SetOptions};
-use tokio::sync::OnceCell;
 
-use super::{clean, owner};
+use super::owner;
 use crate::servers::Servers;
 
 /// Logical databases of the shared Redis (its `databases` setting is one more: the last is for the tests of
 /// coupon-core). Number 0 holds the claims.
 const REDIS_DATABASES: u16 = 1023;
-
-/// Dead claims are looked for once in each process.
-static SWEPT: OnceCell<()> = OnceCell::const_new();
 
 /// A logical Redis database held by one world, and the names derived from the world's id.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,8 +22,7 @@ pub struct Claim {
 
 impl Claim {
     /// Takes a free logical database of Redis for a world of this process.
-    pub async fn take(servers: &Servers) -> Result<Self> {
-        SWEPT.get_or_try_init(|| sweep(servers)).await?;
+    pub fn take(servers: &Servers) -> Result<Self> {
         let mut redis = connect(servers)?;
         let id = format!("{:08x}", rand::random::<u32>());
         let word = format!("{} {id}", owner::this_process());
@@ -39,6 +34,25 @@ impl Claim {
             }
         }
         bail!("all {REDIS_DATABASES} logical databases of Redis are taken; delete the keys it:claim:* of number 0")
+    }
+
+    /// Claims whose process is gone.
+    pub fn abandoned(servers: &Servers) -> Result<Vec<Self>> {
+        let mut redis = connect(servers)?;
+        let keys = redis.scan_match::<_, String>("it:claim:*")?.collect::<redis::RedisResult<Vec<_>>>()?;
+        let mut claims = Vec::new();
+        for key in keys {
+            let word: Option<String> = redis.get(&key)?;
+            claims.extend(word.and_then(|word| abandoned(&key, &word)));
+        }
+        Ok(claims)
+    }
+
+    /// Whether this run is the one to clean up behind an abandoned claim: of two that start at once, one is.
+    pub fn take_broom(&self, servers: &Servers) -> Result<bool> {
+        let broom = only_if_free().with_expiration(SetExpiry::EX(120));
+        let mine = connect(servers)?.set_options::<_, _, Option<String>>(format!("it:broom:{}", self.id), "", broom)?;
+        Ok(mine.is_some())
     }
 
     /// Gives the claim back, after everything else is gone.
@@ -55,25 +69,6 @@ impl Claim {
     pub fn prefix(&self) -> String {
         format!("it-{}", self.id)
     }
-}
-
-/// Cleans up behind worlds whose process is gone.
-async fn sweep(servers: &Servers) -> Result<()> {
-    let mut redis = connect(servers)?;
-    let keys = redis.scan_match::<_, String>("it:claim:*")?.collect::<redis::RedisResult<Vec<_>>>()?;
-    for key in keys {
-        let word: Option<String> = redis.get(&key)?;
-        let Some(claim) = word.as_deref().and_then(|word| abandoned(&key, word)) else {
-            continue;
-        };
-        // Of two runs that start at once, one cleans.
-        let broom = only_if_free().with_expiration(SetExpiry::EX(120));
-        let mine = redis.set_options::<_, _, Option<String>>(format!("it:broom:{}", claim.id), "", broom)?;
-        if mine.is_some() {
-            clean::everything_of(&claim, servers).await;
-        }
-    }
-    Ok(())
 }
 
 fn abandoned(key: &str, word: &str) -> Option<Claim> {

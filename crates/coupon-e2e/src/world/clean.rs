@@ -1,9 +1,28 @@
 //! Taking away what a world has put on the shared servers. Best effort: what cannot be removed stays.
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use tokio::sync::OnceCell;
 
 use super::{claim::Claim, owner};
 use crate::{kafka, process::signal, servers::Servers};
+
+/// Abandoned claims are looked for once in each process.
+static SWEPT: OnceCell<()> = OnceCell::const_new();
+
+/// Cleans up behind worlds whose process is gone.
+pub async fn behind_killed_runs(servers: &Servers) -> anyhow::Result<()> {
+    SWEPT.get_or_try_init(|| sweep(servers)).await?;
+    Ok(())
+}
+
+async fn sweep(servers: &Servers) -> anyhow::Result<()> {
+    for claim in Claim::abandoned(servers)? {
+        if claim.take_broom(servers)? {
+            everything_of(&claim, servers).await;
+        }
+    }
+    Ok(())
+}
 
 /// Ends the world's processes, then drops its topics, its database and its keys, and releases the claim.
 pub async fn everything_of(claim: &Claim, servers: &Servers) {

@@ -86,7 +86,8 @@ impl World {
 
     /// Makes a world to measure.
     pub async fn with(setup: Setup) -> Result<Self> {
-        let claim = Claim::take(&setup.servers).await?;
+        clean::behind_killed_runs(&setup.servers).await?;
+        let claim = Claim::take(&setup.servers)?;
         // What is made before a failure is removed: the sweep finds nothing of a claim whose process lives.
         let servers = setup.servers.clone();
         Self::furnish(claim.clone(), setup).await.inspect_err(|_| clean::everything_of_blocking(&claim, &servers))
@@ -120,18 +121,24 @@ impl World {
     }
 
     /// An `issuer-api serve`.
-    pub fn start_api(&self) -> Launch<'_> {
-        Launch::new(self, "issuer-api", "serve")
+    pub fn start_api(&self) -> Launch {
+        self.launch("issuer-api", "serve")
     }
 
     /// An `issue-consumer run`.
-    pub fn start_issue_consumer(&self) -> Launch<'_> {
-        Launch::new(self, "issue-consumer", "run")
+    pub fn start_issue_consumer(&self) -> Launch {
+        self.launch("issue-consumer", "run")
     }
 
     /// A `dlq-consumer run`.
-    pub fn start_dlq_consumer(&self) -> Launch<'_> {
-        Launch::new(self, "dlq-consumer", "run")
+    pub fn start_dlq_consumer(&self) -> Launch {
+        self.launch("dlq-consumer", "run")
+    }
+
+    fn launch(&self, binary: &'static str, verb: &'static str) -> Launch {
+        let launch = Launch::new(binary, verb, self.folder().join(format!("{binary}.log")));
+        let launch = self.environment().into_iter().fold(launch, |launch, (name, value)| launch.env(name, value));
+        self.settings_of(binary).into_iter().fold(launch, |launch, (key, value)| launch.set(&key, value))
     }
 
     /// Runs a one-shot command with the world's settings, such as `run("issuer-api", &["coupon", "list"])`.
@@ -207,11 +214,6 @@ impl World {
         self.files.path()
     }
 
-    /// Log file of a service in this world.
-    pub(crate) fn log_of(&self, binary: &str) -> PathBuf {
-        self.folder().join(format!("{binary}.log"))
-    }
-
     /// File of the secret by which tokens of this world are signed.
     pub fn secret_file(&self) -> PathBuf {
         self.folder().join("hmac.secret")
@@ -228,7 +230,7 @@ impl World {
     }
 
     /// Settings by which a process works in this world and in no other.
-    pub(crate) fn settings_of(&self, binary: &str) -> Vec<(String, String)> {
+    fn settings_of(&self, binary: &str) -> Vec<(String, String)> {
         let text = |value: &str| value.to_owned();
         let mut settings = match binary {
             "issuer-api" => vec![

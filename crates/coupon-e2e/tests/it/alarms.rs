@@ -18,7 +18,7 @@ use crate::SOON;
 pub const TOLD: Duration = Duration::from_secs(30);
 
 /// A `dlq-consumer` that tells Slack, with a digest each so many ms.
-pub fn telling<'w>(world: &'w World, slack: &Webhook, digest_ms: u64) -> Launch<'w> {
+pub fn telling(world: &World, slack: &Webhook, digest_ms: u64) -> Launch {
     let launch = world.start_dlq_consumer().env("DLQ_CONSUMER__ALARMS__SLACK_WEBHOOK_URL", slack.url());
     launch.set("alarms.digest_ms", digest_ms).set("alarms.timeout_ms", 500)
 }

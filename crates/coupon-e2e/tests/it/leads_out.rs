@@ -16,14 +16,22 @@ use coupon_e2e::{
     chance,
     kafka::record::Record,
     process::Process,
-    stock::key,
     wait::{eventually, pause},
     world::World,
 };
-use rand::{Rng, rngs::StdRng, seq::IndexedRandom};
-use uuid::Uuid;
+use rand::rngs::StdRng;
 
-use crate::{SOON, Services, issued, issued_rows, rebuild::status, write::accepted};
+use crate::{
+    SOON, Services,
+    damage::{
+        Case,
+        Damage::{self, OffsetsBack, OffsetsForward},
+        strike,
+    },
+    issued, issued_rows,
+    rebuild::status,
+    write::accepted,
+};
 
 /// Commands that an operator may need.
 const COMMANDS: usize = 3;
@@ -33,109 +41,6 @@ const LOOKS: usize = 30;
 const REBUILD: &str = "rebuild";
 /// What repairs member by member.
 const RECONCILE: &str = "reconcile";
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Damage {
-    /// Rows are deleted by hand, and the counter stays.
-    Rows,
-    /// The counter is anything.
-    Counter,
-    /// The highest sequence is anything.
-    HighSeq,
-    /// A holder entry is gone.
-    HolderGone,
-    /// One is there of which nobody has heard.
-    HolderForged,
-    /// One names the request of somebody else.
-    HolderForeign,
-    /// One is no request id.
-    HolderUnreadable,
-    /// All are gone.
-    Holders,
-    /// A decided request is to be published again.
-    OutboxAgain,
-    /// An outbox entry names no request.
-    OutboxUnreadable,
-    /// All of meta is gone.
-    Meta,
-    /// A field of it is gone.
-    MetaField,
-    /// A field of it is no number.
-    MetaRubbish,
-    /// The gate says SUSPECT.
-    GateSuspect,
-    /// The total differs.
-    Total,
-    /// The sequence went back.
-    Seq,
-    /// Redis is of another epoch.
-    RedisEpoch,
-    /// The row is of another epoch.
-    RowEpoch,
-    /// Everything in Redis is gone.
-    Flush,
-    /// The group's offsets are set back to the beginning.
-    OffsetsBack,
-    /// The group's offsets are set forward past a member whose record it has not read.
-    OffsetsForward,
-}
-
-use Damage::{
-    Counter, Flush, GateSuspect, HighSeq, HolderForeign, HolderForged, HolderGone, HolderUnreadable, Holders, Meta,
-    MetaField, MetaRubbish, OffsetsBack, OffsetsForward, OutboxAgain, OutboxUnreadable, RedisEpoch, RowEpoch, Rows,
-    Seq, Total,
-};
-
-const ALL: [Damage; 21] = [
-    Rows,
-    Counter,
-    HighSeq,
-    HolderGone,
-    HolderForged,
-    HolderForeign,
-    HolderUnreadable,
-    Holders,
-    OutboxAgain,
-    OutboxUnreadable,
-    Meta,
-    MetaField,
-    MetaRubbish,
-    GateSuspect,
-    Total,
-    Seq,
-    RedisEpoch,
-    RowEpoch,
-    Flush,
-    OffsetsBack,
-    OffsetsForward,
-];
-
-/// Damages of what is known of a request in Redis.
-const OF_HOLDERS: [Damage; 5] = [HolderGone, HolderForeign, HolderUnreadable, Holders, Flush];
-
-#[derive(Clone, Copy, Debug)]
-struct Case {
-    first: Damage,
-    second: Option<Damage>,
-    is_closed: bool,
-    is_sold_out: bool,
-    rebuild_first: bool,
-}
-
-impl Case {
-    fn any(chance: &mut StdRng) -> Self {
-        let pick = |chance: &mut StdRng| *ALL.choose(chance).unwrap_or(&Rows);
-        let (first, mut second) = (pick(chance), chance.random_bool(0.6).then(|| pick(chance)));
-        let both = |one: Damage, other: Damage| {
-            one == Rows && OF_HOLDERS.contains(&other) || one == OffsetsForward && [Holders, Flush].contains(&other)
-        };
-        if second.is_some_and(|second| both(first, second) || both(second, first)) {
-            second = None;
-        }
-        let [is_closed, is_sold_out, rebuild_first] = std::array::from_fn(|_| chance.random_bool(0.4));
-        Self { first, second, is_closed, is_sold_out, rebuild_first }
-    }
-}
 
 /// Runs so many cases, one after the other in one world.
 pub(crate) async fn every_case_leads_out(cases: usize) -> Result<()> {
@@ -239,73 +144,6 @@ async fn takes_a_rebuild(world: &World, api: &Process, code: &str) -> Result<boo
     let is_whole = fields.iter().all(|field| stock.number(field).is_some());
     let is_suspect = stock.meta.get("status").is_none_or(|gate| gate == "SUSPECT");
     Ok(!is_whole || is_suspect || status(world, code).await? == "SUSPECT")
-}
-
-async fn strike(world: &World, code: &str, damage: Damage, chance: &mut StdRng) -> Result<()> {
-    let stock = &world.stock;
-    let mut redis = stock.redis();
-    let held = stock.of(code).await?.issued;
-    let members: Vec<String> = (0..4).map(|number| format!("{code}-{number}")).collect();
-    let member = members.choose(chance).context("a member")?.as_str();
-    let update = async |change: &str, number: i64| -> Result<()> {
-        let statement = format!("UPDATE coupons SET {change} WHERE coupon_code = $1");
-        sqlx::query(sqlx::AssertSqlSafe(statement)).bind(code).bind(number).execute(&world.db).await?;
-        Ok(())
-    };
-    match damage {
-        Rows => {
-            let some = chance.random_range(1..=members.len());
-            sqlx::query(
-                "DELETE FROM coupon_issues WHERE member_id = ANY($1) AND coupon_id = (SELECT coupon_id FROM coupons WHERE coupon_code = $2)",
-            )
-            .bind(&members[..some])
-            .bind(code)
-            .execute(&world.db)
-            .await?;
-        }
-        Counter => update("issued_quantity = $2", chance.random_range(0..=6)).await?,
-        HighSeq => update("high_seq = $2", *[0, 9, 1_000, (1 << 53) - 1].choose(chance).context("one")?).await?,
-        HolderGone => stock.set_mark(code, member, None).await?,
-        HolderForged => stock.set_mark(code, &format!("{code}-forged"), Some(Uuid::now_v7())).await?,
-        HolderForeign => {
-            // Not the one who asks here: they would be told somebody else's request.
-            let member = members.last().context("a member")?;
-            let other = held.iter().find(|(holder, _)| *holder != member).and_then(|(_, id)| id.parse().ok());
-            stock.set_mark(code, member, other).await?;
-        }
-        HolderUnreadable => {
-            redis::cmd("HSET").arg(key(code, "issued")).arg(member).arg("rubbish").exec_async(&mut redis).await?;
-        }
-        Holders => redis::cmd("DEL").arg(key(code, "issued")).exec_async(&mut redis).await?,
-        OutboxAgain => {
-            if let Some(id) = held.get(member) {
-                stock.set_outbox(code, &format!("{id}|1|{member}")).await?;
-            }
-        }
-        OutboxUnreadable => stock.set_outbox(code, "rubbish").await?,
-        Meta => redis::cmd("DEL").arg(key(code, "meta")).exec_async(&mut redis).await?,
-        MetaField | MetaRubbish => {
-            let fields = ["epoch", "total", "total_version", "opens_at", "closes_at", "seq"];
-            let field = *fields.choose(chance).context("a field")?;
-            let mut command = redis::cmd(if damage == MetaField { "HDEL" } else { "HSET" });
-            command.arg(key(code, "meta")).arg(field);
-            if damage == MetaRubbish {
-                command.arg("rubbish");
-            }
-            command.exec_async(&mut redis).await?;
-        }
-        GateSuspect => stock.set_meta(code, &[("status", "SUSPECT")]).await?,
-        Total => stock.set_meta(code, &[("total", &chance.random_range(0..=9).to_string())]).await?,
-        Seq => stock.set_meta(code, &[("seq", "0")]).await?,
-        RedisEpoch => stock.set_meta(code, &[("epoch", &chance.random_range(0..=4).to_string())]).await?,
-        RowEpoch => update("epoch = $2", chance.random_range(2..=5)).await?,
-        Flush => {
-            let keys = ["meta", "issued", "outbox"].map(|part| key(code, part));
-            redis::cmd("DEL").arg(&keys).exec_async(&mut redis).await?;
-        }
-        OffsetsBack | OffsetsForward => {}
-    }
-    Ok(())
 }
 
 /// A group is only told other offsets while it has no members. Where nobody can be accepted any more, they are set back.

@@ -40,7 +40,7 @@ const OF_DLQ_CONSUMER: &[&str] = &[
     "signal watch",
 ];
 
-async fn ends(launch: Launch<'_>, point: &str) -> Result<()> {
+async fn ends(launch: Launch, point: &str) -> Result<()> {
     let process = launch.env("COUPON_PANIC_AT", point).without_waiting().await?;
     ended(&process).await.with_context(|| point.to_owned())
 }

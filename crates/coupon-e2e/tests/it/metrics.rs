@@ -1,6 +1,8 @@
 //! What `/metrics` says, and what it never names.
 
-use anyhow::{Result, ensure};
+use std::{fs, path::Path};
+
+use anyhow::{Context, Result, ensure};
 use coupon_e2e::{failures::FailMode, kafka::record::NewRecord, wait::eventually, world::World};
 
 use crate::{SOON, Services, write::accepted};
@@ -55,10 +57,60 @@ async fn metrics_name_no_member_and_no_coupon() -> Result<()> {
             ensure!(absent.is_empty(), "{absent:?} are absent from\n{page}");
             Ok(Some(page))
         });
-        let page = page.await?.to_lowercase();
+        let page = page.await?;
+        assert_eq!(without_help(&page), Vec::<&str>::new(), "they have a TYPE and no HELP in\n{page}");
+        let page = page.to_lowercase();
         for secret in [MEMBER, COUPON] {
             assert!(!page.contains(&secret.to_lowercase()), "{page}");
         }
     }
     Ok(())
+}
+
+/// Looks at every name in the sources, because a page has only what was recorded until then.
+#[test]
+fn every_metric_has_its_help_text() -> Result<()> {
+    let mut found = 0;
+    let core = sources("coupon-core")?;
+    for name in ["coupon-core", "issuer-api", "issue-consumer", "dlq-consumer"] {
+        let own = sources(name)?;
+        for recorded in ["counter!(\"", "gauge!(\"", "histogram!(\"", "count_from_zero(\""] {
+            for after in own.split(recorded).skip(1) {
+                let metric = after.split('"').next().unwrap_or_default();
+                if metric.starts_with("coupon_") {
+                    found += 1;
+                    let has_row = ["Counter", "Gauge", "Histogram"].iter().any(|kind| {
+                        let row = format!("({kind}, \"{metric}\", \"");
+                        own.contains(&row) || core.contains(&row)
+                    });
+                    ensure!(has_row, "{metric} of {name} is absent from its metrics_help.rs");
+                }
+            }
+        }
+    }
+    ensure!(found > 40, "only {found} places that record were found");
+    Ok(())
+}
+
+/// All of a crate's `src` in one text.
+fn sources(name: &str) -> Result<String> {
+    let mut all = String::new();
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name).join("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).with_context(|| format!("{}", folder.display()))? {
+            let path = entry?.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                all.push_str(&fs::read_to_string(&path)?);
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// The metrics of a page that have a `# TYPE` line and no `# HELP` line.
+fn without_help(page: &str) -> Vec<&str> {
+    let names = page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
+    names.filter(|name| !page.contains(&format!("# HELP {name} "))).collect()
 }

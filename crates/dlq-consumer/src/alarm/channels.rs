@@ -1,4 +1,4 @@
-//! The ways of telling somebody, the first before the second.
+//! The channels that alarms are sent through, the first before the second.
 
 use std::time::Duration;
 
@@ -6,8 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use coupon_core::runtime::SettingsError;
 use hyper::{StatusCode, Uri};
 
-use super::{post::Post, settings, slack, view::Alarm};
-use crate::config::AlarmSettings;
+use super::{post::Post, settings::AlarmSettings, slack, view::Alarm};
 
 /// Which kind of channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +35,7 @@ impl Kind {
     }
 }
 
-/// A way of telling somebody.
+/// A channel that alarms are sent through.
 #[derive(Clone, Debug)]
 pub struct Channel {
     /// Which kind.
@@ -69,7 +68,7 @@ pub enum Form {
 /// The channels that are set.
 #[derive(Clone, Debug)]
 pub struct Channels {
-    /// The one that is told.
+    /// The one that alarms are sent to.
     pub first: Option<Channel>,
     /// The one that takes over.
     pub second: Option<Channel>,
@@ -80,7 +79,7 @@ pub struct Channels {
 impl Channels {
     /// Reads which are set; when only the second is, it is the first.
     pub fn new(settings: &AlarmSettings) -> Result<Self, SettingsError> {
-        let [slack, webhook] = settings::addresses(settings)?;
+        let [slack, webhook] = settings.addresses()?;
         let channel = |kind: Kind, to: Uri| -> Result<Channel, SettingsError> {
             let is_encrypted = to.scheme_str() == Some("https");
             let post = Post::new(Duration::from_millis(settings.timeout_ms), is_encrypted).map_err(|error| {

@@ -6,16 +6,13 @@ use std::sync::OnceLock;
 use coupon_core::{
     event::CouponIssued,
     failure::Failure,
-    repo::{
-        alarms::{Claim, Group},
-        dead_letters::LetterStatus,
-    },
+    repo::alarms::{AlarmGroup, Claim},
 };
 
 use super::{
     mask::{Mask, cut},
-    signature::Severity,
-    view::{look_closer, severity, severity_of_notice},
+    severity::Severity,
+    wording::{counted, look_closer},
 };
 
 /// The name of the installation, once the settings are read: all lines of a process carry the same.
@@ -24,7 +21,7 @@ static INSTALLATION: OnceLock<String> = OnceLock::new();
 /// From now on the lines carry this name; empty: none.
 pub fn of_installation(name: &str) {
     if !name.is_empty() {
-        // A second announcer of the same process has the same settings.
+        // A second alarm sender of the same process has the same settings.
         let _ = INSTALLATION.set(name.to_owned());
     }
 }
@@ -35,12 +32,12 @@ pub fn installation() -> Option<&'static str> {
 }
 
 /// Most characters of an error in a line.
-const MOST: usize = 1_000;
+const MAX_ERROR_CHARACTERS: usize = 1_000;
 
 /// Says at once, after the commit, that a request was given up.
 pub fn given_up(event: &CouponIssued, failure: &Failure, failed_issue_id: i64) {
     let mask = Mask::of_member(event.member_id.as_str());
-    let error_message = cut(&mask.shown(&failure.message), MOST);
+    let error_message = cut(&mask.shown(&failure.message), MAX_ERROR_CHARACTERS);
     tracing::error!(
         request_id = %event.request_id,
         coupon = event.coupon_code.as_str(),
@@ -52,13 +49,13 @@ pub fn given_up(event: &CouponIssued, failure: &Failure, failed_issue_id: i64) {
     );
 }
 
-/// Says what is told of a cause.
-pub fn told(claim: &Claim, group: &Group) {
+/// Logs what an alarm says of a cause.
+pub fn log_alarm(claim: &Claim, group: &AlarmGroup) {
     if let Some(letters) = &group.letters {
         let mask = Mask::of_letter(&letters.sample);
         let command = look_closer(&letters.sample);
-        let error_message = cut(&mask.shown(&letters.sample.error_message), MOST);
-        let severity = severity(letters).as_str();
+        let error_message = cut(&mask.shown(&letters.sample.error_message), MAX_ERROR_CHARACTERS);
+        let severity = Severity::of_letters(letters).as_str();
         tracing::error!(
             coupon = letters.sample.coupon_code.as_deref().unwrap_or("-"),
             letter_id = letters.sample.id,
@@ -71,7 +68,7 @@ pub fn told(claim: &Claim, group: &Group) {
         );
     } else if let Some(notice) = &group.notice {
         let coupon = notice.coupon_code.as_deref().unwrap_or("-");
-        let severity = severity_of_notice(&notice.cause).as_str();
+        let severity = Severity::of_notice(&notice.cause).as_str();
         tracing::error!(
             coupon,
             cause = notice.cause,
@@ -84,25 +81,11 @@ pub fn told(claim: &Claim, group: &Group) {
     }
 }
 
-/// Says that a cause cannot be told because putting it into words panics, which is a fault of ours.
+/// Logs that an alarm cannot be sent because putting it into words panics, which is a fault of ours.
 pub fn unspeakable(claim: &Claim) {
     tracing::error!(
         cause_characters = claim.cause.chars().count(),
         installation = installation(),
         "[CRITICAL] an alarm cannot be put into words, and is tried again: look with `dlq-consumer stats` and `dlq-consumer list`"
     );
-}
-
-/// `3 requests given up, 1 dead letter held undecided`.
-pub fn counted(by_status: &[(LetterStatus, usize)]) -> String {
-    let part = |(status, count): &(LetterStatus, usize)| {
-        let plural = if *count == 1 { "" } else { "s" };
-        match status {
-            LetterStatus::Compensated => format!("{count} request{plural} given up"),
-            LetterStatus::Held => format!("{count} dead letter{plural} held undecided"),
-            LetterStatus::Parked => format!("{count} dead letter{plural} parked undecided"),
-            other => format!("{count} dead letter{plural} {}", other.as_str().to_lowercase()),
-        }
-    };
-    by_status.iter().map(part).collect::<Vec<_>>().join(", ")
 }

@@ -4,8 +4,10 @@ use std::fmt::Write as _;
 
 use coupon_core::repo::alarms::Sample;
 
+use super::members;
+
 /// Shorter names are shown whole by [`hidden`] anyway, and would be found everywhere.
-const LEAST: usize = 3;
+const MIN_NAME_CHARACTERS: usize = 3;
 
 /// Hides the members a dead letter names, wherever they stand in its texts.
 #[derive(Clone, Debug, Default)]
@@ -28,14 +30,14 @@ impl Mask {
     /// Hides everybody this letter may name: its member, its key, and who its payload says it is about.
     pub fn of_letter(letter: &Sample) -> Self {
         let key = letter.record_key.as_deref().and_then(|key| std::str::from_utf8(key).ok()).map(str::to_owned);
-        let payload = letter.payload.as_deref().and_then(super::payload::object);
-        let said = payload.iter().flat_map(super::payload::members);
-        Self::over(letter.member_id.clone().into_iter().chain(key).chain(said))
+        let payload = letter.payload.as_deref().and_then(members::object);
+        let named = payload.iter().flat_map(members::named_members);
+        Self::over(letter.member_id.clone().into_iter().chain(key).chain(named))
     }
 
     fn over(names: impl IntoIterator<Item = String>) -> Self {
         let mut all: Vec<String> = Vec::new();
-        for name in names.into_iter().filter(|name| name.chars().count() >= LEAST) {
+        for name in names.into_iter().filter(|name| name.chars().count() >= MIN_NAME_CHARACTERS) {
             // As an error shows it that quotes it.
             let quoted = format!("{name:?}");
             all.extend([quoted[1..quoted.len() - 1].to_owned(), name]);

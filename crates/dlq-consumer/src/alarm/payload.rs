@@ -1,55 +1,31 @@
 //! The payload of a dead letter as it may be shown: anything may be in it.
 
-use coupon_core::event::MAX_BYTES;
 use serde_json::{Map, Value};
 
-use super::mask::{Mask, cut, hidden, inert};
+use super::{
+    mask::{Mask, cut, hidden, inert},
+    members::{is_member_field, object},
+};
 
 /// Most characters of a payload that are shown.
-const MOST: usize = 8_000;
+const MAX_PAYLOAD_CHARACTERS: usize = 8_000;
 
 /// The payload in words. While members are hidden, only a JSON object is shown: in anything else nobody knows what
 /// names a member.
 pub fn shown(payload: Option<&[u8]>, mask: &Mask) -> String {
     let Some(bytes) = payload else { return "none: a tombstone".to_owned() };
     if !mask.is_on() {
-        return inert(&cut(&String::from_utf8_lossy(bytes), MOST));
+        return inert(&cut(&String::from_utf8_lossy(bytes), MAX_PAYLOAD_CHARACTERS));
     }
     match object(bytes) {
-        Some(object) => inert(&cut(&Value::Object(masked(object, mask)).to_string(), MOST)),
+        Some(object) => inert(&cut(&Value::Object(masked(object, mask)).to_string(), MAX_PAYLOAD_CHARACTERS)),
         None => format!("{} bytes that are no JSON object, not shown while members are masked", bytes.len()),
     }
 }
 
-/// The payload, if it is a JSON object of a size that is looked at.
-pub fn object(bytes: &[u8]) -> Option<Map<String, Value>> {
-    if bytes.len() > MAX_BYTES {
-        return None;
-    }
-    serde_json::from_slice(bytes).ok()
-}
-
-/// Whom the fields that are named after a member name.
-pub fn members(object: &Map<String, Value>) -> Vec<String> {
-    let mut found = Vec::new();
-    for (name, value) in object {
-        match value {
-            Value::String(text) if is_of_member(name) => found.push(text.clone()),
-            Value::Number(number) if is_of_member(name) => found.push(number.to_string()),
-            Value::Object(inner) => found.extend(members(inner)),
-            _ => {}
-        }
-    }
-    found
-}
-
-fn is_of_member(name: &str) -> bool {
-    name.to_ascii_lowercase().contains("member")
-}
-
 fn masked(object: Map<String, Value>, mask: &Mask) -> Map<String, Value> {
     let hide = |(name, value): (String, Value)| {
-        let value = if is_of_member(&name) { all_hidden(value) } else { value_masked(value, mask) };
+        let value = if is_member_field(&name) { all_hidden(value) } else { value_masked(value, mask) };
         (mask.text(&name), value)
     };
     object.into_iter().map(hide).collect()

@@ -1,4 +1,4 @@
-//! One round of telling: which channel is asked, and what is known of each.
+//! One round of sending alarms: which channel is asked, and what is known of each.
 
 use chrono::{DateTime, Utc};
 use coupon_core::{
@@ -11,7 +11,7 @@ use super::{
     view::Alarm,
 };
 
-/// How the channels fare as far as this process knows, while it tells what is due.
+/// How the channels fare as far as this process knows, while it sends alarms.
 pub struct Round<'c> {
     channels: &'c Channels,
     database: &'c Database,
@@ -27,13 +27,13 @@ impl<'c> Round<'c> {
         Ok(Self { channels, database, states, first_failed: false })
     }
 
-    /// Whether an alarm could be told now, or is told by the log alone.
-    pub fn can_tell(&self, now: DateTime<Utc>) -> bool {
+    /// Whether a channel may take an alarm now, or none is set and the log alone takes it.
+    pub fn can_send(&self, now: DateTime<Utc>) -> bool {
         let Some(first) = &self.channels.first else { return true };
         !self.first_failed && self.may_ask(first, now) || self.stand_in(now).is_some()
     }
 
-    /// Tells it by the first channel that takes it.
+    /// Sends an alarm through the first channel that takes it.
     pub async fn deliver(&mut self, alarm: &Alarm, now: impl Fn() -> DateTime<Utc>) -> Result<Delivered, RepoError> {
         let channels = self.channels;
         let Some(first) = &channels.first else { return Ok(Delivered::Nowhere) };
@@ -49,8 +49,8 @@ impl<'c> Round<'c> {
         let error = state.and_then(|state| state.last_error.as_deref()).unwrap_or("unknown");
         let mut alarm = alarm.clone();
         alarm.notes.push(format!("{} has been down since {}: {error}", first.kind.name(), since.to_rfc3339()));
-        let told = self.ask(second, &alarm, &now).await?;
-        Ok(if told { Delivered::By(second.kind) } else { Delivered::Nowhere })
+        let is_sent = self.ask(second, &alarm, &now).await?;
+        Ok(if is_sent { Delivered::By(second.kind) } else { Delivered::Nowhere })
     }
 
     /// When an alarm that nobody took is to be tried again, at the latest at `latest`.
@@ -62,20 +62,20 @@ impl<'c> Round<'c> {
         pauses.chain([taken_over]).flatten().filter(|at| *at > now).fold(latest, DateTime::min)
     }
 
-    /// The moment since when no channel works, and what each says; `None` while one does.
+    /// The moment since when no channel works, and the last error of each; `None` while one works.
     pub fn all_down(&self) -> Option<(DateTime<Utc>, String)> {
         let mut since = None;
-        let mut said = Vec::new();
+        let mut errors = Vec::new();
         for channel in self.channels.all() {
             let state = self.state(channel)?;
             since = since.max(Some(state.down_since?));
-            said.push(format!("{}: {}", channel.kind.name(), state.last_error.as_deref().unwrap_or("unknown")));
+            errors.push(format!("{}: {}", channel.kind.name(), state.last_error.as_deref().unwrap_or("unknown")));
         }
-        Some((since?, said.join("; ")))
+        Some((since?, errors.join("; ")))
     }
 
-    /// Whether what is due reaches nobody: the first is down, and no other works in its place.
-    pub fn is_silent(&self, now: DateTime<Utc>) -> bool {
+    /// Whether alarms reach nobody: the first channel is down, and no other works in its place.
+    pub fn reaches_nobody(&self, now: DateTime<Utc>) -> bool {
         let is_down = |channel: &Channel| self.state(channel).is_some_and(|state| state.down_since.is_some());
         self.channels.first.as_ref().is_some_and(is_down) && self.stand_in(now).is_none_or(is_down)
     }
@@ -108,7 +108,7 @@ impl<'c> Round<'c> {
                 if let Some(since) = before {
                     tracing::info!(channel = name, "{name} takes alarms again; it was down since {since}");
                     self.states.retain(|state| state.channel != name);
-                    // It was told all the same; the next alarm that it takes says so again.
+                    // It was sent all the same; the next alarm that it takes says so again.
                     if let Err(error) = self.database.note_channel_works(name).await {
                         tracing::warn!(channel = name, "it is not noted that {name} works: {}", chain(&error));
                     }

@@ -1,57 +1,83 @@
-//! Which channels are set: the addresses from the settings or from the files they name.
+//! `[alarms]`: which channels are set, with the addresses from the settings or from the files they name.
 
 use coupon_core::runtime::{Secret, SettingsError};
 use hyper::Uri;
-
-use super::signature::{is_base_url, is_name};
-use crate::config::AlarmSettings;
+use serde::{Deserialize, Serialize};
 
 const ALLOWED: &str = "an http or https URL with a host and without a user";
 
-/// Tests what the types cannot, without opening a file.
-pub fn check(settings: &AlarmSettings) -> Result<(), SettingsError> {
-    for (key, url, file) in keys(settings) {
-        if !url.is_empty() && !file.is_empty() {
-            return Err(SettingsError::invalid(key, url, format!("empty when {key}_file is set")));
-        }
-        if !url.is_empty() && address(url.expose()).is_none() {
-            return Err(SettingsError::invalid(key, url, ALLOWED));
-        }
-    }
-    if !is_name(&settings.installation) {
-        let allowed = "at most 60 characters, none of them a control character";
-        return Err(SettingsError::invalid("alarms.installation", &settings.installation, allowed));
-    }
-    for (key, url) in [("alarms.runbook_url", &settings.runbook_url), ("alarms.dashboard_url", &settings.dashboard_url)]
-    {
-        if !is_base_url(url) {
-            let allowed = "empty, or an http or https URL with a host, without a user and without #";
-            return Err(SettingsError::invalid(key, url, allowed));
-        }
-    }
-    for (key, value, least) in [
-        ("alarms.digest_ms", settings.digest_ms, 100),
-        ("alarms.takeover_after_ms", settings.takeover_after_ms, 0),
-        ("alarms.timeout_ms", settings.timeout_ms, 100),
-    ] {
-        if !(least..=86_400_000).contains(&value) {
-            return Err(SettingsError::invalid(key, value, format!("{least} to 86400000 ms")));
-        }
-    }
-    Ok(())
+/// `[alarms]`
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AlarmSettings {
+    /// Name of the installation that sends alarms; empty: it has none.
+    pub installation: String,
+    /// Base URL of the runbook; empty: no link.
+    pub runbook_url: String,
+    /// URL of the dashboard; empty: no link.
+    pub dashboard_url: String,
+    /// Slack incoming webhook; empty: none.
+    pub slack_webhook_url: Secret,
+    /// File with it; empty: none.
+    pub slack_webhook_url_file: String,
+    /// Generic JSON webhook; empty: none.
+    pub webhook_url: Secret,
+    /// File with it; empty: none.
+    pub webhook_url_file: String,
+    /// Between two alarms of one cause, and between two tries, in ms.
+    pub digest_ms: u64,
+    /// How long the first channel may be down before the second takes over, in ms.
+    pub takeover_after_ms: u64,
+    /// How long a channel may take to answer, in ms.
+    pub timeout_ms: u64,
+    /// Whether members are hidden.
+    pub mask_members: bool,
 }
 
-/// The addresses of Slack and of the other webhook, read from their files if they are there.
-pub fn addresses(settings: &AlarmSettings) -> Result<[Option<Uri>; 2], SettingsError> {
-    let [slack, webhook] = keys(settings);
-    Ok([read(slack)?, read(webhook)?])
-}
+impl AlarmSettings {
+    /// Tests what the types cannot, without opening a file.
+    pub fn check(&self) -> Result<(), SettingsError> {
+        for (key, url, file) in self.webhooks() {
+            if !url.is_empty() && !file.is_empty() {
+                return Err(SettingsError::invalid(key, url, format!("empty when {key}_file is set")));
+            }
+            if !url.is_empty() && address(url.expose()).is_none() {
+                return Err(SettingsError::invalid(key, url, ALLOWED));
+            }
+        }
+        if !is_name(&self.installation) {
+            let allowed = "at most 60 characters, none of them a control character";
+            return Err(SettingsError::invalid("alarms.installation", &self.installation, allowed));
+        }
+        for (key, url) in [("alarms.runbook_url", &self.runbook_url), ("alarms.dashboard_url", &self.dashboard_url)] {
+            if !is_base_url(url) {
+                let allowed = "empty, or an http or https URL with a host, without a user and without #";
+                return Err(SettingsError::invalid(key, url, allowed));
+            }
+        }
+        for (key, value, least) in [
+            ("alarms.digest_ms", self.digest_ms, 100),
+            ("alarms.takeover_after_ms", self.takeover_after_ms, 0),
+            ("alarms.timeout_ms", self.timeout_ms, 100),
+        ] {
+            if !(least..=86_400_000).contains(&value) {
+                return Err(SettingsError::invalid(key, value, format!("{least} to 86400000 ms")));
+            }
+        }
+        Ok(())
+    }
 
-fn keys(settings: &AlarmSettings) -> [(&'static str, &Secret, &str); 2] {
-    [
-        ("alarms.slack_webhook_url", &settings.slack_webhook_url, &settings.slack_webhook_url_file),
-        ("alarms.webhook_url", &settings.webhook_url, &settings.webhook_url_file),
-    ]
+    /// The addresses of Slack and of the other webhook, read from their files if they are there.
+    pub fn addresses(&self) -> Result<[Option<Uri>; 2], SettingsError> {
+        let [slack, webhook] = self.webhooks();
+        Ok([read(slack)?, read(webhook)?])
+    }
+
+    fn webhooks(&self) -> [(&'static str, &Secret, &str); 2] {
+        [
+            ("alarms.slack_webhook_url", &self.slack_webhook_url, &self.slack_webhook_url_file),
+            ("alarms.webhook_url", &self.webhook_url, &self.webhook_url_file),
+        ]
+    }
 }
 
 fn read((key, url, file): (&'static str, &Secret, &str)) -> Result<Option<Uri>, SettingsError> {
@@ -72,6 +98,23 @@ fn address(text: &str) -> Option<Uri> {
     let authority = uri.authority()?;
     let is_web = matches!(uri.scheme_str(), Some("http" | "https"));
     (is_web && !authority.host().is_empty() && !authority.as_str().contains('@')).then_some(uri)
+}
+
+/// Whether a text can be the name of an installation.
+fn is_name(text: &str) -> bool {
+    text.chars().count() <= 60 && !text.chars().any(char::is_control)
+}
+
+/// Whether a text can be the base of a link: a web address that no markup of a channel can be broken with, and without an
+/// anchor of its own.
+fn is_base_url(text: &str) -> bool {
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic() && !b"<>|\"`#\\".contains(&byte));
+    let uri: Result<Uri, _> = text.parse();
+    let is_web = uri.is_ok_and(|uri| {
+        let has_host = uri.authority().is_some_and(|host| !host.host().is_empty() && !host.as_str().contains('@'));
+        matches!(uri.scheme_str(), Some("http" | "https")) && has_host
+    });
+    text.is_empty() || text.len() <= 500 && is_plain && is_web
 }
 
 #[cfg(test)]
@@ -97,7 +140,7 @@ mod tests {
         }
         let config = with(&[("alarms.webhook_url", "https://hooks.test/SECRET")]).unwrap();
         assert!(!print_effective(&config).contains("SECRET") && !format!("{config:?}").contains("SECRET"));
-        let [slack, webhook] = addresses(&config.alarms).unwrap();
+        let [slack, webhook] = config.alarms.addresses().unwrap();
         assert!(slack.is_none() && webhook.unwrap().path() == "/SECRET");
     }
 
@@ -108,11 +151,31 @@ mod tests {
         assert!(said.contains("alarms.webhook_url_file") && !said.contains("a.test"), "{said}");
         for (file, why) in [("/no/such/file", "can be read"), ("Cargo.toml", "http or https URL")] {
             let config = with(&[("alarms.slack_webhook_url_file", file)]).unwrap();
-            let said = addresses(&config.alarms).unwrap_err().to_string();
+            let said = config.alarms.addresses().unwrap_err().to_string();
             assert!(
                 said.contains("alarms.slack_webhook_url_file") && said.contains(file) && said.contains(why),
                 "{said}"
             );
+        }
+    }
+
+    #[test]
+    fn a_base_url_is_an_address_that_breaks_no_markup() {
+        for good in ["", "https://git.test/coupon/deploy/README.md", "http://grafana:3000/d/coupon?orgId=1&kiosk"] {
+            assert!(is_base_url(good), "{good}");
+        }
+        let wrong = [
+            "grafana",
+            "ftp://a.test/x",
+            "https://me:pw@a.test/x",
+            "https://a.test/x#y",
+            "https://a.test/x|y",
+            "https://a.test/<x>",
+            "https://a.test/a b",
+            "https:///x",
+        ];
+        for wrong in wrong {
+            assert!(!is_base_url(wrong), "{wrong}");
         }
     }
 }

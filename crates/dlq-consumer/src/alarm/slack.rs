@@ -8,10 +8,7 @@ use std::fmt::Write as _;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Value, json};
 
-use super::{
-    signature::Severity,
-    view::{Alarm, Letter},
-};
+use super::{dead_letter_view::DeadLetterView, severity::Severity, view::Alarm};
 
 /// Most characters of the text of a section.
 const SECTION: usize = 3_000;
@@ -108,7 +105,7 @@ fn counts(alarm: &Alarm) -> Vec<(&'static str, String)> {
 }
 
 /// What there is to say of the first of them, but for its long texts.
-fn facts(letter: &Letter) -> Vec<(&'static str, String)> {
+fn facts(letter: &DeadLetterView) -> Vec<(&'static str, String)> {
     let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "none".to_owned());
     vec![
         ("first dead letter", letter.id.to_string()),

@@ -10,10 +10,10 @@ use coupon_core::{
 
 use super::{
     channels::{Channels, Form},
+    settings::AlarmSettings,
     signature::Signature,
     view::Alarm,
 };
-use crate::config::{AlarmSettings, Config};
 
 /// The help of `alarm-test` begins with these.
 pub const TEST_EXAMPLES: &str = "Examples:\n  dlq-consumer alarm-test\n  \
@@ -23,13 +23,13 @@ const NONE: &str = "no channel is set, so alarms are told by the log alone";
 const FIX: &str = "set alarms.slack_webhook_url_file or alarms.webhook_url_file";
 
 /// Sends a test through each channel, whatever it answered before; exit code 1 when one does not take it.
-pub async fn alarm_test(config: &Config) -> anyhow::Result<ExitCode> {
-    let channels = Channels::new(&config.alarms)?;
+pub async fn alarm_test(settings: &AlarmSettings) -> anyhow::Result<ExitCode> {
+    let channels = Channels::new(settings)?;
     if channels.first.is_none() {
         bail!("{NONE}: {FIX}");
     }
     let by = std::env::var("USER").unwrap_or_else(|_| "somebody".to_owned());
-    let test = Signature::of(&config.alarms).sign(Alarm::test(&by, SystemClock.now()));
+    let test = Signature::of(settings).sign(Alarm::test(&by, SystemClock.now()));
     let or_none = |text: &str| if text.is_empty() { "not set".to_owned() } else { Escaped(text).to_string() };
     println!("installation: {}", or_none(&test.installation));
     println!("runbook:      {}", or_none(test.links.runbook.as_deref().unwrap_or_default()));

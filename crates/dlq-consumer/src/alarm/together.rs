@@ -1,15 +1,15 @@
-//! One message for one burst: alarms of several causes that are told for the first time, at the same time.
+//! One message for one burst: alarms of several causes that are sent for the first time, at the same time.
 
 use std::collections::BTreeMap;
 
 use coupon_core::repo::dead_letters::LetterStatus;
 
 use super::{
-    critical::counted,
     view::{Alarm, OfCause, OfCoupon},
+    wording::counted,
 };
 
-/// Whether an alarm may stand in one message with others: it is told for the first time.
+/// Whether an alarm may stand in one message with others: it is the first of its cause.
 pub fn is_first(alarm: &Alarm) -> bool {
     alarm.told_before.is_none()
 }

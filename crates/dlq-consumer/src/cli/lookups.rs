@@ -16,7 +16,7 @@ use super::{
 };
 use crate::desk::{
     Desk,
-    lookups::{Found, Holder},
+    lookups::{Holder, LookupResult},
 };
 
 /// Rows read at a time.
@@ -107,7 +107,7 @@ pub(super) async fn find(desk: &Desk, args: FindArgs) -> anyhow::Result<ExitCode
     Ok(ExitCode::SUCCESS)
 }
 
-fn show(output: Output, found: &Found) -> anyhow::Result<()> {
+fn show(output: Output, found: &LookupResult) -> anyhow::Result<()> {
     match output {
         Output::Json => print::json(found),
         Output::Csv => Err(Usage("found are rows of several kinds: as a table, or as json".to_owned()).into()),

@@ -123,7 +123,7 @@ pub async fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
             print!("{}", print_effective(&config));
             Ok(ExitCode::SUCCESS)
         }
-        Command::AlarmTest => alarm::alarm_test(&config).await,
+        Command::AlarmTest => alarm::alarm_test(&config.alarms).await,
         Command::Doctor => doctor::doctor(&config).await,
     }
 }

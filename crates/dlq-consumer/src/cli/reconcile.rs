@@ -10,8 +10,8 @@ use crate::{
     config::Config,
     desk::{
         archive::Archived,
-        rebuild::{self, Progress},
-        reconcile::{Options, Reconciled, Report, Verdict},
+        rebuild::{Progress, RebuildOptions},
+        reconcile::{ReconcileOptions, Reconciled, Report, Verdict},
     },
 };
 
@@ -120,7 +120,7 @@ pub async fn reconcile(config: &Config, args: ReconcileArgs) -> anyhow::Result<E
     let (mut reports, mut skipped, mut failed, mut unjudged) = (Vec::new(), Vec::new(), false, false);
     for code in codes {
         let bar = Bar::of_two("marks", "rows");
-        let options = Options { apply: args.apply, requeue: args.apply, wait };
+        let options = ReconcileOptions { apply: args.apply, requeue: args.apply, wait };
         let reconciled = desk.reconcile(&code, options, &|marks, rows| bar.both(marks, rows)).await?;
         bar.end();
         match reconciled {
@@ -176,7 +176,7 @@ pub async fn rebuild(config: &Config, args: RebuildArgs) -> anyhow::Result<ExitC
     let what = format!("rebuild {code}: its gate is closed until its data in Redis is as PostgreSQL has it");
     confirm(&what, code.as_str(), yes)?;
     let desk = super::desk_of(config, &operator.name()?).await?;
-    let options = rebuild::Options { wait: Duration::from_secs(wait), leave_undecided };
+    let options = RebuildOptions { wait: Duration::from_secs(wait), leave_undecided };
     let bar = Bar::of_one("marks");
     let coupon = desk.rebuild(&code, options, &|progress| tell(&bar, &progress)).await;
     bar.end();

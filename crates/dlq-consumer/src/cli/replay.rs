@@ -2,132 +2,30 @@
 
 use std::{collections::BTreeSet, process::ExitCode};
 
-use clap::{Args, Subcommand};
 use coupon_core::{
     clock::{Clock, SystemClock},
     repo::{
         failed_issues::FailedStatus,
         filter::Filter,
-        numbers::TypedNumber,
-        replay_jobs::{Job, JobKind, JobStatus, SILENT_AFTER},
-        replays::Plan,
+        replay_jobs::{Job, JobKind, JobStatus},
         settling::List,
     },
     runtime::Escaped,
 };
 
-use super::{
-    ByArgs,
-    bar::Bar,
-    confirm::confirm,
-    desk, desk_of,
-    filter::{self, FilterArgs},
-    print::{self, Output},
-    settling::{reason, rows},
-};
+use super::{bar::Bar, confirm::confirm, desk, desk_of, filter, print::Output, settling::rows};
 use crate::{
     config::Config,
     desk::{Desk, replay::Request},
 };
 
-/// What to replay.
-#[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true)]
-#[command(
-    before_help = "Examples:\n  dlq-consumer replay --coupon SPRING --dry-run\n  dlq-consumer replay --coupon SPRING --reason \"disk was full, ticket 4711\" --yes"
-)]
-pub struct ReplayArgs {
-    #[command(subcommand)]
-    command: Option<JobCommand>,
-    #[command(flatten)]
-    new: NewArgs,
-}
+mod args;
+mod table;
 
-/// A new replay.
-#[derive(Debug, Args)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
-struct NewArgs {
-    /// Numbers, such as E17 or D4; all that the filter means when none is given
-    ids: Vec<TypedNumber>,
-    /// Replay dead letters that are held or parked, with their own request ids, instead of requests that were given up
-    #[arg(long)]
-    dead_letters: bool,
-    #[command(flatten)]
-    filter: FilterArgs,
-    /// No higher number than this: what comes later is not meant.
-    #[arg(long, value_name = "ID")]
-    up_to: Option<TypedNumber>,
-    /// Only tell how many could be replayed, and why others could not
-    #[arg(long)]
-    dry_run: bool,
-    /// Most replays begun in a second
-    #[arg(long, value_name = "N", default_value_t = 50.0, value_parser = rate)]
-    per_second: f64,
-    /// Also when the campaign is closed or its time is over
-    #[arg(long)]
-    after_close: bool,
-    /// Why, for whoever looks later; needed unless --dry-run
-    #[arg(long, value_parser = reason, required_unless_present = "dry_run")]
-    reason: Option<String>,
-    /// Do not ask
-    #[arg(long)]
-    yes: bool,
-    /// How to print
-    #[arg(long, value_enum, default_value_t = Output::Table)]
-    output: Output,
-    #[command(flatten)]
-    operator: ByArgs,
-}
+use args::{JobArgs, JobCommand, NewArgs, ResumeArgs};
+use table::{print_jobs, print_plan};
 
-#[derive(Debug, Subcommand)]
-enum JobCommand {
-    /// Show replays, newest first, or one
-    #[command(before_help = "Examples:\n  dlq-consumer replay status\n  dlq-consumer replay status 3 --output json")]
-    Status {
-        /// Which one
-        job: Option<i64>,
-        /// How to print
-        #[arg(long, value_enum, default_value_t = Output::Table)]
-        output: Output,
-    },
-    /// Pause a replay, wherever it runs; it stops before the next row
-    #[command(
-        before_help = "Examples:\n  dlq-consumer replay pause 3 --reason \"looking\"\n  dlq-consumer replay pause 3 --by alice"
-    )]
-    Pause(JobArgs),
-    /// Go on with a replay that was paused, stopped or killed, in this terminal
-    #[command(
-        before_help = "Examples:\n  dlq-consumer replay resume 3\n  dlq-consumer replay resume 3 --reason \"mended\" --by alice --yes"
-    )]
-    Resume(ResumeArgs),
-    /// End a replay for good; what it has begun goes on
-    #[command(
-        before_help = "Examples:\n  dlq-consumer replay cancel 3 --reason \"wrong coupon\"\n  dlq-consumer replay cancel 3 --by alice"
-    )]
-    Cancel(JobArgs),
-}
-
-/// A replay, and who moves it why.
-#[derive(Debug, Args)]
-struct JobArgs {
-    /// Its number
-    job: i64,
-    /// Why
-    #[arg(long, value_parser = reason, default_value = "by hand")]
-    reason: String,
-    #[command(flatten)]
-    operator: ByArgs,
-}
-
-/// A replay that is to go on.
-#[derive(Debug, Args)]
-struct ResumeArgs {
-    #[command(flatten)]
-    job: JobArgs,
-    /// Accepted for scripts that pass it to every verb; nothing is asked here, as it was when the replay was made
-    #[arg(long)]
-    yes: bool,
-}
+pub use args::ReplayArgs;
 
 /// `replay …`.
 pub async fn replay(config: &Config, args: ReplayArgs) -> anyhow::Result<ExitCode> {
@@ -234,72 +132,4 @@ fn is_whole(job: &Job) -> bool {
     let named: BTreeSet<i64> = job.filter.ids.iter().copied().collect();
     let are_all_eligible = named.is_empty() || usize::try_from(job.eligible).is_ok_and(|count| count == named.len());
     job.status == JobStatus::Done && job.failed == 0 && job.under_way == 0 && are_all_eligible
-}
-
-/// Where a job stands, and whether anybody works on one that runs.
-fn standing(job: &Job) -> String {
-    let silent_after = i64::try_from(SILENT_AFTER.as_secs()).unwrap_or(i64::MAX);
-    match job.idle_seconds {
-        Some(idle) if idle >= silent_after => {
-            let resume = format!("dlq-consumer replay resume {} --by NAME", job.job_id);
-            format!("{}, but nobody has worked on it for {idle} s: `{resume}`", job.status)
-        }
-        _ => job.status.to_string(),
-    }
-}
-
-fn print_plan(plan: &Plan, output: Output) -> anyhow::Result<()> {
-    if output == Output::Json {
-        return print::json(plan);
-    }
-    let mut rows = vec![vec!["eligible".to_owned(), plan.eligible.to_string()]];
-    rows.extend(plan.refused.iter().map(|(reason, count)| vec![reason.clone(), count.to_string()]));
-    print::cells(output, &["what", "rows"], &rows)
-}
-
-fn print_jobs(jobs: &[Job], output: Output) -> anyhow::Result<()> {
-    if output == Output::Json {
-        return print::json(jobs);
-    }
-    let columns = [
-        "replay",
-        "kind",
-        "status",
-        "eligible",
-        "begun",
-        "issued",
-        "failed",
-        "under way",
-        "refused",
-        "by",
-        "reason",
-        "note",
-    ];
-    let rows: Vec<Vec<String>> = jobs
-        .iter()
-        .map(|job| {
-            vec![
-                job.job_id.to_string(),
-                job.kind.to_string(),
-                standing(job),
-                job.eligible.to_string(),
-                job.begun.to_string(),
-                job.succeeded.to_string(),
-                job.failed.to_string(),
-                job.under_way.to_string(),
-                job.refused.to_string(),
-                job.created_by.clone(),
-                job.reason.clone(),
-                job.note.clone(),
-            ]
-        })
-        .collect();
-    print::cells(output, &columns, &rows)
-}
-
-fn rate(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(rate) if (0.01..=10_000.0).contains(&rate) => Ok(rate),
-        _ => Err("a number from 0.01 to 10000".to_owned()),
-    }
 }

@@ -10,7 +10,7 @@ use coupon_core::{
 
 use super::{
     Desk, DeskError,
-    reconcile::{Options, Reconciled, Report},
+    reconcile::{ReconcileOptions, Reconciled, Report},
     server_errors,
 };
 
@@ -95,7 +95,7 @@ impl Desk {
         // Also where the row was closed and the gate was not.
         self.stock.close(code, coupon.epoch).await?;
         self.is_finished(code).await?;
-        match self.reconcile_locked(code, Options { apply: false, requeue: false, wait }, &|_, _| {}).await? {
+        match self.reconcile_locked(code, ReconcileOptions { apply: false, requeue: false, wait }, &|_, _| {}).await? {
             Reconciled::Report(report) if !report.is_clean() => {
                 return Err(ArchiveError::Drift { report: Box::new(report) });
             }

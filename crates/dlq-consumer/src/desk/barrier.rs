@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use coupon_core::kafka::Passage;
+use coupon_core::kafka::ConsumerProgress;
 use tokio::time::{Instant, sleep};
 
 use super::{Desk, DeskError};
@@ -30,8 +30,8 @@ pub enum Passed {
 impl Desk {
     /// Whether topics and groups can be read at all; an error says which cannot. Waits for nobody.
     pub(crate) async fn can_see_consumers(&self) -> Result<(), DeskError> {
-        for passage in [&self.main, &self.dead_letters] {
-            passage.behind(&passage.ends().await?).await?;
+        for progress in [&self.main, &self.dead_letters] {
+            progress.lag(&progress.end_offsets().await?).await?;
         }
         Ok(())
     }
@@ -41,11 +41,11 @@ impl Desk {
     /// its own offset is committed.
     pub(crate) async fn wait_for_consumers(&self, wait: Duration) -> Result<Passed, DeskError> {
         let deadline = Instant::now() + wait;
-        for passage in [&self.main, &self.dead_letters] {
-            if let Some(behind) = wait_for(passage, deadline).await? {
+        for progress in [&self.main, &self.dead_letters] {
+            if let Some(behind) = wait_for(progress, deadline).await? {
                 return Ok(Passed::NotYet {
-                    topic: passage.topic().to_owned(),
-                    group: passage.group().to_owned(),
+                    topic: progress.topic().to_owned(),
+                    group: progress.group().to_owned(),
                     behind,
                 });
             }
@@ -55,10 +55,10 @@ impl Desk {
 }
 
 /// `None` when the group has passed; otherwise how many records it lacks at the deadline.
-async fn wait_for(passage: &Passage, deadline: Instant) -> Result<Option<u64>, DeskError> {
-    let ends = passage.ends().await?;
+async fn wait_for(progress: &ConsumerProgress, deadline: Instant) -> Result<Option<u64>, DeskError> {
+    let ends = progress.end_offsets().await?;
     loop {
-        match passage.behind(&ends).await? {
+        match progress.lag(&ends).await? {
             0 => return Ok(None),
             behind if Instant::now() >= deadline => return Ok(Some(behind)),
             _ => sleep(LOOK).await,

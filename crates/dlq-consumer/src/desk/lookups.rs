@@ -12,7 +12,7 @@ use super::Desk;
 
 /// What was found.
 #[derive(Debug, Default, Serialize)]
-pub struct Found {
+pub struct LookupResult {
     /// Decisions in PostgreSQL.
     pub decisions: Vec<Decision>,
     /// Entries of the work list.
@@ -37,7 +37,7 @@ pub struct Holder {
     pub request_id: RequestId,
 }
 
-impl Found {
+impl LookupResult {
     /// Whether nothing was found.
     pub fn is_empty(&self) -> bool {
         let Self { decisions, entries, dead_letters, holders, redis_is_away: _ } = self;
@@ -47,12 +47,12 @@ impl Found {
 
 impl Desk {
     /// All there is of a request; in Redis it is found by the campaign and the member that PostgreSQL has of it.
-    pub async fn find_request(&self, request_id: Uuid) -> Result<Found, RepoError> {
-        let mut found = Found {
+    pub async fn find_request(&self, request_id: Uuid) -> Result<LookupResult, RepoError> {
+        let mut found = LookupResult {
             decisions: self.database.decisions_on(request_id).await?,
             entries: self.database.entries_on(request_id).await?,
             dead_letters: self.database.letters_of(request_id).await?,
-            ..Found::default()
+            ..LookupResult::default()
         };
         let decided = found.decisions.iter().map(|row| (Some(&row.coupon_code), Some(&row.member_id)));
         let entries = found.entries.iter().map(|row| (Some(&row.coupon_code), Some(&row.member_id)));
@@ -67,17 +67,17 @@ impl Desk {
     }
 
     /// All that a member holds and asked for.
-    pub async fn find_member(&self, member: &MemberId) -> Result<Found, RepoError> {
+    pub async fn find_member(&self, member: &MemberId) -> Result<LookupResult, RepoError> {
         let (entries, dead_letters) = self.database.failures_of(member).await?;
         let decisions = self.database.decisions_of(member).await?;
-        let mut found = Found { decisions, entries, dead_letters, ..Found::default() };
+        let mut found = LookupResult { decisions, entries, dead_letters, ..LookupResult::default() };
         let coupons = self.database.coupons().await?.into_iter().filter(coupon_core::repo::coupons::Coupon::is_live);
         let places = coupons.map(|coupon| (coupon.coupon_code, member.clone())).collect();
         self.look_into_redis(&mut found, places).await;
         Ok(found)
     }
 
-    async fn look_into_redis(&self, found: &mut Found, places: Vec<(CouponCode, MemberId)>) {
+    async fn look_into_redis(&self, found: &mut LookupResult, places: Vec<(CouponCode, MemberId)>) {
         for (coupon_code, member_id) in places {
             match self.stock.marks_of(&coupon_code, &[member_id.as_str()]).await {
                 Ok(entries) => {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use coupon_core::{
     clock::{Clock, SystemClock},
-    kafka::{Passage, PublishError},
+    kafka::{ConsumerProgress, PublishError},
     repo::{Database, RepoError, coupons::Actor},
     stock::{Stock, StockError},
     writing::Writer,
@@ -33,9 +33,9 @@ pub struct Desk {
     /// Writes held letters down.
     pub writer: Writer,
     /// `coupon-issued`, and how far issue-consumer has come in it.
-    pub main: Passage,
+    pub main: ConsumerProgress,
     /// The dead letter topic, and how far dlq-consumer has come in it.
-    pub dead_letters: Passage,
+    pub dead_letters: ConsumerProgress,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Whose desk this is, for the audit.
@@ -87,8 +87,8 @@ impl Desk {
         let (client, kafka) = (config.kafka.client(), &config.kafka);
         Ok(Self {
             writer: Writer::new(database.clone(), &config.writer),
-            main: Passage::new(&client, service, &kafka.topic, &kafka.issue_group_id)?,
-            dead_letters: Passage::new(&client, service, &kafka.dlq_topic, &kafka.group_id)?,
+            main: ConsumerProgress::new(&client, service, &kafka.topic, &kafka.issue_group_id)?,
+            dead_letters: ConsumerProgress::new(&client, service, &kafka.dlq_topic, &kafka.group_id)?,
             database,
             stock,
             clock: Arc::new(SystemClock),

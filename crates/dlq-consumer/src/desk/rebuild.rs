@@ -11,7 +11,7 @@ use coupon_core::{
     ids::CouponCode,
     repo::{
         coupons::{Coupon, CouponStatus},
-        rebuilds::{InRedis, Rebuild, RebuildStep},
+        rebuilds::{Rebuild, RebuildStep, RedisGate},
     },
     stock::{GateOutcome, View},
 };
@@ -24,7 +24,7 @@ pub use error::RebuildError;
 use super::{
     Desk, DeskError,
     barrier::Passed,
-    reconcile::{self, Drift, Report},
+    reconcile::{Drift, ReconcileOptions, Report},
 };
 
 /// Between two looks at the outbox.
@@ -34,7 +34,7 @@ const ROUNDS: u32 = 3;
 
 /// How to rebuild.
 #[derive(Clone, Copy, Debug)]
-pub struct Options {
+pub struct RebuildOptions {
     /// How long each single wait may take: for the outbox, for the consumers.
     pub wait: Duration,
     /// Go on although requests wait undecided: their units are sold again, and they can only be compensated.
@@ -67,7 +67,7 @@ impl Desk {
     pub async fn rebuild(
         &self,
         code: &CouponCode,
-        options: Options,
+        options: RebuildOptions,
         told: &(dyn Fn(Progress) + Sync),
     ) -> Result<Coupon, RebuildError> {
         let Some(lock) = self.database.try_lock(&Self::data_lock(code)).await? else {
@@ -81,7 +81,7 @@ impl Desk {
     async fn rebuild_locked(
         &self,
         code: &CouponCode,
-        options: Options,
+        options: RebuildOptions,
         told: &(dyn Fn(Progress) + Sync),
     ) -> Result<Coupon, RebuildError> {
         let begun_at = self.clock.now();
@@ -96,7 +96,7 @@ impl Desk {
             }
         }
         let view = self.stock.view(code).await?;
-        let redis = view.as_ref().map_or_else(InRedis::default, |view| InRedis {
+        let redis = view.as_ref().map_or_else(RedisGate::default, |view| RedisGate {
             epoch: view.epoch,
             is_closed: view.gate() == CouponStatus::Closed.as_str(),
             is_filling: view.is_filling(),
@@ -139,7 +139,7 @@ impl Desk {
 
     /// Everything that can be known before the gate is closed: topics and groups can be read, no more rows than coupons,
     /// nothing held.
-    async fn must_be_possible(&self, coupon: &Coupon, options: Options) -> Result<(), RebuildError> {
+    async fn must_be_possible(&self, coupon: &Coupon, options: RebuildOptions) -> Result<(), RebuildError> {
         self.can_see_consumers().await?;
         let code = &coupon.coupon_code;
         if let Some(count) = self.database.count(code).await?
@@ -150,7 +150,7 @@ impl Desk {
         self.must_be_decided(code, options).await
     }
 
-    async fn must_be_decided(&self, code: &CouponCode, options: Options) -> Result<(), RebuildError> {
+    async fn must_be_decided(&self, code: &CouponCode, options: RebuildOptions) -> Result<(), RebuildError> {
         let unfinished = self.database.unfinished(code).await?;
         if !options.leave_undecided && unfinished.held + unfinished.parked > 0 {
             let (held, parked) = (unfinished.held, unfinished.parked);
@@ -207,7 +207,7 @@ impl Desk {
     async fn drain(
         &self,
         code: &CouponCode,
-        options: Options,
+        options: RebuildOptions,
         told: &(dyn Fn(Progress) + Sync),
     ) -> Result<(), RebuildError> {
         let deadline = Instant::now() + options.wait;
@@ -233,7 +233,7 @@ impl Desk {
     async fn settle_marks(
         &self,
         code: &CouponCode,
-        options: Options,
+        options: RebuildOptions,
         told: &(dyn Fn(Progress) + Sync),
     ) -> Result<(), RebuildError> {
         // No relay can publish them, and they are no requests.
@@ -269,13 +269,13 @@ impl Desk {
     }
 
     /// Publishes again what has a mark and nothing else, and says how many there were.
-    async fn promise_orphans(&self, code: &CouponCode, options: Options) -> Result<u64, RebuildError> {
+    async fn promise_orphans(&self, code: &CouponCode, options: RebuildOptions) -> Result<u64, RebuildError> {
         let coupon = self.database.coupon(code).await?.ok_or_else(|| RebuildError::Unknown(code.clone()))?;
         // Marks of another epoch are of data that an earlier rebuild has replaced.
         if self.stock.view(code).await?.is_none_or(|view| view.epoch != coupon.epoch) {
             return Ok(0);
         }
-        let options = reconcile::Options { apply: true, requeue: true, wait: options.wait };
+        let options = ReconcileOptions { apply: true, requeue: true, wait: options.wait };
         let mut report = Report::new(code);
         self.scan_marks(&coupon, options, &|_, _| {}, &mut report).await?;
         match report.waiting_for {
@@ -284,7 +284,7 @@ impl Desk {
         }
     }
 
-    async fn passed(&self, options: Options) -> Result<(), RebuildError> {
+    async fn passed(&self, options: RebuildOptions) -> Result<(), RebuildError> {
         match self.wait_for_consumers(options.wait).await? {
             Passed::Yes => Ok(()),
             not_yet @ Passed::NotYet { .. } => Err(RebuildError::Behind(not_yet.to_string())),

@@ -37,7 +37,7 @@ pub struct Entry {
 
 /// A dead letter with its bytes and all that hangs on it.
 #[derive(Clone, Debug, Serialize)]
-pub struct Letter {
+pub struct DeadLetterDetails {
     /// The letter.
     #[serde(flatten)]
     pub letter: LetterRow,
@@ -131,7 +131,7 @@ impl Desk {
     }
 
     /// A dead letter.
-    pub async fn letter(&self, id: i64) -> Result<Option<Letter>, RepoError> {
+    pub async fn letter(&self, id: i64) -> Result<Option<DeadLetterDetails>, RepoError> {
         let Some(mut letter) = self.database.letter(id).await? else { return Ok(None) };
         let entry = match (letter.failed_issue_id, letter.original_event_id, letter.coupon_code.as_deref()) {
             (Some(entry), _, _) => self.database.failed_issue(entry).await?,
@@ -139,7 +139,7 @@ impl Desk {
             (None, _, _) => None,
         };
         let payload = letter.payload.take();
-        Ok(Some(Letter {
+        Ok(Some(DeadLetterDetails {
             payload_base64: payload.as_deref().map(|bytes| STANDARD.encode(bytes)),
             payload: payload.and_then(|bytes| String::from_utf8(bytes).ok()),
             record_key_base64: letter.record_key.take().map(|bytes| STANDARD.encode(bytes)),

@@ -4,7 +4,7 @@ use coupon_core::{
     ids::CouponCode,
     repo::{
         coupons::{Coupon, CouponStatus},
-        totals::InRedis,
+        totals::TotalInRedis,
     },
     stock::SetTotal,
 };
@@ -23,20 +23,22 @@ impl Desk {
             async |in_redis| self.database.settle_total(code.clone(), total, version, in_redis, self.actor()).await;
         match self.stock.set_total(code, total, version).await? {
             SetTotal::Set => {
-                if !settle(InRedis::Set).await? {
+                if !settle(TotalInRedis::Set).await? {
                     return Err(CommandError::Superseded(code.clone()));
                 }
                 say(format_args!("the total of {code} is {total}"));
             }
             SetTotal::Newer => {
-                settle(InRedis::Refused("SUPERSEDED")).await?;
+                settle(TotalInRedis::Refused("SUPERSEDED")).await?;
                 return Err(CommandError::Superseded(code.clone()));
             }
             SetTotal::BelowIssued(held) => {
-                settle(InRedis::Refused("BELOW_ISSUED")).await?;
+                settle(TotalInRedis::Refused("BELOW_ISSUED")).await?;
                 return Err(CommandError::BelowIssued { code: code.clone(), held });
             }
-            SetTotal::Missing if claimed.coupon.status == CouponStatus::Draft && settle(InRedis::Nothing).await? => {
+            SetTotal::Missing
+                if claimed.coupon.status == CouponStatus::Draft && settle(TotalInRedis::Nothing).await? =>
+            {
                 say(format_args!("the total of {code} is {total}"));
             }
             SetTotal::Missing if claimed.coupon.total_quantity == total => say(format_args!(
@@ -44,7 +46,7 @@ impl Desk {
                  `dlq-consumer rebuild {code} --by NAME`"
             )),
             SetTotal::Missing => {
-                settle(InRedis::Refused("NO_DATA")).await?;
+                settle(TotalInRedis::Refused("NO_DATA")).await?;
                 return Err(CommandError::NoData(code.clone()));
             }
         }

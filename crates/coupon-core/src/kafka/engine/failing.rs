@@ -1,10 +1,10 @@
-//! What follows from a failure: wait, give up, or hold everything until the dependency is back.
+//! What follows from a failure: wait, go on to the last stage, or hold everything until the dependency is back.
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{Company, Engine, Entry, GivingUp, Handler, Key, Look, Stage};
+use super::{Engine, Entry, Exhausted, Handler, Isolation, Key, ProbeDue, Stage};
 use crate::{
     failure::{Class, Failure},
     kafka::Record,
@@ -14,13 +14,13 @@ use crate::{
 impl<H: Handler> Engine<H> {
     pub(super) fn attempt_failed(&mut self, key: Key, failure: Failure) {
         let (max, policy, now) = (self.policy.schedule.max_attempts(), self.policy, self.clock.now());
-        let Some(entry) = self.lanes.get_mut(key) else { return };
+        let Some(entry) = self.tracker.get_mut(key) else { return };
         if failure.class == Class::Unavailable {
             entry.strikes.add(Instant::now());
             self.wait(key);
             return self.trip(Stage::Attempt, &failure);
         }
-        entry.company = entry.company.max(Company::after(&failure));
+        entry.isolation = entry.isolation.max(Isolation::after(&failure));
         if failure.class == Class::Interrupted {
             self.timers.insert(key, Duration::from_secs(1));
             return;
@@ -46,24 +46,24 @@ impl<H: Handler> Engine<H> {
                 self.timers.insert(key, wait);
             }
             None => {
-                entry.giving_up = Some(GivingUp::because(failure));
+                entry.exhausted = Some(Exhausted::because(failure));
                 self.start(key);
             }
         }
     }
 
     /// The record stays outstanding and is given up again later; no verdict has been reached and none is lost.
-    pub(super) fn give_up_failed(&mut self, key: Key, failure: &Failure) {
-        let Some(Entry { giving_up: Some(giving_up), work, strikes, .. }) = self.lanes.get_mut(key) else { return };
+    pub(super) fn exhausted_failed(&mut self, key: Key, failure: &Failure) {
+        let Some(Entry { exhausted: Some(exhausted), work, strikes, .. }) = self.tracker.get_mut(key) else { return };
         metrics::counter!("coupon_give_ups_failed_total", "class" => failure.class.as_str()).increment(1);
         if failure.class == Class::Unavailable {
             strikes.add(Instant::now());
             self.wait(key);
-            return self.trip(Stage::GiveUp, failure);
+            return self.trip(Stage::Exhausted, failure);
         }
         // Contention, and what only this process did, say nothing about the record.
-        giving_up.refusals += u32::from(failure.class.may_lie_in_one_record());
-        let wait = giving_up.backoff.next_wait();
+        exhausted.refusals += u32::from(failure.class.may_lie_in_one_record());
+        let wait = exhausted.backoff.next_wait();
         tracing::warn!(
             request_id = work.request_id(), class = %failure.class, code = failure.code,
             wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX), "could not be given up yet: {failure}"
@@ -74,27 +74,27 @@ impl<H: Handler> Engine<H> {
     /// Lets a record wait for what its stage needs. Giving up is a verdict on what the dependency was like before the wait:
     /// where a probe tells its end, the record begins again with an attempt.
     pub(super) fn wait(&mut self, key: Key) {
-        let Some(entry) = self.lanes.get_mut(key) else { return };
+        let Some(entry) = self.tracker.get_mut(key) else { return };
         let stage = entry.stage();
-        if stage == Stage::GiveUp && self.needs.can_be_probed(stage) && entry.work.item.is_ok() {
-            entry.giving_up = None;
+        if stage == Stage::Exhausted && self.breakers.can_be_probed(stage) && entry.work.item.is_ok() {
+            entry.exhausted = None;
         }
-        self.needs.of(stage).wait(key);
+        self.breakers.of(stage).wait(key);
     }
 
     fn trip(&mut self, stage: Stage, failure: &Failure) {
-        let need = self.needs.of(stage);
-        if let Some(wait) = need.trip(&failure.message) {
-            let dependency = need.name;
+        let breaker = self.breakers.of(stage);
+        if let Some(wait) = breaker.trip(&failure.message) {
+            let dependency = breaker.name;
             tracing::warn!(dependency, class = %failure.class, code = failure.code, "dependency unavailable, {dependency} is waited for: {failure}");
             metrics::gauge!("coupon_breaker_open", "dependency" => dependency).set(1);
-            self.look_after(stage, wait);
+            self.schedule_probe(stage, wait);
         }
     }
 
-    fn look_after(&self, stage: Stage, wait: Duration) {
-        let (handler, sender) = (Arc::clone(&self.handler), self.looks.0.clone());
-        let can_be_probed = self.needs.can_be_probed(stage);
+    fn schedule_probe(&self, stage: Stage, wait: Duration) {
+        let (handler, sender) = (Arc::clone(&self.handler), self.probes.0.clone());
+        let can_be_probed = self.breakers.can_be_probed(stage);
         tokio::spawn(async move {
             tokio::time::sleep(wait).await;
             let answer = if can_be_probed { Some(probe(&handler).await) } else { None };
@@ -104,22 +104,22 @@ impl<H: Handler> Engine<H> {
     }
 
     /// A probe has answered, or it is time to try with one of the records that wait.
-    pub(super) fn look(&mut self, (stage, answer): Look) {
+    pub(super) fn probe_due(&mut self, (stage, answer): ProbeDue) {
         match answer {
-            Some(is_back) => self.looked_for(stage, is_back),
-            None => match self.needs.of(stage).next_trial() {
+            Some(is_back) => self.probe_result(stage, is_back),
+            None => match self.breakers.of(stage).next_probe() {
                 Some(key) => self.start(key),
-                // Nobody waits any more; the next one will tell.
-                None => self.looked_for(stage, true),
+                // No record waits any more: the breaker closes, and the next record that fails opens it again.
+                None => self.probe_result(stage, true),
             },
         }
     }
 
-    pub(super) fn looked_for(&mut self, stage: Stage, is_back: bool) {
-        let need = self.needs.of(stage);
-        let dependency = need.name;
-        match need.looked_for(is_back) {
-            Err(wait) => self.look_after(stage, wait),
+    pub(super) fn probe_result(&mut self, stage: Stage, is_back: bool) {
+        let breaker = self.breakers.of(stage);
+        let dependency = breaker.name;
+        match breaker.probe_result(is_back) {
+            Err(wait) => self.schedule_probe(stage, wait),
             Ok(waiting) => {
                 tracing::info!(
                     dependency,
@@ -130,7 +130,7 @@ impl<H: Handler> Engine<H> {
                 for key in waiting {
                     self.start(key);
                 }
-                self.start_next_alone();
+                self.start_next_isolated();
             }
         }
     }
@@ -143,25 +143,25 @@ pub(super) async fn probe<H: Handler>(handler: &Arc<H>) -> bool {
 }
 
 impl<I> Entry<I> {
-    /// What is next to be done with it.
+    /// The stage that is next for the record.
     pub(super) fn stage(&self) -> Stage {
-        if self.giving_up.is_some() { Stage::GiveUp } else { Stage::Attempt }
+        if self.exhausted.is_some() { Stage::Exhausted } else { Stage::Attempt }
     }
 }
 
-impl Company {
-    /// What one failure gives reason for.
+impl Isolation {
+    /// The least isolation that one failure asks for.
     fn after(failure: &Failure) -> Self {
         match failure.class {
-            // Alone it will show whose doing a panic was, too.
-            _ if failure.by_itself => Self::Nobody,
-            Class::Unknown => Self::Suspects,
-            _ => Self::Anybody,
+            // An attempt in isolation also shows which record a panic belongs to.
+            _ if failure.by_itself => Self::Isolated,
+            Class::Unknown => Self::Quarantined,
+            _ => Self::Shared,
         }
     }
 }
 
-impl GivingUp {
+impl Exhausted {
     /// Tried again after 0.5 s, 1 s, 2 s, then 4 s, each with jitter.
     pub(super) fn because(failure: Failure) -> Self {
         Self { failure, backoff: Backoff::new(Duration::from_millis(500), Duration::from_secs(4)), refusals: 0 }

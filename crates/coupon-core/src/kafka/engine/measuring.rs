@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{AWAY_FOR, Engine, Handler};
+use super::{Engine, Handler, UNREADY_AFTER};
 use crate::{failure::Class, runtime::admin::count_from_zero};
 
 impl<H: Handler> Engine<H> {
@@ -11,35 +11,35 @@ impl<H: Handler> Engine<H> {
         count_from_zero("coupon_attempts_total", "outcome", ["OK"].into_iter().chain(Class::WORDS.iter().copied()));
         count_from_zero("coupon_give_ups_failed_total", "class", Class::WORDS.iter().copied());
         metrics::counter!("coupon_partitions_rewound_total").increment(0);
-        for dependency in [H::ATTEMPT_NEEDS, H::GIVE_UP_NEEDS] {
+        for dependency in [H::ATTEMPT_DEPENDENCY, H::EXHAUSTED_DEPENDENCY] {
             metrics::gauge!("coupon_breaker_open", "dependency" => dependency).set(0);
         }
     }
 
     /// Sets the gauges that are not a matter of a single event.
     pub(super) fn measure(&self) {
-        match self.needs.away() {
-            Some((since, why)) if since.elapsed() >= AWAY_FOR => {
-                self.readiness.needs.unready(format!("nothing can be written: {why}"));
+        match self.breakers.away() {
+            Some((since, why)) if since.elapsed() >= UNREADY_AFTER => {
+                self.readiness.dependencies.unready(format!("nothing can be written: {why}"));
             }
             Some(_) => {}
-            None => self.readiness.needs.ready(),
+            None => self.readiness.dependencies.ready(),
         }
-        let lanes = &self.lanes;
-        self.assigned.set(lanes.assigned());
+        let tracker = &self.tracker;
+        self.assigned.set(tracker.assigned());
         let now = self.clock.now().timestamp_millis();
-        let ages = lanes.entries().filter_map(|entry| Some(now - entry.work.record.timestamp_ms?));
+        let ages = tracker.entries().filter_map(|entry| Some(now - entry.work.record.timestamp_ms?));
         let lag = Duration::from_millis(ages.max().unwrap_or(0).max(0).unsigned_abs());
         metrics::gauge!("coupon_consumer_lag_seconds").set(lag.as_secs_f64());
-        let oldest = lanes.entries().map(|entry| entry.taken_in.elapsed().as_secs_f64()).fold(0.0, f64::max);
-        metrics::gauge!("coupon_consumer_partitions").set(count(lanes.partitions()));
-        metrics::gauge!("coupon_consumer_paused_partitions").set(count(lanes.paused()));
-        metrics::gauge!("coupon_consumer_outstanding_records").set(count(lanes.outstanding()));
-        metrics::gauge!("coupon_consumer_window_fill_ratio").set(lanes.fill());
+        let oldest = tracker.entries().map(|entry| entry.taken_in.elapsed().as_secs_f64()).fold(0.0, f64::max);
+        metrics::gauge!("coupon_consumer_partitions").set(count(tracker.partitions()));
+        metrics::gauge!("coupon_consumer_paused_partitions").set(count(tracker.paused()));
+        metrics::gauge!("coupon_consumer_outstanding_records").set(count(tracker.outstanding()));
+        metrics::gauge!("coupon_consumer_window_fill_ratio").set(tracker.fill());
         metrics::gauge!("coupon_consumer_backoff_records").set(count(self.timers.len()));
         metrics::gauge!("coupon_consumer_running_records").set(count(self.running));
         metrics::gauge!("coupon_consumer_oldest_outstanding_seconds").set(oldest);
-        metrics::gauge!("coupon_consumer_watermark_lag_records").set(lanes.watermark_lag());
+        metrics::gauge!("coupon_consumer_watermark_lag_records").set(tracker.watermark_lag());
     }
 }
 

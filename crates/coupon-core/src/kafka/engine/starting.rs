@@ -2,50 +2,51 @@
 
 use std::sync::Arc;
 
-use super::{Company, Engine, GivingUp, Handler, History, Key, Work, failing::probe};
+use super::{Engine, Exhausted, Handler, History, Isolation, Key, Work, failing::probe};
 use crate::{
     crash::{self, Moment},
     failure::{Class, Failure},
-    kafka::handler::{Attempt, End, Ending},
+    kafka::handler::{Attempt, CompletionGuard, StageResult},
 };
 
 impl<H: Handler> Engine<H> {
     /// Starts the next stage of a record, unless it has to wait for what the stage needs or for its turn alone.
     pub(super) fn start(&mut self, key: Key) {
-        let Some(entry) = self.lanes.get_mut(key) else { return };
+        let Some(entry) = self.tracker.get_mut(key) else { return };
         let stage = entry.stage();
-        if !self.needs.of(stage).admits(key) {
+        if !self.breakers.of(stage).admits(key) {
             return self.wait(key);
         }
-        let isolated = entry.strikes.isolate() && self.needs.can_be_probed(stage);
-        if isolated && !self.alone.admits(key) {
+        let isolated = entry.strikes.isolate() && self.breakers.can_be_probed(stage);
+        if isolated && !self.isolated.admits(key) {
             return;
         }
         self.running += 1;
         let (work, handler, number) = (Arc::clone(&entry.work), Arc::clone(&self.handler), entry.attempts + 1);
-        let ending = |is_shared| Ending::new(key, stage, is_shared, self.ends.0.clone());
-        match entry.giving_up.clone() {
-            Some(GivingUp { failure, refusals, .. }) => {
+        let completion = |is_shared| CompletionGuard::new(key, stage, is_shared, self.completions.0.clone());
+        match entry.exhausted.clone() {
+            Some(Exhausted { failure, refusals, .. }) => {
                 let first_failed_at = entry.first_failed_at.unwrap_or_else(|| self.clock.now());
                 let history = History { attempts: entry.attempts, first_failed_at, refusals };
-                let ending = ending(false);
+                let completion = completion(false);
                 tokio::spawn(async move {
-                    ending.tell(tried(&handler, handler.give_up(&work, &failure, history), isolated).await);
+                    completion
+                        .complete(tried(&handler, handler.on_exhausted(&work, &failure, history), isolated).await);
                 });
             }
-            None if isolated || entry.company == Company::Nobody => {
-                attempt_alone(handler, (work, number), ending(false), isolated);
+            None if isolated || entry.isolation == Isolation::Isolated => {
+                attempt_isolated(handler, (work, number), completion(false), isolated);
             }
             None => {
-                let suspected = entry.company == Company::Suspects;
-                self.together.push(Attempt { work, number, suspected, ending: ending(true) });
+                let quarantined = entry.isolation == Isolation::Quarantined;
+                self.shared_attempts.push(Attempt { work, number, quarantined, completion: completion(true) });
             }
         }
     }
 
     /// Begins the attempts that have come together since the last time.
-    pub(super) fn attempt_together(&mut self) {
-        let attempts = std::mem::take(&mut self.together);
+    pub(super) fn start_shared_attempts(&mut self) {
+        let attempts = std::mem::take(&mut self.shared_attempts);
         if attempts.is_empty() {
             return;
         }
@@ -60,10 +61,10 @@ impl<H: Handler> Engine<H> {
 }
 
 /// One attempt that shares nothing with others.
-fn attempt_alone<H: Handler>(
+fn attempt_isolated<H: Handler>(
     handler: Arc<H>,
     (work, number): (Arc<Work<H::Item>>, u32),
-    ending: Ending,
+    completion: CompletionGuard,
     isolated: bool,
 ) {
     let attempt = async move {
@@ -71,15 +72,19 @@ fn attempt_alone<H: Handler>(
         crash::pass("attempt", Moment::Before);
         tried(&handler, handler.attempt(&work, item, number, true), isolated).await
     };
-    tokio::spawn(async move { ending.tell(attempt.await) });
+    tokio::spawn(async move { completion.complete(attempt.await) });
 }
 
 /// A record that has found the dependency away several times, each time after a probe had found it there, and finds
 /// it away once more while a probe right after finds it there, is itself what is wrong. That is charged, unless it
 /// cannot be its doing: then it waits, and the others go on.
-async fn tried<H: Handler>(handler: &Arc<H>, doing: impl Future<Output = End>, suspected: bool) -> End {
+async fn tried<H: Handler>(
+    handler: &Arc<H>,
+    doing: impl Future<Output = StageResult>,
+    is_isolated: bool,
+) -> StageResult {
     match doing.await {
-        Err(failure) if suspected && failure.class == Class::Unavailable && probe(handler).await => {
+        Err(failure) if is_isolated && failure.class == Class::Unavailable && probe(handler).await => {
             let is_guilty = H::may_be_the_records_doing(&failure);
             let class = if is_guilty { Class::Unknown } else { Class::Interrupted };
             Err(Failure { class, ..failure })

@@ -10,14 +10,14 @@ use rdkafka::{
 };
 use tokio::time::Instant;
 
-use super::{Company, Engine, EngineContext, Entry, GivingUp, Handler, Record, TURN, Work};
-use crate::kafka::lanes::Delivered;
+use super::{Engine, EngineContext, Entry, Exhausted, Handler, Isolation, MAX_RECORDS_PER_TURN, Record, Work};
+use crate::kafka::partition_tracker::DeliveredRecord;
 
 /// Bytes of records after which no more are taken in the same turn: those who write what is no event write large ones.
-const TURN_BYTES: usize = 1024 * 1024;
+const MAX_BYTES_PER_TURN: usize = 1024 * 1024;
 
 /// Who looks from outside is told later than the client that a log is shorter: longer than between two looks.
-const BEGUN_AGAIN: Duration = Duration::from_secs(10);
+const REWIND_REPORT_AGE: Duration = Duration::from_secs(10);
 
 /// Waits for a record, and takes with it what the client has got already.
 ///
@@ -30,7 +30,7 @@ pub(super) async fn next_records(consumer: &StreamConsumer<EngineContext>, room:
         let record = message.map(|message| Record::detach(&message));
         bytes += record.as_ref().map_or(0, Record::bytes);
         records.push(record);
-        if records.len() < room.min(TURN) && bytes < TURN_BYTES {
+        if records.len() < room.min(MAX_RECORDS_PER_TURN) && bytes < MAX_BYTES_PER_TURN {
             next = stream.next().now_or_never().flatten();
         }
     }
@@ -57,23 +57,23 @@ impl<H: Handler> Engine<H> {
         let item = self.handler.read(&record);
         let request_id = item.as_ref().ok().map(|item| self.handler.request_id(item));
         let (partition, offset, bytes) = (record.partition, record.offset, record.bytes());
-        let giving_up = item.as_ref().err().map(|failure| GivingUp::because(failure.clone()));
-        let first_failed_at = giving_up.is_some().then(|| self.clock.now());
+        let exhausted = item.as_ref().err().map(|failure| Exhausted::because(failure.clone()));
+        let first_failed_at = exhausted.is_some().then(|| self.clock.now());
         let work = Arc::new(Work { record, item, request_id });
         // Trying to read it was the one attempt there is at a record that cannot be read.
-        let attempts = u32::from(giving_up.is_some());
+        let attempts = u32::from(exhausted.is_some());
         let taken_in = Instant::now();
         let entry = Entry {
             work,
             taken_in,
             attempts,
             strikes: super::Strikes::default(),
-            company: Company::Anybody,
+            isolation: Isolation::Shared,
             first_failed_at,
-            giving_up,
+            exhausted,
         };
-        match self.lanes.deliver(partition, offset, bytes, entry) {
-            Some(Delivered { key, rewound_from }) => {
+        match self.tracker.deliver(partition, offset, bytes, entry) {
+            Some(DeliveredRecord { key, rewound_from }) => {
                 if let Some(highest) = rewound_from {
                     self.begin_again(partition, offset, highest);
                 }
@@ -114,8 +114,8 @@ impl<H: Handler> Engine<H> {
     /// The log of a partition is shorter than it was. The client notices when it asks for an offset that is not there; if
     /// the new log has grown beyond it meanwhile, it does not.
     pub(super) fn seek_the_beginning(&mut self, partition: i32) {
-        let has_begun = self.begun_again.get(&partition).is_some_and(|at| at.elapsed() < BEGUN_AGAIN);
-        if has_begun || !self.lanes.assigned().contains_key(&partition) {
+        let has_begun = self.begun_again.get(&partition).is_some_and(|at| at.elapsed() < REWIND_REPORT_AGE);
+        if has_begun || !self.tracker.assigned().contains_key(&partition) {
             return;
         }
         tracing::warn!(

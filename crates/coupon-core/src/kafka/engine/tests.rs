@@ -29,8 +29,8 @@ struct Panicking {
 
 impl Handler for Panicking {
     type Item = Arc<CouponIssued>;
-    const ATTEMPT_NEEDS: &'static str = "postgresql";
-    const GIVE_UP_NEEDS: &'static str = "kafka";
+    const ATTEMPT_DEPENDENCY: &'static str = "postgresql";
+    const EXHAUSTED_DEPENDENCY: &'static str = "kafka";
 
     fn read(&self, record: &Record) -> Result<Self::Item, Failure> {
         CouponIssued::decode(record.value.as_deref(), 1).map(Arc::new).map_err(|error| Failure::from(&error))
@@ -44,7 +44,7 @@ impl Handler for Panicking {
         let told = Arc::clone(&self.told);
         let events = attempts.into_iter().map(|attempt| {
             let (event, told) = (Arc::clone(attempt.work.item.as_ref().unwrap()), Arc::clone(&told));
-            (event, attempt.suspected, move |outcome: Result<_, Failure>| {
+            (event, attempt.quarantined, move |outcome: Result<_, Failure>| {
                 let first = {
                     let mut told = told.lock().unwrap();
                     *told += 1;
@@ -61,7 +61,7 @@ impl Handler for Panicking {
         Ok(())
     }
 
-    async fn give_up(&self, _: &Work<Self::Item>, _: &Failure, _: History) -> Result<(), Failure> {
+    async fn on_exhausted(&self, _: &Work<Self::Item>, _: &Failure, _: History) -> Result<(), Failure> {
         Ok(())
     }
 
@@ -88,10 +88,11 @@ fn engine(writer: Option<Writer>, offsets: i64) -> (Engine<Panicking>, Vec<Key>)
     let policy = Policy { schedule: retry::WRITE, contended_is_final: true, drain: Duration::ZERO };
     let handler = Arc::new(Panicking { writer, told: Arc::default(), probes: Mutex::default() });
     let health = Health::new(Shutdown::new());
-    let readiness = Readiness { joined: health.condition("consumer group"), needs: health.condition("postgresql") };
+    let readiness =
+        Readiness { joined: health.condition("consumer group"), dependencies: health.condition("postgresql") };
     let settings = (&kafka, &group, &windows);
     let mut engine = Engine::new(settings, "test", TOPIC, policy, handler, Arc::new(SystemClock), readiness).unwrap();
-    engine.lanes.assign(&[0]);
+    engine.tracker.assign(&[0]);
     let keys = (0..offsets).map(|offset| {
         let event = CouponIssued {
             version: 1,
@@ -117,11 +118,11 @@ fn engine(writer: Option<Writer>, offsets: i64) -> (Engine<Panicking>, Vec<Key>)
             taken_in: Instant::now(),
             attempts: 0,
             strikes: Strikes::default(),
-            company: Company::Anybody,
+            isolation: Isolation::Shared,
             first_failed_at: None,
-            giving_up: None,
+            exhausted: None,
         };
-        engine.lanes.deliver(0, offset, 1, entry).unwrap().key
+        engine.tracker.deliver(0, offset, 1, entry).unwrap().key
     });
     let keys = keys.collect();
     (engine, keys)
@@ -143,17 +144,17 @@ async fn a_panic_in_a_reply_is_charged_to_no_record_of_its_batch_and_all_are_tri
     for key in &keys {
         engine.start(*key);
     }
-    engine.attempt_together();
+    engine.start_shared_attempts();
     for _ in &keys {
-        let ended = engine.ends.1.recv().await.unwrap();
-        let failure = ended.end.as_ref().unwrap_err();
+        let ended = engine.completions.1.recv().await.unwrap();
+        let failure = ended.result.as_ref().unwrap_err();
         assert_eq!((failure.class, failure.by_itself), (Class::Interrupted, true), "{failure}");
-        engine.ended(ended);
+        engine.on_completion(ended);
     }
     assert_eq!(*engine.handler.told.lock().unwrap(), 1, "both were in one batch");
     for key in keys {
-        let entry = engine.lanes.get_mut(key).unwrap();
-        assert!(entry.attempts == 0 && entry.company == Company::Nobody && entry.giving_up.is_none());
+        let entry = engine.tracker.get_mut(key).unwrap();
+        assert!(entry.attempts == 0 && entry.isolation == Isolation::Isolated && entry.exhausted.is_none());
     }
     assert_eq!(engine.timers.len(), 2, "both wait for another attempt");
     database.close().await;
@@ -163,11 +164,11 @@ async fn a_panic_in_a_reply_is_charged_to_no_record_of_its_batch_and_all_are_tri
 async fn a_probe_that_panics_leaves_the_breaker_open_only_until_the_next_one() {
     let (mut engine, keys) = engine(None, 1);
     engine.attempt_failed(keys[0], Failure::new(Class::Unavailable, "TEST", "it is away"));
-    assert!(engine.needs.bars_attempts());
+    assert!(engine.breakers.blocks_attempts());
     for (probes, is_barred) in [(1, true), (2, false)] {
-        let look = tokio::time::timeout(Duration::from_secs(10), engine.looks.1.recv()).await;
-        engine.look(look.expect("a probe that panicked was the last one").unwrap());
-        assert_eq!((*engine.handler.probes.lock().unwrap(), engine.needs.bars_attempts()), (probes, is_barred));
+        let look = tokio::time::timeout(Duration::from_secs(10), engine.probes.1.recv()).await;
+        engine.probe_due(look.expect("a probe that panicked was the last one").unwrap());
+        assert_eq!((*engine.handler.probes.lock().unwrap(), engine.breakers.blocks_attempts()), (probes, is_barred));
     }
 }
 
@@ -181,20 +182,20 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let (mut engine, keys) = engine(None, 1);
-            let mut least = Company::Anybody;
+            let mut least = Isolation::Shared;
             for (class, by_itself) in failures {
                 let class = [Class::Unknown, Class::Contended, Class::Interrupted][class];
                 let apart = if by_itself {
-                    Company::Nobody
+                    Isolation::Isolated
                 } else if class == Class::Unknown {
-                    Company::Suspects
+                    Isolation::Quarantined
                 } else {
-                    Company::Anybody
+                    Isolation::Shared
                 };
                 least = least.max(apart);
                 engine.attempt_failed(keys[0], Failure { by_itself, ..Failure::new(class, "TEST", "a test") });
-                let entry = engine.lanes.get_mut(keys[0]).unwrap();
-                assert!(entry.company == least);
+                let entry = engine.tracker.get_mut(keys[0]).unwrap();
+                assert!(entry.isolation == least);
             }
         });
     }

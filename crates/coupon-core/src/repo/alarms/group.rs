@@ -13,7 +13,7 @@ const LETTERS: i64 = 50_000;
 
 /// What is to be told of one cause.
 #[derive(Clone, Debug)]
-pub struct Group {
+pub struct AlarmGroup {
     /// Its dead letters.
     pub letters: Option<Letters>,
     /// Its notice; there is at most one that is untold.
@@ -91,7 +91,7 @@ struct Part {
 
 impl Database {
     /// What is to be told of a claimed cause.
-    pub async fn alarm_group(&self, claim: &Claim) -> Result<Group, RepoError> {
+    pub async fn alarm_group(&self, claim: &Claim) -> Result<AlarmGroup, RepoError> {
         let pool = self.pool();
         let question = sqlx::query_as(
             "SELECT status, coupon_code, array_agg(id ORDER BY id) AS ids, min(created_at) AS first_at,
@@ -115,7 +115,7 @@ impl Database {
             }
             None => None,
         };
-        Ok(Group { letters: sample.map(|sample| together(parts, sample)), notice })
+        Ok(AlarmGroup { letters: sample.map(|sample| together(parts, sample)), notice })
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use uuid::Uuid;
 
-use super::{Database, Outcome, Pool, RepoError};
+use super::{Database, IssueOutcome, Pool, RepoError};
 use crate::{event::CouponIssued, ids::CouponCode};
 
 /// Tells what the rows that were not inserted ran into.
@@ -23,7 +23,7 @@ impl Database {
         epoch: i64,
         cap_hit: bool,
         events: &[&CouponIssued],
-    ) -> Result<HashMap<(Uuid, String), Outcome>, RepoError> {
+    ) -> Result<HashMap<(Uuid, String), IssueOutcome>, RepoError> {
         let ids: Vec<Uuid> = events.iter().map(|event| event.request_id.as_uuid()).collect();
         let members: Vec<&str> = events.iter().map(|event| event.member_id.as_str()).collect();
         let pool = self.pool();
@@ -51,17 +51,17 @@ struct Found {
 
 impl Found {
     /// A decision counts before anything else; an epoch counts only where there is none.
-    fn outcome(&self, epoch: i64, cap_hit: bool) -> Outcome {
-        let Some(current) = self.epoch else { return Outcome::CouponUnknown };
+    fn outcome(&self, epoch: i64, cap_hit: bool) -> IssueOutcome {
+        let Some(current) = self.epoch else { return IssueOutcome::CouponUnknown };
         match (self.decision.as_deref(), self.held_by) {
-            (Some(_), _) if self.decided_for.as_deref() != Some(self.member_id.as_str()) => Outcome::OtherMember,
-            (Some("COMPENSATED"), _) => Outcome::CompensatedBefore,
-            (Some(_), _) => Outcome::IssuedBefore,
-            (None, Some(holder)) => Outcome::MemberHoldsOne(holder.into()),
-            (None, None) if epoch < current => Outcome::OldEpoch,
-            (None, None) if epoch > current => Outcome::NewerEpoch,
-            (None, None) if cap_hit => Outcome::CapReached,
-            (None, None) => Outcome::Undecided,
+            (Some(_), _) if self.decided_for.as_deref() != Some(self.member_id.as_str()) => IssueOutcome::OtherMember,
+            (Some("COMPENSATED"), _) => IssueOutcome::CompensatedBefore,
+            (Some(_), _) => IssueOutcome::IssuedBefore,
+            (None, Some(holder)) => IssueOutcome::MemberHoldsOne(holder.into()),
+            (None, None) if epoch < current => IssueOutcome::OldEpoch,
+            (None, None) if epoch > current => IssueOutcome::NewerEpoch,
+            (None, None) if cap_hit => IssueOutcome::CapReached,
+            (None, None) => IssueOutcome::Undecided,
         }
     }
 }

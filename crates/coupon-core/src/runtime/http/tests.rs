@@ -63,6 +63,11 @@ async fn within<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(Duration::from_secs(10), future).await.expect("it happens within 10 s")
 }
 
+/// Lets this much time pass, where the time of a head or of an idle connection is itself what is tested.
+async fn pause(time: Duration) {
+    tokio::time::sleep(time).await;
+}
+
 /// All that comes until the other side closes.
 async fn rest(mut stream: TcpStream) -> String {
     let mut bytes = Vec::new();
@@ -72,7 +77,7 @@ async fn rest(mut stream: TcpStream) -> String {
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_finish_its_head_is_cut_off() {
+async fn s4_a_client_that_does_not_finish_its_head_is_cut_off() {
     let running = start(300, 1000, 10).await;
     for head in [&b""[..], b"PRI * HT", b"GET / HTTP/1.1\r\nhost: x\r\nx-slow: "] {
         let begun = Instant::now();
@@ -86,7 +91,7 @@ async fn a_client_that_does_not_finish_its_head_is_cut_off() {
     // The second one of a connection as well, counted from its first byte.
     let mut stream = running.send(REQUEST).await;
     answered(&mut stream).await;
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    pause(Duration::from_millis(500)).await;
     stream.write_all(b"GET / HT").await.expect("it is open after more than the time for a head");
     let begun = Instant::now();
     assert_eq!(rest(stream).await, "");
@@ -94,13 +99,13 @@ async fn a_client_that_does_not_finish_its_head_is_cut_off() {
 }
 
 #[tokio::test]
-async fn a_dripping_head_is_cut_off_however_often_a_byte_comes() {
+async fn s4_a_dripping_head_is_cut_off_however_often_a_byte_comes() {
     let running = start(400, 1000, 10).await;
     let stream = running.send(b"GET / HTTP/1.1\r\nhost: x\r\nx-slow: ").await;
     let (begun, (mut reader, mut writer)) = (Instant::now(), stream.into_split());
     let dripping = tokio::spawn(async move {
         while writer.write_all(b"x").await.is_ok() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            pause(Duration::from_millis(20)).await;
         }
     });
     let mut bytes = Vec::new();
@@ -116,7 +121,7 @@ async fn an_idle_connection_is_kept_for_its_own_time_and_then_closed() {
     let mut stream = running.send(REQUEST).await;
     answered(&mut stream).await;
     // Longer than a head may take.
-    tokio::time::sleep(Duration::from_millis(700)).await;
+    pause(Duration::from_millis(700)).await;
     stream.write_all(REQUEST).await.expect("it is open");
     answered(&mut stream).await;
     let begun = Instant::now();
@@ -138,7 +143,7 @@ async fn while_few_slots_are_free_idle_connections_make_room_and_busy_ones_stay(
         idle.push(stream);
     }
     // One of ten is free: longer than an idle connection is kept when there are fewer.
-    tokio::time::sleep(Duration::from_millis(900)).await;
+    pause(Duration::from_millis(900)).await;
     for stream in &mut idle {
         stream.write_all(REQUEST).await.expect("it is open");
         answered(stream).await;
@@ -211,8 +216,8 @@ async fn a_slow_handler_is_not_a_slow_head() {
     let running = start(200, 1000, 10).await;
     let stream = running.send(SLOW_AND_LAST).await;
     within(running.started.notified()).await;
-    // Longer than a head may take: the time that passes is itself what is tested.
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    // Longer than a head may take.
+    pause(Duration::from_millis(500)).await;
     running.release.notify_one();
     let answer = rest(stream).await;
     assert!(answer.contains("200 OK") && answer.ends_with("slow"), "{answer}");

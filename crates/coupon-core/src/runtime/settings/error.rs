@@ -35,7 +35,7 @@ pub enum SettingsError {
         /// The key as it was written: `kafka.broker`, or the name of the environment variable.
         key: String,
         /// Where it was written.
-        origin: Origin,
+        origin: SettingOrigin,
         /// The most similar known name, in the same form.
         nearest: Option<String>,
     },
@@ -50,7 +50,7 @@ pub enum SettingsError {
         /// Why not: `but must be …` or `which is refused: …`.
         reason: String,
         /// Where the value came from; filled in by [`load`](super::load).
-        origin: Option<Origin>,
+        origin: Option<SettingOrigin>,
     },
 
     /// The built-in defaults and the settings type do not fit: a mistake of the programmer.
@@ -74,7 +74,7 @@ impl SettingsError {
 
 /// Where a value was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
+pub enum SettingOrigin {
     /// The defaults built into the binary.
     Default,
     /// The file of `--config`.
@@ -85,13 +85,13 @@ pub enum Origin {
     Flag,
 }
 
-impl Display for Origin {
+impl Display for SettingOrigin {
     fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
         match self {
-            Origin::Default => formatter.write_str("the default"),
-            Origin::File(path) => write!(formatter, "in {}", Escaped(path.display())),
-            Origin::Variable(name) => write!(formatter, "environment variable {}", Escaped(name)),
-            Origin::Flag => formatter.write_str("given by --set"),
+            SettingOrigin::Default => formatter.write_str("the default"),
+            SettingOrigin::File(path) => write!(formatter, "in {}", Escaped(path.display())),
+            SettingOrigin::Variable(name) => write!(formatter, "environment variable {}", Escaped(name)),
+            SettingOrigin::Flag => formatter.write_str("given by --set"),
         }
     }
 }
@@ -102,9 +102,9 @@ pub(super) fn shown(value: &impl Display) -> String {
     if text.is_empty() { "empty".to_owned() } else { format!("`{}`", Escaped(text)) }
 }
 
-fn place(origin: &Origin, key: &str) -> String {
+fn place(origin: &SettingOrigin, key: &str) -> String {
     match origin {
-        Origin::Variable(name) => {
+        SettingOrigin::Variable(name) => {
             format!("the environment variable `{}` sets no known setting", Escaped(name))
         }
         _ => format!("`{}`, {origin}, is no known setting", Escaped(key)),
@@ -118,6 +118,6 @@ fn advice(nearest: Option<&String>) -> String {
     }
 }
 
-fn source_of(origin: Option<&Origin>) -> String {
+fn source_of(origin: Option<&SettingOrigin>) -> String {
     origin.map_or_else(String::new, |origin| format!(" ({origin})"))
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use toml::{Table, Value};
 
-use super::error::{Origin, SettingsError, shown};
+use super::error::{SettingOrigin, SettingsError, shown};
 use super::kinds::{alike, from_text, plain, wanted};
 use super::secret::{MASK, sounds_secret};
 
@@ -26,7 +26,7 @@ pub(super) struct Entry {
     /// The steps down to the value; below an open table the rest of the key is one step.
     pub path: Vec<String>,
     pub value: Value,
-    pub origin: Origin,
+    pub origin: SettingOrigin,
 }
 
 impl Schema {
@@ -49,7 +49,7 @@ impl Schema {
             key: key.clone(),
             path: key.split('.').map(str::to_owned).collect(),
             value,
-            origin: Origin::Default,
+            origin: SettingOrigin::Default,
         };
         let open = self.open.iter().map(|key| entry(key, Value::Table(Table::new())));
         self.leaves.iter().map(|(key, value)| entry(key, value.clone())).chain(open).collect()
@@ -72,17 +72,17 @@ impl Schema {
         flatten(&table, "")
             .into_iter()
             .filter(|(key, value)| !(value.is_table() && self.is_section(key)))
-            .map(|(key, value)| self.entry(key, &value, Origin::File(path.to_owned()), false))
+            .map(|(key, value)| self.entry(key, &value, SettingOrigin::File(path.to_owned()), false))
             .collect()
     }
 
     /// A value given as text, by the environment or by `--set`: a list is comma separated, and a
     /// text stays a text even if it looks like a number.
-    pub fn text(&self, key: &str, text: &str, origin: Origin) -> Result<Entry, SettingsError> {
+    pub fn text(&self, key: &str, text: &str, origin: SettingOrigin) -> Result<Entry, SettingsError> {
         self.entry(key.to_owned(), &Value::String(text.to_owned()), origin, true)
     }
 
-    fn entry(&self, key: String, value: &Value, origin: Origin, is_text: bool) -> Result<Entry, SettingsError> {
+    fn entry(&self, key: String, value: &Value, origin: SettingOrigin, is_text: bool) -> Result<Entry, SettingsError> {
         let Some((path, default)) = self.locate(&key) else {
             let nearest = self.nearest(&key);
             return Err(SettingsError::Unknown { key, origin, nearest });

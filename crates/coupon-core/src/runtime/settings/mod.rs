@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
-pub use self::error::{Origin, SettingsError};
+pub use self::error::{SettingOrigin, SettingsError};
 use self::layers::{Entry, Schema, flatten};
 use self::secret::{MASK, sounds_secret};
 pub use self::secret::{Properties, Secret, SecretUrl};
@@ -128,7 +128,7 @@ fn collect<S: Settings>(
     }
     for (name, key) in S::ALIASES {
         if let Some(text) = environment.get(*name) {
-            entries.push(schema.text(key, text, Origin::Variable((*name).to_owned()))?);
+            entries.push(schema.text(key, text, SettingOrigin::Variable((*name).to_owned()))?);
         }
     }
     for (name, text) in environment {
@@ -139,7 +139,7 @@ fn collect<S: Settings>(
         let is_upper = !rest.chars().any(char::is_lowercase);
         let key = rest.replace("__", ".");
         let key = if is_upper { key.to_lowercase() } else { key };
-        let entry = schema.text(&key, text, Origin::Variable(name.clone()));
+        let entry = schema.text(&key, text, SettingOrigin::Variable(name.clone()));
         let entry = entry.map_err(|error| in_variable_form::<S>(error))?;
         if !is_upper {
             let nearest = Some(name.to_uppercase());
@@ -148,7 +148,7 @@ fn collect<S: Settings>(
         entries.push(entry);
     }
     for (key, text) in &args.set {
-        entries.push(schema.text(key, text, Origin::Flag)?);
+        entries.push(schema.text(key, text, SettingOrigin::Flag)?);
     }
     Ok(())
 }

@@ -4,7 +4,7 @@
 use config::{Config, ConfigError, Map, Source};
 use toml::Value;
 
-use super::error::{Origin, SettingsError, shown};
+use super::error::{SettingOrigin, SettingsError, shown};
 use super::kinds::plain;
 use super::layers::{Entry, Schema};
 use super::secret::{MASK, sounds_secret};
@@ -102,7 +102,7 @@ pub(super) fn complete<S: Settings>(error: SettingsError, schema: &Schema, entri
 fn is_secret<S: Settings>(key: &str, schema: &Schema) -> bool {
     const PASSWORD: &str = "a-password-nobody-has";
     let probe = format!("probe://probe:{PASSWORD}@probe");
-    let Ok(entry) = schema.text(key, &probe, Origin::Default) else {
+    let Ok(entry) = schema.text(key, &probe, SettingOrigin::Default) else {
         return sounds_secret(key);
     };
     let mut entries = schema.defaults();

@@ -6,7 +6,7 @@ use coupon_core::{
     event::CouponIssued,
     failure::Class,
     ids::CouponCode,
-    repo::issues::{Outcome, WHOLE},
+    repo::issues::{IssueOutcome, WHOLE},
 };
 use sqlx::{Connection, PgConnection};
 
@@ -41,7 +41,7 @@ async fn rows_refused_after_they_were_inserted_are_not_tried_with_all_others_aga
         let code: CouponCode = format!("TOO-LATE-{number}").parse().unwrap();
         campaign(&database, &code, 999).await;
         let known = event(&code, "m-000");
-        assert_eq!(issue(&database, &known).await, Outcome::IssuedNow);
+        assert_eq!(issue(&database, &known).await, IssueOutcome::IssuedNow);
         let late = (1..256).map(|place| event(&code, &format!("m-{place:03}-late")));
         let batch: Vec<CouponIssued> = std::iter::once(known).chain(late).collect();
         let before = counted.rows().await;
@@ -120,7 +120,7 @@ async fn suspects_are_written_together_and_apart_from_all_others() {
     let events: Vec<_> = (0..30).map(|place| (event(&code, &name(place)), place % 3 == 0)).collect();
     for (place, outcome) in written(&database, &events).await.into_iter().enumerate() {
         let told = outcome.map_err(|failure| failure.code);
-        assert_eq!(told, if is_bad(place) { Err("23514".to_owned()) } else { Ok(Outcome::IssuedNow) }, "{place}");
+        assert_eq!(told, if is_bad(place) { Err("23514".to_owned()) } else { Ok(IssueOutcome::IssuedNow) }, "{place}");
     }
     // The twenty others at once, in the hope that all are new; of the ten the one that is written, two that fail together,
     // and each of the nine by itself.
@@ -137,7 +137,7 @@ async fn suspects_that_have_become_healthy_are_not_written_row_by_row() {
     campaign(&database, &code, 999).await;
     let events: Vec<_> = (0..500).map(|place| (event(&code, &place.to_string()), true)).collect();
     let outcomes = written(&database, &events).await;
-    assert!(outcomes.iter().all(|outcome| *outcome == Ok(Outcome::IssuedNow)));
+    assert!(outcomes.iter().all(|outcome| *outcome == Ok(IssueOutcome::IssuedNow)));
     let statements = counted.statements().await;
     assert!(statements < 20, "{statements}");
     own.drop().await;
@@ -161,7 +161,7 @@ async fn one_held_decision_keeps_its_batch_waiting_once_and_is_charged_alone() {
     for (place, outcome) in outcomes.into_iter().enumerate() {
         let told = outcome.map_err(|failure| (failure.class, failure.code, failure.by_itself));
         let meant =
-            if place == 321 { Err((Class::Contended, "55P03".to_owned(), true)) } else { Ok(Outcome::IssuedNow) };
+            if place == 321 { Err((Class::Contended, "55P03".to_owned(), true)) } else { Ok(IssueOutcome::IssuedNow) };
         assert_eq!(told, meant, "{place}");
     }
     // The lock's timeout once and not at each of nine halvings, and then as often a short one.

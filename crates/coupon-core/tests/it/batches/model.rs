@@ -1,6 +1,6 @@
 //! Random batches against a model: what each event is told, what is counted, and how many statements that takes.
 
-use coupon_core::{event::CouponIssued, failure::Failure, ids::CouponCode, repo::issues::Outcome};
+use coupon_core::{event::CouponIssued, failure::Failure, ids::CouponCode, repo::issues::IssueOutcome};
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::SliceRandom};
 use sqlx::{Connection, PgConnection};
 
@@ -52,24 +52,24 @@ impl Kind {
     }
 
     /// Whether an event was told what becomes of its kind.
-    fn fits(self, told: &Result<Outcome, Failure>, is_full: bool) -> bool {
+    fn fits(self, told: &Result<IssueOutcome, Failure>, is_full: bool) -> bool {
         let refused = told.as_ref().err().map(|failure| failure.code.as_str());
         match self {
             // What comes after the last coupon is not even tried.
             Self::New | Self::RefusedBefore | Self::RefusedAfter | Self::PassedOver
-                if is_full && matches!(told, Ok(Outcome::CapReached)) =>
+                if is_full && matches!(told, Ok(IssueOutcome::CapReached)) =>
             {
                 true
             }
             // What fits into a full coupon is looked up after it was written.
-            Self::New if is_full => matches!(told, Ok(Outcome::IssuedNow | Outcome::IssuedBefore)),
-            Self::New => matches!(told, Ok(Outcome::IssuedNow)),
-            Self::IssuedBefore => matches!(told, Ok(Outcome::IssuedBefore)),
-            Self::CompensatedBefore => matches!(told, Ok(Outcome::CompensatedBefore)),
-            Self::HoldsOne => matches!(told, Ok(Outcome::MemberHoldsOne(_))),
+            Self::New if is_full => matches!(told, Ok(IssueOutcome::IssuedNow | IssueOutcome::IssuedBefore)),
+            Self::New => matches!(told, Ok(IssueOutcome::IssuedNow)),
+            Self::IssuedBefore => matches!(told, Ok(IssueOutcome::IssuedBefore)),
+            Self::CompensatedBefore => matches!(told, Ok(IssueOutcome::CompensatedBefore)),
+            Self::HoldsOne => matches!(told, Ok(IssueOutcome::MemberHoldsOne(_))),
             Self::RefusedBefore => refused == Some("23514"),
             Self::RefusedAfter => refused == Some("P0001"),
-            Self::PassedOver => matches!(told, Ok(Outcome::Undecided)),
+            Self::PassedOver => matches!(told, Ok(IssueOutcome::Undecided)),
             Self::Held => refused == Some("55P03"),
         }
     }
@@ -103,10 +103,10 @@ async fn random_batches_are_told_counted_and_bounded_as_the_model_says() {
             let seq = 10 + i64::try_from(place).unwrap();
             let event = CouponIssued { seq, ..event(&code, &format!("m-{place:03}{}", kind.suffix())) };
             match kind {
-                Kind::IssuedBefore => assert_eq!(issue(&database, &event).await, Outcome::IssuedNow),
+                Kind::IssuedBefore => assert_eq!(issue(&database, &event).await, IssueOutcome::IssuedNow),
                 Kind::HoldsOne => {
                     let other = crate::ledger::event(&code, event.member_id.as_str());
-                    assert_eq!(issue(&database, &other).await, Outcome::IssuedNow);
+                    assert_eq!(issue(&database, &other).await, IssueOutcome::IssuedNow);
                 }
                 Kind::CompensatedBefore => compensate(&mut raw, &event).await,
                 Kind::Held => compensate(&mut hold, &event).await,
@@ -122,7 +122,7 @@ async fn random_batches_are_told_counted_and_bounded_as_the_model_says() {
         let begun = counted.statements().await - begun;
         hold.rollback().await.unwrap();
 
-        let issued = outcomes.iter().filter(|told| matches!(told, Ok(Outcome::IssuedNow))).count();
+        let issued = outcomes.iter().filter(|told| matches!(told, Ok(IssueOutcome::IssuedNow))).count();
         for (place, told) in order.iter().zip(&outcomes) {
             assert!(kinds[*place].fits(told, is_full), "seed {seed}: {:?} was told {told:?}", kinds[*place]);
         }

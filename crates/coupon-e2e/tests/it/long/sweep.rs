@@ -45,8 +45,8 @@ pub(super) async fn aborted(process: &Process) -> Result<()> {
     Ok(())
 }
 
-impl<'w> Run<'w> {
-    pub(super) fn launch(&self, which: Victim) -> Launch<'w> {
+impl Run<'_> {
+    pub(super) fn launch(&self, which: Victim) -> Launch {
         match which {
             Victim::Api => self.world.start_api(),
             Victim::IssueConsumer => self.world.start_issue_consumer(),

@@ -14,7 +14,7 @@ use crate::{
     alarms::{TOLD, all_told, plant, telling},
 };
 
-fn crashing<'w>(launch: Launch<'w>, effect: &str, moment: &str) -> Launch<'w> {
+fn crashing(launch: Launch, effect: &str, moment: &str) -> Launch {
     launch.env("COUPON_CRASH_AT", format!("{effect}:{moment}")).without_waiting()
 }
 

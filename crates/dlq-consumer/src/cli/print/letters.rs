@@ -3,7 +3,7 @@
 use coupon_core::repo::{dead_letters::LetterRow, settling::List};
 
 use super::{Column, Output, fields, figures, first, json, optional, rows, section, time, yes_or};
-use crate::desk::work_list::Letter;
+use crate::desk::work_list::DeadLetterDetails;
 
 /// Columns of a table; wide: with the whole error.
 pub(in crate::cli) fn table(wide: bool) -> Vec<Column<LetterRow>> {
@@ -57,7 +57,7 @@ pub(in crate::cli) const CSV: &[Column<LetterRow>] = &[
 ];
 
 /// Prints a letter and all that hangs on it; as CSV, the letter alone.
-pub(in crate::cli) fn show(output: Output, shown: &Letter) -> anyhow::Result<()> {
+pub(in crate::cli) fn show(output: Output, shown: &DeadLetterDetails) -> anyhow::Result<()> {
     let row = &shown.letter;
     match output {
         Output::Json => return json(shown),

@@ -15,7 +15,7 @@ use coupon_core::{
 use uuid::Uuid;
 
 use super::{
-    Desk, DeskError, Drift, Options, Report,
+    Desk, DeskError, Drift, ReconcileOptions, Report,
     scan::{Candidate, request},
 };
 use crate::desk::barrier::Passed;
@@ -38,7 +38,7 @@ impl Desk {
         &self,
         coupon: &Coupon,
         aside: Vec<Candidate>,
-        options: Options,
+        options: ReconcileOptions,
         report: &mut Report,
     ) -> Result<(), DeskError> {
         // What is in the outbox is under way. The rest was acknowledged before this look, so its events lie below the
@@ -93,7 +93,7 @@ impl Desk {
         member: &str,
         mark: &str,
         facts: &Facts,
-        options: Options,
+        options: ReconcileOptions,
         report: &mut Report,
     ) -> Result<(), DeskError> {
         let (Some(id), Ok(member)) = (request(mark), member.parse::<MemberId>()) else {

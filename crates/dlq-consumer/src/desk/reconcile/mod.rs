@@ -30,7 +30,7 @@ const EXAMPLES: usize = 5;
 
 /// How to reconcile.
 #[derive(Clone, Copy, Debug)]
-pub struct Options {
+pub struct ReconcileOptions {
     /// Whether to put right what differs; otherwise nothing is changed.
     pub apply: bool,
     /// Whether what is undecided and of which Kafka has nothing left is published again, also without `apply`.
@@ -41,7 +41,7 @@ pub struct Options {
 
 /// Drift of one kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Found {
+pub struct DriftCount {
     /// How often.
     pub found: u64,
     /// How many of these were put right.
@@ -62,7 +62,7 @@ pub struct Report {
     /// Requests that were under way to the end and could not be judged.
     pub in_flight: u64,
     /// What differs.
-    pub drift: BTreeMap<Drift, Found>,
+    pub drift: BTreeMap<Drift, DriftCount>,
     /// Why some could not be judged.
     pub waiting_for: Option<String>,
     /// What it comes to.
@@ -172,7 +172,7 @@ impl Desk {
     pub async fn reconcile(
         &self,
         code: &CouponCode,
-        options: Options,
+        options: ReconcileOptions,
         told: &(dyn Fn(u64, u64) + Sync),
     ) -> Result<Reconciled, DeskError> {
         let Some(lock) = self.database.try_lock(&Self::data_lock(code)).await? else { return Ok(Reconciled::Busy) };
@@ -185,7 +185,7 @@ impl Desk {
     pub(crate) async fn reconcile_locked(
         &self,
         code: &CouponCode,
-        options: Options,
+        options: ReconcileOptions,
         told: &(dyn Fn(u64, u64) + Sync),
     ) -> Result<Reconciled, DeskError> {
         let started_at = self.clock.now();
@@ -221,7 +221,7 @@ impl Desk {
     async fn compare(
         &self,
         coupon: &Coupon,
-        options: Options,
+        options: ReconcileOptions,
         told: &(dyn Fn(u64, u64) + Sync),
         report: &mut Report,
     ) -> Result<(), DeskError> {
@@ -232,7 +232,7 @@ impl Desk {
         // no matter of those who were accepted.
         let window = report.drift.get(&Drift::WindowDiffers).map_or(0, |found| found.found - found.repaired);
         let is_counted = report.left() == window || options.apply;
-        let options = Options { requeue: options.requeue && is_counted, ..options };
+        let options = ReconcileOptions { requeue: options.requeue && is_counted, ..options };
         self.scan_marks(coupon, options, told, report).await?;
         self.scan_rows(coupon, options, told, report).await
     }
@@ -240,7 +240,7 @@ impl Desk {
     async fn record(
         &self,
         report: &Report,
-        options: Options,
+        options: ReconcileOptions,
         started_at: chrono::DateTime<chrono::Utc>,
     ) -> Result<(), DeskError> {
         let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);

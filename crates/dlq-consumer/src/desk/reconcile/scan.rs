@@ -8,7 +8,7 @@ use coupon_core::{
 };
 use uuid::Uuid;
 
-use super::{Desk, DeskError, Options, Report};
+use super::{Desk, DeskError, ReconcileOptions, Report};
 
 /// Marks asked of Redis at a time; about a millisecond of its time.
 const PAGE: usize = 1_000;
@@ -29,7 +29,7 @@ impl Desk {
     pub(in crate::desk) async fn scan_marks(
         &self,
         coupon: &Coupon,
-        options: Options,
+        options: ReconcileOptions,
         told: &(dyn Fn(u64, u64) + Sync),
         report: &mut Report,
     ) -> Result<(), DeskError> {
@@ -65,7 +65,7 @@ impl Desk {
     pub(super) async fn scan_rows(
         &self,
         coupon: &Coupon,
-        options: Options,
+        options: ReconcileOptions,
         told: &(dyn Fn(u64, u64) + Sync),
         report: &mut Report,
     ) -> Result<(), DeskError> {

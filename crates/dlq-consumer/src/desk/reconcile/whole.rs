@@ -7,14 +7,14 @@ use coupon_core::{
     stock::{GateOutcome, SetTotal, SetWindow, View},
 };
 
-use super::{Desk, DeskError, Drift, Options, Report};
+use super::{Desk, DeskError, Drift, ReconcileOptions, Report};
 
 impl Desk {
     /// Compares the two as wholes. `false` when Redis's data is not worth looking at any further.
     pub(super) async fn compare_whole(
         &self,
         coupon: &Coupon,
-        options: Options,
+        options: ReconcileOptions,
         report: &mut Report,
     ) -> Result<bool, DeskError> {
         self.compare_counter(coupon, options, report).await?;
@@ -83,7 +83,7 @@ impl Desk {
         &self,
         coupon: &Coupon,
         view: &View,
-        options: Options,
+        options: ReconcileOptions,
         report: &mut Report,
     ) -> Result<(), DeskError> {
         let is_open = |status: &str| status == CouponStatus::Open.as_str();
@@ -110,7 +110,7 @@ impl Desk {
     async fn compare_closed_gate(
         &self,
         coupon: &Coupon,
-        options: Options,
+        options: ReconcileOptions,
         report: &mut Report,
     ) -> Result<(), DeskError> {
         let code = &coupon.coupon_code;
@@ -147,7 +147,7 @@ impl Desk {
         &self,
         coupon: &Coupon,
         view: &View,
-        options: Options,
+        options: ReconcileOptions,
         report: &mut Report,
     ) -> Result<(), DeskError> {
         if view.total == coupon.total_quantity {
@@ -169,7 +169,7 @@ impl Desk {
         &self,
         coupon: &Coupon,
         view: &View,
-        options: Options,
+        options: ReconcileOptions,
         report: &mut Report,
     ) -> Result<(), DeskError> {
         if window_of(coupon) == (view.opens_at_ms, view.closes_at_ms) {
@@ -201,7 +201,12 @@ impl Desk {
         Ok(())
     }
 
-    async fn compare_outbox(&self, code: &CouponCode, options: Options, report: &mut Report) -> Result<(), DeskError> {
+    async fn compare_outbox(
+        &self,
+        code: &CouponCode,
+        options: ReconcileOptions,
+        report: &mut Report,
+    ) -> Result<(), DeskError> {
         for entry in self.stock.unreadable(code).await? {
             if options.apply {
                 self.stock.delete_entry(code, &entry).await?;
@@ -211,7 +216,12 @@ impl Desk {
         Ok(())
     }
 
-    async fn compare_counter(&self, coupon: &Coupon, options: Options, report: &mut Report) -> Result<(), DeskError> {
+    async fn compare_counter(
+        &self,
+        coupon: &Coupon,
+        options: ReconcileOptions,
+        report: &mut Report,
+    ) -> Result<(), DeskError> {
         let code = &coupon.coupon_code;
         let Some(count) = self.database.count(code).await? else { return Ok(()) };
         let example = format!("counter {}, rows {}, total {}", count.counter, count.rows, count.total);

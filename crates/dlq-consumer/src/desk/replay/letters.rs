@@ -10,7 +10,7 @@ use coupon_core::{
         dead_letters::LetterStatus,
         give_ups::{GiveUp, GivenUp, Operator, Remedy},
         held_letters::UndecidedLetter,
-        issues::Outcome,
+        issues::IssueOutcome,
         replay_jobs::Job,
     },
 };
@@ -54,19 +54,19 @@ impl Desk {
             }
         };
         match written {
-            Ok(outcome @ (Outcome::IssuedNow | Outcome::IssuedBefore)) => {
+            Ok(outcome @ (IssueOutcome::IssuedNow | IssueOutcome::IssuedBefore)) => {
                 self.settle(job, &letter, LetterStatus::Recovered, outcome.as_str()).await
             }
-            Ok(outcome @ Outcome::CompensatedBefore) => {
+            Ok(outcome @ IssueOutcome::CompensatedBefore) => {
                 self.database.ask_give_back_again(event.coupon_code.clone(), event.request_id).await?;
                 self.settle(job, &letter, LetterStatus::Duplicate, outcome.as_str()).await
             }
-            Ok(outcome @ (Outcome::MemberHoldsOne(_) | Outcome::OldEpoch)) => {
+            Ok(outcome @ (IssueOutcome::MemberHoldsOne(_) | IssueOutcome::OldEpoch)) => {
                 self.decide_against(job, letter, &event, outcome).await
             }
             // What the record itself claims says nothing about the others.
             Ok(outcome) => {
-                let is_verdict = matches!(outcome, Outcome::CapReached | Outcome::Undecided);
+                let is_verdict = matches!(outcome, IssueOutcome::CapReached | IssueOutcome::Undecided);
                 self.refuse(job, &letter, outcome.as_str(), is_verdict).await
             }
             Err(failure) => self.refuse(job, &letter, &format!("{} {}", failure.class, failure.code), true).await,
@@ -79,7 +79,7 @@ impl Desk {
         job: &Job,
         letter: UndecidedLetter,
         event: &CouponIssued,
-        outcome: Outcome,
+        outcome: IssueOutcome,
     ) -> Result<Begun, DeskError> {
         let (remedy, failure) = against(outcome).unwrap_or((Remedy::GiveBack, letter.failure.clone()));
         let reason = failure.code.clone();

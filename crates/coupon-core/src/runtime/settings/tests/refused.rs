@@ -77,7 +77,7 @@ fn a_wrong_value_names_key_value_origin_and_what_is_allowed() {
 }
 
 #[test]
-fn a_secret_is_shown_neither_by_an_error_nor_by_the_settings() {
+fn s6_a_secret_is_shown_neither_by_an_error_nor_by_the_settings() {
     assert_eq!(
         sentence(from_env(&[("DEMO__AUTH__HMAC_SECRET", "short-hunter2")])),
         "`auth.hmac_secret` is *** (environment variable DEMO__AUTH__HMAC_SECRET), but must be 32 bytes or more"

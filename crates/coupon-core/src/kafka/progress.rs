@@ -19,11 +19,11 @@ use rdkafka::{
 use super::{KafkaSettings, PublishError};
 
 /// How long the brokers may take to answer.
-const ANSWER: Duration = Duration::from_secs(10);
+const BROKER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Looks at one topic and at how far one group has come in it. Never joins the group.
 #[derive(Clone)]
-pub struct Passage {
+pub struct ConsumerProgress {
     client: Arc<BaseConsumer>,
     /// How a client is made that reads what lies before the group.
     reader: Arc<ClientConfig>,
@@ -42,7 +42,7 @@ pub struct Gap {
 
 /// The ends of a topic's partitions at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Ends(BTreeMap<i32, Partition>);
+pub struct EndOffsets(BTreeMap<i32, Partition>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Partition {
@@ -50,7 +50,7 @@ struct Partition {
     end: i64,
 }
 
-impl Passage {
+impl ConsumerProgress {
     /// Makes the client; it connects when it is first asked.
     pub fn new(settings: &KafkaSettings, service: &str, topic: &str, group: &str) -> Result<Self, PublishError> {
         let mut config: ClientConfig = settings.admin(service);
@@ -82,33 +82,33 @@ impl Passage {
     }
 
     /// Where each partition ends now: what was acknowledged before this call lies below.
-    pub async fn ends(&self) -> Result<Ends, PublishError> {
+    pub async fn end_offsets(&self) -> Result<EndOffsets, PublishError> {
         self.ask(|client, topic, _| {
             let mut ends = BTreeMap::new();
             for partition in partitions(client, topic)? {
-                let (first, end) = client.fetch_watermarks(topic, partition, ANSWER)?;
+                let (first, end) = client.fetch_watermarks(topic, partition, BROKER_TIMEOUT)?;
                 ends.insert(partition, Partition { first, end });
             }
-            Ok(Ends(ends))
+            Ok(EndOffsets(ends))
         })
         .await
     }
 
     /// How many offsets below these ends the group has not passed; 0: no record of them is left to it.
-    pub async fn behind(&self, ends: &Ends) -> Result<u64, PublishError> {
+    pub async fn lag(&self, ends: &EndOffsets) -> Result<u64, PublishError> {
         let unread = self.unread(self.gaps(ends).await?).await?;
         Ok(unread.values().map(|gap| u64::try_from(gap.end - gap.at).unwrap_or(0)).sum())
     }
 
     /// What the group has not committed below these ends, by numbers alone.
-    pub async fn gaps(&self, ends: &Ends) -> Result<BTreeMap<i32, Gap>, PublishError> {
+    pub async fn gaps(&self, ends: &EndOffsets) -> Result<BTreeMap<i32, Gap>, PublishError> {
         let ends = ends.clone();
         self.ask(move |client, topic, _| {
             let mut asked = TopicPartitionList::new();
             for partition in ends.0.keys() {
                 asked.add_partition(topic, *partition);
             }
-            let committed = client.committed_offsets(asked, ANSWER)?;
+            let committed = client.committed_offsets(asked, BROKER_TIMEOUT)?;
             let committed: BTreeMap<i32, i64> = committed
                 .elements()
                 .iter()
@@ -117,11 +117,11 @@ impl Passage {
             let mut gaps = BTreeMap::new();
             for (partition, ends) in ends.0 {
                 let committed = committed.get(&partition).copied();
-                let mut gap = ends.beyond(committed);
+                let mut gap = ends.gap_after(committed);
                 if committed.is_some_and(|at| at > ends.end) {
                     // It has gone on meanwhile. Or the log was cut or made anew, and nothing of it has been read.
-                    let (first, end) = client.fetch_watermarks(topic, partition, ANSWER)?;
-                    gap = gap.or_else(|| Partition { first, end }.anew(committed));
+                    let (first, end) = client.fetch_watermarks(topic, partition, BROKER_TIMEOUT)?;
+                    gap = gap.or_else(|| Partition { first, end }.gap_of_new_log(committed));
                 }
                 gaps.extend(gap.map(|gap| (partition, gap)));
             }
@@ -137,7 +137,7 @@ impl Passage {
         }
         let config = Arc::clone(&self.reader);
         self.ask(move |_, topic, _| {
-            let reader: BaseConsumer<Quiet> = config.create_with_context(Quiet)?;
+            let reader: BaseConsumer<SilentContext> = config.create_with_context(SilentContext)?;
             let mut places = TopicPartitionList::new();
             for (partition, gap) in &gaps {
                 places.add_partition_offset(topic, *partition, Offset::Offset(gap.at))?;
@@ -159,38 +159,38 @@ impl Passage {
     }
 }
 
-impl Ends {
+impl EndOffsets {
     /// The end of each partition.
-    pub(super) fn ends(&self) -> BTreeMap<i32, i64> {
+    pub(super) fn by_partition(&self) -> BTreeMap<i32, i64> {
         self.0.iter().map(|(partition, ends)| (*partition, ends.end)).collect()
     }
 }
 
 impl Partition {
     /// What a group has not passed. One that never committed (negative, or none) begins with the first record there is.
-    fn beyond(self, committed: Option<i64>) -> Option<Gap> {
+    fn gap_after(self, committed: Option<i64>) -> Option<Gap> {
         let at = committed.unwrap_or(-1).max(self.first);
         (at < self.end).then_some(Gap { at, end: self.end })
     }
 
     /// What a group has not passed of a log, as it is now, that ends before what the group has committed.
-    fn anew(self, committed: Option<i64>) -> Option<Gap> {
-        committed.filter(|at| *at > self.end).and_then(|_| self.beyond(None))
+    fn gap_of_new_log(self, committed: Option<i64>) -> Option<Gap> {
+        committed.filter(|at| *at > self.end).and_then(|_| self.gap_after(None))
     }
 }
 
 /// Says nothing: the end of a partition is no error to whoever looks for it.
-struct Quiet;
+struct SilentContext;
 
-impl ClientContext for Quiet {
+impl ClientContext for SilentContext {
     fn error(&self, _: KafkaError, _: &str) {}
 }
 
-impl ConsumerContext for Quiet {}
+impl ConsumerContext for SilentContext {}
 
 /// Reads one record of each partition, or that there is none.
-fn first_records(reader: &BaseConsumer<Quiet>, mut gaps: BTreeMap<i32, Gap>) -> BTreeMap<i32, Gap> {
-    let until = Instant::now() + ANSWER;
+fn first_records(reader: &BaseConsumer<SilentContext>, mut gaps: BTreeMap<i32, Gap>) -> BTreeMap<i32, Gap> {
+    let until = Instant::now() + BROKER_TIMEOUT;
     let mut unread = BTreeMap::new();
     while !gaps.is_empty() && Instant::now() < until {
         match reader.poll(Duration::from_millis(100)) {
@@ -211,7 +211,7 @@ fn first_records(reader: &BaseConsumer<Quiet>, mut gaps: BTreeMap<i32, Gap>) -> 
 }
 
 fn partitions(client: &BaseConsumer, topic: &str) -> Result<Vec<i32>, PublishError> {
-    let metadata = client.fetch_metadata(Some(topic), ANSWER)?;
+    let metadata = client.fetch_metadata(Some(topic), BROKER_TIMEOUT)?;
     let found = metadata.topics().iter().find(|found| found.name() == topic && found.error().is_none());
     let found = found.filter(|found| !found.partitions().is_empty());
     let found = found.ok_or_else(|| PublishError::NoTopic(topic.to_owned()))?;
@@ -226,15 +226,19 @@ mod tests {
     fn a_group_has_passed_what_it_committed_what_was_deleted_and_nothing_else() {
         let partition = Partition { first: 10, end: 15 };
         let from = |at| Some(Gap { at, end: 15 });
-        assert_eq!(partition.beyond(Some(15)), None);
-        assert_eq!(partition.beyond(Some(12)), from(12));
-        assert_eq!(partition.beyond(Some(2)), from(10), "retention deleted the records between");
-        assert_eq!(partition.beyond(Some(-1001)), from(10), "no offset is committed");
-        assert_eq!(partition.beyond(None), from(10));
-        assert_eq!(partition.beyond(Some(99)), None, "it has gone on since");
-        assert_eq!(partition.anew(Some(99)), from(10), "the topic was made anew, and nothing of it has been read");
-        assert_eq!(partition.anew(Some(15)), None);
-        assert_eq!(Partition { first: 0, end: 0 }.beyond(None), None);
-        assert_eq!(Partition { first: 0, end: 0 }.anew(Some(7)), None);
+        assert_eq!(partition.gap_after(Some(15)), None);
+        assert_eq!(partition.gap_after(Some(12)), from(12));
+        assert_eq!(partition.gap_after(Some(2)), from(10), "retention deleted the records between");
+        assert_eq!(partition.gap_after(Some(-1001)), from(10), "no offset is committed");
+        assert_eq!(partition.gap_after(None), from(10));
+        assert_eq!(partition.gap_after(Some(99)), None, "it has gone on since");
+        assert_eq!(
+            partition.gap_of_new_log(Some(99)),
+            from(10),
+            "the topic was made anew, and nothing of it has been read"
+        );
+        assert_eq!(partition.gap_of_new_log(Some(15)), None);
+        assert_eq!(Partition { first: 0, end: 0 }.gap_after(None), None);
+        assert_eq!(Partition { first: 0, end: 0 }.gap_of_new_log(Some(7)), None);
     }
 }

@@ -1,0 +1,236 @@
+//! The alarm sender: claims causes whose alarms are unsent, and sends them.
+
+use std::{sync::Arc, time::Duration};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use coupon_core::{
+    clock::Clock,
+    crash::{self, Moment},
+    repo::{Database, RepoError, alarms::Claiming},
+    runtime::{SettingsError, Shutdown, chain, panics},
+};
+use tokio::{sync::Notify, time::sleep};
+use uuid::Uuid;
+
+use super::{
+    channels::Channels,
+    critical,
+    logged::Logged,
+    round::{Delivered, Round},
+    settings::AlarmSettings,
+    signature::Signature,
+    together::together,
+    unsent::{UnsentAlarm, messages},
+    view::Alarm,
+};
+
+/// Between two passes, when nothing wakes the sender earlier.
+const PASS_INTERVAL: Duration = Duration::from_secs(1);
+/// Between a wake-up and its pass: what comes together is sent together.
+const BURST_WAIT: Duration = Duration::from_millis(100);
+/// Causes claimed in one go; first alarms among them stand in one message.
+const MAX_BURST_CAUSES: usize = 16;
+
+/// Sends alarms of dead letters and notices.
+pub struct AlarmSender {
+    database: Database,
+    clock: Arc<dyn Clock>,
+    alarms_wakeup: Arc<Notify>,
+    channels: Channels,
+    by: String,
+    digest: TimeDelta,
+    lease: TimeDelta,
+    mask_members: bool,
+    signature: Signature,
+}
+
+impl AlarmSender {
+    /// Over the channels that are set. `alarms_wakeup` begins a pass early.
+    pub fn new(
+        settings: &AlarmSettings,
+        database: Database,
+        clock: Arc<dyn Clock>,
+        alarms_wakeup: Arc<Notify>,
+    ) -> Result<Self, SettingsError> {
+        critical::of_installation(&settings.installation);
+        let ms = |ms: u64| TimeDelta::milliseconds(ms.try_into().unwrap_or(i64::MAX));
+        Ok(Self {
+            channels: Channels::new(settings)?,
+            database,
+            clock,
+            alarms_wakeup,
+            by: Uuid::now_v7().to_string(),
+            digest: ms(settings.digest_ms),
+            // Two channels may be asked, and what they took is noted.
+            lease: ms(settings.timeout_ms) * 4 + TimeDelta::seconds(10),
+            mask_members: settings.mask_members,
+            signature: Signature::of(settings),
+        })
+    }
+
+    /// Sends until the shutdown begins. What could not be sent stays unsent in the database.
+    pub async fn run(self, shutdown: Shutdown) {
+        let (mut logged, mut failed) = (Logged::default(), false);
+        loop {
+            match self.pass(&mut logged, &shutdown).await {
+                Ok(()) => failed = false,
+                Err(error) if std::mem::replace(&mut failed, true) => {
+                    tracing::debug!("alarms still cannot be looked for: {}", chain(&error));
+                }
+                Err(error) => tracing::warn!("alarms cannot be looked for now: {}", chain(&error)),
+            }
+            // A database that is away is not asked as often as dead letters come.
+            let woken =
+                async { if failed { std::future::pending().await } else { self.alarms_wakeup.notified().await } };
+            tokio::select! {
+                () = shutdown.stopping() => return,
+                () = woken => sleep(BURST_WAIT).await,
+                () = sleep(PASS_INTERVAL) => {}
+            }
+        }
+    }
+
+    async fn pass(&self, logged: &mut Logged, shutdown: &Shutdown) -> Result<(), RepoError> {
+        let mut round = Round::begin(&self.channels, &self.database).await?;
+        let mut goes_on = true;
+        while goes_on && !shutdown.is_stopping() && round.can_send(self.clock.now()) {
+            // A claim must not run out while alarms of others are sent before it.
+            let until = self.clock.now() + self.lease / 2;
+            let messages = messages(self.claim_some(logged).await?);
+            if messages.is_empty() {
+                break;
+            }
+            for message in messages {
+                goes_on = goes_on && self.send(&mut round, message, until, logged).await?;
+            }
+        }
+        while goes_on && !shutdown.is_stopping() && round.can_send(self.clock.now()) {
+            goes_on = self.send_all_clear(&mut round).await?;
+        }
+        self.report_undelivered(&round, logged).await
+    }
+
+    /// Claims some of the causes whose alarms may be sent now, and logs them.
+    async fn claim_some(&self, logged: &mut Logged) -> Result<Vec<UnsentAlarm>, RepoError> {
+        let mut some = Vec::new();
+        while some.len() < MAX_BURST_CAUSES {
+            let Some(claim) = self.database.claim_alarm(self.claiming()).await? else { break };
+            let group = self.database.alarm_group(&claim).await?;
+            let words = async {
+                crash::pass("word an alarm", Moment::Before);
+                let alarm = Alarm::of(&claim, &group, self.mask_members);
+                if alarm.is_some() {
+                    logged.log_once(&claim, &group);
+                }
+                alarm
+            };
+            // Anybody may have written what a letter holds. One that cannot be put into words would otherwise end every
+            // replica in turn, and with it all other alarms.
+            match panics::caught(words).await {
+                Some(Some(alarm)) => some.push(UnsentAlarm { claim, group, alarm }),
+                Some(None) => self.database.let_alarm_go(claim, self.clock.now()).await?,
+                None => {
+                    critical::unspeakable(&claim);
+                    let now = self.clock.now();
+                    self.database.let_alarm_go(claim, now + self.digest).await?;
+                }
+            }
+        }
+        Ok(some)
+    }
+
+    /// Sends some causes in one message; `false` when no channel takes it, and nothing more is sent in this round.
+    async fn send(
+        &self,
+        round: &mut Round<'_>,
+        message: Vec<UnsentAlarm>,
+        until: DateTime<Utc>,
+        logged: &mut Logged,
+    ) -> Result<bool, RepoError> {
+        let Some(alarm) = together(message.iter().map(|unsent| unsent.alarm.clone()).collect()) else {
+            return Ok(true);
+        };
+        if self.clock.now() >= until {
+            self.let_go(message, self.clock.now()).await?;
+            return Ok(true);
+        }
+        // The layout for a channel is made of the same foreign text.
+        let Some(delivered) = panics::caught(self.deliver(round, alarm)).await else {
+            if message.len() == 1 {
+                for unsent in &message {
+                    critical::unspeakable(&unsent.claim);
+                }
+                self.let_go(message, self.clock.now() + self.digest).await?;
+                return Ok(true);
+            }
+            // One of them is at fault, and the others are sent without it.
+            for unsent in message {
+                if !Box::pin(self.send(round, vec![unsent], until, logged)).await? {
+                    return Ok(false);
+                }
+            }
+            return Ok(true);
+        };
+        let Some(channel) = delivered? else {
+            let now = self.clock.now();
+            self.let_go(message, round.again_at(now, now + self.digest)).await?;
+            return Ok(false);
+        };
+        for unsent in message {
+            unsent.note_sent(&self.database, &*self.clock).await?;
+            logged.note_sent(&unsent.claim.cause);
+        }
+        metrics::counter!("coupon_alarms_told_total", "channel" => channel).increment(1);
+        Ok(true)
+    }
+
+    /// Sends that nothing of a cause waits any more; `false` when there is no such cause, or no channel takes it.
+    async fn send_all_clear(&self, round: &mut Round<'_>) -> Result<bool, RepoError> {
+        let Some(cleared) = self.database.claim_all_clear(self.claiming()).await? else { return Ok(false) };
+        let alarm = Alarm::all_clear(&cleared, self.clock.now());
+        let channel = self.deliver(round, alarm).await?;
+        if channel.is_some() {
+            self.database.note_all_clear(cleared.claim).await?;
+        } else {
+            let now = self.clock.now();
+            self.database.let_alarm_go(cleared.claim, round.again_at(now, now + self.digest)).await?;
+        }
+        Ok(channel.is_some())
+    }
+
+    /// Returns the channel that took the alarm; `None` when none did.
+    async fn deliver(&self, round: &mut Round<'_>, alarm: Alarm) -> Result<Option<&'static str>, RepoError> {
+        let alarm = self.signature.sign(alarm);
+        let channel = match round.deliver(&alarm, || self.clock.now()).await? {
+            Delivered::By(kind) => kind.name(),
+            Delivered::Nowhere if self.channels.first.is_none() => "log",
+            Delivered::Nowhere => return Ok(None),
+        };
+        let (severity, count, headline) = (alarm.severity.as_str(), alarm.count, &alarm.headline);
+        if alarm.kind == "ALL_CLEAR" {
+            tracing::info!(channel, severity, "told by {channel}: {headline}");
+        } else {
+            tracing::info!(channel, severity, count, "an alarm is told by {channel}");
+        }
+        Ok(Some(channel))
+    }
+
+    async fn let_go(&self, message: Vec<UnsentAlarm>, until: DateTime<Utc>) -> Result<(), RepoError> {
+        for unsent in message {
+            unsent.let_go(&self.database, until).await?;
+        }
+        Ok(())
+    }
+
+    fn claiming(&self) -> Claiming {
+        Claiming { by: self.by.clone(), now: self.clock.now(), quiet: self.digest, lease: self.lease }
+    }
+
+    /// Sets the gauge of undelivered alarms, and logs them when no channel works.
+    async fn report_undelivered(&self, round: &Round<'_>, logged: &mut Logged) -> Result<(), RepoError> {
+        let unsent = if round.reaches_nobody(self.clock.now()) { self.database.untold().await? } else { 0 };
+        metrics::gauge!("coupon_alarms_undelivered").set(u32::try_from(unsent).unwrap_or(u32::MAX));
+        logged.log_undelivered(unsent, round, self.digest.to_std().unwrap_or(PASS_INTERVAL));
+        Ok(())
+    }
+}

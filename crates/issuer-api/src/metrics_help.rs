@@ -1,0 +1,19 @@
+//! The HELP texts of the metrics of this crate; their labels are in the README.
+
+use coupon_core::metrics_help::{
+    MetricHelp,
+    MetricKind::{Counter, Gauge, Histogram},
+};
+
+/// What this crate records.
+pub const HELP: &[MetricHelp] = &[
+    (Counter, "coupon_requests_total", "POST requests, by their outcome and what kind of answer it is."),
+    (Histogram, "coupon_request_seconds", "Seconds from the request to the answer of a POST."),
+    (Counter, "coupon_refused_from_memory_total", "Refusals by the sold-out cache, without asking Redis."),
+    (Counter, "coupon_publish_failures_total", "Publications that were not queued, or that Kafka did not acknowledge."),
+    (Counter, "coupon_relay_passes_total", "Passes of the relay over all outboxes; it is idle when they stop."),
+    (Counter, "coupon_relay_failures_total", "Outboxes, or lists of the campaigns, that Redis could not list."),
+    (Gauge, "coupon_publishing_cut_off", "1: this process alone does not reach Kafka."),
+    (Gauge, "coupon_outbox_entries", "Entries of all outboxes, as last seen; the same in each replica."),
+    (Gauge, "coupon_outbox_oldest_seconds", "Age in seconds of the oldest entry of all outboxes, as last seen."),
+];
