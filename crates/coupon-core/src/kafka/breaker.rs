@@ -43,8 +43,8 @@ impl Breaker {
         Some(self.backoff.next_wait())
     }
 
-    /// Work that uses the dependency has succeeded. A probe that succeeds where the work still fails does not make the waits
-    /// short again, or the breaker would flap.
+    /// Work that uses the dependency has succeeded. A probe that succeeds where the work still fails does not make the
+    /// waits short again, or the breaker would flap.
     pub fn record_success(&mut self) {
         if !self.open {
             self.backoff.reset();

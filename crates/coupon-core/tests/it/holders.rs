@@ -2,11 +2,11 @@
 
 use coupon_core::{
     ids::{CouponCode, MemberId, RequestId},
-    stock::{Fill, GateOutcome, Holder, Reservation},
+    stock::{GateOutcome, Holder, Reservation},
 };
 use uuid::Uuid;
 
-use crate::servers::{forget, stock};
+use crate::servers::{fill_of, forget, stock};
 
 #[tokio::test]
 async fn what_a_member_holds_of_many_campaigns_comes_in_their_order() {
@@ -16,16 +16,7 @@ async fn what_a_member_holds_of_many_campaigns_comes_in_their_order() {
     let mut expected = vec![Holder::Missing; codes.len()];
     for place in [0, 49, 50, 119] {
         let (code, request_id) = (&codes[place], RequestId::from(Uuid::now_v7()));
-        let fill = Fill {
-            epoch: 1,
-            total: 2,
-            total_version: 0,
-            window_version: 0,
-            opens_at_ms: 1,
-            closes_at_ms: None,
-            seq: 0,
-            replace: false,
-        };
+        let fill = fill_of(2);
         stock.begin_fill(code, &fill).await.unwrap();
         assert_eq!(stock.open(code, 1, 2, 0).await.unwrap(), GateOutcome::Done);
         let reserved = stock.reserve(code, &member, request_id, 9).await.unwrap();

@@ -5,10 +5,10 @@ use std::time::Duration;
 use coupon_core::{
     clock::{Clock, SystemClock},
     ids::{CouponCode, MemberId, RequestId},
-    stock::{Fill, FillOutcome, GateOutcome, Mended, Relay, Reservation, Stock},
+    stock::{FillOutcome, GateOutcome, Mended, Relay, Reservation, Stock},
 };
 
-use crate::servers::{forget, redis_url, stock};
+use crate::servers::{fill_of, forget, redis_url, stock};
 
 const LEASE: Duration = Duration::from_secs(30);
 const HOUR_MS: i64 = 3_600_000;
@@ -17,16 +17,7 @@ const HOUR_MS: i64 = 3_600_000;
 async fn one_reserved(code: &str) -> (Stock, CouponCode, MemberId, RequestId) {
     let (stock, code) = (stock(), code.parse::<CouponCode>().unwrap());
     forget(&code).await;
-    let fill = Fill {
-        epoch: 1,
-        total: 9,
-        total_version: 0,
-        window_version: 0,
-        opens_at_ms: 1,
-        closes_at_ms: None,
-        seq: 0,
-        replace: false,
-    };
+    let fill = fill_of(9);
     assert_eq!(stock.begin_fill(&code, &fill).await.unwrap(), FillOutcome::Filling);
     assert_eq!(stock.open(&code, 1, 9, 0).await.unwrap(), GateOutcome::Done);
     let (member, id) = ("member".parse::<MemberId>().unwrap(), RequestId::make(&SystemClock));

@@ -7,7 +7,7 @@ use coupon_core::{
         coupons::{Actor, NewCoupon},
     },
     runtime::SecretUrl,
-    stock::{RedisSettings, Stock},
+    stock::{Fill, RedisSettings, Stock},
 };
 use sqlx::{Connection, Executor, PgConnection};
 
@@ -122,6 +122,20 @@ impl OwnDatabase {
 pub async fn administrate(statement: &str) {
     let mut server = PgConnection::connect(&variable("DATABASE_URL")).await.unwrap();
     server.execute(sqlx::AssertSqlSafe(statement.to_owned())).await.unwrap();
+}
+
+/// The data of a new coupon of this total, of epoch 1, without an end.
+pub fn fill_of(total: i64) -> Fill {
+    Fill {
+        epoch: 1,
+        total,
+        total_version: 0,
+        window_version: 0,
+        opens_at_ms: 1,
+        closes_at_ms: None,
+        seq: 0,
+        replace: false,
+    }
 }
 
 /// Removes what a test did to a coupon in Redis.

@@ -6,7 +6,7 @@ use coupon_core::{
 };
 use uuid::Uuid;
 
-use crate::servers::{forget, stock};
+use crate::servers::{fill_of, forget, stock};
 
 #[tokio::test]
 async fn a_coupon_is_sold_out_while_it_is_open_and_every_unit_is_held_and_a_new_holder_moves_its_sequence() {
@@ -16,16 +16,7 @@ async fn a_coupon_is_sold_out_while_it_is_open_and_every_unit_is_held_and_a_new_
     let sold_out = async || stock.sold_out(&code).await.unwrap();
     assert_eq!(sold_out().await, None, "nothing is known of it");
 
-    let fill = Fill {
-        epoch: 3,
-        total: 2,
-        total_version: 0,
-        window_version: 0,
-        opens_at_ms: 1,
-        closes_at_ms: None,
-        seq: 7,
-        replace: false,
-    };
+    let fill = Fill { epoch: 3, seq: 7, ..fill_of(2) };
     stock.begin_fill(&code, &fill).await.unwrap();
     assert_eq!(stock.open(&code, 3, 2, 0).await.unwrap(), GateOutcome::Done);
     let first = new_id();

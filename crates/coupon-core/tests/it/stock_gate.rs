@@ -8,7 +8,7 @@ use coupon_core::{
 use uuid::Uuid;
 
 use crate::{
-    servers::{forget, redis_url, stock},
+    servers::{fill_of, forget, redis_url, stock},
     stock_model::{holders, key, name, new_id, raw, reserve},
 };
 
@@ -17,16 +17,7 @@ async fn a_sequence_behind_the_highest_seen_makes_the_coupon_suspect() {
     let (stock, code) = (stock(), "SEQ-BACK".parse::<CouponCode>().unwrap());
     let mut raw = redis::Client::open(redis_url()).unwrap().get_multiplexed_async_connection().await.unwrap();
     forget(&code).await;
-    let fill = Fill {
-        epoch: 1,
-        total: 9,
-        total_version: 0,
-        window_version: 0,
-        opens_at_ms: 1,
-        closes_at_ms: None,
-        seq: 0,
-        replace: false,
-    };
+    let fill = fill_of(9);
     stock.begin_fill(&code, &fill).await.unwrap();
     stock.open(&code, 1, 9, 0).await.unwrap();
     assert!(matches!(reserve(&stock, &code, 0, new_id()).await, Reservation::Reserved(_)));
@@ -53,16 +44,7 @@ async fn sequences_are_compared_within_an_epoch_and_an_older_epoch_is_suspect() 
     let (stock, code) = (stock(), format!("EPOCHS-{}", Uuid::now_v7().simple()).parse::<CouponCode>().unwrap());
     let filled = async |epoch, seq| {
         forget(&code).await;
-        let fill = Fill {
-            epoch,
-            total: 9,
-            total_version: 0,
-            window_version: 0,
-            opens_at_ms: 1,
-            closes_at_ms: None,
-            seq,
-            replace: false,
-        };
+        let fill = Fill { epoch, seq, ..fill_of(9) };
         stock.begin_fill(&code, &fill).await.unwrap();
         stock.open(&code, epoch, 9, 0).await.unwrap();
     };
@@ -91,16 +73,7 @@ async fn a_gate_moves_only_where_its_epoch_is_and_an_opening_takes_a_newer_total
     assert_eq!(stock.set_total(&code, 9, 1).await.unwrap(), SetTotal::Missing);
     assert_eq!(stock.view(&code).await.unwrap(), None, "nothing was made of nothing");
 
-    let fill = Fill {
-        epoch: 2,
-        total: 9,
-        total_version: 3,
-        window_version: 0,
-        opens_at_ms: 1,
-        closes_at_ms: None,
-        seq: 0,
-        replace: false,
-    };
+    let fill = Fill { epoch: 2, total_version: 3, ..fill_of(9) };
     stock.begin_fill(&code, &fill).await.unwrap();
     assert_eq!(stock.open(&code, 1, 9, 3).await.unwrap(), GateOutcome::OtherEpoch(2));
     assert_eq!(stock.open(&code, 2, 7, 4).await.unwrap(), GateOutcome::Done);
@@ -119,16 +92,7 @@ async fn a_window_that_comes_late_or_twice_never_undoes_a_newer_one() {
     let (stock, code): (_, CouponCode) = (stock(), format!("WINDOW-{}", Uuid::now_v7().simple()).parse().unwrap());
     assert_eq!(stock.set_window(&code, 1, None, 1).await.unwrap(), SetWindow::Missing);
     assert_eq!(stock.view(&code).await.unwrap(), None, "nothing was made of nothing");
-    let fill = Fill {
-        epoch: 1,
-        total: 9,
-        total_version: 0,
-        window_version: 2,
-        opens_at_ms: 5,
-        closes_at_ms: Some(50),
-        seq: 0,
-        replace: false,
-    };
+    let fill = Fill { window_version: 2, opens_at_ms: 5, closes_at_ms: Some(50), ..fill_of(9) };
     stock.begin_fill(&code, &fill).await.unwrap();
     let seen = async || stock.view(&code).await.unwrap().map(|view| (view.opens_at_ms, view.closes_at_ms)).unwrap();
     assert_eq!(stock.set_window(&code, 1, None, 1).await.unwrap(), SetWindow::Newer, "a filling brings its version");
@@ -147,16 +111,7 @@ async fn a_window_that_comes_late_or_twice_never_undoes_a_newer_one() {
 #[tokio::test]
 async fn a_fill_finds_a_fresh_coupon_its_own_work_or_what_was_left_over_and_tells_them_apart() {
     let (stock, code): (_, CouponCode) = (stock(), format!("FILL-{}", Uuid::now_v7().simple()).parse().unwrap());
-    let fill = |epoch| Fill {
-        epoch,
-        total: 9,
-        total_version: 0,
-        window_version: 0,
-        opens_at_ms: 1,
-        closes_at_ms: None,
-        seq: 0,
-        replace: false,
-    };
+    let fill = |epoch| Fill { epoch, ..fill_of(9) };
     stock.copy_marks(&code, &[(name(1), new_id())]).await.unwrap();
     assert_eq!(
         stock.begin_fill(&code, &fill(1)).await.unwrap(),
@@ -180,16 +135,7 @@ async fn a_fill_finds_a_fresh_coupon_its_own_work_or_what_was_left_over_and_tell
 async fn a_redis_that_lost_any_one_key_of_a_campaign_gives_out_no_unit_twice() {
     for part in ["meta", "issued", "outbox"] {
         let (stock, code) = (stock(), format!("LOST-{}", Uuid::now_v7().simple()).parse::<CouponCode>().unwrap());
-        let fill = Fill {
-            epoch: 1,
-            total: 2,
-            total_version: 0,
-            window_version: 0,
-            opens_at_ms: 1,
-            closes_at_ms: None,
-            seq: 0,
-            replace: false,
-        };
+        let fill = fill_of(2);
         stock.begin_fill(&code, &fill).await.unwrap();
         stock.copy_marks(&code, &[(name(0), new_id())]).await.unwrap();
         stock.open(&code, 1, 2, 0).await.unwrap();
@@ -214,16 +160,7 @@ async fn a_redis_that_lost_any_one_key_of_a_campaign_gives_out_no_unit_twice() {
 #[tokio::test]
 async fn a_map_that_vanishes_while_it_is_filled_is_neither_filled_on_nor_opened() {
     let (stock, code) = (stock(), format!("GONE-{}", Uuid::now_v7().simple()).parse::<CouponCode>().unwrap());
-    let fill = Fill {
-        epoch: 1,
-        total: 9,
-        total_version: 0,
-        window_version: 0,
-        opens_at_ms: 1,
-        closes_at_ms: None,
-        seq: 0,
-        replace: false,
-    };
+    let fill = fill_of(9);
     stock.begin_fill(&code, &fill).await.unwrap();
     let marks: Vec<(MemberId, RequestId)> = (0..250).map(|member| (name(member), new_id())).collect();
     stock.copy_marks(&code, &marks).await.unwrap();

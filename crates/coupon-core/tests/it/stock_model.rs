@@ -4,14 +4,12 @@ use std::collections::BTreeMap;
 
 use coupon_core::{
     ids::{CouponCode, MemberId, RequestId},
-    stock::{
-        Fill, FillOutcome, GateOutcome, GiveBack, Holder, OutboxEntry, Refused, Relay, Reservation, SetTotal, Stock,
-    },
+    stock::{FillOutcome, GateOutcome, GiveBack, Holder, OutboxEntry, Refused, Relay, Reservation, SetTotal, Stock},
 };
 use proptest::{prelude::*, test_runner::TestRunner};
 use uuid::Uuid;
 
-use crate::servers::{forget, redis_url, stock};
+use crate::servers::{fill_of, forget, redis_url, stock};
 
 const CAP: usize = 3;
 const MEMBERS: usize = 5;
@@ -83,16 +81,7 @@ fn every_sequence_of_calls_gives_the_models_answers_and_never_more_marks_than_th
 
 async fn play(stock: &Stock, code: &CouponCode, steps: Vec<Step>) {
     let mut model = Model { total: 2, open: true, ..Model::default() };
-    let fill = Fill {
-        epoch: 1,
-        total: 2,
-        total_version: 0,
-        window_version: 0,
-        opens_at_ms: 1,
-        closes_at_ms: None,
-        seq: 0,
-        replace: false,
-    };
+    let fill = fill_of(2);
     assert_eq!(reserve(stock, code, 0, new_id()).await, Reservation::Refused(Refused::Missing));
     assert_eq!(stock.begin_fill(code, &fill).await.unwrap(), FillOutcome::Filling);
     assert_eq!(reserve(stock, code, 0, new_id()).await, Reservation::Refused(Refused::Filling));

@@ -109,12 +109,7 @@ fn is_name(text: &str) -> bool {
 /// anchor of its own.
 fn is_base_url(text: &str) -> bool {
     let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic() && !b"<>|\"`#\\".contains(&byte));
-    let uri: Result<Uri, _> = text.parse();
-    let is_web = uri.is_ok_and(|uri| {
-        let has_host = uri.authority().is_some_and(|host| !host.host().is_empty() && !host.as_str().contains('@'));
-        matches!(uri.scheme_str(), Some("http" | "https")) && has_host
-    });
-    text.is_empty() || text.len() <= 500 && is_plain && is_web
+    text.is_empty() || text.len() <= 500 && is_plain && address(text).is_some()
 }
 
 #[cfg(test)]

@@ -16,7 +16,8 @@ use crate::kafka::partition_tracker::DeliveredRecord;
 /// Bytes of records after which no more are taken in the same turn: those who write what is no event write large ones.
 const MAX_BYTES_PER_TURN: usize = 1024 * 1024;
 
-/// Who looks from outside is told later than the client that a log is shorter: longer than between two looks.
+/// How long after the engine has begun a shortened log anew a report of the lag watch, which looks from outside and later,
+/// means the same log: longer than the watch waits between two looks.
 const REWIND_REPORT_AGE: Duration = Duration::from_secs(10);
 
 /// Waits for a record, and takes with it what the client has got already.
