@@ -16,7 +16,7 @@ PREFIXES = {"issuer-api": "ISSUER_API", "issue-consumer": "ISSUE_CONSUMER", "dlq
 PLACES = {"DATABASE_URL": "postgres://user:word@postgres/db", "REDIS_URL": "redis://redis:6379/0"}
 CORE = "crates/coupon-core/src"
 # How a stop adds up after the drain: (file, constant) for each step that has a bound of its own.
-BEFORE_THE_END = [(f"{CORE}/repo/pool.rs", "GOOD_BYE"), (f"{CORE}/runtime/boot.rs", "LEFTOVERS")]
+BEFORE_THE_END = [(f"{CORE}/repo/pool.rs", "CLOSE_TIMEOUT"), (f"{CORE}/runtime/boot.rs", "LEFTOVERS")]
 LEAVING = (f"{CORE}/kafka/engine/closing.rs", "LEAVE_TIMEOUT")
 FLUSHING = ("crates/issuer-api/src/serve.rs", "LEAST_FLUSH")
 ADMIN_S = re.compile(r"LIMITS: HttpLimits =.*?drain: Duration::from_secs\((\d+)\)", re.S)

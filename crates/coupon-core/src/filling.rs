@@ -75,7 +75,7 @@ pub async fn fill(
     }
     let (mut after, mut total) = (None, 0);
     loop {
-        let marks = database.marks(code, after, PAGE).await?;
+        let marks = database.coupon_issues().holder_entries(code, after, PAGE).await?;
         let Some((_, last)) = marks.last() else { return Ok(Some(total)) };
         after = Some(*last);
         stock.copy_marks(code, &marks).await?;

@@ -4,7 +4,10 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use coupon_core::{
     failure::{Class, Failure, cut},
     kafka::{Record, read_origin},
-    repo::{dead_letters::Letter, give_ups::Remedy, issues::IssueOutcome},
+    repo::{
+        coupon_issues::{IssueOutcome, Remedy},
+        dlq_events::Letter,
+    },
     writing::judge,
 };
 

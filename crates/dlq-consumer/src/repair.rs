@@ -13,9 +13,8 @@ use coupon_core::{
     kafka::{Handler, History, Record, Work},
     repo::{
         Database, RepoError,
-        dead_letters::{LetterStatus, Verdict},
-        give_ups::{GiveUp, GivenUp, Remedy},
-        issues::IssueOutcome,
+        coupon_issues::{GiveUp, GivenUp, IssueOutcome, Remedy},
+        dlq_events::{LetterStatus, Verdict},
         may_be_the_records_doing,
     },
     writing::{Writer, codes, judge},
@@ -165,11 +164,11 @@ impl Repair {
             by: None,
         };
         let failure = give_up.failure.clone();
-        let given_up = self.database.give_up(give_up).await?;
+        let given_up = self.database.coupon_issues().compensate(give_up).await?;
         metrics::counter!("coupon_give_ups_total", "outcome" => outcome_word(given_up)).increment(1);
         match given_up {
             GivenUp::CompensatedBefore => {
-                self.database.ask_give_back_again(event.coupon_code.clone(), event.request_id).await?;
+                self.database.coupon_issues().request_give_back(event.coupon_code.clone(), event.request_id).await?;
             }
             GivenUp::Issued => {
                 tracing::info!(request_id = work.request_id(), "the request was issued after all; nothing to give up");
@@ -207,7 +206,7 @@ impl Repair {
             now: self.clock.now(),
         };
         metrics::counter!("coupon_dead_letters_total", "status" => status.as_str()).increment(1);
-        self.database.put_down(letter(&work.record, attempts), verdict).await?;
+        self.database.dlq_events().record(letter(&work.record, attempts), verdict).await?;
         self.alarms_wakeup.notify_one();
         Ok(())
     }

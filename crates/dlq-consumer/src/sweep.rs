@@ -6,7 +6,7 @@ use coupon_core::{
     clock::Clock,
     failure::{Class, Failure},
     ids::CouponCode,
-    repo::{Database, coupons::CouponStatus, give_backs::DueGiveBack},
+    repo::{Database, coupon_issues::DueGiveBack, coupons::CouponStatus},
     retry::Backoff,
     runtime::{Shutdown, Throttle},
     stock::{GiveBack, Stock},
@@ -87,7 +87,12 @@ impl Sweeper {
         // Coupons whose data is broken: they must not keep the others from theirs.
         let mut broken = Vec::new();
         loop {
-            let due = self.database.due_give_backs(BATCH, &broken).await.map_err(|error| Failure::from(&error))?;
+            let due = self
+                .database
+                .coupon_issues()
+                .due_give_backs(BATCH, &broken)
+                .await
+                .map_err(|error| Failure::from(&error))?;
             metrics::gauge!("coupon_give_backs_due").set(u32::try_from(due.len()).unwrap_or(u32::MAX));
             let (found, before) = (due.len(), broken.len());
             for due in due {
@@ -118,7 +123,11 @@ impl Sweeper {
             .give_back(&code, &due.member_id, request_id, successor)
             .await
             .map_err(|error| Failure::from(&error))?;
-        self.database.note_given_back(due, self.clock.now()).await.map_err(|error| Failure::from(&error))?;
+        self.database
+            .coupon_issues()
+            .note_given_back(due, self.clock.now())
+            .await
+            .map_err(|error| Failure::from(&error))?;
         match (given_back, successor) {
             (GiveBack::Done, None) => tracing::info!(%request_id, coupon = %code, "unit given back"),
             (GiveBack::Done, Some(holder)) => {
@@ -132,13 +141,13 @@ impl Sweeper {
     }
 
     async fn close_suspects(&self) -> Result<(), Failure> {
-        for (code, epoch) in self.database.suspects().await.map_err(|error| Failure::from(&error))? {
+        for (code, epoch) in self.database.coupons().suspects().await.map_err(|error| Failure::from(&error))? {
             let view = self.stock.view(&code).await.map_err(|error| Failure::from(&error))?;
             let is_shut = |status: &str| status == CouponStatus::Suspect.as_str();
             let Some(view) = view.filter(|view| !is_shut(&view.status) && !view.is_filling()) else { continue };
             // A rebuild that ends changes the row before it opens the gate: one that is open while its row is still SUSPECT,
             // of whatever epoch its data is, sells what is not to be trusted.
-            let row = self.database.coupon(&code).await.map_err(|error| Failure::from(&error))?;
+            let row = self.database.coupons().find(&code).await.map_err(|error| Failure::from(&error))?;
             if row.is_some_and(|row| row.status == CouponStatus::Suspect && row.epoch == epoch) {
                 let outcome = self.stock.suspect(&code, view.epoch).await.map_err(|error| Failure::from(&error))?;
                 tracing::warn!(coupon = %code, epoch = view.epoch, ?outcome, "{code} is SUSPECT, and its gate is closed now");

@@ -6,10 +6,10 @@ use coupon_core::{
     clock::Clock,
     repo::{
         Database, RepoError,
+        coupon_issues::GivenUp,
         coupons::ShownStatus,
-        dead_letters::LetterStatus,
-        figures::{Campaigns, Counts},
-        give_ups::GivenUp,
+        dlq_events::LetterStatus,
+        work_list::{Campaigns, Counts},
     },
     runtime::{Shutdown, admin::count_from_zero, chain},
 };
@@ -54,8 +54,8 @@ pub fn measure_from_zero() {
 }
 
 async fn count(database: &Database, clock: &dyn Clock) -> Result<(), RepoError> {
-    show_work(&database.counts().await?, clock);
-    show_campaigns(database.campaigns(clock.now()).await?);
+    show_work(&database.work_list().counts().await?, clock);
+    show_campaigns(database.work_list().campaigns(clock.now()).await?);
     Ok(())
 }
 

@@ -102,7 +102,7 @@ async fn tell(desk: &Desk, report: &Report) -> Result<(), DeskError> {
             "{requeued} accepted requests of {code} were undecided, and kafka had nothing left of them; they are published again"
         );
         tracing::warn!(coupon = %code, requeued, "{message}");
-        desk.database.notify(notice(desk, "REQUEUED", code, message)).await?;
+        desk.database.alarms().notify(notice(desk, "REQUEUED", code, message)).await?;
     }
     if report.left() == 0 {
         if !report.is_clean() {
@@ -115,7 +115,7 @@ async fn tell(desk: &Desk, report: &Report) -> Result<(), DeskError> {
     let installation = alarm::installation();
     tracing::error!(coupon = %code, installation, "[CRITICAL] redis and postgresql differ for {code}: {kinds}; look with `dlq-consumer reconcile {code}`");
     let message = format!("redis and postgresql differ for {code}: {kinds}");
-    Ok(desk.database.notify(notice(desk, "DRIFT", code, message)).await?)
+    Ok(desk.database.alarms().notify(notice(desk, "DRIFT", code, message)).await?)
 }
 
 fn notice(desk: &Desk, kind: &str, code: &CouponCode, message: String) -> Notice {

@@ -8,10 +8,8 @@ use coupon_core::{
     failure::{Class, Failure},
     repo::{
         Database,
-        dead_letters::LetterStatus,
-        give_ups::{GiveUp, GivenUp, Remedy},
-        held_letters::UndecidedLetter,
-        issues::IssueOutcome,
+        coupon_issues::{GiveUp, GivenUp, IssueOutcome, Remedy},
+        dlq_events::{LetterStatus, UndecidedLetter},
     },
     runtime::Shutdown,
     writing::Writer,
@@ -62,7 +60,7 @@ impl Upgrade {
     pub async fn decide_held(&self, said: &mut BTreeSet<i64>) -> Result<usize, Failure> {
         let (mut decided, mut after) = (0, 0);
         loop {
-            let letters = self.database.letters_held_for_an_upgrade(self.supported, after, PAGE).await;
+            let letters = self.database.dlq_events().held_for_newer_version(self.supported, after, PAGE).await;
             let letters = letters.map_err(|error| Failure::from(&error))?;
             let Some(last) = letters.last() else { return Ok(decided) };
             after = last.id;
@@ -99,7 +97,8 @@ impl Upgrade {
                 now: self.clock.now(),
                 by: None,
             };
-            let given_up = self.database.give_up(give_up).await.map_err(|error| Failure::from(&error))?;
+            let given_up =
+                self.database.coupon_issues().compensate(give_up).await.map_err(|error| Failure::from(&error))?;
             metrics::counter!("coupon_give_ups_total", "outcome" => outcome_word(given_up)).increment(1);
             if let (GivenUp::Compensated { failed_issue_id }, Remedy::GiveBack) = (given_up, remedy) {
                 alarm::given_up(event, &failure, failed_issue_id);
@@ -109,7 +108,7 @@ impl Upgrade {
         self.writer.settle(event, outcome, self.clock.now()).await?;
         let to =
             if outcome == IssueOutcome::CompensatedBefore { LetterStatus::Duplicate } else { LetterStatus::Recovered };
-        let moved = self.database.move_letter(letter.id, LetterStatus::Held, to, self.clock.now());
+        let moved = self.database.dlq_events().set_status(letter.id, LetterStatus::Held, to, self.clock.now());
         moved.await.map_err(|error| Failure::from(&error))
     }
 }

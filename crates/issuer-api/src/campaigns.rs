@@ -11,8 +11,9 @@ use coupon_core::{
     ids::{CouponCode, MemberId, RequestId},
     repo::{
         Database, RepoError,
+        coupon_issues::{Decided, Requested},
         coupons::Coupon,
-        issues::{Decided, Lettered, Requested},
+        dlq_events::DeadLetteredRequest,
     },
     runtime::chain,
 };
@@ -83,7 +84,7 @@ impl Campaigns {
         if let Some(kept) = self.kept(code) {
             return Ok(kept.coupon);
         }
-        let found = answer(self.database.coupon(code)).await?;
+        let found = answer(self.database.coupons().find(code)).await?;
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() >= MOST_KEPT {
             kept.clear();
@@ -104,35 +105,35 @@ impl Campaigns {
         Ok(self.decisions(code, member, None).await?.into_iter().next())
     }
 
-    /// What is decided of a member in a campaign; see [`Database::decisions`].
+    /// What is decided of a member in a campaign; see [`CouponIssueRepository::decided_of_member`].
     pub async fn decisions(
         &self,
         code: &CouponCode,
         member: &MemberId,
         request_id: Option<RequestId>,
     ) -> Result<Vec<Decided>, Away> {
-        answer(self.database.decisions(code, member, request_id)).await
+        answer(self.database.coupon_issues().decided_of_member(code, member, request_id)).await
     }
 
-    /// The decided requests of a member; see [`Database::requests_of`].
+    /// The decided requests of a member; see [`CouponIssueRepository::list_of_member`].
     pub async fn requests_of(
         &self,
         member: &MemberId,
         before: Option<RequestId>,
         limit: i64,
     ) -> Result<Vec<Requested>, Away> {
-        answer(self.database.requests_of(member, before, limit)).await
+        answer(self.database.coupon_issues().list_of_member(member, before, limit)).await
     }
 
-    /// The undecided requests of a member that dead letters hold; see [`Database::lettered`].
+    /// The undecided requests of a member that dead letters hold; see [`DlqEventRepository::undecided_of_member`].
     pub async fn lettered(
         &self,
         member: &MemberId,
         code: Option<&CouponCode>,
         before: Option<RequestId>,
         limit: i64,
-    ) -> Result<Vec<Lettered>, Away> {
-        answer(self.database.lettered(member, code, before, limit)).await
+    ) -> Result<Vec<DeadLetteredRequest>, Away> {
+        answer(self.database.dlq_events().undecided_of_member(member, code, before, limit)).await
     }
 
     /// The turn to look through many campaigns for one list; an error when too many others are at it.
@@ -142,7 +143,7 @@ impl Campaigns {
 
     /// The campaigns of which Redis has, or should have, data: up to 500, and whether these are all.
     pub async fn live(&self) -> Result<(Vec<CouponCode>, bool), Away> {
-        let codes = answer(self.database.live_codes(MOST_LIVE)).await?;
+        let codes = answer(self.database.coupons().live_codes(MOST_LIVE)).await?;
         let is_all = codes.len() < usize::try_from(MOST_LIVE).unwrap_or(usize::MAX);
         Ok((codes, is_all))
     }

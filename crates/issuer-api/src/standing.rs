@@ -6,7 +6,10 @@
 use chrono::{DateTime, Utc};
 use coupon_core::{
     ids::{CouponCode, MemberId, RequestId},
-    repo::issues::{Decided, Decision, Lettered, Requested},
+    repo::{
+        coupon_issues::{Decided, Decision, Requested},
+        dlq_events::DeadLetteredRequest,
+    },
     stock::{Holder, StockError},
 };
 
@@ -131,7 +134,7 @@ impl Accept {
     }
 
     /// The requests of a member that dead letters of a campaign hold undecided.
-    async fn letters(&self, code: &CouponCode, member: &MemberId) -> Result<Vec<Lettered>, NotHeld> {
+    async fn letters(&self, code: &CouponCode, member: &MemberId) -> Result<Vec<DeadLetteredRequest>, NotHeld> {
         self.campaigns.lettered(member, Some(code), None, i64::MAX).await.map_err(|_| NotHeld::DatabaseAway)
     }
 
@@ -239,7 +242,7 @@ impl Accept {
                 _ => all.is_complete = false,
             }
         }
-        let standing = |letter: Lettered| Standing::undecided(&letter.coupon_code, letter.request_id, false);
+        let standing = |letter: DeadLetteredRequest| Standing::undecided(&letter.coupon_code, letter.request_id, false);
         all.lettered = lettered.into_iter().map(standing).collect();
         Ok(all)
     }

@@ -106,7 +106,7 @@ pub async fn learn_sequences(stock: Stock, database: Database) {
     // What was claimed and looked into before, so that a claim that is not believed is not looked into again and again.
     let mut judged = HashMap::new();
     loop {
-        match database.high_sequences().await {
+        match database.coupons().high_sequences().await {
             Ok(sequences) => {
                 make_known_again(&stock, sequences.iter().map(|(code, ..)| code)).await;
                 for (code, epoch, claimed) in sequences {
@@ -150,7 +150,9 @@ async fn vouched(
 ) -> Option<(i64, bool)> {
     match stock.view(code).await.ok()? {
         Some(view) if view.epoch == epoch && view.seq >= claimed => Some((claimed, true)),
-        Some(view) if view.epoch == epoch => Some((database.vouched_seq(code, view.seq).await.ok()?, true)),
+        Some(view) if view.epoch == epoch => {
+            Some((database.reconciliations().vouched_seq(code, view.seq).await.ok()?, true))
+        }
         _ => Some((0, false)),
     }
 }

@@ -88,7 +88,7 @@ impl Suspects {
                     "[CRITICAL] redis has lost the data of {code}; it accepts nothing until `dlq-consumer rebuild {code} --by NAME`"
                 );
                 // PostgreSQL has nothing else by which dlq-consumer could tell it further.
-                if let Err(error) = self.database.notify(Notice::lost(code, self.clock.now())).await {
+                if let Err(error) = self.database.alarms().notify(Notice::lost(code, self.clock.now())).await {
                     tracing::warn!(coupon = %code, error = %chain(&error), "the loss is not noted in postgresql yet");
                 }
             }
@@ -113,7 +113,7 @@ impl Suspects {
 
     /// The epoch of an open campaign's row, if Redis has fallen back to before an earlier rebuild.
     async fn row_ahead_of(&self, code: &CouponCode, epoch: i64) -> Option<i64> {
-        let coupon = self.database.coupon(code).await.ok()??;
+        let coupon = self.database.coupons().find(code).await.ok()??;
         if coupon.status != CouponStatus::Open || coupon.epoch <= epoch {
             return None;
         }
@@ -124,7 +124,7 @@ impl Suspects {
 
     /// Redis has nothing of an open campaign: of whatever epoch the row is, that data is gone.
     async fn note_loss(&self, code: &CouponCode) {
-        match self.database.coupon(code).await {
+        match self.database.coupons().find(code).await {
             Ok(Some(coupon)) if coupon.status == CouponStatus::Open => self.note_suspicion(code, coupon.epoch).await,
             Ok(_) => {}
             Err(error) => {
@@ -138,8 +138,13 @@ impl Suspects {
             return;
         }
         let actor = Actor { name: crate::SERVICE.to_owned(), now: self.clock.now() };
-        let noted =
-            self.database.set_coupon_status(code.clone(), epoch, &[CouponStatus::Open], CouponStatus::Suspect, actor);
+        let noted = self.database.coupons().set_status(
+            code.clone(),
+            epoch,
+            &[CouponStatus::Open],
+            CouponStatus::Suspect,
+            actor,
+        );
         match noted.await {
             // Also when there was nothing to change: the row is SUSPECT or CLOSED already, or of another epoch.
             Ok(_) => self.note(code, epoch),

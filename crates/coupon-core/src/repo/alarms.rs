@@ -18,7 +18,7 @@ pub use notices::{Notice, NoticeRow};
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgConnection;
 
-use super::{Database, RepoError};
+use super::{AlarmRepository, RepoError};
 
 /// Causes looked at in one go.
 const CAUSES: i64 = 16;
@@ -94,17 +94,17 @@ WHERE alarm_key = (
     ORDER BY alarm_key LIMIT 1 FOR UPDATE SKIP LOCKED)
 RETURNING alarm_key, announced_at, announced_count";
 
-impl Database {
+impl AlarmRepository<'_> {
     /// Claims a cause of which something is to be told now; `None` when there is none.
-    pub async fn claim_alarm(&self, claiming: Claiming) -> Result<Option<Claim>, RepoError> {
+    pub async fn claim(self, claiming: Claiming) -> Result<Option<Claim>, RepoError> {
         let pool = self.pool();
         let quiet_since = claiming.now - claiming.quiet;
         let due = sqlx::query_scalar(DUE).bind(quiet_since).bind(claiming.now).bind(CAUSES).fetch_all(&pool);
-        let due: Vec<String> = self.bounded("look for alarms", due).await?;
+        let due: Vec<String> = self.read("look for alarms", due).await?;
         if due.is_empty() {
             return Ok(None);
         }
-        self.detached("claim an alarm", move |pool| async move {
+        self.write("claim an alarm", move |pool| async move {
             let mut tx = pool.begin().await?;
             make_known(&mut tx, &due).await?;
             let claimed: Option<Claimed> = sqlx::query_as(CLAIM)
@@ -126,15 +126,15 @@ impl Database {
     }
 
     /// Notes some of what was told, and with `is_last` ends the claim. What came after it was read stays untold.
-    pub async fn note_told(
-        &self,
+    pub async fn note_sent(
+        self,
         claim: &Claim,
         told: Told,
         is_last: bool,
         now: DateTime<Utc>,
     ) -> Result<(), RepoError> {
         let claim = claim.clone();
-        self.detached("note an alarm as told", move |pool| async move {
+        self.write("note an alarm as told", move |pool| async move {
             let mut tx = pool.begin().await?;
             let letters = sqlx::query("UPDATE dlq_events SET alarm_sent = true WHERE id = ANY($1) AND NOT alarm_sent")
                 .bind(told.letters)
@@ -167,8 +167,8 @@ impl Database {
     }
 
     /// Lets a cause go that could not be told: nobody tries before this moment.
-    pub async fn let_alarm_go(&self, claim: Claim, until: DateTime<Utc>) -> Result<(), RepoError> {
-        self.detached("let an alarm go", move |pool| async move {
+    pub async fn release(self, claim: Claim, until: DateTime<Utc>) -> Result<(), RepoError> {
+        self.write("let an alarm go", move |pool| async move {
             sqlx::query(
                 "UPDATE alarm_causes SET claimed_until = $3, claimed_by = NULL WHERE alarm_key = $1 AND claimed_by = $2",
             )
@@ -183,19 +183,19 @@ impl Database {
     }
 
     /// Dead letters and notices that nobody has been told of.
-    pub async fn untold(&self) -> Result<i64, RepoError> {
+    pub async fn count_unsent(self) -> Result<i64, RepoError> {
         let pool = self.pool();
         let question = sqlx::query_scalar(
             "SELECT (SELECT count(*) FROM dlq_events WHERE NOT alarm_sent)
                   + (SELECT count(*) FROM alarm_notices WHERE NOT alarm_sent)",
         )
         .fetch_one(&pool);
-        self.bounded("count what is untold", question).await
+        self.read("count what is untold", question).await
     }
 
     /// Of these, the dead letters of causes that were told after `told_after`: they wait for the next digest, and nothing
     /// is wrong.
-    pub async fn in_digest(&self, told_after: DateTime<Utc>) -> Result<i64, RepoError> {
+    pub async fn in_digest(self, told_after: DateTime<Utc>) -> Result<i64, RepoError> {
         let pool = self.pool();
         let question = sqlx::query_scalar(
             "SELECT count(*) FROM dlq_events letter JOIN alarm_causes alarm ON alarm.alarm_key = letter.cause
@@ -203,7 +203,7 @@ impl Database {
         )
         .bind(told_after)
         .fetch_one(&pool);
-        self.bounded("count what waits for a digest", question).await
+        self.read("count what waits for a digest", question).await
     }
 }
 

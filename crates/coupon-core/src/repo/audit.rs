@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{Database, RepoError};
+use super::{AuditRepository, RepoError};
 
 /// One change.
 #[derive(Clone, Debug, sqlx::FromRow, serde::Serialize)]
@@ -34,14 +34,9 @@ pub struct AuditFilter {
     pub verb: Option<String>,
 }
 
-impl Database {
+impl AuditRepository<'_> {
     /// Changes of this choice, newest first, below `before`.
-    pub async fn audit(
-        &self,
-        filter: &AuditFilter,
-        before: Option<i64>,
-        limit: i64,
-    ) -> Result<Vec<AuditRow>, RepoError> {
+    pub async fn list(self, filter: &AuditFilter, before: Option<i64>, limit: i64) -> Result<Vec<AuditRow>, RepoError> {
         let pool = self.pool();
         let question = sqlx::query_as(
             "SELECT id, at, actor, verb, subject, change, reason FROM operator_audit
@@ -56,26 +51,26 @@ impl Database {
         .bind(before)
         .bind(limit)
         .fetch_all(&pool);
-        self.bounded("read the audit", question).await
+        self.read("read the audit", question).await
     }
 
     /// Whether anything was ever done to this subject, or to one whose name begins with it and a slash.
-    pub async fn is_audited(&self, subject: &str) -> Result<bool, RepoError> {
+    pub async fn has_subject(self, subject: &str) -> Result<bool, RepoError> {
         let pool = self.pool();
         let question = sqlx::query_scalar(
             "SELECT EXISTS (SELECT FROM operator_audit WHERE subject = $1 OR starts_with(subject, $1 || '/'))",
         )
         .bind(subject)
         .fetch_one(&pool);
-        self.bounded("look for a subject of the audit", question).await
+        self.read("look for a subject of the audit", question).await
     }
 
     /// What was done to one row, newest first, at most 100 changes.
-    pub async fn audit_of(&self, subject: &str) -> Result<Vec<AuditRow>, RepoError> {
+    pub async fn of_subject(self, subject: &str) -> Result<Vec<AuditRow>, RepoError> {
         let pool = self.pool();
         let question = sqlx::query_as("SELECT * FROM operator_audit WHERE subject = $1 ORDER BY id DESC LIMIT 100")
             .bind(subject)
             .fetch_all(&pool);
-        self.bounded("read the audit of a row", question).await
+        self.read("read the audit of a row", question).await
     }
 }

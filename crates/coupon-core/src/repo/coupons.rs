@@ -4,10 +4,17 @@ use chrono::{DateTime, Utc};
 use sqlx::{PgConnection, Row};
 
 use super::{
-    Database, RepoError,
+    CouponRepository, RepoError,
     alarms::{Notice, insert_notice},
 };
 use crate::{ids::CouponCode, words::words};
+
+mod archive;
+mod totals;
+mod windows;
+
+pub use totals::*;
+pub use windows::*;
 
 words! {
     /// Where a campaign stands.
@@ -138,25 +145,25 @@ pub struct Actor {
     pub now: DateTime<Utc>,
 }
 
-impl Database {
+impl CouponRepository<'_> {
     /// The campaign of this code.
-    pub async fn coupon(&self, code: &CouponCode) -> Result<Option<Coupon>, RepoError> {
+    pub async fn find(self, code: &CouponCode) -> Result<Option<Coupon>, RepoError> {
         let pool = self.pool();
         let question =
             sqlx::query_as("SELECT * FROM coupons WHERE coupon_code = $1").bind(code.as_str()).fetch_optional(&pool);
-        self.bounded("read a coupon", question).await
+        self.read("read a coupon", question).await
     }
 
     /// All campaigns, newest first.
-    pub async fn coupons(&self) -> Result<Vec<Coupon>, RepoError> {
+    pub async fn list(self) -> Result<Vec<Coupon>, RepoError> {
         let pool = self.pool();
         let question = sqlx::query_as("SELECT * FROM coupons ORDER BY coupon_id DESC").fetch_all(&pool);
-        self.bounded("list coupons", question).await
+        self.read("list coupons", question).await
     }
 
     /// Creates a campaign as DRAFT; `false` when the code is taken.
-    pub async fn create_coupon(&self, new: NewCoupon, actor: Actor) -> Result<bool, RepoError> {
-        self.detached("create a coupon", move |pool| async move {
+    pub async fn create(self, new: NewCoupon, actor: Actor) -> Result<bool, RepoError> {
+        self.write("create a coupon", move |pool| async move {
             let mut tx = pool.begin().await?;
             let created = sqlx::query(
                 "INSERT INTO coupons (coupon_code, total_quantity, opens_at, closes_at, valid_days, created_at, updated_at)
@@ -184,8 +191,8 @@ impl Database {
     }
 
     /// Deletes a campaign that was never opened and of which nothing was decided. `false` when it is not such a one.
-    pub async fn delete_draft(&self, code: CouponCode, actor: Actor) -> Result<bool, RepoError> {
-        self.detached("delete a draft", move |pool| async move {
+    pub async fn delete_draft(self, code: CouponCode, actor: Actor) -> Result<bool, RepoError> {
+        self.write("delete a draft", move |pool| async move {
             let mut tx = pool.begin().await?;
             // First the lock: a decision that is committed while it is waited for must be seen by the next statement.
             sqlx::query("SELECT coupon_id FROM coupons WHERE coupon_code = $1 FOR UPDATE")
@@ -212,8 +219,8 @@ impl Database {
     }
 
     /// DRAFT to OPENING with a new epoch, under the row lock. `None` when it is not a DRAFT (any more).
-    pub async fn begin_opening(&self, code: CouponCode, actor: Actor) -> Result<Option<Coupon>, RepoError> {
-        self.detached("begin to open a coupon", move |pool| async move {
+    pub async fn begin_opening(self, code: CouponCode, actor: Actor) -> Result<Option<Coupon>, RepoError> {
+        self.write("begin to open a coupon", move |pool| async move {
             let mut tx = pool.begin().await?;
             let coupon: Option<Coupon> = sqlx::query_as(
                 "UPDATE coupons SET status = 'OPENING', epoch = epoch + 1, updated_at = $2
@@ -235,15 +242,15 @@ impl Database {
     }
 
     /// Changes the status if it is one of `from` and the epoch has not moved. `None` when it could not.
-    pub async fn set_coupon_status(
-        &self,
+    pub async fn set_status(
+        self,
         code: CouponCode,
         epoch: i64,
         from: &'static [CouponStatus],
         to: CouponStatus,
         actor: Actor,
     ) -> Result<Option<Coupon>, RepoError> {
-        self.detached("change a coupon's status", move |pool| async move {
+        self.write("change a coupon's status", move |pool| async move {
             let mut tx = pool.begin().await?;
             let words: Vec<&str> = from.iter().map(|status| status.as_str()).collect();
             let before: Option<String> = sqlx::query(
@@ -277,25 +284,48 @@ impl Database {
     }
 
     /// The campaigns that Redis has data of, with their epochs and the highest sequences that events claimed. A Redis
-    /// behind such an epoch has lost data; of a sequence [`Database::vouched_seq`] says what it is worth.
-    pub async fn high_sequences(&self) -> Result<Vec<(CouponCode, i64, i64)>, RepoError> {
+    /// behind such an epoch has lost data; of a sequence [`ReconciliationRepository::vouched_seq`] says what it is worth.
+    pub async fn high_sequences(self) -> Result<Vec<(CouponCode, i64, i64)>, RepoError> {
         let pool = self.pool();
         let question = sqlx::query_as(
             "SELECT coupon_code, epoch, high_seq FROM coupons
              WHERE status IN ('OPEN', 'SUSPECT', 'CLOSED') AND archived_at IS NULL",
         )
         .fetch_all(&pool);
-        let rows: Vec<(String, i64, i64)> = self.bounded("list high sequences", question).await?;
+        let rows: Vec<(String, i64, i64)> = self.read("list high sequences", question).await?;
         Ok(rows.into_iter().filter_map(|(code, epoch, seq)| Some((code.parse().ok()?, epoch, seq))).collect())
     }
 
     /// The campaigns whose data in Redis is not to be trusted, with their epochs.
-    pub async fn suspects(&self) -> Result<Vec<(CouponCode, i64)>, RepoError> {
+    pub async fn suspects(self) -> Result<Vec<(CouponCode, i64)>, RepoError> {
         let pool = self.pool();
         let question =
             sqlx::query_as("SELECT coupon_code, epoch FROM coupons WHERE status = 'SUSPECT'").fetch_all(&pool);
-        let rows: Vec<(String, i64)> = self.bounded("list suspect coupons", question).await?;
+        let rows: Vec<(String, i64)> = self.read("list suspect coupons", question).await?;
         Ok(rows.into_iter().filter_map(|(code, epoch)| Some((code.parse().ok()?, epoch))).collect())
+    }
+
+    /// Whether nobody holds the coupon's row, which every batch needs.
+    pub async fn is_unlocked(self, code: &CouponCode) -> Result<bool, RepoError> {
+        let pool = self.pool();
+        let question = sqlx::query_scalar::<_, i64>(
+            "SELECT coupon_id FROM coupons WHERE coupon_code = $1 FOR NO KEY UPDATE SKIP LOCKED",
+        )
+        .bind(code.as_str())
+        .fetch_optional(&pool);
+        Ok(self.read("look at a coupon's lock", question).await?.is_some())
+    }
+
+    /// Codes of up to `limit` campaigns of which Redis has, or should have, data; the newest ones.
+    pub async fn live_codes(self, limit: i64) -> Result<Vec<CouponCode>, RepoError> {
+        let pool = self.pool();
+        let question = sqlx::query_scalar(
+            "SELECT coupon_code FROM coupons WHERE epoch > 0 AND archived_at IS NULL ORDER BY coupon_id DESC LIMIT $1",
+        )
+        .bind(limit)
+        .fetch_all(&pool);
+        let codes: Vec<String> = self.read("list live campaigns", question).await?;
+        Ok(codes.iter().filter_map(|code| code.parse().ok()).collect())
     }
 }
 

@@ -25,7 +25,7 @@ impl Database {
                 .await?;
             Ok(taken.then_some(Lock { connection }))
         };
-        self.bounded("take a lock", question).await
+        self.read("take a lock", question).await
     }
 }
 

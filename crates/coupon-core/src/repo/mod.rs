@@ -3,21 +3,16 @@
 //! Absent is `Ok(None)`; a change of state is guarded in its `WHERE` and checked by the affected rows; time and ids
 //! are parameters. Database work runs in tasks that nobody cancels (see [`Database`]).
 
+use std::ops::Deref;
+
 pub mod alarms;
 pub mod audit;
+pub mod coupon_issues;
 pub mod coupons;
-pub mod dead_letters;
+pub mod dlq_events;
 mod error;
-pub mod failed_issues;
-pub mod figures;
-pub mod filter;
-pub mod give_backs;
-pub mod give_ups;
-pub mod held_letters;
-pub mod issues;
+pub mod failed_coupon_issues;
 pub mod locks;
-pub mod lookups;
-pub mod numbers;
 mod pool;
 mod probe;
 pub mod rebuilds;
@@ -27,10 +22,60 @@ pub mod replays;
 pub mod retention;
 pub mod schema;
 mod server;
-pub mod settling;
-pub mod totals;
-pub mod windows;
+pub mod work_list;
 
 pub use error::{RepoError, may_be_the_records_doing};
 pub use pool::{Database, DatabaseSettings};
 pub use probe::Rehearsal;
+
+/// Each repository borrows the [`Database`]; a caller's line names the one it enters.
+macro_rules! repositories {
+    ($($(#[doc = $doc:literal])+ $accessor:ident: $repository:ident,)+) => {
+        $($(#[doc = $doc])+
+        #[derive(Clone, Copy)]
+        pub struct $repository<'a>(&'a Database);
+
+        /// Statements run by the rules of the [`Database`].
+        impl Deref for $repository<'_> {
+            type Target = Database;
+
+            fn deref(&self) -> &Database {
+                self.0
+            }
+        })+
+
+        impl Database {
+            $($(#[doc = $doc])+
+            pub fn $accessor(&self) -> $repository<'_> {
+                $repository(self)
+            })+
+        }
+    };
+}
+
+repositories! {
+    /// `coupons`: campaigns with their status, total and window.
+    coupons: CouponRepository,
+    /// `coupon_issues`: the decision on each request, and what is left to do for a compensated one.
+    coupon_issues: CouponIssueRepository,
+    /// `failed_coupon_issues`: the work list of compensated requests.
+    failed_coupon_issues: FailedCouponIssueRepository,
+    /// `dlq_events`: the dead letters that dlq-consumer has read.
+    dlq_events: DlqEventRepository,
+    /// `failed_coupon_issues` and `dlq_events` together: figures, and rows settled by an operator.
+    work_list: WorkListRepository,
+    /// `replays`: the new request of each replayed row, and its outcome.
+    replays: ReplayRepository,
+    /// `replay_jobs`: the progress of each replay command.
+    replay_jobs: ReplayJobRepository,
+    /// `alarm_causes`, `alarm_notices` and `alarm_channels`: what has to be sent, and what was sent.
+    alarms: AlarmRepository,
+    /// `operator_audit`: every change that an operator made.
+    audit: AuditRepository,
+    /// `reconciliations`: their history, and the rows that one compares Redis with.
+    reconciliations: ReconciliationRepository,
+    /// `rebuilds`: the progress of the rebuild of a campaign.
+    rebuilds: RebuildRepository,
+    /// Rows that are old enough to be deleted.
+    retention: RetentionRepository,
+}

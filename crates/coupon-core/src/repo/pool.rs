@@ -55,11 +55,11 @@ pub(super) struct Inner {
 }
 
 /// How long an answer may take beyond the waits that the server or the pool bounds.
-const GRACE: Duration = Duration::from_secs(3);
+const ANSWER_GRACE: Duration = Duration::from_secs(3);
 /// How long a question about a whole campaign may take.
-const PATIENCE: Duration = Duration::from_mins(10);
+const LONG_READ_TIMEOUT: Duration = Duration::from_mins(10);
 /// How long the connections may take to say good-bye.
-const GOOD_BYE: Duration = Duration::from_secs(2);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Database {
     /// Prepares the pool; connections are made when first needed. `service` is shown in `pg_stat_activity`.
@@ -87,7 +87,7 @@ impl Database {
             options: (pool_options, options),
             pool: RwLock::new(pool),
             writes: Semaphore::new(writes),
-            bound: Duration::from_millis(acquire.saturating_add(statement)) + GRACE,
+            bound: Duration::from_millis(acquire.saturating_add(statement)) + ANSWER_GRACE,
             doubts: Doubts::default(),
         };
         Ok(Self(Arc::new(inner), Rehearsal::None))
@@ -95,7 +95,7 @@ impl Database {
 
     /// Runs database work to its end, whatever becomes of the caller. What the server refuses for a reason that may lie in
     /// a row, or in somebody who is in the way, is believed only once a probe has committed.
-    pub(super) async fn detached<T, F>(
+    pub(super) async fn write<T, F>(
         &self,
         doing: &'static str,
         work: impl FnOnce(Pool) -> F + Send + 'static,
@@ -130,7 +130,7 @@ impl Database {
     }
 
     /// Asks without changing anything: a read that is cancelled leaves nothing behind.
-    pub(super) async fn bounded<T>(
+    pub(super) async fn read<T>(
         &self,
         doing: &'static str,
         question: impl Future<Output = Result<T, sqlx::Error>>,
@@ -144,18 +144,18 @@ impl Database {
     }
 
     /// The same for a question that may rightly take long; a server that vanished is noticed late.
-    pub(super) async fn patient<T>(
+    pub(super) async fn long_read<T>(
         &self,
         doing: &'static str,
         question: impl Future<Output = Result<T, sqlx::Error>>,
     ) -> Result<T, RepoError> {
         let pool = self.pool();
-        match timeout(PATIENCE, question).await {
+        match timeout(LONG_READ_TIMEOUT, question).await {
             Ok(answer) => match self.answered(doing, &pool, answer) {
                 Err(refusal) => Err(self.judged(refusal).await),
                 answer => answer,
             },
-            Err(_) => Err(RepoError::Silent { doing, within: PATIENCE }),
+            Err(_) => Err(RepoError::Silent { doing, within: LONG_READ_TIMEOUT }),
         }
     }
 
@@ -176,7 +176,7 @@ impl Database {
 
     /// Closes the connections, after the statements that are running; those that take long are left.
     pub async fn close(&self) {
-        if timeout(GOOD_BYE, self.pool().connections.close()).await.is_err() {
+        if timeout(CLOSE_TIMEOUT, self.pool().connections.close()).await.is_err() {
             tracing::warn!("postgresql does not let its connections go; they are left");
         }
     }

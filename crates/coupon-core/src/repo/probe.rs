@@ -8,7 +8,7 @@
 use sqlx::Postgres;
 use tokio::{sync::Mutex, time::Instant};
 
-use super::{Database, RepoError, issues, pool::Pool};
+use super::{Database, RepoError, coupon_issues, pool::Pool};
 
 /// What a probe does beside its small committed write, and takes back: the work of the service.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,7 +69,7 @@ impl Database {
         let rehearsal = self.1;
         self.at_once(doing, move |pool| async move {
             if rehearsal != Rehearsal::None {
-                issues::rehearse(&pool).await?;
+                coupon_issues::rehearse(&pool).await?;
                 rehearse(&pool, INSERT_ISSUE).await?;
             }
             if rehearsal == Rehearsal::Decisions {

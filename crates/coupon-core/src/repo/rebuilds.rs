@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 use super::{
-    Database, RepoError,
+    RebuildRepository, RepoError,
     coupons::{Actor, Coupon, CouponStatus, audit},
 };
 use crate::{ids::CouponCode, words::words};
@@ -64,20 +64,15 @@ pub struct Unfinished {
     pub replays: i64,
 }
 
-impl Database {
+impl RebuildRepository<'_> {
     /// Begins a rebuild, or finds the one that was begun before: the campaign is SUSPECT from here on. `None` when the
     /// campaign cannot be rebuilt (never opened, or ended for good).
     ///
     /// A row that is behind the epoch of Redis has been restored to an earlier moment: it takes over that epoch, so that
     /// what was reserved in it is issued and not put aside as unheard of. A campaign that either side has closed is not
     /// opened at the end, nor is one that an earlier rebuild was to leave closed.
-    pub async fn begin_rebuild(
-        &self,
-        code: CouponCode,
-        redis: RedisGate,
-        actor: Actor,
-    ) -> Result<Option<Rebuild>, RepoError> {
-        self.detached("begin a rebuild", move |pool| async move {
+    pub async fn begin(self, code: CouponCode, redis: RedisGate, actor: Actor) -> Result<Option<Rebuild>, RepoError> {
+        self.write("begin a rebuild", move |pool| async move {
             let mut tx = pool.begin().await?;
             let Some(before) = locked(&mut tx, &code).await? else { return Ok(None) };
             if before.archived_at.is_some() || before.epoch.max(redis.epoch) == 0 {
@@ -135,22 +130,22 @@ impl Database {
     }
 
     /// The rebuild of this campaign that has not ended.
-    pub async fn rebuild_under_way(&self, code: &CouponCode) -> Result<Option<Rebuild>, RepoError> {
+    pub async fn find_under_way(self, code: &CouponCode) -> Result<Option<Rebuild>, RepoError> {
         let pool = self.pool();
         let question = async { under_way(&mut *pool.acquire().await?, code).await };
-        self.bounded("look for a rebuild", question).await
+        self.read("look for a rebuild", question).await
     }
 
     /// Moves the epoch on, above every epoch that either side has seen: whatever was reserved before can no longer be
     /// issued. Gives the row as it is then, OPENING.
     pub async fn begin_filling(
-        &self,
+        self,
         code: CouponCode,
         rebuild: i64,
         redis_epoch: i64,
         actor: Actor,
     ) -> Result<Option<Coupon>, RepoError> {
-        self.detached("move the epoch on", move |pool| async move {
+        self.write("move the epoch on", move |pool| async move {
             let mut tx = pool.begin().await?;
             let Some(before) = locked(&mut tx, &code).await? else { return Ok(None) };
             let moved = sqlx::query("UPDATE rebuilds SET step = 'FILLING' WHERE id = $1 AND step = 'DRAINING'");
@@ -184,14 +179,14 @@ impl Database {
     /// DRAINING any more. A campaign that was to be closed afterwards is CLOSED. With `is_sound` (nobody suspected its
     /// data when the gate was shut) an open one is OPEN again, unless it has been found since that Redis sold too much.
     /// Otherwise it is SUSPECT.
-    pub async fn abandon_rebuild(
-        &self,
+    pub async fn abandon(
+        self,
         code: CouponCode,
         rebuild: i64,
         is_sound: bool,
         actor: Actor,
     ) -> Result<Option<Coupon>, RepoError> {
-        self.detached("finish a rebuild", move |pool| async move {
+        self.write("finish a rebuild", move |pool| async move {
             let mut tx = pool.begin().await?;
             let Some(before) = locked(&mut tx, &code).await? else { return Ok(None) };
             let ended: Option<(String, bool)> = sqlx::query_as(
@@ -225,8 +220,8 @@ impl Database {
     }
 
     /// Notes that a rebuild is over.
-    pub async fn finish_rebuild(&self, rebuild: i64, now: DateTime<Utc>) -> Result<(), RepoError> {
-        self.detached("finish a rebuild", move |pool| async move {
+    pub async fn finish(self, rebuild: i64, now: DateTime<Utc>) -> Result<(), RepoError> {
+        self.write("finish a rebuild", move |pool| async move {
             sqlx::query("UPDATE rebuilds SET step = 'DONE', finished_at = $2 WHERE id = $1 AND step <> 'DONE'")
                 .bind(rebuild)
                 .bind(now)
@@ -237,34 +232,8 @@ impl Database {
         .await
     }
 
-    /// Ends a CLOSED campaign for good. The epoch moves on, so that nothing that was reserved before can be issued any
-    /// more; replays that Redis never answered come to nothing with it. `false` when it is not CLOSED in this epoch, or was ended before.
-    pub async fn archive(&self, code: CouponCode, epoch: i64, actor: Actor, reason: String) -> Result<bool, RepoError> {
-        self.detached("archive a campaign", move |pool| async move {
-            let mut tx = pool.begin().await?;
-            let archived = sqlx::query(
-                "UPDATE coupons SET archived_at = $3, epoch = epoch + 1, updated_at = $3
-                 WHERE coupon_code = $1 AND epoch = $2 AND status = 'CLOSED' AND archived_at IS NULL",
-            )
-            .bind(code.as_str())
-            .bind(epoch)
-            .bind(actor.now)
-            .execute(&mut *tx)
-            .await?;
-            if archived.rows_affected() == 1 {
-                end_unanswered_replays(&mut tx, &code, actor.now).await?;
-                let change = serde_json::json!({ "from": { "epoch": epoch }, "to": { "archived_at": actor.now } });
-                let subject = format!("coupons/{code}");
-                super::coupons::append_audit(&mut tx, &actor, "campaign.archive", &subject, change, &reason).await?;
-            }
-            tx.commit().await?;
-            Ok(archived.rows_affected() == 1)
-        })
-        .await
-    }
-
     /// What a campaign still has to do before nothing is left of it.
-    pub async fn unfinished(&self, code: &CouponCode) -> Result<Unfinished, RepoError> {
+    pub async fn unfinished(self, code: &CouponCode) -> Result<Unfinished, RepoError> {
         let pool = self.pool();
         let question = sqlx::query_as(
             "SELECT
@@ -282,7 +251,7 @@ impl Database {
         )
         .bind(code.as_str())
         .fetch_one(&pool);
-        self.bounded("count what is unfinished", question).await
+        self.read("count what is unfinished", question).await
     }
 }
 
@@ -324,21 +293,6 @@ async fn end_lost_replays(tx: &mut PgConnection, code: &CouponCode, now: DateTim
     .execute(tx)
     .await
     .map(drop)
-}
-
-/// Replays of which nobody knows whether Redis reserved anything, and of which there is no decision: both sides agree
-/// without them, and the epoch they would have been reserved in is over.
-async fn end_unanswered_replays(
-    tx: &mut PgConnection,
-    code: &CouponCode,
-    now: DateTime<Utc>,
-) -> Result<(), sqlx::Error> {
-    sqlx::query("UPDATE replays SET outcome = 'NOT_READY', updated_at = $2 WHERE coupon_code = $1 AND outcome IS NULL")
-        .bind(code.as_str())
-        .bind(now)
-        .execute(tx)
-        .await
-        .map(drop)
 }
 
 async fn locked(tx: &mut PgConnection, code: &CouponCode) -> Result<Option<Coupon>, sqlx::Error> {

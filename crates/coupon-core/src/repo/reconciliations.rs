@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::{Database, RepoError, issues::Decision};
+use super::{ReconciliationRepository, RepoError, coupon_issues::Decision};
 use crate::ids::{CouponCode, RequestId};
 
 /// A decision, as a comparison needs it.
@@ -21,15 +21,6 @@ pub struct Word {
     pub decision: Decision,
     /// Whether Redis has been put right, for a compensated one.
     pub given_back_at: Option<DateTime<Utc>>,
-}
-
-/// A request with a dead letter that is an operator's business.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Aside {
-    /// HELD or PARKED: an operator decides it.
-    Waits,
-    /// RESOLVED or IGNORED: an operator has settled it. Builds before this one let them do so without a decision.
-    Settled,
 }
 
 /// The counter of a campaign, and what it should be, at one moment.
@@ -68,9 +59,9 @@ pub struct ReconciliationRow {
     pub drift: serde_json::Value,
 }
 
-impl Database {
+impl ReconciliationRepository<'_> {
     /// The decisions on these requests, where there are any.
-    pub async fn words(&self, code: &CouponCode, ids: &[Uuid]) -> Result<HashMap<Uuid, Word>, RepoError> {
+    pub async fn decisions(self, code: &CouponCode, ids: &[Uuid]) -> Result<HashMap<Uuid, Word>, RepoError> {
         if ids.is_empty() {
             return Ok(HashMap::new());
         }
@@ -83,16 +74,12 @@ impl Database {
         .bind(code.as_str())
         .bind(ids)
         .fetch_all(&pool);
-        let words: Vec<Word> = self.bounded("look up decisions", question).await?;
+        let words: Vec<Word> = self.read("look up decisions", question).await?;
         Ok(words.into_iter().map(|word| (word.request_id.as_uuid(), word)).collect())
     }
 
     /// Which of these members hold a coupon, and by which request.
-    pub async fn holders(
-        &self,
-        code: &CouponCode,
-        members: &[String],
-    ) -> Result<HashMap<String, RequestId>, RepoError> {
+    pub async fn holders(self, code: &CouponCode, members: &[String]) -> Result<HashMap<String, RequestId>, RepoError> {
         if members.is_empty() {
             return Ok(HashMap::new());
         }
@@ -105,27 +92,12 @@ impl Database {
         .bind(code.as_str())
         .bind(members)
         .fetch_all(&pool);
-        let rows: Vec<(String, Uuid)> = self.bounded("look up holders", question).await?;
+        let rows: Vec<(String, Uuid)> = self.read("look up holders", question).await?;
         Ok(rows.into_iter().map(|(member, id)| (member, id.into())).collect())
     }
 
-    /// Which of these requests have a dead letter that waits for an operator, or that one has settled by a word.
-    pub async fn set_aside(&self, ids: &[Uuid]) -> Result<HashMap<Uuid, Aside>, RepoError> {
-        let pool = self.pool();
-        let question = sqlx::query_as(
-            "SELECT original_event_id, bool_or(status IN ('HELD', 'PARKED')) FROM dlq_events
-             WHERE original_event_id = ANY($1) AND status IN ('HELD', 'PARKED', 'RESOLVED', 'IGNORED')
-             GROUP BY original_event_id",
-        )
-        .bind(ids)
-        .fetch_all(&pool);
-        let found: Vec<(Uuid, bool)> = self.bounded("look up what is held", question).await?;
-        let aside = |waits| if waits { Aside::Waits } else { Aside::Settled };
-        Ok(found.into_iter().map(|(id, waits)| (id, aside(waits))).collect())
-    }
-
     /// Counter and rows of a campaign, both of one moment. Reads every row of an index: a second for some millions.
-    pub async fn count(&self, code: &CouponCode) -> Result<Option<Count>, RepoError> {
+    pub async fn count_rows(self, code: &CouponCode) -> Result<Option<Count>, RepoError> {
         let pool = self.pool();
         let question = async {
             let mut tx = pool.begin().await?;
@@ -141,7 +113,7 @@ impl Database {
             .fetch_optional(&mut *tx)
             .await
         };
-        self.patient("count the rows of a campaign", question).await
+        self.long_read("count the rows of a campaign", question).await
     }
 
     /// The highest sequence of a campaign's epoch that events claim and that a Redis at `redis_seq` can have given.
@@ -150,7 +122,7 @@ impl Database {
     /// decided, or that are under way, of which there are at most as many as coupons in all, or holders that were
     /// restored: it cannot have been further ahead than twice that. Reads the campaign's rows; to be asked only when
     /// [`Coupon::high_seq`](super::coupons::Coupon) is above `redis_seq`.
-    pub async fn vouched_seq(&self, code: &CouponCode, redis_seq: i64) -> Result<i64, RepoError> {
+    pub async fn vouched_seq(self, code: &CouponCode, redis_seq: i64) -> Result<i64, RepoError> {
         let pool = self.pool();
         let question = sqlx::query_scalar(
             "WITH bound AS (
@@ -164,12 +136,12 @@ impl Database {
         .bind(code.as_str())
         .bind(redis_seq)
         .fetch_optional(&pool);
-        Ok(self.patient("look at sequences", question).await?.unwrap_or(0))
+        Ok(self.long_read("look at sequences", question).await?.unwrap_or(0))
     }
 
     /// Corrects a sequence that no Redis gave, unless another event has claimed a higher one since.
-    pub async fn mend_high_seq(&self, code: CouponCode, claimed: i64, vouched: i64) -> Result<(), RepoError> {
-        self.detached("mend a sequence", move |pool| async move {
+    pub async fn correct_high_seq(self, code: CouponCode, claimed: i64, vouched: i64) -> Result<(), RepoError> {
+        self.write("mend a sequence", move |pool| async move {
             sqlx::query("UPDATE coupons SET high_seq = $3 WHERE coupon_code = $1 AND high_seq = $2")
                 .bind(code.as_str())
                 .bind(claimed)
@@ -181,11 +153,11 @@ impl Database {
         .await
     }
 
-    /// Corrects the counter by what [`Database::count`] found it to differ. It and the rows change together, so the
+    /// Corrects the counter by what [`ReconciliationRepository::count_rows`] found it to differ. It and the rows change together, so the
     /// difference stays what it was whatever is issued meanwhile, and nothing is counted while the row is locked. `false`
     /// when there are more rows than coupons in all, which no counter can mend.
-    pub async fn mend_counter(&self, code: CouponCode, count: Count) -> Result<bool, RepoError> {
-        self.detached("mend a counter", move |pool| async move {
+    pub async fn correct_counter(self, code: CouponCode, count: Count) -> Result<bool, RepoError> {
+        self.write("mend a counter", move |pool| async move {
             let mended = sqlx::query(
                 "UPDATE coupons SET issued_quantity = issued_quantity + $2
                  WHERE coupon_code = $1 AND issued_quantity + $2 BETWEEN 0 AND total_quantity",
@@ -197,8 +169,8 @@ impl Database {
     }
 
     /// Puts a reconciliation into the history; gives its number.
-    pub async fn record_reconciliation(&self, row: ReconciliationRow) -> Result<i64, RepoError> {
-        self.detached("record a reconciliation", move |pool| async move {
+    pub async fn record(self, row: ReconciliationRow) -> Result<i64, RepoError> {
+        self.write("record a reconciliation", move |pool| async move {
             sqlx::query_scalar(
                 "INSERT INTO reconciliations
                      (coupon_code, started_by, started_at, finished_at, applied, marks, issued_rows, in_flight, drift)
@@ -220,8 +192,8 @@ impl Database {
     }
 
     /// The history, newest first: of one campaign or of all.
-    pub async fn reconciliations(
-        &self,
+    pub async fn list(
+        self,
         code: Option<&CouponCode>,
         before: Option<i64>,
         limit: i64,
@@ -236,6 +208,6 @@ impl Database {
         .bind(before)
         .bind(limit)
         .fetch_all(&pool);
-        self.bounded("list reconciliations", question).await
+        self.read("list reconciliations", question).await
     }
 }

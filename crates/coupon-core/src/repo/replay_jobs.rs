@@ -5,10 +5,10 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::{
-    Database, RepoError,
+    ReplayJobRepository, RepoError,
     coupons::{Actor, append_audit},
-    filter::Filter,
     replays::advance,
+    work_list::Filter,
 };
 use crate::words::words;
 
@@ -132,10 +132,10 @@ LEFT JOIN LATERAL (
     FROM (SELECT outcome, count(*) AS n FROM replays WHERE replays.job_id = j.job_id GROUP BY outcome) by_outcome
 ) r ON true";
 
-impl Database {
+impl ReplayJobRepository<'_> {
     /// Makes a job, RUNNING, with the audit in the same transaction; gives its number.
-    pub async fn create_replay_job(&self, new: NewJob, actor: Actor) -> Result<i64, RepoError> {
-        self.detached("create a replay job", move |pool| async move {
+    pub async fn create(self, new: NewJob, actor: Actor) -> Result<i64, RepoError> {
+        self.write("create a replay job", move |pool| async move {
             let mut tx = pool.begin().await?;
             let job_id: i64 = sqlx::query_scalar(
                 "INSERT INTO replay_jobs (kind, status, filter, up_to_id, per_second, after_close, eligible, created_by,
@@ -164,24 +164,24 @@ impl Database {
     }
 
     /// One job.
-    pub async fn replay_job(&self, job_id: i64) -> Result<Option<Job>, RepoError> {
+    pub async fn find(self, job_id: i64) -> Result<Option<Job>, RepoError> {
         let pool = self.pool();
         let sql = format!("{SELECT} WHERE j.job_id = $1");
         let question = sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(job_id).fetch_optional(&pool);
-        self.bounded("read a replay job", question).await
+        self.read("read a replay job", question).await
     }
 
     /// Jobs, newest first.
-    pub async fn replay_jobs(&self, before: Option<i64>, limit: i64) -> Result<Vec<Job>, RepoError> {
+    pub async fn list(self, before: Option<i64>, limit: i64) -> Result<Vec<Job>, RepoError> {
         let pool = self.pool();
         let sql = format!("{SELECT} WHERE ($1::bigint IS NULL OR j.job_id < $1) ORDER BY j.job_id DESC LIMIT $2");
         let question = sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(before).bind(limit).fetch_all(&pool);
-        self.bounded("list replay jobs", question).await
+        self.read("list replay jobs", question).await
     }
 
     /// Notes that a process works on a job now.
-    pub async fn note_replay_heartbeat(&self, job_id: i64) -> Result<(), RepoError> {
-        self.detached("note a heartbeat of a replay", move |pool| async move {
+    pub async fn note_heartbeat(self, job_id: i64) -> Result<(), RepoError> {
+        self.write("note a heartbeat of a replay", move |pool| async move {
             let beat = sqlx::query("UPDATE replay_jobs SET heartbeat_at = now() WHERE job_id = $1").bind(job_id);
             beat.execute(&pool).await.map(drop)
         })
@@ -190,15 +190,15 @@ impl Database {
 
     /// Moves a job if it stands at one of `from`, with `note` as the reason; by an operator (then with an audit row) or
     /// by its worker. `false` when it stands elsewhere.
-    pub async fn move_replay_job(
-        &self,
+    pub async fn set_status(
+        self,
         job_id: i64,
         from: &'static [JobStatus],
         to: JobStatus,
         note: String,
         actor: Actor,
     ) -> Result<bool, RepoError> {
-        self.detached("move a replay job", move |pool| async move {
+        self.write("move a replay job", move |pool| async move {
             let mut tx = pool.begin().await?;
             let words: Vec<&str> = from.iter().map(|status| status.as_str()).collect();
             let before: Option<String> = sqlx::query_scalar(
@@ -231,13 +231,13 @@ impl Database {
 
     /// Notes that a job of letters has come to this letter, which was refused; `false` when it does not run any more.
     pub async fn note_refused_letter(
-        &self,
+        self,
         job_id: i64,
         letter: i64,
         reason: String,
         now: DateTime<Utc>,
     ) -> Result<bool, RepoError> {
-        self.detached("note a refused letter", move |pool| async move {
+        self.write("note a refused letter", move |pool| async move {
             let mut connection = pool.acquire().await?;
             advance(&mut connection, job_id, letter, Some(&reason), now).await
         })

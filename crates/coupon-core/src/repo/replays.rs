@@ -10,9 +10,9 @@ use sqlx::{Arguments, PgConnection};
 use uuid::Uuid;
 
 use super::{
-    Database, RepoError,
-    filter::{Filter, OF_FAILED},
+    ReplayRepository, RepoError,
     replay_jobs::SILENT_AFTER,
+    work_list::{Filter, OF_FAILED},
 };
 use crate::{
     ids::{CouponCode, MemberId, RequestId},
@@ -177,9 +177,9 @@ const VERDICT: &str = "
 /// the member has been paid, or told.
 const NOT_BY_HAND: &str = "($1::bigint[] <> '{}' OR NOT f.decided_by_hand)";
 
-impl Database {
+impl ReplayRepository<'_> {
     /// Counts what a filter means. Changes nothing.
-    pub async fn plan_replay(&self, filter: &Filter, after_close: bool, now: DateTime<Utc>) -> Result<Plan, RepoError> {
+    pub async fn plan(self, filter: &Filter, after_close: bool, now: DateTime<Utc>) -> Result<Plan, RepoError> {
         let pool = self.pool();
         let sql = format!(
             "SELECT refusal, count(*), max(id) FROM (SELECT f.id, {VERDICT} WHERE {OF_FAILED}) AS judged GROUP BY refusal"
@@ -190,12 +190,12 @@ impl Database {
             arguments.add(now).map_err(sqlx::Error::Encode)?;
             sqlx::query_as_with(sqlx::AssertSqlSafe(sql), arguments).fetch_all(&pool).await
         };
-        let rows: Vec<(Option<String>, i64, i64)> = self.patient("plan a replay", question).await?;
+        let rows: Vec<(Option<String>, i64, i64)> = self.long_read("plan a replay", question).await?;
         Ok(Plan::of(rows))
     }
 
     /// The numbers of the next rows of a filter after `after`, lowest first.
-    pub async fn rows_to_replay(&self, filter: &Filter, after: i64, limit: i64) -> Result<Vec<i64>, RepoError> {
+    pub async fn rows_to_replay(self, filter: &Filter, after: i64, limit: i64) -> Result<Vec<i64>, RepoError> {
         let pool = self.pool();
         let sql = format!(
             "SELECT f.id FROM failed_coupon_issues f WHERE {OF_FAILED} AND {NOT_BY_HAND} AND f.id > $10
@@ -207,20 +207,20 @@ impl Database {
             arguments.add(limit).map_err(sqlx::Error::Encode)?;
             sqlx::query_scalar_with(sqlx::AssertSqlSafe(sql), arguments).fetch_all(&pool).await
         };
-        self.bounded("list what to replay", question).await
+        self.read("list what to replay", question).await
     }
 
     /// Links a row to `request_id`, or to the id it was linked to before without an answer; notes in the same
     /// transaction that the job has come this far; one that `halts` stays before a row that is `NOT_READY`.
-    pub async fn link_replay(
-        &self,
+    pub async fn link(
+        self,
         (job_id, halts): (i64, bool),
         row: i64,
         request_id: RequestId,
         after_close: bool,
         now: DateTime<Utc>,
     ) -> Result<Linked, RepoError> {
-        self.detached("link a replay", move |pool| async move {
+        self.write("link a replay", move |pool| async move {
             let mut tx = pool.begin().await?;
             let refusal = judge(&mut tx, row, after_close, now).await?;
             let stays = halts && refusal == Some(Refusal::NotReady);
@@ -238,34 +238,24 @@ impl Database {
         .await
     }
 
-    /// Whether a row of the work list is PENDING: nobody has settled it by other means since it was linked.
-    pub async fn is_pending(&self, row: i64) -> Result<bool, RepoError> {
-        let pool = self.pool();
-        let question =
-            sqlx::query_scalar("SELECT EXISTS (SELECT FROM failed_coupon_issues WHERE id = $1 AND status = 'PENDING')")
-                .bind(row)
-                .fetch_one(&pool);
-        self.bounded("look whether an entry waits", question).await
-    }
-
     /// The links of a job that Redis has not answered.
-    pub async fn unanswered(&self, job_id: i64) -> Result<Vec<Link>, RepoError> {
+    pub async fn unanswered(self, job_id: i64) -> Result<Vec<Link>, RepoError> {
         let pool = self.pool();
         let question = sqlx::query_as(UNANSWERED_OF).bind(job_id).fetch_all(&pool);
-        self.bounded("list unanswered replays", question).await
+        self.read("list unanswered replays", question).await
     }
 
     /// Links that Redis has not answered and that nobody asks for: no process has worked on their job for [`SILENT_AFTER`],
     /// whatever its status. The oldest rows of the work list first.
-    pub async fn abandoned(&self, limit: i64) -> Result<Vec<Abandoned>, RepoError> {
+    pub async fn abandoned(self, limit: i64) -> Result<Vec<Abandoned>, RepoError> {
         let pool = self.pool();
         let question = sqlx::query_as(ABANDONED).bind(limit).bind(SILENT_AFTER.as_secs_f64()).fetch_all(&pool);
-        self.bounded("list abandoned replays", question).await
+        self.read("list abandoned replays", question).await
     }
 
     /// What became of the rows of a job behind `after` that Redis has reserved units for. Those before it belong to earlier
     /// steps and say nothing about this one.
-    pub async fn step_outcomes(&self, job_id: i64, after: i64) -> Result<StepOutcomes, RepoError> {
+    pub async fn step_outcomes(self, job_id: i64, after: i64) -> Result<StepOutcomes, RepoError> {
         let pool = self.pool();
         let question = sqlx::query_as(
             "SELECT count(*) FILTER (WHERE outcome IS NULL OR outcome IN ('RESERVED', 'HOLDS_ONE')) AS open,
@@ -275,7 +265,7 @@ impl Database {
         .bind(job_id)
         .bind(after)
         .fetch_one(&pool);
-        self.bounded("count what became of a step", question).await
+        self.read("count what became of a step", question).await
     }
 }
 

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::AssertSqlSafe;
 
-use super::{Database, RepoError, coupons::Actor};
+use super::{RepoError, RetentionRepository, coupons::Actor};
 use crate::words::words;
 
 words! {
@@ -139,10 +139,10 @@ fn step((rows, seen, at, key): Reached, limit: i64) -> Step {
     Step { rows, next }
 }
 
-impl Database {
+impl RetentionRepository<'_> {
     /// Of the next rows of a table that are old and done, how many may go. At most `limit` are looked at.
     pub async fn count_purgeable(
-        &self,
+        self,
         table: Purgeable,
         before: DateTime<Utc>,
         from: Option<Cursor>,
@@ -158,14 +158,14 @@ impl Database {
         );
         let pool = self.pool();
         let question = sqlx::query_as(AssertSqlSafe(select)).bind(before).bind(at).bind(key).bind(limit);
-        let reached = self.bounded("count what may be purged", question.fetch_one(&pool)).await?;
+        let reached = self.read("count what may be purged", question.fetch_one(&pool)).await?;
         Ok(step(reached, limit))
     }
 
     /// Deletes those of the next rows of a table that may go, and notes it in the audit in the same transaction. Rows
     /// that somebody else is at are left alone. At most `limit` are looked at.
     pub async fn purge(
-        &self,
+        self,
         table: Purgeable,
         before: DateTime<Utc>,
         from: Option<Cursor>,
@@ -188,7 +188,7 @@ impl Database {
              SELECT deleted, (SELECT count(*) FROM seen), (SELECT at FROM reached), (SELECT key FROM reached) FROM counted",
             rule.key
         );
-        self.detached("purge a batch", move |pool| async move {
+        self.write("purge a batch", move |pool| async move {
             let question = sqlx::query_as(AssertSqlSafe(delete)).bind(before).bind(at).bind(key).bind(limit);
             let reached = question.bind(actor.now).bind(&actor.name).fetch_one(&pool).await?;
             Ok(step(reached, limit))

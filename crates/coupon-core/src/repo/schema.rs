@@ -75,12 +75,12 @@ impl Database {
         let needed = newest();
         let pool = self.pool();
         let question = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL").fetch_one(&pool);
-        let migrated: bool = self.bounded("read the schema version", question).await?;
+        let migrated: bool = self.read("read the schema version", question).await?;
         if !migrated {
             return Ok(Schema::TooOld { version: None, needed });
         }
         let question = sqlx::query_as("SELECT version, checksum FROM _sqlx_migrations WHERE success").fetch_all(&pool);
-        let applied: Vec<(i64, Vec<u8>)> = self.bounded("read the schema version", question).await?;
+        let applied: Vec<(i64, Vec<u8>)> = self.read("read the schema version", question).await?;
         let applied: BTreeMap<i64, Vec<u8>> = applied.into_iter().collect();
         // Each by itself: the newest alone tells nothing of the others.
         let is_edited = |migration: &&Migration| {
@@ -95,7 +95,7 @@ impl Database {
             return Ok(Schema::TooOld { version, needed: lacking.max().unwrap_or(needed) });
         };
         let question = sqlx::query_scalar("SELECT oldest_binary FROM schema_compatibility").fetch_one(&pool);
-        let oldest_binary: i64 = self.bounded("read the schema version", question).await?;
+        let oldest_binary: i64 = self.read("read the schema version", question).await?;
         if oldest_binary > needed {
             return Ok(Schema::TooNew { built_with: needed, oldest_binary });
         }

@@ -85,7 +85,7 @@ impl Database {
         )
         .bind(names)
         .fetch_all(&pool);
-        let rows: Vec<(String, String)> = self.bounded("read the settings of the server", question).await?;
+        let rows: Vec<(String, String)> = self.read("read the settings of the server", question).await?;
         let settings: HashMap<String, String> = rows.into_iter().collect();
         Ok(departures(CONTRACT, |setting| settings.get(setting).cloned()))
     }

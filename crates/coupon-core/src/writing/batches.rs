@@ -16,7 +16,7 @@ use crate::{
     ids::CouponCode,
     repo::{
         Database,
-        issues::{IssueOutcome, WHOLE, Written},
+        coupon_issues::{IssueOutcome, WHOLE, Written},
     },
 };
 
@@ -124,7 +124,7 @@ impl Batches {
             let events: Vec<Arc<CouponIssued>> = batch.iter().map(|waiting| Arc::clone(&waiting.event)).collect();
             let Some(code) = events.first().map(|event| event.coupon_code.clone()) else { break };
             self.sizes.record(u32::try_from(events.len()).unwrap_or(u32::MAX));
-            match self.database.issue(events, part, wait).await.map_err(|error| Failure::from(&error)) {
+            match self.database.coupon_issues().issue(events, part, wait).await.map_err(|error| Failure::from(&error)) {
                 Ok(Written { outcomes, next_part }) => {
                     part = next_part;
                     let mut untried = Vec::new();
@@ -165,7 +165,7 @@ impl Batches {
     /// Looks several times: another batch holds the coupon's row for a moment at its end.
     async fn is_coupon_unlocked(&self, code: &CouponCode) -> bool {
         for _ in 0..LOOKS {
-            match self.database.is_coupon_unlocked(code).await {
+            match self.database.coupons().is_unlocked(code).await {
                 Ok(false) => sleep(BETWEEN_LOOKS).await,
                 answer => return answer.unwrap_or(false),
             }
@@ -175,7 +175,7 @@ impl Batches {
 
     /// Writes an event by a statement of its own.
     pub(super) async fn issue(&self, event: &Arc<CouponIssued>) -> Result<IssueOutcome, Failure> {
-        let written = self.database.issue(vec![Arc::clone(event)], WHOLE, None).await;
+        let written = self.database.coupon_issues().issue(vec![Arc::clone(event)], WHOLE, None).await;
         let Written { outcomes, .. } = written.map_err(|error| Failure::from(&error))?;
         let outcome = outcomes.into_iter().next().flatten().ok_or_else(super::lost)?;
         outcome.map_err(|error| Failure::from(&error))

@@ -17,7 +17,7 @@ use crate::{
     clock::from_unix_ms,
     event::CouponIssued,
     failure::{Class, Failure},
-    repo::{Database, issues::IssueOutcome},
+    repo::{Database, coupon_issues::IssueOutcome},
     runtime::{SettingsError, admin::count_from_zero},
 };
 
@@ -72,7 +72,7 @@ impl Writer {
             return settled;
         }
         self.count(event, outcome, now);
-        let asked = self.database.ask_give_back_again(event.coupon_code.clone(), event.request_id).await;
+        let asked = self.database.coupon_issues().request_give_back(event.coupon_code.clone(), event.request_id).await;
         asked.map_err(|error| Failure::from(&error))?;
         judge(outcome)
     }

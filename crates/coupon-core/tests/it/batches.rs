@@ -12,7 +12,7 @@ use coupon_core::{
     ids::CouponCode,
     repo::{
         Database, RepoError,
-        issues::{IssueOutcome, WHOLE},
+        coupon_issues::{IssueOutcome, WHOLE},
     },
     writing::{Writer, WriterSettings},
 };
@@ -192,7 +192,7 @@ async fn somebody_in_the_way_or_a_full_coupon_refuses_no_single_event() {
     let mut tx = raw.begin().await.unwrap();
     // A decision on the second one that is not committed.
     compensate(&mut tx, &batch[1]).await;
-    let error = database.issue(shared(&batch), 2, None).await.unwrap_err();
+    let error = database.coupon_issues().issue(shared(&batch), 2, None).await.unwrap_err();
     assert_eq!(Failure::from(&error).class, Class::Contended);
     tx.rollback().await.unwrap();
     let (outcomes, _) = all_issued(&database, &batch, 2).await;
@@ -221,7 +221,7 @@ async fn all_issued(
         }
         let rest: Vec<CouponIssued> = places.iter().map(|place| events[*place].clone()).collect();
         let began = Instant::now();
-        let written = database.issue(shared(&rest), part, None).await.unwrap();
+        let written = database.coupon_issues().issue(shared(&rest), part, None).await.unwrap();
         longest = longest.max(began.elapsed());
         part = written.next_part;
         for (place, outcome) in places.into_iter().zip(written.outcomes) {

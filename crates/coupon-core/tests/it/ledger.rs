@@ -9,9 +9,8 @@ use coupon_core::{
     ids::{CouponCode, RequestId},
     repo::{
         Database,
-        dead_letters::Letter,
-        give_ups::{GiveUp, GivenUp, Remedy},
-        issues::{Decision, IssueOutcome, WHOLE, Written},
+        coupon_issues::{Decision, GiveUp, GivenUp, IssueOutcome, Remedy, WHOLE, Written},
+        dlq_events::Letter,
     },
 };
 use sqlx::{Connection, PgConnection};
@@ -36,8 +35,8 @@ async fn r8_issue_and_compensation_of_one_request_at_once_a_thousand_times_one_d
         let (left, right) = (database.clone(), database.clone());
         let give_up = give_up(&event, round, BUDGET);
         // Each goes first every other time, so that both orders and everything between them happen.
-        let issue = async move { retried(|| left.issue(shared(&batch), WHOLE, None)).await };
-        let compensate = async move { retried(|| right.give_up(give_up.clone())).await };
+        let issue = async move { retried(|| left.coupon_issues().issue(shared(&batch), WHOLE, None)).await };
+        let compensate = async move { retried(|| right.coupon_issues().compensate(give_up.clone())).await };
         let (outcome, given_up) = if round % 2 == 0 {
             let issue = tokio::spawn(issue);
             (compensate.await, issue.await.unwrap()).swap()
@@ -45,7 +44,10 @@ async fn r8_issue_and_compensation_of_one_request_at_once_a_thousand_times_one_d
             let compensate = tokio::spawn(compensate);
             (issue.await, compensate.await.unwrap())
         };
-        let decided = database.decisions(&code, &event.member_id, Some(event.request_id)).await.unwrap()[0].decision;
+        let decided =
+            database.coupon_issues().decided_of_member(&code, &event.member_id, Some(event.request_id)).await.unwrap()
+                [0]
+            .decision;
         match decided {
             Decision::Issued => {
                 assert_eq!((told(&outcome, 0), given_up), (IssueOutcome::IssuedNow, GivenUp::Issued));
@@ -76,7 +78,7 @@ async fn a_reservation_that_claims_to_be_of_the_future_is_valid_from_now_on_howe
     // As a whole batch, by parts, and what fits under the cap.
     for (members, part) in [(vec!["a"], WHOLE), (vec!["b"], 1), (vec!["c", "d"], WHOLE)] {
         let events: Vec<CouponIssued> = members.into_iter().map(of_2100).collect();
-        database.issue(shared(&events), part, None).await.unwrap();
+        database.coupon_issues().issue(shared(&events), part, None).await.unwrap();
     }
     let mut raw = PgConnection::connect(&url).await.unwrap();
     let rows: (i64, i64) = sqlx::query_as(
@@ -106,7 +108,7 @@ async fn overlapping_batches_write_each_event_once_and_the_counter_is_their_numb
         writers.spawn(async move {
             let mut now = 0;
             for batch in mine.chunks(100) {
-                let written = retried(|| database.issue(shared(batch), WHOLE, None)).await;
+                let written = retried(|| database.coupon_issues().issue(shared(batch), WHOLE, None)).await;
                 let outcomes: Vec<IssueOutcome> = (0..batch.len()).map(|place| told(&written, place)).collect();
                 now += outcomes.iter().filter(|outcome| **outcome == IssueOutcome::IssuedNow).count();
                 assert!(
@@ -142,18 +144,24 @@ async fn every_outcome_is_told_apart() {
     let stolen = CouponIssued { member_id: "thief".parse().unwrap(), ..first.clone() };
     assert_eq!(issue(&database, &stolen).await, IssueOutcome::OtherMember);
     let given_up = event(&code, "b");
-    assert!(matches!(database.give_up(give_up(&given_up, 1, BUDGET)).await.unwrap(), GivenUp::Compensated { .. }));
+    assert!(matches!(
+        database.coupon_issues().compensate(give_up(&given_up, 1, BUDGET)).await.unwrap(),
+        GivenUp::Compensated { .. }
+    ));
     assert_eq!(issue(&database, &given_up).await, IssueOutcome::CompensatedBefore);
-    assert_eq!(database.give_up(give_up(&given_up, 2, BUDGET)).await.unwrap(), GivenUp::CompensatedBefore);
-    assert_eq!(database.give_up(give_up(&first, 3, BUDGET)).await.unwrap(), GivenUp::Issued);
+    assert_eq!(
+        database.coupon_issues().compensate(give_up(&given_up, 2, BUDGET)).await.unwrap(),
+        GivenUp::CompensatedBefore
+    );
+    assert_eq!(database.coupon_issues().compensate(give_up(&first, 3, BUDGET)).await.unwrap(), GivenUp::Issued);
     let unknown = CouponIssued { coupon_code: "NOBODY".parse().unwrap(), ..event(&code, "c") };
     assert_eq!(issue(&database, &unknown).await, IssueOutcome::CouponUnknown);
-    assert_eq!(database.give_up(give_up(&unknown, 4, BUDGET)).await.unwrap(), GivenUp::Parked);
+    assert_eq!(database.coupon_issues().compensate(give_up(&unknown, 4, BUDGET)).await.unwrap(), GivenUp::Parked);
     assert_eq!(issue(&database, &CouponIssued { epoch: 2, ..event(&code, "d") }).await, IssueOutcome::NewerEpoch);
 
     // Two are left, three ask in one batch: what fits is issued, the rest is told so.
     let batch: Vec<CouponIssued> = ["x", "y", "z"].iter().map(|member| event(&code, member)).collect();
-    let written = database.issue(shared(&batch), WHOLE, None).await.unwrap();
+    let written = database.coupon_issues().issue(shared(&batch), WHOLE, None).await.unwrap();
     let outcomes: Vec<IssueOutcome> = (0..batch.len()).map(|place| told(&written, place)).collect();
     assert_eq!(outcomes.iter().filter(|outcome| **outcome == IssueOutcome::CapReached).count(), 1, "{outcomes:?}");
     let mut raw = PgConnection::connect(&url).await.unwrap();
@@ -182,8 +190,9 @@ async fn a_budget_lets_so_many_go_at_once_and_holds_the_rest_undecided() {
         let name =
             ["anna", "bert", "carl", "dora", "emil", "fritz", "greta", "hans", "ida"][usize::try_from(n).unwrap()];
         give_up.failure = Failure::new(Class::Unknown, "P0001", &format!("no coupon for {name}"));
-        let given_up = database.give_up(give_up).await.unwrap();
-        let decided = database.decisions(&code, &event.member_id, Some(event.request_id)).await.unwrap();
+        let given_up = database.coupon_issues().compensate(give_up).await.unwrap();
+        let decided =
+            database.coupon_issues().decided_of_member(&code, &event.member_id, Some(event.request_id)).await.unwrap();
         assert_eq!(!decided.is_empty(), given_up != GivenUp::Held, "what is held is undecided");
         given_up == GivenUp::Held
     };
@@ -207,10 +216,13 @@ async fn a_locked_coupon_row_is_no_verdict() {
     let mut tx = raw.begin().await.unwrap();
     sqlx::query("SELECT 1 FROM coupons FOR UPDATE").execute(&mut *tx).await.unwrap();
     let event = event(&code, "m");
-    let error = database.give_up(give_up(&event, 1, BUDGET)).await.unwrap_err();
+    let error = database.coupon_issues().compensate(give_up(&event, 1, BUDGET)).await.unwrap_err();
     assert_eq!(Failure::from(&error).class, Class::Contended);
     tx.rollback().await.unwrap();
-    assert_eq!(database.decisions(&code, &event.member_id, Some(event.request_id)).await.unwrap(), []);
+    assert_eq!(
+        database.coupon_issues().decided_of_member(&code, &event.member_id, Some(event.request_id)).await.unwrap(),
+        []
+    );
     own.drop().await;
 }
 
@@ -236,7 +248,7 @@ async fn retried<T, F: Future<Output = Result<T, coupon_core::repo::RepoError>>>
 }
 
 pub async fn issue(database: &Database, event: &CouponIssued) -> IssueOutcome {
-    told(&database.issue(shared(std::slice::from_ref(event)), WHOLE, None).await.unwrap(), 0)
+    told(&database.coupon_issues().issue(shared(std::slice::from_ref(event)), WHOLE, None).await.unwrap(), 0)
 }
 
 /// What one event of a batch was told.

@@ -5,10 +5,7 @@ use std::{future::poll_fn, pin::pin, task::Poll};
 
 use coupon_core::{
     ids::CouponCode,
-    repo::{
-        coupons::{Actor, NewCoupon},
-        totals::TotalInRedis,
-    },
+    repo::coupons::{Actor, NewCoupon, TotalInRedis},
 };
 use sqlx::{Connection, PgConnection};
 
@@ -42,7 +39,7 @@ async fn writes_survive_callers_that_are_cancelled_at_any_instant() {
             let coupon_code: CouponCode = name.parse().unwrap();
             let now = chrono::Utc::now();
             let new = NewCoupon { coupon_code, total_quantity: 1, opens_at: now, closes_at: None, valid_days: 30 };
-            database.create_coupon(new, Actor { name: "test".to_owned(), now }).await
+            database.coupons().create(new, Actor { name: "test".to_owned(), now }).await
         }
     };
     // Autocommitted: a COMMIT of its own would also commit what it was thrown in with, and hide it.
@@ -54,7 +51,7 @@ async fn writes_survive_callers_that_are_cancelled_at_any_instant() {
         let _ = polled(round % 30, create(format!("CANCELLED-{round}"))).await;
         let total = i64::try_from(round).unwrap();
         let actor = Actor { name: "test".to_owned(), now: chrono::Utc::now() };
-        assert!(database.settle_total(kept.clone(), total, 0, TotalInRedis::Set, actor).await.unwrap());
+        assert!(database.coupons().settle_total(kept.clone(), total, 0, TotalInRedis::Set, actor).await.unwrap());
         let found: i64 = sqlx::query_scalar("SELECT total_quantity FROM coupons WHERE coupon_code = 'KEPT'")
             .fetch_one(&mut raw)
             .await

@@ -155,6 +155,6 @@ pub async fn campaign(database: &Database, code: &CouponCode, total: i64) {
     let actor = || Actor { name: "test".to_owned(), now };
     let new =
         NewCoupon { coupon_code: code.clone(), total_quantity: total, opens_at: now, closes_at: None, valid_days: 30 };
-    assert!(database.create_coupon(new, actor()).await.unwrap());
-    assert_eq!(database.begin_opening(code.clone(), actor()).await.unwrap().unwrap().epoch, 1);
+    assert!(database.coupons().create(new, actor()).await.unwrap());
+    assert_eq!(database.coupons().begin_opening(code.clone(), actor()).await.unwrap().unwrap().epoch, 1);
 }

@@ -1,6 +1,6 @@
 //! Anchors of `deploy/README.md`, which the base URL of the runbook leads to.
 
-use coupon_core::repo::dead_letters::LetterStatus;
+use coupon_core::repo::dlq_events::LetterStatus;
 
 /// Requests that were given up.
 pub const GIVEN_UP: &str = "alarm-given-up";

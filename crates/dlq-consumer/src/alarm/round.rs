@@ -23,7 +23,7 @@ pub struct Round<'c> {
 impl<'c> Round<'c> {
     /// Reads how they fare.
     pub async fn begin(channels: &'c Channels, database: &'c Database) -> Result<Self, RepoError> {
-        let states = if channels.first.is_some() { database.alarm_channels().await? } else { Vec::new() };
+        let states = if channels.first.is_some() { database.alarms().channels().await? } else { Vec::new() };
         Ok(Self { channels, database, states, first_failed: false })
     }
 
@@ -109,7 +109,7 @@ impl<'c> Round<'c> {
                     tracing::info!(channel = name, "{name} takes alarms again; it was down since {since}");
                     self.states.retain(|state| state.channel != name);
                     // It was sent all the same; the next alarm that it takes says so again.
-                    if let Err(error) = self.database.note_channel_works(name).await {
+                    if let Err(error) = self.database.alarms().note_channel_works(name).await {
                         tracing::warn!(channel = name, "it is not noted that {name} works: {}", chain(&error));
                     }
                 }
@@ -118,7 +118,7 @@ impl<'c> Round<'c> {
             Err(refusal) => {
                 metrics::counter!("coupon_alarm_refusals_total", "channel" => name).increment(1);
                 tracing::warn!(channel = name, "an alarm could not be told by {name}: {refusal}");
-                let noted = self.database.note_channel_failed(name, refusal.what, refusal.not_before, now());
+                let noted = self.database.alarms().note_channel_failed(name, refusal.what, refusal.not_before, now());
                 let noted = noted.await?;
                 self.states.retain(|state| state.channel != name);
                 self.states.push(noted);

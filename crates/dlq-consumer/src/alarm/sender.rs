@@ -114,8 +114,8 @@ impl AlarmSender {
     async fn claim_some(&self, logged: &mut Logged) -> Result<Vec<UnsentAlarm>, RepoError> {
         let mut some = Vec::new();
         while some.len() < MAX_BURST_CAUSES {
-            let Some(claim) = self.database.claim_alarm(self.claiming()).await? else { break };
-            let group = self.database.alarm_group(&claim).await?;
+            let Some(claim) = self.database.alarms().claim(self.claiming()).await? else { break };
+            let group = self.database.alarms().group(&claim).await?;
             let words = async {
                 crash::pass("word an alarm", Moment::Before);
                 let alarm = Alarm::of(&claim, &group, self.mask_members);
@@ -128,11 +128,11 @@ impl AlarmSender {
             // replica in turn, and with it all other alarms.
             match panics::caught(words).await {
                 Some(Some(alarm)) => some.push(UnsentAlarm { claim, group, alarm }),
-                Some(None) => self.database.let_alarm_go(claim, self.clock.now()).await?,
+                Some(None) => self.database.alarms().release(claim, self.clock.now()).await?,
                 None => {
                     critical::unspeakable(&claim);
                     let now = self.clock.now();
-                    self.database.let_alarm_go(claim, now + self.digest).await?;
+                    self.database.alarms().release(claim, now + self.digest).await?;
                 }
             }
         }
@@ -186,14 +186,14 @@ impl AlarmSender {
 
     /// Sends that nothing of a cause waits any more; `false` when there is no such cause, or no channel takes it.
     async fn send_all_clear(&self, round: &mut Round<'_>) -> Result<bool, RepoError> {
-        let Some(cleared) = self.database.claim_all_clear(self.claiming()).await? else { return Ok(false) };
+        let Some(cleared) = self.database.alarms().claim_all_clear(self.claiming()).await? else { return Ok(false) };
         let alarm = Alarm::all_clear(&cleared, self.clock.now());
         let channel = self.deliver(round, alarm).await?;
         if channel.is_some() {
-            self.database.note_all_clear(cleared.claim).await?;
+            self.database.alarms().note_all_clear(cleared.claim).await?;
         } else {
             let now = self.clock.now();
-            self.database.let_alarm_go(cleared.claim, round.again_at(now, now + self.digest)).await?;
+            self.database.alarms().release(cleared.claim, round.again_at(now, now + self.digest)).await?;
         }
         Ok(channel.is_some())
     }
@@ -228,7 +228,8 @@ impl AlarmSender {
 
     /// Sets the gauge of undelivered alarms, and logs them when no channel works.
     async fn report_undelivered(&self, round: &Round<'_>, logged: &mut Logged) -> Result<(), RepoError> {
-        let unsent = if round.reaches_nobody(self.clock.now()) { self.database.untold().await? } else { 0 };
+        let unsent =
+            if round.reaches_nobody(self.clock.now()) { self.database.alarms().count_unsent().await? } else { 0 };
         metrics::gauge!("coupon_alarms_undelivered").set(u32::try_from(unsent).unwrap_or(u32::MAX));
         logged.log_undelivered(unsent, round, self.digest.to_std().unwrap_or(PASS_INTERVAL));
         Ok(())

@@ -1,7 +1,7 @@
 //! How bad an alarm is.
 
 use coupon_core::{
-    repo::{alarms::Letters, dead_letters::LetterStatus},
+    repo::{alarms::Letters, dlq_events::LetterStatus},
     writing::codes,
 };
 use serde::Serialize;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use coupon_core::repo::dead_letters::LetterStatus;
+use coupon_core::repo::dlq_events::LetterStatus;
 
 use super::{
     view::{Alarm, OfCause, OfCoupon},

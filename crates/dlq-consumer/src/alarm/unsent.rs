@@ -43,7 +43,7 @@ impl UnsentAlarm {
             let is_last = batches.peek().is_none();
             let notice = notice.filter(|_| is_last);
             let sent = Told { letters, notice, shown: alarm.cause.clone(), ends };
-            database.note_told(claim, sent, is_last, clock.now()).await?;
+            database.alarms().note_sent(claim, sent, is_last, clock.now()).await?;
             if is_last {
                 return Ok(());
             }
@@ -52,7 +52,7 @@ impl UnsentAlarm {
 
     /// Lets the cause go: nobody tries it again before `until`.
     pub async fn let_go(self, database: &Database, until: DateTime<Utc>) -> Result<(), RepoError> {
-        database.let_alarm_go(self.claim, until).await
+        database.alarms().release(self.claim, until).await
     }
 }
 

@@ -1,6 +1,6 @@
 //! Words that alarms and log lines share: how many dead letters there are, and the command that shows more of one.
 
-use coupon_core::repo::{alarms::Sample, dead_letters::LetterStatus, settling::List};
+use coupon_core::repo::{alarms::Sample, dlq_events::LetterStatus, work_list::List};
 
 /// `3 requests given up, 1 dead letter held undecided`.
 pub fn counted(by_status: &[(LetterStatus, usize)]) -> String {

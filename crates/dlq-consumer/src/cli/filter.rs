@@ -7,11 +7,9 @@ use coupon_core::{
     ids::{CouponCode, MemberId},
     repo::{
         RepoError,
-        dead_letters::LetterStatus,
-        failed_issues::FailedStatus,
-        filter::Filter,
-        numbers::{Number, TypedNumber},
-        settling::List,
+        dlq_events::LetterStatus,
+        failed_coupon_issues::FailedStatus,
+        work_list::{Filter, List, Number, TypedNumber},
     },
     runtime::Escaped,
     words::UnknownWord,
@@ -124,7 +122,7 @@ fn checked(typed: TypedNumber, list: List) -> Result<Number, Usage> {
 
 /// Where nothing was found because a name is mistyped: says so. Whether it did.
 pub(super) async fn says_mistyped(desk: &Desk, list: List, filter: &Filter) -> Result<bool, RepoError> {
-    let mistyped = desk.database.mistyped(list, filter).await?;
+    let mistyped = desk.database.work_list().mistyped(list, filter).await?;
     if let Some(what) = &mistyped {
         eprintln!("{}", Escaped(what));
     }

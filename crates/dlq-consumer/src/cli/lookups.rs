@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use coupon_core::{
     ids::{CouponCode, MemberId},
-    repo::lookups::{Decision, Issued},
+    repo::coupon_issues::{DecisionDetails, Issued},
     runtime::chain,
 };
 use uuid::Uuid;
@@ -58,7 +58,7 @@ enum Lines {
     Jsonl,
 }
 
-const DECISIONS: &[Column<Decision>] = &[
+const DECISIONS: &[Column<DecisionDetails>] = &[
     ("coupon", |row| row.coupon_code.clone()),
     ("member", |row| row.member_id.clone()),
     ("request id", |row| row.request_id.to_string()),
@@ -124,7 +124,7 @@ fn show(output: Output, found: &LookupResult) -> anyhow::Result<()> {
 /// `issued`. One page is in memory at a time, however many hold a coupon.
 pub(super) async fn issued(desk: &Desk, args: IssuedArgs) -> anyhow::Result<ExitCode> {
     let IssuedArgs { code, output } = args;
-    if desk.database.coupon(&code).await?.is_none() {
+    if desk.database.coupons().find(&code).await?.is_none() {
         eprintln!("there is no coupon {code}; `issuer-api coupon list` shows them all");
         return Ok(ExitCode::FAILURE);
     }
@@ -133,7 +133,7 @@ pub(super) async fn issued(desk: &Desk, args: IssuedArgs) -> anyhow::Result<Exit
     }
     let mut after: Option<String> = None;
     loop {
-        let rows = desk.database.issued(&code, after.as_deref(), PAGE).await?;
+        let rows = desk.database.coupon_issues().list_issued(&code, after.as_deref(), PAGE).await?;
         let Some(last) = rows.last() else { return Ok(ExitCode::SUCCESS) };
         after = Some(last.member_id.clone());
         let text = match output {

@@ -111,7 +111,7 @@ pub async fn reconcile(config: &Config, args: ReconcileArgs) -> anyhow::Result<E
     let by = if args.apply { args.operator.name()? } else { args.operator.name_or_unknown() };
     let desk = super::desk_of(config, &by).await?;
     if args.history {
-        let rows = desk.database.reconciliations(args.codes.first(), None, 50).await?;
+        let rows = desk.database.reconciliations().list(args.codes.first(), None, 50).await?;
         table::history(&rows, args.output)?;
         return Ok(ExitCode::SUCCESS);
     }

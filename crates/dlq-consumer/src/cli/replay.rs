@@ -5,10 +5,9 @@ use std::{collections::BTreeSet, process::ExitCode};
 use coupon_core::{
     clock::{Clock, SystemClock},
     repo::{
-        failed_issues::FailedStatus,
-        filter::Filter,
+        failed_coupon_issues::FailedStatus,
         replay_jobs::{Job, JobKind, JobStatus},
-        settling::List,
+        work_list::{Filter, List},
     },
     runtime::Escaped,
 };
@@ -35,7 +34,7 @@ pub async fn replay(config: &Config, args: ReplayArgs) -> anyhow::Result<ExitCod
             let desk = desk(config).await?;
             let jobs = match job {
                 Some(job) => vec![desk.job(job).await?],
-                None => desk.database.replay_jobs(None, 50).await?,
+                None => desk.database.replay_jobs().list(None, 50).await?,
             };
             print_jobs(&jobs, output)?;
             Ok(ExitCode::SUCCESS)

@@ -5,11 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 pub(super) use coupon_core::runtime::operator::reason;
 use coupon_core::{
-    repo::{
-        filter::Filter,
-        numbers::TypedNumber,
-        settling::{List, Settling, Verb},
-    },
+    repo::work_list::{Filter, List, Settling, TypedNumber, Verb},
     runtime::operator::counted,
 };
 
@@ -103,7 +99,8 @@ async fn settle(desk: &Desk, args: SettleArgs, verb: Verb) -> anyhow::Result<Exi
                 continue;
             }
             if dry_run {
-                let count = desk.database.count_to_settle(list, verb, &Filter { ids, ..Filter::default() }).await?;
+                let count =
+                    desk.database.work_list().count_to_settle(list, verb, &Filter { ids, ..Filter::default() }).await?;
                 print::put(&format!("{} would become {}", rows(list, count), verb.transition(list).1))?;
                 continue;
             }
@@ -123,7 +120,7 @@ async fn settle(desk: &Desk, args: SettleArgs, verb: Verb) -> anyhow::Result<Exi
         confirm::must_be_possible(yes)?;
     }
     let by = if dry_run { String::new() } else { by.name()? };
-    let count = desk.database.count_to_settle(list, verb, &filter).await?;
+    let count = desk.database.work_list().count_to_settle(list, verb, &filter).await?;
     if count == 0 && filter::says_mistyped(desk, list, &filter).await? {
         return Ok(ExitCode::FAILURE);
     }

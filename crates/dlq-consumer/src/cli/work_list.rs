@@ -6,7 +6,10 @@ use anyhow::bail;
 use chrono::TimeDelta;
 use clap::Args;
 use coupon_core::{
-    repo::{audit::AuditFilter, filter::Filter, numbers::TypedNumber, settling::List},
+    repo::{
+        audit::AuditFilter,
+        work_list::{Filter, List, TypedNumber},
+    },
     runtime::Escaped,
 };
 
@@ -131,12 +134,12 @@ pub(super) async fn list(desk: &Desk, args: ListArgs) -> anyhow::Result<ExitCode
     let before = filter::bound(page.before, list)?;
     let numbers: Vec<i64> = match list {
         List::Requests => {
-            let rows = desk.database.failed_issues(&filter, before, page.limit).await?;
+            let rows = desk.database.failed_coupon_issues().list(&filter, before, page.limit).await?;
             print::rows(page.output, &rows, &entries::table(wide), entries::CSV)?;
             rows.iter().map(|row| row.id).collect()
         }
         List::Letters => {
-            let rows = desk.database.letters(&filter, before, page.limit).await?;
+            let rows = desk.database.dlq_events().list(&filter, before, page.limit).await?;
             print::rows(page.output, &rows, &letters::table(wide), letters::CSV)?;
             rows.iter().map(|row| row.id).collect()
         }
@@ -165,7 +168,7 @@ pub(super) async fn show(desk: &Desk, args: ShowArgs) -> anyhow::Result<ExitCode
         return Ok(ExitCode::SUCCESS);
     }
     let other = number.list.other();
-    let is_other = !desk.database.standing(other, &[number.id]).await?.is_empty();
+    let is_other = !desk.database.work_list().statuses(other, &[number.id]).await?.is_empty();
     bail!("{}", absent(number, is_other))
 }
 
@@ -181,7 +184,7 @@ pub(super) async fn causes(desk: &Desk, args: CausesArgs) -> anyhow::Result<Exit
     let CausesArgs { dead_letters, status, limit, output, which } = args;
     let list = filter::list(dead_letters);
     let filter = Filter { status: filter::status(list, status)?, ..which.filter(desk.clock.now()) };
-    let causes = desk.database.causes(list, &filter, limit).await?;
+    let causes = desk.database.work_list().causes(list, &filter, limit).await?;
     print::rows(output, &causes, &figures::causes(list), figures::CAUSES)?;
     if causes.is_empty() && filter::says_mistyped(desk, list, &filter).await? {
         return Ok(ExitCode::FAILURE);
@@ -197,10 +200,10 @@ pub(super) async fn audit(desk: &Desk, args: AuditArgs) -> anyhow::Result<ExitCo
     let number = number.and_then(|typed| Some(typed.list?.number(typed.id)));
     let filter = AuditFilter { subject: number.map(work_list::subject).or(subject), actor: by, verb };
     let before = page.before.map(|before| before.id);
-    let rows = desk.database.audit(&filter, before, page.limit).await?;
+    let rows = desk.database.audit().list(&filter, before, page.limit).await?;
     print::rows(page.output, &rows, figures::AUDIT, figures::AUDIT_CSV)?;
     if let Some(subject) = filter.subject.filter(|_| rows.is_empty())
-        && !desk.database.is_audited(&subject).await?
+        && !desk.database.audit().has_subject(&subject).await?
     {
         let hint = "name it as E17, D4 or coupons/SPRING, or its kind, such as coupons";
         eprintln!("nothing was ever done to {}: {hint}", Escaped(&subject));

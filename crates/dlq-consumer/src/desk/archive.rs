@@ -83,7 +83,7 @@ impl Desk {
     }
 
     async fn archive_locked(&self, code: &CouponCode, wait: Duration, reason: &str) -> Result<Archived, ArchiveError> {
-        let coupon = self.database.coupon(code).await?;
+        let coupon = self.database.coupons().find(code).await?;
         let coupon = coupon.ok_or_else(|| ArchiveError::Unknown(code.clone()))?;
         if coupon.archived_at.is_some() {
             self.forget(code).await?;
@@ -109,7 +109,7 @@ impl Desk {
             }
         }
         self.is_finished(code).await?;
-        if !self.database.archive(code.clone(), coupon.epoch, self.me(), reason.to_owned()).await? {
+        if !self.database.coupons().archive(code.clone(), coupon.epoch, self.me(), reason.to_owned()).await? {
             return Err(ArchiveError::Changed(code.clone()));
         }
         self.forget(code).await?;
@@ -117,7 +117,7 @@ impl Desk {
     }
 
     async fn is_finished(&self, code: &CouponCode) -> Result<(), ArchiveError> {
-        let left = self.database.unfinished(code).await?;
+        let left = self.database.rebuilds().unfinished(code).await?;
         if left == Unfinished::default() {
             return Ok(());
         }

@@ -2,7 +2,10 @@
 
 use coupon_core::{
     ids::{CouponCode, MemberId, RequestId},
-    repo::{RepoError, dead_letters::LetterRow, failed_issues::FailedIssue, lookups::Decision},
+    repo::{
+        RepoError, coupon_issues::DecisionDetails, dlq_events::LetterRow, failed_coupon_issues::FailedIssue,
+        work_list::Filter,
+    },
     stock::StockError,
 };
 use serde::Serialize;
@@ -10,11 +13,14 @@ use uuid::Uuid;
 
 use super::Desk;
 
+/// Most entries and most dead letters of one member that are read.
+const MAX_FAILURES: i64 = 1_000;
+
 /// What was found.
 #[derive(Debug, Default, Serialize)]
 pub struct LookupResult {
     /// Decisions in PostgreSQL.
-    pub decisions: Vec<Decision>,
+    pub decisions: Vec<DecisionDetails>,
     /// Entries of the work list.
     pub entries: Vec<FailedIssue>,
     /// Dead letters.
@@ -49,9 +55,9 @@ impl Desk {
     /// All there is of a request; in Redis it is found by the campaign and the member that PostgreSQL has of it.
     pub async fn find_request(&self, request_id: Uuid) -> Result<LookupResult, RepoError> {
         let mut found = LookupResult {
-            decisions: self.database.decisions_on(request_id).await?,
-            entries: self.database.entries_on(request_id).await?,
-            dead_letters: self.database.letters_of(request_id).await?,
+            decisions: self.database.coupon_issues().of_request(request_id).await?,
+            entries: self.database.failed_coupon_issues().of_request(request_id).await?,
+            dead_letters: self.database.dlq_events().of_request(request_id).await?,
             ..LookupResult::default()
         };
         let decided = found.decisions.iter().map(|row| (Some(&row.coupon_code), Some(&row.member_id)));
@@ -68,10 +74,13 @@ impl Desk {
 
     /// All that a member holds and asked for.
     pub async fn find_member(&self, member: &MemberId) -> Result<LookupResult, RepoError> {
-        let (entries, dead_letters) = self.database.failures_of(member).await?;
-        let decisions = self.database.decisions_of(member).await?;
+        let filter = Filter { member: Some(member.clone()), ..Filter::default() };
+        let entries = self.database.failed_coupon_issues().list(&filter, None, MAX_FAILURES).await?;
+        let dead_letters = self.database.dlq_events().list(&filter, None, MAX_FAILURES).await?;
+        let decisions = self.database.coupon_issues().of_member(member).await?;
         let mut found = LookupResult { decisions, entries, dead_letters, ..LookupResult::default() };
-        let coupons = self.database.coupons().await?.into_iter().filter(coupon_core::repo::coupons::Coupon::is_live);
+        let coupons =
+            self.database.coupons().list().await?.into_iter().filter(coupon_core::repo::coupons::Coupon::is_live);
         let places = coupons.map(|coupon| (coupon.coupon_code, member.clone())).collect();
         self.look_into_redis(&mut found, places).await;
         Ok(found)

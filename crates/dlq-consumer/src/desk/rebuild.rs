@@ -85,8 +85,8 @@ impl Desk {
         told: &(dyn Fn(Progress) + Sync),
     ) -> Result<Coupon, RebuildError> {
         let begun_at = self.clock.now();
-        let coupon = self.database.coupon(code).await?.ok_or_else(|| RebuildError::Unknown(code.clone()))?;
-        let under_way = self.database.rebuild_under_way(code).await?;
+        let coupon = self.database.coupons().find(code).await?.ok_or_else(|| RebuildError::Unknown(code.clone()))?;
+        let under_way = self.database.rebuilds().find_under_way(code).await?;
         let step = under_way.map(|rebuild| rebuild.step);
         let mut is_adopted = false;
         if step != Some(RebuildStep::Filling) {
@@ -114,7 +114,7 @@ impl Desk {
         let is_resumed = step == Some(RebuildStep::Draining);
         let redis_epoch = self.shut(&coupon, view.as_ref(), is_adopted, is_resumed).await?;
         told(Progress::GateClosed);
-        let rebuild = self.database.begin_rebuild(code.clone(), redis, self.me()).await?;
+        let rebuild = self.database.rebuilds().begin(code.clone(), redis, self.me()).await?;
         let mut rebuild = rebuild.ok_or_else(|| RebuildError::Nothing(code.clone()))?;
         if rebuild.started_at < begun_at {
             told(Progress::Resumed(rebuild.step));
@@ -127,11 +127,12 @@ impl Desk {
                 }
                 return Err(error);
             }
-            let moved = self.database.begin_filling(code.clone(), rebuild.id, redis_epoch, self.me()).await?;
+            let moved =
+                self.database.rebuilds().begin_filling(code.clone(), rebuild.id, redis_epoch, self.me()).await?;
             let coupon = moved.ok_or_else(|| RebuildError::Changed(code.clone()))?;
             told(Progress::Epoch(coupon.epoch));
             // Somebody may have closed the campaign while it was drained.
-            let now = self.database.rebuild_under_way(code).await?;
+            let now = self.database.rebuilds().find_under_way(code).await?;
             rebuild = now.ok_or_else(|| RebuildError::Changed(code.clone()))?;
         }
         self.fill_and_open(code, &rebuild, told).await
@@ -142,7 +143,7 @@ impl Desk {
     async fn must_be_possible(&self, coupon: &Coupon, options: RebuildOptions) -> Result<(), RebuildError> {
         self.can_see_consumers().await?;
         let code = &coupon.coupon_code;
-        if let Some(count) = self.database.count(code).await?
+        if let Some(count) = self.database.reconciliations().count_rows(code).await?
             && count.rows > count.total
         {
             return Err(RebuildError::Oversold { code: code.clone(), rows: count.rows, total: count.total });
@@ -151,7 +152,7 @@ impl Desk {
     }
 
     async fn must_be_decided(&self, code: &CouponCode, options: RebuildOptions) -> Result<(), RebuildError> {
-        let unfinished = self.database.unfinished(code).await?;
+        let unfinished = self.database.rebuilds().unfinished(code).await?;
         if !options.leave_undecided && unfinished.held + unfinished.parked > 0 {
             let (held, parked) = (unfinished.held, unfinished.parked);
             return Err(RebuildError::Undecided { code: code.clone(), held, parked });
@@ -196,7 +197,7 @@ impl Desk {
     /// data. Returns the status the campaign has then.
     async fn leave_as_found(&self, code: &CouponCode, rebuild: &Rebuild) -> Result<Option<CouponStatus>, DeskError> {
         let is_sound = self.stock.view(code).await?.is_some_and(|view| view.shut_from.is_some());
-        let left = self.database.abandon_rebuild(code.clone(), rebuild.id, is_sound, self.me()).await?;
+        let left = self.database.rebuilds().abandon(code.clone(), rebuild.id, is_sound, self.me()).await?;
         let Some(coupon) = left else { return Ok(None) };
         if is_sound && [CouponStatus::Open, CouponStatus::Closed].contains(&coupon.status) {
             self.stock.resume(code, coupon.epoch, coupon.status.as_str()).await?;
@@ -261,8 +262,8 @@ impl Desk {
 
     /// Makes the counter what the rows are, under the lock of the campaign's data.
     async fn count_rows(&self, code: &CouponCode) -> Result<(), RebuildError> {
-        let Some(count) = self.database.count(code).await? else { return Ok(()) };
-        if count.counter == count.rows || self.database.mend_counter(code.clone(), count).await? {
+        let Some(count) = self.database.reconciliations().count_rows(code).await? else { return Ok(()) };
+        if count.counter == count.rows || self.database.reconciliations().correct_counter(code.clone(), count).await? {
             return Ok(());
         }
         Err(RebuildError::Oversold { code: code.clone(), rows: count.rows, total: count.total })
@@ -270,7 +271,7 @@ impl Desk {
 
     /// Publishes again what has a mark and nothing else, and says how many there were.
     async fn promise_orphans(&self, code: &CouponCode, options: RebuildOptions) -> Result<u64, RebuildError> {
-        let coupon = self.database.coupon(code).await?.ok_or_else(|| RebuildError::Unknown(code.clone()))?;
+        let coupon = self.database.coupons().find(code).await?.ok_or_else(|| RebuildError::Unknown(code.clone()))?;
         // Marks of another epoch are of data that an earlier rebuild has replaced.
         if self.stock.view(code).await?.is_none_or(|view| view.epoch != coupon.epoch) {
             return Ok(0);
@@ -298,7 +299,7 @@ impl Desk {
         told: &(dyn Fn(Progress) + Sync),
     ) -> Result<Coupon, RebuildError> {
         let changed = || RebuildError::Changed(code.clone());
-        let coupon = self.database.coupon(code).await?.ok_or_else(changed)?;
+        let coupon = self.database.coupons().find(code).await?.ok_or_else(changed)?;
         // Filled only as long as the row says so: once the gate was open under this epoch, members have reserved in it.
         if coupon.status == CouponStatus::Opening {
             let all = u64::try_from(coupon.issued_quantity).unwrap_or(0);
@@ -323,7 +324,7 @@ impl Desk {
             CouponStatus::Closed => &[CouponStatus::Opening, CouponStatus::Closed],
             _ => &[CouponStatus::Opening, CouponStatus::Open],
         };
-        let opened = self.database.set_coupon_status(code.clone(), coupon.epoch, from, to, self.me()).await?;
+        let opened = self.database.coupons().set_status(code.clone(), coupon.epoch, from, to, self.me()).await?;
         let coupon = opened.ok_or_else(changed)?;
         let gate = match to {
             CouponStatus::Closed => self.stock.close(code, coupon.epoch).await?,
@@ -332,7 +333,7 @@ impl Desk {
         if gate != GateOutcome::Done {
             return Err(changed());
         }
-        self.database.finish_rebuild(rebuild.id, self.clock.now()).await?;
+        self.database.rebuilds().finish(rebuild.id, self.clock.now()).await?;
         Ok(coupon)
     }
 

@@ -32,7 +32,7 @@ impl Desk {
         for table in Purgeable::ALL {
             let (mut rows, mut from) = (0, None);
             loop {
-                let step = self.database.count_purgeable(table, before, from, LOOK).await?;
+                let step = self.database.retention().count_purgeable(table, before, from, LOOK).await?;
                 rows += step.rows;
                 from = step.next;
                 if from.is_none() {
@@ -55,7 +55,7 @@ impl Desk {
         for table in Purgeable::ALL {
             let mut from = None;
             loop {
-                let step = self.database.purge(table, before, from, BATCH, self.actor(by)).await?;
+                let step = self.database.retention().purge(table, before, from, BATCH, self.actor(by)).await?;
                 if !told(Purged { table, rows: step.rows }) {
                     return Ok(());
                 }

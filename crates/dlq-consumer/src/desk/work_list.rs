@@ -7,12 +7,9 @@ use chrono::TimeDelta;
 use coupon_core::repo::{
     RepoError,
     audit::AuditRow,
-    dead_letters::{LetterRow, LetterStatus},
-    failed_issues::{FailedIssue, ReplayLink},
-    figures::Figures,
-    filter::Filter,
-    numbers::Number,
-    settling::{List, Settling, Verb},
+    dlq_events::{LetterRow, LetterStatus},
+    failed_coupon_issues::{FailedIssue, ReplayLink},
+    work_list::{Figures, Filter, List, Number, Settling, Verb},
 };
 use serde::Serialize;
 
@@ -121,21 +118,23 @@ impl Settled {
 impl Desk {
     /// An entry of the work list.
     pub async fn entry(&self, id: i64) -> Result<Option<Entry>, RepoError> {
-        let Some(entry) = self.database.failed_issue(id).await? else { return Ok(None) };
+        let Some(entry) = self.database.failed_coupon_issues().find(id).await? else { return Ok(None) };
         Ok(Some(Entry {
-            replays: self.database.replay_links(id).await?,
-            dead_letters: self.database.letters_of(entry.request_id).await?,
-            audit: self.database.audit_of(&subject(List::Requests.number(id))).await?,
+            replays: self.database.failed_coupon_issues().replay_links(id).await?,
+            dead_letters: self.database.dlq_events().of_request(entry.request_id).await?,
+            audit: self.database.audit().of_subject(&subject(List::Requests.number(id))).await?,
             entry,
         }))
     }
 
     /// A dead letter.
     pub async fn letter(&self, id: i64) -> Result<Option<DeadLetterDetails>, RepoError> {
-        let Some(mut letter) = self.database.letter(id).await? else { return Ok(None) };
+        let Some(mut letter) = self.database.dlq_events().find(id).await? else { return Ok(None) };
         let entry = match (letter.failed_issue_id, letter.original_event_id, letter.coupon_code.as_deref()) {
-            (Some(entry), _, _) => self.database.failed_issue(entry).await?,
-            (None, Some(request_id), Some(coupon)) => self.database.failed_issue_of(request_id, coupon).await?,
+            (Some(entry), _, _) => self.database.failed_coupon_issues().find(entry).await?,
+            (None, Some(request_id), Some(coupon)) => {
+                self.database.failed_coupon_issues().find_by_request(request_id, coupon).await?
+            }
             (None, _, _) => None,
         };
         let payload = letter.payload.take();
@@ -145,17 +144,17 @@ impl Desk {
             record_key_base64: letter.record_key.take().map(|bytes| STANDARD.encode(bytes)),
             headers: letter.headers.take(),
             entry,
-            audit: self.database.audit_of(&subject(List::Letters.number(id))).await?,
+            audit: self.database.audit().of_subject(&subject(List::Letters.number(id))).await?,
             letter,
         }))
     }
 
     /// How much waits, since when, and why; alarms of a cause that was told within `digest` are not late.
     pub async fn stats(&self, digest: TimeDelta) -> Result<Stats, RepoError> {
-        let figures = self.database.figures().await?;
+        let figures = self.database.work_list().figures().await?;
         let oldest = figures.counts.oldest_pending_at;
         let oldest_pending_seconds = oldest.map(|at| (self.clock.now() - at).num_seconds().max(0));
-        let alarms_in_digest = self.database.in_digest(self.clock.now() - digest).await?;
+        let alarms_in_digest = self.database.alarms().in_digest(self.clock.now() - digest).await?;
         Ok(Stats { figures, oldest_pending_seconds, alarms_in_digest })
     }
 
@@ -171,8 +170,8 @@ impl Desk {
         let filter = Filter { ids: ids.iter().copied().collect(), ..Filter::default() };
         self.settle_in_batches(settling, &filter, by, |batch| done.extend(batch)).await?;
         let others: Vec<i64> = ids.difference(&done).copied().collect();
-        let standing = self.database.standing(settling.list, &others).await?;
-        let others = self.database.standing(settling.list.other(), &others).await?;
+        let standing = self.database.work_list().statuses(settling.list, &others).await?;
+        let others = self.database.work_list().statuses(settling.list.other(), &others).await?;
         let (from, to) = settling.verb.transition(settling.list);
         let judge = |id: i64| match standing.iter().find(|(other, _)| *other == id) {
             _ if done.contains(&id) => Settled::Done,
@@ -210,7 +209,7 @@ impl Desk {
         let mut after = 0;
         loop {
             let (settling, filter, actor) = (settling.clone(), filter.clone(), self.actor(by));
-            let batch = self.database.settle(settling, filter, after, BATCH, actor).await?;
+            let batch = self.database.work_list().settle(settling, filter, after, BATCH, actor).await?;
             // Not "fewer than asked for": rows that somebody else has moved meanwhile are missing in a batch.
             let Some(last) = batch.last() else { return Ok(()) };
             after = *last;

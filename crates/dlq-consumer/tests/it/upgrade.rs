@@ -9,10 +9,10 @@ use coupon_core::{
     ids::{CouponCode, RequestId},
     repo::{
         Database, DatabaseSettings,
+        coupon_issues::Decision,
         coupons::{Actor, NewCoupon},
-        dead_letters::{Letter, LetterStatus, Verdict},
-        filter::Filter,
-        issues::Decision,
+        dlq_events::{Letter, LetterStatus, Verdict},
+        work_list::Filter,
     },
     runtime::SecretUrl,
     writing::{Writer, WriterSettings},
@@ -87,8 +87,8 @@ impl Ahead {
             closes_at: None,
             valid_days: 30,
         };
-        assert!(database.create_coupon(new, actor()).await.unwrap());
-        database.begin_opening(code.clone(), actor()).await.unwrap().unwrap();
+        assert!(database.coupons().create(new, actor()).await.unwrap());
+        database.coupons().begin_opening(code.clone(), actor()).await.unwrap().unwrap();
         // As after a rebuild.
         let mut raw = PgConnection::connect(&url(name)).await.unwrap();
         raw.execute("UPDATE coupons SET epoch = 2").await.unwrap();
@@ -115,12 +115,12 @@ impl Ahead {
 
     async fn decision(&self, event: &CouponIssued) -> Option<Decision> {
         let id = event.request_id;
-        let decided = self.database.decisions(&self.code, &event.member_id, Some(id)).await.unwrap();
+        let decided = self.database.coupon_issues().decided_of_member(&self.code, &event.member_id, Some(id)).await.unwrap();
         decided.into_iter().find(|decided| decided.request_id == id).map(|decided| decided.decision)
     }
 
     async fn statuses(&self) -> Vec<LetterStatus> {
-        let letters = self.database.letters(&Filter::default(), None, 10).await.unwrap();
+        let letters = self.database.dlq_events().list(&Filter::default(), None, 10).await.unwrap();
         letters.iter().map(|letter| letter.status).collect()
     }
 }
@@ -150,7 +150,7 @@ async fn hold(database: &Database, event: &CouponIssued, offset: i64) {
         alarm: true,
         now: chrono::Utc::now(),
     };
-    database.put_down(letter, verdict).await.unwrap();
+    database.dlq_events().record(letter, verdict).await.unwrap();
 }
 
 /// The database of this name on the server of the stack.

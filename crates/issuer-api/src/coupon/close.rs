@@ -43,7 +43,7 @@ impl Desk {
             GateOutcome::OtherEpoch(_) => return Err(CommandError::Changed(code.clone())),
         }
         let changed =
-            self.database.set_coupon_status(code.clone(), coupon.epoch, from, CouponStatus::Closed, self.actor());
+            self.database.coupons().set_status(code.clone(), coupon.epoch, from, CouponStatus::Closed, self.actor());
         let coupon = changed.await?.ok_or_else(|| CommandError::Changed(code.clone()))?;
         // Once more: somebody who was opening it may have come between the gate and the row.
         self.stock.close(code, coupon.epoch).await?;

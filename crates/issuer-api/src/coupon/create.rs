@@ -29,7 +29,7 @@ impl Desk {
             closes_at: args.closes_at,
             valid_days: args.valid_days,
         };
-        if !self.database.create_coupon(new, actor).await? {
+        if !self.database.coupons().create(new, actor).await? {
             let found = self.coupon(&args.code).await?;
             if args.if_absent && is_asked_for(&found) {
                 say(format_args!("{} is there already", args.code));

@@ -7,7 +7,7 @@ use super::{CommandError, Desk, say};
 impl Desk {
     /// Deletes a campaign that was never opened; nobody can hold anything of it.
     pub(super) async fn delete(&self, code: &CouponCode) -> Result<(), CommandError> {
-        if self.database.delete_draft(code.clone(), self.actor()).await? {
+        if self.database.coupons().delete_draft(code.clone(), self.actor()).await? {
             say(format_args!("{code} is deleted"));
             return Ok(());
         }

@@ -171,7 +171,7 @@ impl Desk {
     async fn perform(&self, command: CouponCommand, output: Output) -> anyhow::Result<()> {
         let coupon = match command {
             CouponCommand::List => {
-                output::list(output, &self.database.coupons().await?, self.actor().now)?;
+                output::list(output, &self.database.coupons().list().await?, self.actor().now)?;
                 return Ok(());
             }
             CouponCommand::Delete(CodeArg { code }) => return Ok(self.delete(&code).await?),
@@ -189,7 +189,7 @@ impl Desk {
 
     /// The campaign's row.
     async fn coupon(&self, code: &CouponCode) -> Result<Coupon, CommandError> {
-        self.database.coupon(code).await?.ok_or_else(|| CommandError::Unknown(code.clone()))
+        self.database.coupons().find(code).await?.ok_or_else(|| CommandError::Unknown(code.clone()))
     }
 
     /// The row of a campaign that can still change.

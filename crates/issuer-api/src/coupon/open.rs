@@ -27,7 +27,7 @@ impl Desk {
                 return Err(needs_rebuild(code, "Redis holds data of an earlier campaign of this name"));
             }
             // Under the row's lock: of two commands one raises the epoch, the other finds it OPENING.
-            coupon = match self.database.begin_opening(code.clone(), self.actor()).await? {
+            coupon = match self.database.coupons().begin_opening(code.clone(), self.actor()).await? {
                 Some(coupon) => coupon,
                 None => self.coupon(code).await?,
             };
@@ -82,7 +82,7 @@ impl Desk {
         const FROM: &[CouponStatus] = &[CouponStatus::Opening, CouponStatus::Open, CouponStatus::Closed];
         let code = &coupon.coupon_code;
         let changed =
-            self.database.set_coupon_status(code.clone(), coupon.epoch, FROM, CouponStatus::Open, self.actor());
+            self.database.coupons().set_status(code.clone(), coupon.epoch, FROM, CouponStatus::Open, self.actor());
         changed.await?.ok_or_else(|| CommandError::Changed(code.clone()))
     }
 
@@ -94,7 +94,8 @@ impl Desk {
             Some(view) if view.epoch != coupon.epoch => Err(other_epoch(coupon, view.epoch)),
             Some(view) if view.status == CouponStatus::Suspect.as_str() => Err(CommandError::Suspect(code.clone())),
             Some(view)
-                if view.seq < coupon.high_seq && view.seq < self.database.vouched_seq(code, view.seq).await? =>
+                if view.seq < coupon.high_seq
+                    && view.seq < self.database.reconciliations().vouched_seq(code, view.seq).await? =>
             {
                 Err(needs_rebuild(
                     code,

@@ -2,10 +2,7 @@
 
 use coupon_core::{
     ids::CouponCode,
-    repo::{
-        coupons::{Coupon, CouponStatus},
-        totals::TotalInRedis,
-    },
+    repo::coupons::{Coupon, CouponStatus, TotalInRedis},
     stock::SetTotal,
 };
 
@@ -16,11 +13,12 @@ impl Desk {
     /// data, a higher total stays set in PostgreSQL, and is said to be; the rebuild takes it over.
     pub(super) async fn set_total(&self, code: &CouponCode, total: i64) -> Result<Coupon, CommandError> {
         self.living(code).await?;
-        let claimed = self.database.claim_total(code.clone(), total, self.actor()).await?;
+        let claimed = self.database.coupons().claim_total(code.clone(), total, self.actor()).await?;
         let claimed = claimed.ok_or_else(|| CommandError::Unknown(code.clone()))?;
         let version = claimed.coupon.total_version;
-        let settle =
-            async |in_redis| self.database.settle_total(code.clone(), total, version, in_redis, self.actor()).await;
+        let settle = async |in_redis| {
+            self.database.coupons().settle_total(code.clone(), total, version, in_redis, self.actor()).await
+        };
         match self.stock.set_total(code, total, version).await? {
             SetTotal::Set => {
                 if !settle(TotalInRedis::Set).await? {

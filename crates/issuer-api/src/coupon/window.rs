@@ -1,10 +1,7 @@
 //! `coupon set-window`: absolute times under a version, so that a late or repeated call never undoes a newer one.
 
 use coupon_core::{
-    repo::{
-        coupons::{Coupon, CouponStatus},
-        windows::{NewWindow, WindowRefusal, WindowSet},
-    },
+    repo::coupons::{Coupon, CouponStatus, NewWindow, WindowRefusal, WindowSet},
     runtime::operator::Usage,
     stock::SetWindow,
 };
@@ -21,7 +18,7 @@ impl Desk {
             let what = "say what is to change: --opens-at, --closes-at, --no-closes-at, --valid-days";
             return Err(Usage(what.to_owned()).into());
         }
-        let set = self.database.set_window(code.clone(), new, self.actor()).await?;
+        let set = self.database.coupons().set_window(code.clone(), new, self.actor()).await?;
         let coupon = match set.ok_or_else(|| CommandError::Unknown(code.clone()))? {
             WindowSet::Set(coupon) => coupon,
             WindowSet::Refused(why, wanted) => {

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::{Claim, Claiming};
-use crate::repo::{Database, RepoError};
+use crate::repo::{AlarmRepository, RepoError};
 
 /// A cause whose work is done, claimed by this process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,18 +51,18 @@ const IS_DONE: &str = "
              (SELECT r.finished_at < a.announced_at OR r.drift <> '{}' OR r.in_flight > 0 FROM reconciliations r
               WHERE r.coupon_code = substr(a.alarm_key, 7) ORDER BY r.id DESC LIMIT 1), true))";
 
-impl Database {
+impl AlarmRepository<'_> {
     /// Claims a cause that was told of and whose work is done; `None` when there is none.
-    pub async fn claim_all_clear(&self, claiming: Claiming) -> Result<Option<Cleared>, RepoError> {
+    pub async fn claim_all_clear(self, claiming: Claiming) -> Result<Option<Cleared>, RepoError> {
         let pool = self.pool();
         let quiet_since = claiming.now - claiming.quiet;
         let sql = format!("SELECT EXISTS (SELECT FROM alarm_causes a WHERE {IS_DONE})");
         let question =
             sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).bind(quiet_since).bind(claiming.now).fetch_one(&pool);
-        if !self.bounded("look for all-clears", question).await? {
+        if !self.read("look for all-clears", question).await? {
             return Ok(None);
         }
-        self.detached("claim an alarm", move |pool| async move {
+        self.write("claim an alarm", move |pool| async move {
             let sql = format!(
                 "UPDATE alarm_causes SET claimed_until = $3, claimed_by = $4
                  WHERE alarm_key = (SELECT a.alarm_key FROM alarm_causes a WHERE {IS_DONE}
@@ -91,8 +91,8 @@ impl Database {
     }
 
     /// Notes that the all-clear of a cause was told, and ends the claim.
-    pub async fn note_all_clear(&self, claim: Claim) -> Result<(), RepoError> {
-        self.detached("note an alarm as told", move |pool| async move {
+    pub async fn note_all_clear(self, claim: Claim) -> Result<(), RepoError> {
+        self.write("note an alarm as told", move |pool| async move {
             sqlx::query(
                 "UPDATE alarm_causes SET all_clear_due = false, claimed_until = NULL, claimed_by = NULL
                  WHERE alarm_key = $1 AND claimed_by = $2",

@@ -3,7 +3,7 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::repo::{Database, RepoError};
+use crate::repo::{AlarmRepository, RepoError};
 
 /// How a channel fares.
 #[derive(Clone, Debug, Default, PartialEq, Eq, sqlx::FromRow)]
@@ -18,24 +18,24 @@ pub struct ChannelState {
     pub last_error: Option<String>,
 }
 
-impl Database {
+impl AlarmRepository<'_> {
     /// The channels that have ever failed.
-    pub async fn alarm_channels(&self) -> Result<Vec<ChannelState>, RepoError> {
+    pub async fn channels(self) -> Result<Vec<ChannelState>, RepoError> {
         let pool = self.pool();
         let question =
             sqlx::query_as("SELECT channel, down_since, not_before, last_error FROM alarm_channels").fetch_all(&pool);
-        self.bounded("read the alarm channels", question).await
+        self.read("read the alarm channels", question).await
     }
 
     /// Notes that a channel failed, and gives what is known of it now.
     pub async fn note_channel_failed(
-        &self,
+        self,
         channel: &'static str,
         error: String,
         not_before: Option<DateTime<Utc>>,
         now: DateTime<Utc>,
     ) -> Result<ChannelState, RepoError> {
-        self.detached("note how a channel fares", move |pool| async move {
+        self.write("note how a channel fares", move |pool| async move {
             sqlx::query_as(
                 "INSERT INTO alarm_channels AS known (channel, down_since, not_before, last_error) VALUES ($1, $2, $3, $4)
                  ON CONFLICT (channel) DO UPDATE
@@ -54,8 +54,8 @@ impl Database {
     }
 
     /// Notes that a channel that had failed works.
-    pub async fn note_channel_works(&self, channel: &'static str) -> Result<(), RepoError> {
-        self.detached("note that a channel works", move |pool| async move {
+    pub async fn note_channel_works(self, channel: &'static str) -> Result<(), RepoError> {
+        self.write("note that a channel works", move |pool| async move {
             sqlx::query(
                 "UPDATE alarm_channels SET down_since = NULL, not_before = NULL, last_error = NULL
                  WHERE channel = $1 AND down_since IS NOT NULL",

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::{Claim, NoticeRow};
-use crate::repo::{Database, RepoError, dead_letters::LetterStatus};
+use crate::repo::{AlarmRepository, RepoError, dlq_events::LetterStatus};
 
 /// Letters told of in one go; what is beyond waits for the next one.
 const LETTERS: i64 = 50_000;
@@ -89,9 +89,9 @@ struct Part {
     last_at: DateTime<Utc>,
 }
 
-impl Database {
+impl AlarmRepository<'_> {
     /// What is to be told of a claimed cause.
-    pub async fn alarm_group(&self, claim: &Claim) -> Result<AlarmGroup, RepoError> {
+    pub async fn group(self, claim: &Claim) -> Result<AlarmGroup, RepoError> {
         let pool = self.pool();
         let question = sqlx::query_as(
             "SELECT status, coupon_code, array_agg(id ORDER BY id) AS ids, min(created_at) AS first_at,
@@ -103,15 +103,15 @@ impl Database {
         .bind(&claim.cause)
         .bind(LETTERS)
         .fetch_all(&pool);
-        let parts: Vec<Part> = self.bounded("read what is to be told", question).await?;
+        let parts: Vec<Part> = self.read("read what is to be told", question).await?;
         let question =
             sqlx::query_as("SELECT * FROM alarm_notices WHERE cause = $1 AND NOT alarm_sent").bind(&claim.cause);
-        let notice = self.bounded("read a notice", question.fetch_optional(&pool)).await?;
+        let notice = self.read("read a notice", question.fetch_optional(&pool)).await?;
         let first = parts.iter().filter_map(|part| part.ids.first()).min();
         let sample = match first {
             Some(first) => {
                 let question = sqlx::query_as("SELECT * FROM dlq_events WHERE id = $1").bind(first);
-                self.bounded("read the first of them", question.fetch_optional(&pool)).await?
+                self.read("read the first of them", question.fetch_optional(&pool)).await?
             }
             None => None,
         };

@@ -5,7 +5,7 @@ use sqlx::PgConnection;
 
 use crate::{
     ids::CouponCode,
-    repo::{Database, RepoError},
+    repo::{AlarmRepository, RepoError},
 };
 
 /// Something to tell.
@@ -70,11 +70,11 @@ fn rebuild(code: &CouponCode) -> String {
     format!("dlq-consumer rebuild {code} --by NAME")
 }
 
-impl Database {
+impl AlarmRepository<'_> {
     /// Leaves a notice for whoever tells of alarms. One of its cause that waits already stays, and is as new as this one: what
     /// was put right between the two ends nothing.
-    pub async fn notify(&self, notice: Notice) -> Result<(), RepoError> {
-        self.detached("leave a notice", move |pool| async move {
+    pub async fn notify(self, notice: Notice) -> Result<(), RepoError> {
+        self.write("leave a notice", move |pool| async move {
             let mut connection = pool.acquire().await?;
             insert_notice(&mut connection, &notice).await
         })

@@ -44,7 +44,7 @@ async fn each_statement_of_a_piece_of_work_has_the_whole_bound_and_the_connectio
     Arc::get_mut(&mut database.0).unwrap().bound = BOUND;
     let first = backend(&database).await;
     let began = Instant::now();
-    let work = database.detached("sleep often", |pool| async move {
+    let work = database.write("sleep often", |pool| async move {
         for _ in 0..3 {
             sqlx::query("SELECT pg_sleep(0.5)").execute(&pool).await?;
         }
@@ -65,7 +65,7 @@ async fn a_statement_without_an_answer_within_the_bound_is_silent_and_its_connec
     let mut database = Database::new(&settings(), "coupon-core tests").unwrap();
     let first = backend(&database).await;
     Arc::get_mut(&mut database.0).unwrap().bound = Duration::from_millis(500);
-    let silent = database.detached("sleep long", |pool| async move {
+    let silent = database.write("sleep long", |pool| async move {
         sqlx::query("SELECT pg_sleep(0.1)").execute(&pool).await?;
         sqlx::query("SELECT pg_sleep(3)").execute(&pool).await
     });

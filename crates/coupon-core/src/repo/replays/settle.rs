@@ -7,8 +7,8 @@ use super::ReplayOutcome;
 use crate::{
     ids::RequestId,
     repo::{
-        Database, RepoError,
-        give_ups::{GiveUp, Operator},
+        ReplayRepository, RepoError,
+        coupon_issues::{GiveUp, Operator},
     },
 };
 
@@ -46,17 +46,17 @@ WITH decided AS (
 )
 SELECT count(*) FROM settled";
 
-impl Database {
+impl ReplayRepository<'_> {
     /// Notes what Redis answered, unless that is known already. A refusal gives the attempt back to the row; it does
     /// not count among its three.
-    pub async fn note_replay(
-        &self,
+    pub async fn note_outcome(
+        self,
         request_id: RequestId,
         outcome: ReplayOutcome,
         held_by: Option<RequestId>,
         now: DateTime<Utc>,
     ) -> Result<(), RepoError> {
-        self.detached("note a replay", move |pool| async move {
+        self.write("note a replay", move |pool| async move {
             let mut tx = pool.begin().await?;
             let noted: Option<i64> = sqlx::query_scalar(
                 "UPDATE replays SET outcome = $2, held_by = $3, updated_at = $4
@@ -87,9 +87,9 @@ impl Database {
 
     /// Settles replays on which there is a decision by now: the row of an issued one becomes RESOLVED. Gives how many
     /// were settled. Any number of processes may do this at once, again and again.
-    pub async fn settle_replays(&self, by: &str, now: DateTime<Utc>) -> Result<usize, RepoError> {
+    pub async fn settle(self, by: &str, now: DateTime<Utc>) -> Result<usize, RepoError> {
         let by = by.to_owned();
-        self.detached("settle replays", move |pool| async move {
+        self.write("settle replays", move |pool| async move {
             let settled: i64 = sqlx::query_scalar(SETTLE).bind(BATCH).bind(now).bind(by).fetch_one(&pool).await?;
             Ok(usize::try_from(settled).unwrap_or(0))
         })

@@ -6,7 +6,7 @@ use coupon_core::{
     event::CouponIssued,
     failure::Class,
     ids::CouponCode,
-    repo::issues::{IssueOutcome, WHOLE},
+    repo::coupon_issues::{IssueOutcome, WHOLE},
 };
 use sqlx::{Connection, PgConnection};
 
@@ -25,7 +25,7 @@ async fn a_refused_row_is_found_by_halving_its_part_and_costs_the_next_parts_hal
     campaign(&database, &code, 99).await;
     let name = |place| if place == 40 { "m-040-bad".to_owned() } else { format!("m-{place:03}") };
     let batch: Vec<CouponIssued> = (1..=64).map(|place| event(&code, &name(place))).collect();
-    let written = database.issue(shared(&batch), 32, None).await.unwrap();
+    let written = database.coupon_issues().issue(shared(&batch), 32, None).await.unwrap();
     assert_eq!(written.outcomes.iter().filter(|outcome| matches!(outcome, Some(Ok(_)))).count(), 63);
     // 1 to 32; to 64, 48, 40, 36, 38, 39 and 40, which is refused; and by 18 the rest.
     assert_eq!((counted.statements().await, written.next_part), (10, 26));
@@ -68,7 +68,7 @@ async fn no_statement_begins_more_than_64_subtransactions_and_the_next_one_goes_
     let (mut rest, mut part, mut calls, mut good) = (batch, 32, 0, 0);
     while !rest.is_empty() {
         let before = counted.statements().await;
-        let written = database.issue(shared(&rest), part, None).await.unwrap();
+        let written = database.coupon_issues().issue(shared(&rest), part, None).await.unwrap();
         let begun = counted.statements().await - before;
         assert!(begun <= 64, "{begun}");
         let outcomes = rest.into_iter().zip(written.outcomes);

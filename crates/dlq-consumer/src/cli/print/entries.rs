@@ -1,9 +1,9 @@
 //! Entries of the work list.
 
 use coupon_core::repo::{
-    dead_letters::LetterRow,
-    failed_issues::{FailedIssue, ReplayLink},
-    settling::List,
+    dlq_events::LetterRow,
+    failed_coupon_issues::{FailedIssue, ReplayLink},
+    work_list::List,
 };
 
 use super::{Column, Output, fields, figures, first, json, optional, rows, section, time, yes_or};

@@ -1,6 +1,6 @@
 //! Dead letters.
 
-use coupon_core::repo::{dead_letters::LetterRow, settling::List};
+use coupon_core::repo::{dlq_events::LetterRow, work_list::List};
 
 use super::{Column, Output, fields, figures, first, json, optional, rows, section, time, yes_or};
 use crate::desk::work_list::DeadLetterDetails;

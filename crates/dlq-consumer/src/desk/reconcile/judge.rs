@@ -5,11 +5,7 @@ use std::collections::{HashMap, HashSet};
 use chrono::DateTime;
 use coupon_core::{
     ids::{MemberId, RequestId},
-    repo::{
-        coupons::Coupon,
-        issues::Decision,
-        reconciliations::{Aside, Word},
-    },
+    repo::{coupon_issues::Decision, coupons::Coupon, dlq_events::OperatorState, reconciliations::Word},
     stock::{GiveBack, Mended, OutboxEntry},
 };
 use uuid::Uuid;
@@ -28,7 +24,7 @@ struct Facts {
     marks: Vec<Option<String>>,
     words: HashMap<Uuid, Word>,
     holders: HashMap<String, RequestId>,
-    aside: HashMap<Uuid, Aside>,
+    aside: HashMap<Uuid, OperatorState>,
     promised: HashSet<Uuid>,
 }
 
@@ -114,7 +110,7 @@ impl Desk {
                 report.note(Drift::CompensatedMark, id, repaired);
             }
             // An operator decides it, or it is on its way again already.
-            None if facts.aside.get(&id) == Some(&Aside::Waits) || facts.promised.contains(&id) => {
+            None if facts.aside.get(&id) == Some(&OperatorState::Waits) || facts.promised.contains(&id) => {
                 report.in_flight += 1;
             }
             // A person has said that nothing is to be done. Whatever becomes of it now is a person's word too.
@@ -176,9 +172,9 @@ impl Desk {
         Ok(Facts {
             marks,
             promised: self.promised(coupon, page).await?,
-            words: self.database.words(code, &ids).await?,
-            holders: self.database.holders(code, &members).await?,
-            aside: self.database.set_aside(&ids).await?,
+            words: self.database.reconciliations().decisions(code, &ids).await?,
+            holders: self.database.reconciliations().holders(code, &members).await?,
+            aside: self.database.dlq_events().by_operators(&ids).await?,
         })
     }
 }

@@ -153,7 +153,7 @@ impl Report {
 impl Desk {
     /// The campaigns that can be compared.
     pub async fn live_campaigns(&self) -> Result<Vec<CouponCode>, DeskError> {
-        let all = self.database.coupons().await?.into_iter();
+        let all = self.database.coupons().list().await?.into_iter();
         Ok(all.filter(Coupon::is_live).map(|coupon| coupon.coupon_code).collect())
     }
 
@@ -161,7 +161,7 @@ impl Desk {
     pub async fn all_campaigns(&self) -> Result<Vec<CouponCode>, DeskError> {
         let mut codes = self.live_campaigns().await?;
         for code in self.stock.coupons().await? {
-            if !codes.contains(&code) && self.database.coupon(&code).await?.is_none() {
+            if !codes.contains(&code) && self.database.coupons().find(&code).await?.is_none() {
                 codes.push(code);
             }
         }
@@ -190,7 +190,7 @@ impl Desk {
     ) -> Result<Reconciled, DeskError> {
         let started_at = self.clock.now();
         let mut report = Report::new(code);
-        match self.database.coupon(code).await? {
+        match self.database.coupons().find(code).await? {
             None if !self.stock.has_data(code).await? => return Ok(Reconciled::Unknown),
             None => report.note(Drift::UnknownCoupon, code, false),
             Some(coupon) => {
@@ -211,7 +211,7 @@ impl Desk {
             Some(("it was never opened", true))
         } else if coupon.status == CouponStatus::Opening {
             Some(("it is being filled", false))
-        } else if self.database.rebuild_under_way(&coupon.coupon_code).await?.is_some() {
+        } else if self.database.rebuilds().find_under_way(&coupon.coupon_code).await?.is_some() {
             Some(("a rebuild of it is under way: finish it with `dlq-consumer rebuild CODE --by NAME`", false))
         } else {
             None
@@ -256,7 +256,7 @@ impl Desk {
             in_flight: count(report.in_flight),
             drift: serde_json::to_value(&report.drift).unwrap_or_default(),
         };
-        self.database.record_reconciliation(row).await?;
+        self.database.reconciliations().record(row).await?;
         Ok(())
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use coupon_core::{
     ids::{MemberId, RequestId},
-    repo::{coupons::Coupon, issues::Decision},
+    repo::{coupon_issues::Decision, coupons::Coupon},
 };
 use uuid::Uuid;
 
@@ -41,7 +41,7 @@ impl Desk {
             let page = self.stock.scan_marks(code, cursor, PAGE).await?;
             report.marks += page.marks.len() as u64;
             let ids: Vec<Uuid> = page.marks.iter().filter_map(|(_, mark)| request(mark)).collect();
-            let words = self.database.words(code, &ids).await?;
+            let words = self.database.reconciliations().decisions(code, &ids).await?;
             for (member, mark) in page.marks {
                 let word = request(&mark).and_then(|id| words.get(&id));
                 let is_right = word.is_some_and(|word| word.decision == Decision::Issued && word.member_id == member);
@@ -72,7 +72,11 @@ impl Desk {
         let code = &coupon.coupon_code;
         let (mut after, mut aside) = (None, Vec::new());
         loop {
-            let rows = self.database.marks(code, after, i64::try_from(PAGE).unwrap_or(i64::MAX)).await?;
+            let rows = self
+                .database
+                .coupon_issues()
+                .holder_entries(code, after, i64::try_from(PAGE).unwrap_or(i64::MAX))
+                .await?;
             report.issued_rows += rows.len() as u64;
             after = rows.last().map(|(_, id)| *id);
             let members: Vec<&str> = rows.iter().map(|(member, _)| member.as_str()).collect();

@@ -58,7 +58,7 @@ impl Desk {
         let code = &coupon.coupon_code;
         let from = &[CouponStatus::Open];
         let changed =
-            self.database.set_coupon_status(code.clone(), coupon.epoch, from, CouponStatus::Suspect, self.me());
+            self.database.coupons().set_status(code.clone(), coupon.epoch, from, CouponStatus::Suspect, self.me());
         changed.await?;
         if let GateOutcome::OtherEpoch(epoch) = self.stock.suspect(code, coupon.epoch).await? {
             self.stock.suspect(code, epoch).await?;
@@ -68,15 +68,16 @@ impl Desk {
 
     /// Whether Redis, of the row's epoch, has reached every sequence that was seen in an event and that it can have given.
     pub(in crate::desk) async fn is_ahead(&self, coupon: &Coupon, view: &View) -> Result<bool, DeskError> {
-        Ok(view.seq >= coupon.high_seq || view.seq >= self.database.vouched_seq(&coupon.coupon_code, view.seq).await?)
+        Ok(view.seq >= coupon.high_seq
+            || view.seq >= self.database.reconciliations().vouched_seq(&coupon.coupon_code, view.seq).await?)
     }
 
     /// An event claimed a sequence that no Redis gave; it would hide one that a real loss shows by.
     async fn mend_high_seq(&self, coupon: &Coupon, view: &View) -> Result<(), DeskError> {
         let (code, claimed) = (&coupon.coupon_code, coupon.high_seq);
-        let vouched = self.database.vouched_seq(code, view.seq).await?;
+        let vouched = self.database.reconciliations().vouched_seq(code, view.seq).await?;
         tracing::warn!(coupon = %code, claimed, "an event of {code} claimed sequence {claimed}, which redis never gave; it is not believed");
-        Ok(self.database.mend_high_seq(code.clone(), claimed, vouched).await?)
+        Ok(self.database.reconciliations().correct_high_seq(code.clone(), claimed, vouched).await?)
     }
 
     async fn compare_gate(
@@ -115,7 +116,7 @@ impl Desk {
     ) -> Result<(), DeskError> {
         let code = &coupon.coupon_code;
         let is_open = async || {
-            let row = self.database.coupon(code).await?;
+            let row = self.database.coupons().find(code).await?;
             Ok::<_, DeskError>(row.filter(|row| row.status == CouponStatus::Open && row.epoch == coupon.epoch))
         };
         let (Some(view), Some(row)) = (self.stock.view(code).await?, is_open().await?) else { return Ok(()) };
@@ -139,7 +140,7 @@ impl Desk {
 
     /// The row, and what Redis has of it, once more: somebody may have been changing it when the two were read.
     async fn look_again(&self, code: &CouponCode) -> Result<Option<(Coupon, View)>, DeskError> {
-        let coupon = self.database.coupon(code).await?;
+        let coupon = self.database.coupons().find(code).await?;
         Ok(coupon.zip(self.stock.view(code).await?))
     }
 
@@ -223,13 +224,14 @@ impl Desk {
         report: &mut Report,
     ) -> Result<(), DeskError> {
         let code = &coupon.coupon_code;
-        let Some(count) = self.database.count(code).await? else { return Ok(()) };
+        let Some(count) = self.database.reconciliations().count_rows(code).await? else { return Ok(()) };
         let example = format!("counter {}, rows {}, total {}", count.counter, count.rows, count.total);
         if count.rows > count.total {
             report.note(Drift::Oversold, &example, false);
         }
         if count.counter != count.rows {
-            let repaired = options.apply && self.database.mend_counter(code.clone(), count).await?;
+            let repaired =
+                options.apply && self.database.reconciliations().correct_counter(code.clone(), count).await?;
             report.note(Drift::WrongCounter, example, repaired);
         }
         Ok(())

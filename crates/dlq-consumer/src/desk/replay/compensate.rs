@@ -3,9 +3,9 @@
 use coupon_core::{
     event::{CouponIssued, VERSION},
     repo::{
-        filter::Filter,
-        give_ups::{GivenUp, Operator, Remedy},
+        coupon_issues::{GivenUp, Operator, Remedy},
         replays::Plan,
+        work_list::Filter,
     },
     writing::codes,
 };
@@ -29,7 +29,7 @@ pub struct Compensated {
 impl Desk {
     /// How many letters of a filter can be compensated, and why others cannot. Changes nothing.
     pub async fn plan_compensation(&self, filter: &Filter) -> Result<Plan, DeskError> {
-        let mut plan = self.database.plan_letters(filter, VERSION).await?;
+        let mut plan = self.database.dlq_events().plan_replay(filter, VERSION).await?;
         // An ended campaign issues no more, but what is undecided in it can still be decided against.
         plan.eligible += plan.refused.remove("ARCHIVED").unwrap_or(0);
         Ok(plan)
@@ -45,7 +45,7 @@ impl Desk {
     ) -> Result<Compensated, DeskError> {
         let (mut after, mut sum) = (0, Compensated::default());
         loop {
-            let letters = self.database.undecided_letters(filter, after, PAGE).await?;
+            let letters = self.database.dlq_events().undecided(filter, after, PAGE).await?;
             let Some(last) = letters.last() else { return Ok(sum) };
             after = last.id;
             for letter in letters {

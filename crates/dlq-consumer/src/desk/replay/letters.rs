@@ -7,10 +7,8 @@ use coupon_core::{
     event::{CouponIssued, DecodeError, VERSION},
     failure::{Class, Failure},
     repo::{
-        dead_letters::LetterStatus,
-        give_ups::{GiveUp, GivenUp, Operator, Remedy},
-        held_letters::UndecidedLetter,
-        issues::IssueOutcome,
+        coupon_issues::{GiveUp, GivenUp, IssueOutcome, Operator, Remedy},
+        dlq_events::{LetterStatus, UndecidedLetter},
         replay_jobs::Job,
     },
 };
@@ -29,7 +27,7 @@ impl Desk {
         told: &(dyn Fn(&Job) + Sync),
     ) -> Result<Step, DeskError> {
         let size = i64::try_from(size).unwrap_or(i64::MAX);
-        let letters = self.database.undecided_letters(&job.filter, job.cursor_id, size).await?;
+        let letters = self.database.dlq_events().undecided(&job.filter, job.cursor_id, size).await?;
         begin_each(job, letters, pace, told, async |letter| self.replay_letter(job, letter).await).await
     }
 
@@ -58,7 +56,7 @@ impl Desk {
                 self.settle(job, &letter, LetterStatus::Recovered, outcome.as_str()).await
             }
             Ok(outcome @ IssueOutcome::CompensatedBefore) => {
-                self.database.ask_give_back_again(event.coupon_code.clone(), event.request_id).await?;
+                self.database.coupon_issues().request_give_back(event.coupon_code.clone(), event.request_id).await?;
                 self.settle(job, &letter, LetterStatus::Duplicate, outcome.as_str()).await
             }
             Ok(outcome @ (IssueOutcome::MemberHoldsOne(_) | IssueOutcome::OldEpoch)) => {
@@ -86,7 +84,7 @@ impl Desk {
         let id = letter.id;
         let by = Operator { name: self.by.clone(), reason: audited(job, &reason), is_by_hand: false };
         self.compensate_letter(letter, event, failure, remedy, by).await?;
-        let runs = self.database.note_refused_letter(job.job_id, id, reason, self.clock.now()).await?;
+        let runs = self.database.replay_jobs().note_refused_letter(job.job_id, id, reason, self.clock.now()).await?;
         Ok(if runs { Begun::Failed } else { Begun::Stopped })
     }
 
@@ -108,7 +106,7 @@ impl Desk {
             now: self.clock.now(),
             by: Some(by),
         };
-        Ok(self.database.give_up(give_up).await?)
+        Ok(self.database.coupon_issues().compensate(give_up).await?)
     }
 
     async fn settle(
@@ -119,7 +117,7 @@ impl Desk {
         word: &str,
     ) -> Result<Begun, DeskError> {
         let reason = audited(job, word);
-        let settled = self.database.settle_letter(job.job_id, letter.id, to, self.me(), reason).await?;
+        let settled = self.database.dlq_events().settle(job.job_id, letter.id, to, self.me(), reason).await?;
         Ok(if settled { Begun::Succeeded } else { Begun::Stopped })
     }
 
@@ -132,7 +130,8 @@ impl Desk {
         is_verdict: bool,
     ) -> Result<Begun, DeskError> {
         let now = self.clock.now();
-        let runs = self.database.note_refused_letter(job.job_id, letter.id, reason.to_owned(), now).await?;
+        let runs =
+            self.database.replay_jobs().note_refused_letter(job.job_id, letter.id, reason.to_owned(), now).await?;
         Ok(match (runs, is_verdict) {
             (false, _) => Begun::Stopped,
             (true, true) => Begun::Failed,

@@ -8,10 +8,10 @@ use std::time::Duration;
 use coupon_core::{
     event::VERSION,
     repo::{
-        filter::Filter,
         locks::Lock,
         replay_jobs::{Job, JobKind, JobStatus, NewJob},
         replays::Plan,
+        work_list::Filter,
     },
     retry::Backoff,
     runtime::chain,
@@ -96,9 +96,9 @@ impl Desk {
     pub async fn plan_replay(&self, request: &Request) -> Result<Plan, DeskError> {
         Ok(match request.kind {
             JobKind::Requests => {
-                self.database.plan_replay(&request.filter, request.after_close, self.clock.now()).await?
+                self.database.replays().plan(&request.filter, request.after_close, self.clock.now()).await?
             }
-            JobKind::Letters => self.database.plan_letters(&request.filter, VERSION).await?,
+            JobKind::Letters => self.database.dlq_events().plan_replay(&request.filter, VERSION).await?,
         })
     }
 
@@ -114,12 +114,12 @@ impl Desk {
             chosen: plan.chosen(),
             reason: request.reason,
         };
-        Ok(self.database.create_replay_job(new, self.me()).await?)
+        Ok(self.database.replay_jobs().create(new, self.me()).await?)
     }
 
     /// One job.
     pub async fn job(&self, job: i64) -> Result<Job, ReplayError> {
-        self.database.replay_job(job).await?.ok_or(ReplayError::Unknown(job))
+        self.database.replay_jobs().find(job).await?.ok_or(ReplayError::Unknown(job))
     }
 
     /// Pauses a job, wherever its worker is: it stops before the next row.
@@ -147,7 +147,7 @@ impl Desk {
         reason: String,
         wish: &'static str,
     ) -> Result<(), ReplayError> {
-        if self.database.move_replay_job(job, from, to, reason, self.me()).await? {
+        if self.database.replay_jobs().set_status(job, from, to, reason, self.me()).await? {
             return Ok(());
         }
         let found = self.job(job).await?;
@@ -171,7 +171,7 @@ impl Desk {
     /// Says again and again that somebody works on a job, for ever.
     async fn beat<T>(&self, job: i64) -> T {
         loop {
-            if let Err(error) = self.database.note_replay_heartbeat(job).await {
+            if let Err(error) = self.database.replay_jobs().note_heartbeat(job).await {
                 tracing::debug!(job, "a heartbeat of a replay cannot be noted: {}", chain(&error));
             }
             sleep(HEARTBEAT).await;
@@ -214,7 +214,7 @@ impl Desk {
 
     async fn end(&self, job: i64, to: JobStatus, note: String) -> Result<(), DeskError> {
         // Nothing to do when it was paused or cancelled meanwhile.
-        self.database.move_replay_job(job, &[JobStatus::Running], to, note, self.me()).await?;
+        self.database.replay_jobs().set_status(job, &[JobStatus::Running], to, note, self.me()).await?;
         Ok(())
     }
 
@@ -224,10 +224,10 @@ impl Desk {
         let deadline = Instant::now() + STEP_WITHIN;
         let count = |count: i64| u64::try_from(count).unwrap_or(0);
         loop {
-            self.database.settle_replays(&self.by, self.clock.now()).await?;
+            self.database.replays().settle(&self.by, self.clock.now()).await?;
             // Only the rows of this step: one of an earlier step that is decided now must not hide one of this.
-            let step = self.database.step_outcomes(job, after).await?;
-            let Some(now) = self.database.replay_job(job).await? else { return Ok(0) };
+            let step = self.database.replays().step_outcomes(job, after).await?;
+            let Some(now) = self.database.replay_jobs().find(job).await? else { return Ok(0) };
             told(&now);
             if step.open == 0 || now.status != JobStatus::Running {
                 return Ok(count(step.compensated));

@@ -22,7 +22,7 @@ const ABANDONED: i64 = 200;
 impl Desk {
     /// Asks again for what an earlier worker had linked.
     pub(super) async fn ask_unanswered(&self, job: &Job) -> Result<(), DeskError> {
-        for link in self.database.unanswered(job.job_id).await? {
+        for link in self.database.replays().unanswered(job.job_id).await? {
             if self.ask(job, &link).await? == Begun::Stopped {
                 break;
             }
@@ -35,7 +35,7 @@ impl Desk {
     pub async fn settle_replays(&self) -> Result<usize, DeskError> {
         // While Redis is away, decisions are brought home all the same.
         let asked = self.ask_abandoned().await;
-        let settled = self.database.settle_replays(&self.by, self.clock.now()).await?;
+        let settled = self.database.replays().settle(&self.by, self.clock.now()).await?;
         asked.map(|()| settled)
     }
 
@@ -43,7 +43,7 @@ impl Desk {
     /// its campaign could never be archived. Asking is safe, because the same id is never two reservations.
     async fn ask_abandoned(&self) -> Result<(), DeskError> {
         let mut failed = Ok(());
-        for abandoned in self.database.abandoned(ABANDONED).await? {
+        for abandoned in self.database.replays().abandoned(ABANDONED).await? {
             match self.answer_abandoned(abandoned).await {
                 Ok(()) => {}
                 Err(DeskError::Stock(error)) if error.class() == Class::Unavailable => return Err(error.into()),
@@ -71,8 +71,11 @@ impl Desk {
         pace: &mut Interval,
         told: &(dyn Fn(&Job) + Sync),
     ) -> Result<Step, DeskError> {
-        let rows =
-            self.database.rows_to_replay(&job.filter, job.cursor_id, i64::try_from(size).unwrap_or(i64::MAX)).await?;
+        let rows = self
+            .database
+            .replays()
+            .rows_to_replay(&job.filter, job.cursor_id, i64::try_from(size).unwrap_or(i64::MAX))
+            .await?;
         begin_each(job, rows, pace, told, async |row| self.begin_request(job, row).await).await
     }
 
@@ -80,7 +83,8 @@ impl Desk {
         let request_id = RequestId::make(self.clock.as_ref());
         match self
             .database
-            .link_replay((job.job_id, halts(job)), row, request_id, job.after_close, self.clock.now())
+            .replays()
+            .link((job.job_id, halts(job)), row, request_id, job.after_close, self.clock.now())
             .await?
         {
             Linked::Link(link) => self.ask(job, &link).await,
@@ -128,14 +132,14 @@ impl Desk {
         let (code, member) = (&link.coupon_code, &link.member_id);
         // Asked anew each time, because Redis may have been away for long. Somebody has settled the row by other means: it
         // only goes on if Redis has reserved a unit for it before.
-        if !self.database.is_pending(link.failed_issue_id).await? {
+        if !self.database.failed_coupon_issues().is_pending(link.failed_issue_id).await? {
             let holders = self.stock.marks_of(code, &[member.as_str()]).await?;
             let is_held = holders == [Some(link.request_id.to_string())];
             let outcome = if is_held { ReplayOutcome::Reserved } else { ReplayOutcome::NotReady };
             return Ok(Some((outcome, None)));
         }
         // So that a Redis that went back in time is noticed here too.
-        if let Some(coupon) = self.database.coupon(code).await? {
+        if let Some(coupon) = self.database.coupons().find(code).await? {
             self.stock.seen.note(code, coupon.epoch, coupon.high_seq);
         }
         Ok(match self.stock.reserve_again(code, member, link.request_id, OUTBOX_CAP, link.after_close).await? {
@@ -146,7 +150,7 @@ impl Desk {
     }
 
     async fn note(&self, link: &Link, outcome: ReplayOutcome, held_by: Option<RequestId>) -> Result<(), DeskError> {
-        Ok(self.database.note_replay(link.request_id, outcome, held_by, self.clock.now()).await?)
+        Ok(self.database.replays().note_outcome(link.request_id, outcome, held_by, self.clock.now()).await?)
     }
 
     /// Stops the job: what stands against this row now stands against those behind it too.
@@ -157,7 +161,7 @@ impl Desk {
 
     /// Whether the job still runs.
     pub(super) async fn runs(&self, job: &Job) -> Result<bool, DeskError> {
-        let now = self.database.replay_job(job.job_id).await?;
+        let now = self.database.replay_jobs().find(job.job_id).await?;
         Ok(now.is_some_and(|now| now.status == JobStatus::Running))
     }
 }

@@ -2,11 +2,13 @@
 
 use sqlx::PgConnection;
 
-use super::{
-    Database, RepoError,
-    coupons::{Actor, Coupon, audit},
+use crate::{
+    ids::CouponCode,
+    repo::{
+        CouponRepository, RepoError,
+        coupons::{Actor, Coupon, audit},
+    },
 };
-use crate::ids::CouponCode;
 
 /// A version of the total that was claimed.
 #[derive(Clone, Debug)]
@@ -48,18 +50,18 @@ WITH before AS (
 )
 SELECT EXISTS (SELECT FROM settled)";
 
-impl Database {
+impl CouponRepository<'_> {
     /// Takes the next version of the total. A higher total is set here at once; a lower one waits for
-    /// [`Database::settle_total`], so that the total here is never below the one in Redis.
+    /// [`CouponRepository::settle_total`], so that the total here is never below the one in Redis.
     ///
     /// The audit tells a change (`to`) from a wish (`asked`), which may still be refused.
     pub async fn claim_total(
-        &self,
+        self,
         code: CouponCode,
         total: i64,
         actor: Actor,
     ) -> Result<Option<ClaimedTotal>, RepoError> {
-        self.detached("claim a version of the total", move |pool| async move {
+        self.write("claim a version of the total", move |pool| async move {
             let mut tx = pool.begin().await?;
             let Some(before) = locked_total(&mut tx, &code).await? else { return Ok(None) };
             let coupon: Coupon = sqlx::query_as(
@@ -90,14 +92,14 @@ impl Database {
     /// Sets the total that was claimed under `version` as Redis has it. `false` when it was refused, a newer version was
     /// claimed, or the draft is one no longer. What was refused stands in the audit as refused.
     pub async fn settle_total(
-        &self,
+        self,
         code: CouponCode,
         total: i64,
         version: i64,
         in_redis: TotalInRedis,
         actor: Actor,
     ) -> Result<bool, RepoError> {
-        self.detached("settle the total", move |pool| async move {
+        self.write("settle the total", move |pool| async move {
             let refused = match in_redis {
                 TotalInRedis::Refused(why) => Some(why),
                 TotalInRedis::Set | TotalInRedis::Nothing => None,

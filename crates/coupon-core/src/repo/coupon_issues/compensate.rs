@@ -4,16 +4,6 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::{
-    Database, RepoError,
-    alarms::{Notice, insert_notice},
-    coupons::{Actor, append_audit},
-    dead_letters::{self, Letter, LetterStatus, Verdict},
-    pool::Pool,
-    rebuilds::note_found_unsound,
-    replays::{close_replay, settle_by_hand},
-    settling::List,
-};
 use crate::{
     budget::{Bucket, Budget},
     clock::from_unix_ms,
@@ -21,6 +11,16 @@ use crate::{
     event::CouponIssued,
     failure::Failure,
     ids::RequestId,
+    repo::{
+        CouponIssueRepository, RepoError,
+        alarms::{Notice, insert_notice},
+        coupons::{Actor, append_audit},
+        dlq_events::{self, Letter, LetterStatus, Verdict},
+        pool::Pool,
+        rebuilds::note_found_unsound,
+        replays::{close_replay, settle_by_hand},
+        work_list::List,
+    },
 };
 
 /// A request to be given up.
@@ -103,13 +103,13 @@ const PUT_BUCKET: &str = "
 INSERT INTO give_up_budgets (coupon_id, cause, tokens, refilled_at) VALUES ($1, $2, $3, $4)
 ON CONFLICT (coupon_id, cause) DO UPDATE SET tokens = excluded.tokens, refilled_at = excluded.refilled_at";
 
-impl Database {
+impl CouponIssueRepository<'_> {
     /// Gives a request up, unless it has been decided, nothing may be given up now, or its coupon is unknown; what
     /// could not be decided is kept as HELD or PARKED.
     ///
     /// An error means that nothing was decided and nothing kept.
-    pub async fn give_up(&self, give_up: GiveUp) -> Result<GivenUp, RepoError> {
-        self.detached("give up a request", move |pool| async move {
+    pub async fn compensate(self, give_up: GiveUp) -> Result<GivenUp, RepoError> {
+        self.write("give up a request", move |pool| async move {
             let given_up = decide(&pool, &give_up).await?;
             let kept_as = match given_up {
                 GivenUp::Compensated { .. } => return Ok(given_up),
@@ -125,7 +125,7 @@ impl Database {
             if give_up.remedy == Remedy::GiveBackAndSuspect && given_up == GivenUp::Held {
                 suspect(&mut tx, &give_up).await?;
             }
-            dead_letters::insert(&mut tx, &give_up.letter, &verdict(&give_up, kept_as, None, alarm)).await?;
+            dlq_events::insert(&mut tx, &give_up.letter, &verdict(&give_up, kept_as, None, alarm)).await?;
             tx.commit().await?;
             crash::pass("keep what is undecided", Moment::After);
             Ok(given_up)
@@ -173,7 +173,7 @@ async fn decide(pool: &Pool, give_up: &GiveUp) -> Result<GivenUp, sqlx::Error> {
     // Nobody is told of what an operator has just decided; what a replay found it could not issue is news.
     let alarm = superseded_by.is_none() && give_up.by_hand().is_none();
     let verdict = verdict(give_up, LetterStatus::Compensated, Some(failed_issue_id), alarm);
-    dead_letters::insert(&mut tx, &give_up.letter, &verdict).await?;
+    dlq_events::insert(&mut tx, &give_up.letter, &verdict).await?;
     if let Some(Operator { name, reason, .. }) = &give_up.by {
         let actor = Actor { name: name.clone(), now: give_up.now };
         let subject = format!("failed_coupon_issues/{failed_issue_id}");

@@ -3,12 +3,14 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
-use super::{Database, RepoError};
+use super::{DlqEventRepository, RepoError};
 use crate::{event::CouponIssued, failure::Failure, words::words};
 
+mod held;
 mod rows;
 
-pub use rows::LetterRow;
+pub use held::UndecidedLetter;
+pub use rows::{DeadLetteredRequest, LetterRow, OperatorState};
 
 words! {
     /// What became of a record of the DLQ topic.
@@ -72,13 +74,13 @@ pub struct Verdict<'a> {
     pub now: DateTime<Utc>,
 }
 
-impl Database {
+impl DlqEventRepository<'_> {
     /// Puts a letter down. A record that came before (the same place and time) is left as it was, unless it was still
     /// undecided.
-    pub async fn put_down(&self, letter: Letter, verdict: Verdict<'_>) -> Result<(), RepoError> {
+    pub async fn record(self, letter: Letter, verdict: Verdict<'_>) -> Result<(), RepoError> {
         let (status, alarm, now) = (verdict.status, verdict.alarm, verdict.now);
         let (event, failure, version) = (verdict.event.cloned(), verdict.failure.clone(), verdict.event_version);
-        self.detached("put a dead letter down", move |pool| async move {
+        self.write("put a dead letter down", move |pool| async move {
             let mut connection = pool.acquire().await?;
             let verdict = Verdict {
                 status,
@@ -95,14 +97,14 @@ impl Database {
     }
 
     /// Moves a letter on. `false` when it is not `from` any more.
-    pub async fn move_letter(
-        &self,
+    pub async fn set_status(
+        self,
         id: i64,
         from: LetterStatus,
         to: LetterStatus,
         now: DateTime<Utc>,
     ) -> Result<bool, RepoError> {
-        self.detached("move a dead letter on", move |pool| async move {
+        self.write("move a dead letter on", move |pool| async move {
             let moved = sqlx::query("UPDATE dlq_events SET status = $3, updated_at = $4 WHERE id = $1 AND status = $2")
                 .bind(id)
                 .bind(from.as_str())

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::{Database, Decision, RepoError};
+use super::{CouponIssueRepository, Decision, RepoError};
 use crate::ids::{CouponCode, MemberId, RequestId};
 
 /// The decision on a request.
@@ -17,15 +17,6 @@ pub struct Decided {
     pub decision: Decision,
     /// When an issued coupon expires.
     pub expires_at: Option<DateTime<Utc>>,
-}
-
-/// A request of a member that a dead letter holds, without a decision.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lettered {
-    /// The campaign.
-    pub coupon_code: CouponCode,
-    /// The request.
-    pub request_id: RequestId,
 }
 
 /// A request of a member on which there is a decision.
@@ -43,11 +34,11 @@ pub struct Requested {
     pub issued_until: Option<DateTime<Utc>>,
 }
 
-impl Database {
+impl CouponIssueRepository<'_> {
     /// What is decided of a member in a campaign: the request by which it holds a coupon, if one is issued, and this
     /// request's, if it is this member's and decided. The issued one comes first.
-    pub async fn decisions(
-        &self,
+    pub async fn decided_of_member(
+        self,
         code: &CouponCode,
         member: &MemberId,
         request_id: Option<RequestId>,
@@ -67,12 +58,12 @@ impl Database {
         .bind(member.as_str())
         .bind(request_id.map(RequestId::as_uuid))
         .fetch_all(&pool);
-        self.bounded("read decisions", question).await
+        self.read("read decisions", question).await
     }
 
     /// Up to `limit` decided requests of a member made before the request `before`, newest first.
-    pub async fn requests_of(
-        &self,
+    pub async fn list_of_member(
+        self,
         member: &MemberId,
         before: Option<RequestId>,
         limit: i64,
@@ -95,51 +86,6 @@ impl Database {
         .bind(before.map_or_else(Uuid::max, RequestId::as_uuid))
         .bind(limit)
         .fetch_all(&pool);
-        self.bounded("list the requests of a member", question).await
-    }
-
-    /// Up to `limit` requests of a member that dead letters hold and nobody has decided, newest first: of one campaign or of
-    /// all, made before the request `before`. One that is decided meanwhile is in neither of two looks, unless the letters
-    /// are asked for first.
-    pub async fn lettered(
-        &self,
-        member: &MemberId,
-        code: Option<&CouponCode>,
-        before: Option<RequestId>,
-        limit: i64,
-    ) -> Result<Vec<Lettered>, RepoError> {
-        let pool = self.pool();
-        let question = sqlx::query_as(
-            // No issuer-api has written an event whose request is another member's. A record may lie in the topic twice, and one
-            // letter be held while the other is decided.
-            "SELECT DISTINCT coupon_code, original_event_id FROM dlq_events
-             WHERE member_id = $1 AND status IN ('HELD', 'PARKED') AND error_code <> 'OTHER_MEMBER'
-               AND coupon_code IS NOT NULL AND ($2::text IS NULL OR coupon_code = $2) AND original_event_id < $3
-               AND NOT EXISTS (SELECT FROM coupon_issues JOIN coupons USING (coupon_id)
-                               WHERE coupons.coupon_code = dlq_events.coupon_code AND request_id = original_event_id)
-             ORDER BY original_event_id DESC LIMIT $4",
-        )
-        .bind(member.as_str())
-        .bind(code.map(CouponCode::as_str))
-        .bind(before.map_or_else(Uuid::max, RequestId::as_uuid))
-        .bind(limit)
-        .fetch_all(&pool);
-        let rows: Vec<(String, Uuid)> = self.bounded("list the letters of a member", question).await?;
-        let own = rows
-            .into_iter()
-            .filter_map(|(code, id)| Some(Lettered { coupon_code: code.parse().ok()?, request_id: id.into() }));
-        Ok(own.collect())
-    }
-
-    /// Codes of up to `limit` campaigns of which Redis has, or should have, data; the newest ones.
-    pub async fn live_codes(&self, limit: i64) -> Result<Vec<CouponCode>, RepoError> {
-        let pool = self.pool();
-        let question = sqlx::query_scalar(
-            "SELECT coupon_code FROM coupons WHERE epoch > 0 AND archived_at IS NULL ORDER BY coupon_id DESC LIMIT $1",
-        )
-        .bind(limit)
-        .fetch_all(&pool);
-        let codes: Vec<String> = self.bounded("list live campaigns", question).await?;
-        Ok(codes.iter().filter_map(|code| code.parse().ok()).collect())
+        self.read("list the requests of a member", question).await
     }
 }

@@ -3,8 +3,10 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::{Database, RepoError};
-use crate::ids::{CouponCode, MemberId, RequestId};
+use crate::{
+    ids::{CouponCode, MemberId, RequestId},
+    repo::{CouponIssueRepository, RepoError},
+};
 
 /// A unit to give back, or a mark to hand over.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
@@ -28,9 +30,9 @@ impl DueGiveBack {
     }
 }
 
-impl Database {
+impl CouponIssueRepository<'_> {
     /// The oldest give-backs that are due, but for those of the coupons in `except`.
-    pub async fn due_give_backs(&self, limit: i64, except: &[CouponCode]) -> Result<Vec<DueGiveBack>, RepoError> {
+    pub async fn due_give_backs(self, limit: i64, except: &[CouponCode]) -> Result<Vec<DueGiveBack>, RepoError> {
         let except: Vec<&str> = except.iter().map(CouponCode::as_str).collect();
         let pool = self.pool();
         let question = sqlx::query_as(
@@ -42,12 +44,12 @@ impl Database {
         .bind(limit)
         .bind(except)
         .fetch_all(&pool);
-        self.bounded("list give-backs that are due", question).await
+        self.read("list give-backs that are due", question).await
     }
 
     /// Notes that Redis has been put right. `false` when it was noted before.
-    pub async fn note_given_back(&self, due: DueGiveBack, now: DateTime<Utc>) -> Result<bool, RepoError> {
-        self.detached("note a give-back", move |pool| async move {
+    pub async fn note_given_back(self, due: DueGiveBack, now: DateTime<Utc>) -> Result<bool, RepoError> {
+        self.write("note a give-back", move |pool| async move {
             let noted = sqlx::query(
                 "UPDATE coupon_issues SET given_back_at = $3
                  FROM coupons
@@ -66,8 +68,8 @@ impl Database {
 
     /// Has the give-back of a compensated request run once more: harmless, and it repairs a Redis that went back in
     /// time and carries the mark again.
-    pub async fn ask_give_back_again(&self, code: CouponCode, request_id: RequestId) -> Result<(), RepoError> {
-        self.detached("ask for a give-back again", move |pool| async move {
+    pub async fn request_give_back(self, code: CouponCode, request_id: RequestId) -> Result<(), RepoError> {
+        self.write("ask for a give-back again", move |pool| async move {
             sqlx::query(
                 "UPDATE coupon_issues SET given_back_at = NULL
                  FROM coupons

@@ -2,14 +2,16 @@
 
 use sqlx::Arguments;
 
-use super::{
-    Database, RepoError,
-    coupons::{Actor, append_audit},
-    dead_letters::{Letter, LetterStatus},
-    filter::{Filter, OF_LETTERS},
-    replays::{Plan, advance},
+use crate::{
+    failure::{Class, Failure},
+    repo::{
+        DlqEventRepository, RepoError,
+        coupons::{Actor, append_audit},
+        dlq_events::{Letter, LetterStatus},
+        replays::{Plan, advance},
+        work_list::{Filter, OF_LETTERS},
+    },
 };
-use crate::failure::{Class, Failure};
 
 /// An undecided letter, whole.
 #[derive(Clone, Debug)]
@@ -53,9 +55,9 @@ const VERDICT: &str = "
     END AS refusal
     FROM dlq_events f LEFT JOIN coupons c ON c.coupon_code = f.coupon_code";
 
-impl Database {
+impl DlqEventRepository<'_> {
     /// Counts the letters that a filter means; `supported` is the newest version of the event that can be read.
-    pub async fn plan_letters(&self, filter: &Filter, supported: u64) -> Result<Plan, RepoError> {
+    pub async fn plan_replay(self, filter: &Filter, supported: u64) -> Result<Plan, RepoError> {
         let pool = self.pool();
         let sql = format!(
             "SELECT refusal, count(*), max(id) FROM (SELECT f.id, {VERDICT} WHERE {OF_LETTERS}) AS judged GROUP BY refusal"
@@ -65,17 +67,12 @@ impl Database {
             arguments.add(i64::try_from(supported).unwrap_or(i64::MAX)).map_err(sqlx::Error::Encode)?;
             sqlx::query_as_with(sqlx::AssertSqlSafe(sql), arguments).fetch_all(&pool).await
         };
-        let rows: Vec<(Option<String>, i64, i64)> = self.patient("plan what to do with letters", question).await?;
+        let rows: Vec<(Option<String>, i64, i64)> = self.long_read("plan what to do with letters", question).await?;
         Ok(Plan::of(rows))
     }
 
     /// The next undecided letters of a filter after `after`, lowest number first.
-    pub async fn undecided_letters(
-        &self,
-        filter: &Filter,
-        after: i64,
-        limit: i64,
-    ) -> Result<Vec<UndecidedLetter>, RepoError> {
+    pub async fn undecided(self, filter: &Filter, after: i64, limit: i64) -> Result<Vec<UndecidedLetter>, RepoError> {
         let pool = self.pool();
         let sql = format!(
             "SELECT f.* FROM dlq_events f
@@ -87,13 +84,13 @@ impl Database {
             arguments.add(limit).map_err(sqlx::Error::Encode)?;
             sqlx::query_as_with(sqlx::AssertSqlSafe(sql), arguments).fetch_all(&pool).await
         };
-        let rows: Vec<Row> = self.bounded("list undecided letters", question).await?;
+        let rows: Vec<Row> = self.read("list undecided letters", question).await?;
         Ok(rows.into_iter().map(Row::whole).collect())
     }
 
     /// HELD letters whose events this build can read by now, lowest number first, after `after`.
-    pub async fn letters_held_for_an_upgrade(
-        &self,
+    pub async fn held_for_newer_version(
+        self,
         supported: u64,
         after: i64,
         limit: i64,
@@ -108,21 +105,21 @@ impl Database {
         .bind(after)
         .bind(limit)
         .fetch_all(&pool);
-        let rows: Vec<Row> = self.bounded("list letters held for an upgrade", question).await?;
+        let rows: Vec<Row> = self.read("list letters held for an upgrade", question).await?;
         Ok(rows.into_iter().map(Row::whole).collect())
     }
 
     /// Moves an undecided letter to where its decision puts it, with the audit and the progress of the job in the same
     /// transaction. `false` when the letter was moved before, or the job does not run any more.
-    pub async fn settle_letter(
-        &self,
+    pub async fn settle(
+        self,
         job_id: i64,
         letter: i64,
         to: LetterStatus,
         actor: Actor,
         reason: String,
     ) -> Result<bool, RepoError> {
-        self.detached("settle a letter", move |pool| async move {
+        self.write("settle a letter", move |pool| async move {
             let mut tx = pool.begin().await?;
             if !advance(&mut tx, job_id, letter, None, actor.now).await? {
                 return Ok(false);

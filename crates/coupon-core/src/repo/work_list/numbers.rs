@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Serialize, Serializer};
 
-use super::settling::List;
+use crate::repo::work_list::List;
 
 /// Number of a row, with its kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -109,13 +109,13 @@ struct Both {
 
 /// Serializes the id of an entry as `id` and `number`; the field is flattened.
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
-pub(super) fn entry<S: Serializer>(id: &i64, serializer: S) -> Result<S::Ok, S::Error> {
+pub(in crate::repo) fn entry<S: Serializer>(id: &i64, serializer: S) -> Result<S::Ok, S::Error> {
     Both { id: *id, number: List::Requests.number(*id).to_string() }.serialize(serializer)
 }
 
 /// Serializes the id of a dead letter as `id` and `number`; the field is flattened.
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
-pub(super) fn letter<S: Serializer>(id: &i64, serializer: S) -> Result<S::Ok, S::Error> {
+pub(in crate::repo) fn letter<S: Serializer>(id: &i64, serializer: S) -> Result<S::Ok, S::Error> {
     Both { id: *id, number: List::Letters.number(*id).to_string() }.serialize(serializer)
 }
 

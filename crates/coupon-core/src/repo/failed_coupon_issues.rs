@@ -5,9 +5,8 @@ use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
 use super::{
-    Database, RepoError,
-    filter::{Filter, OF_FAILED},
-    numbers,
+    FailedCouponIssueRepository, RepoError,
+    work_list::{self, Filter, OF_FAILED},
 };
 use crate::words::words;
 
@@ -27,7 +26,7 @@ words! {
 #[derive(Clone, Debug, sqlx::FromRow, serde::Serialize)]
 pub struct FailedIssue {
     /// Number.
-    #[serde(flatten, serialize_with = "numbers::entry")]
+    #[serde(flatten, serialize_with = "work_list::entry")]
     pub id: i64,
     /// Campaign.
     pub coupon_code: String,
@@ -98,20 +97,18 @@ impl FailedIssue {
     }
 }
 
-impl Database {
+/// Most entries of one request that are read.
+const MAX_ENTRIES: i64 = 1_000;
+
+impl FailedCouponIssueRepository<'_> {
     /// Failed requests of this choice, newest first, below `before`.
-    pub async fn failed_issues(
-        &self,
-        filter: &Filter,
-        before: Option<i64>,
-        limit: i64,
-    ) -> Result<Vec<FailedIssue>, RepoError> {
+    pub async fn list(self, filter: &Filter, before: Option<i64>, limit: i64) -> Result<Vec<FailedIssue>, RepoError> {
         let select = format!(
             "{SELECT} WHERE {OF_FAILED} AND ($10::bigint IS NULL OR f.id < $10)
              ORDER BY f.id DESC LIMIT $11"
         );
         let pool = self.pool();
-        self.bounded("list failed requests", async {
+        self.read("list failed requests", async {
             let question = sqlx::query_as_with(AssertSqlSafe(select), filter.arguments()?);
             question.bind(before).bind(limit).fetch_all(&pool).await
         })
@@ -119,23 +116,23 @@ impl Database {
     }
 
     /// One failed request.
-    pub async fn failed_issue(&self, id: i64) -> Result<Option<FailedIssue>, RepoError> {
+    pub async fn find(self, id: i64) -> Result<Option<FailedIssue>, RepoError> {
         let pool = self.pool();
         let question =
             sqlx::query_as(AssertSqlSafe(format!("{SELECT} WHERE f.id = $1"))).bind(id).fetch_optional(&pool);
-        self.bounded("read a failed request", question).await
+        self.read("read a failed request", question).await
     }
 
     /// The failed request of this id.
-    pub async fn failed_issue_of(&self, request_id: Uuid, coupon: &str) -> Result<Option<FailedIssue>, RepoError> {
+    pub async fn find_by_request(self, request_id: Uuid, coupon: &str) -> Result<Option<FailedIssue>, RepoError> {
         let select = format!("{SELECT} WHERE f.request_id = $1 AND f.coupon_code = $2");
         let pool = self.pool();
         let question = sqlx::query_as(AssertSqlSafe(select)).bind(request_id).bind(coupon).fetch_optional(&pool);
-        self.bounded("read a failed request by its id", question).await
+        self.read("read a failed request by its id", question).await
     }
 
     /// The replays of one failed request, oldest first, refused ones too; at most 100.
-    pub async fn replay_links(&self, id: i64) -> Result<Vec<ReplayLink>, RepoError> {
+    pub async fn replay_links(self, id: i64) -> Result<Vec<ReplayLink>, RepoError> {
         let pool = self.pool();
         let question = sqlx::query_as(
             "SELECT r.*, f.id AS failed_issue_id
@@ -145,6 +142,32 @@ impl Database {
         )
         .bind(id)
         .fetch_all(&pool);
-        self.bounded("list the replays of a request", question).await
+        self.read("list the replays of a request", question).await
+    }
+
+    /// Whether a row of the work list is PENDING: nobody has settled it by other means since it was linked.
+    pub async fn is_pending(self, row: i64) -> Result<bool, RepoError> {
+        let pool = self.pool();
+        let question =
+            sqlx::query_scalar("SELECT EXISTS (SELECT FROM failed_coupon_issues WHERE id = $1 AND status = 'PENDING')")
+                .bind(row)
+                .fetch_one(&pool);
+        self.read("look whether an entry waits", question).await
+    }
+
+    /// The entries of the work list that are this request's, or that it replays.
+    pub async fn of_request(self, request_id: Uuid) -> Result<Vec<FailedIssue>, RepoError> {
+        let pool = self.pool();
+        let question = sqlx::query_scalar(
+            "SELECT f.id FROM coupons c JOIN failed_coupon_issues f USING (coupon_code) WHERE f.request_id = $1
+             UNION SELECT failed_issue_id FROM replays WHERE request_id = $1",
+        )
+        .bind(request_id)
+        .fetch_all(&pool);
+        let ids: Vec<i64> = self.long_read("find the entries of a request", question).await?;
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.list(&Filter { ids, ..Filter::default() }, None, MAX_ENTRIES).await
     }
 }

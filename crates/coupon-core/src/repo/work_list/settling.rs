@@ -2,14 +2,16 @@
 
 use sqlx::AssertSqlSafe;
 
-use super::{
-    Database, RepoError,
-    coupons::Actor,
-    dead_letters::LetterStatus,
-    failed_issues::FailedStatus,
-    filter::{Filter, OF_FAILED, OF_LETTERS},
+use crate::{
+    repo::{
+        RepoError, WorkListRepository,
+        coupons::Actor,
+        dlq_events::LetterStatus,
+        failed_coupon_issues::FailedStatus,
+        work_list::{Filter, OF_FAILED, OF_LETTERS},
+    },
+    words::words,
 };
-use crate::words::words;
 
 words! {
     /// What an operator works through, by its table.
@@ -46,7 +48,7 @@ pub struct Settling {
 
 impl List {
     /// The condition of a [`Filter`] over this table, named `f`.
-    pub(super) fn condition(self) -> &'static str {
+    pub(in crate::repo) fn condition(self) -> &'static str {
         match self {
             Self::Requests => OF_FAILED,
             Self::Letters => OF_LETTERS,
@@ -132,18 +134,18 @@ fn settle(list: List, verb: Verb) -> String {
     )
 }
 
-impl Database {
+impl WorkListRepository<'_> {
     /// Settles the first rows of a choice beyond `after` that can be settled so, at most `limit`, each with its row in
     /// the audit, all in one transaction. Gives their numbers, ascending; none: there are no more.
     pub async fn settle(
-        &self,
+        self,
         settling: Settling,
         filter: Filter,
         after: i64,
         limit: i64,
         actor: Actor,
     ) -> Result<Vec<i64>, RepoError> {
-        self.detached("settle entries", move |pool| async move {
+        self.write("settle entries", move |pool| async move {
             let (from, to) = settling.verb.transition(settling.list);
             let mut tx = pool.begin().await?;
             let locked: Vec<i64> =
@@ -171,11 +173,11 @@ impl Database {
     }
 
     /// How many rows of a choice can be settled so.
-    pub async fn count_to_settle(&self, list: List, verb: Verb, filter: &Filter) -> Result<i64, RepoError> {
+    pub async fn count_to_settle(self, list: List, verb: Verb, filter: &Filter) -> Result<i64, RepoError> {
         let (table, condition, further) = (list.as_str(), list.condition(), verb.condition(list));
         let select = format!("SELECT count(*) FROM {table} f WHERE {condition} AND {further} AND f.status = ANY($10)");
         let pool = self.pool();
-        self.bounded("count what would be settled", async {
+        self.read("count what would be settled", async {
             let question = sqlx::query_scalar_with(AssertSqlSafe(select), filter.arguments()?);
             question.bind(verb.transition(list).0).fetch_one(&pool).await
         })
@@ -183,16 +185,16 @@ impl Database {
     }
 
     /// Where these rows stand; those that are not there are missing.
-    pub async fn standing(&self, list: List, ids: &[i64]) -> Result<Vec<(i64, String)>, RepoError> {
+    pub async fn statuses(self, list: List, ids: &[i64]) -> Result<Vec<(i64, String)>, RepoError> {
         let select = format!("SELECT id, status FROM {} WHERE id = ANY($1)", list.as_str());
         let pool = self.pool();
         let question = sqlx::query_as(AssertSqlSafe(select)).bind(ids).fetch_all(&pool);
-        self.bounded("read where entries stand", question).await
+        self.read("read where entries stand", question).await
     }
 
     /// Why this choice can match nothing at all, whatever else is asked: a campaign that nobody knows, or a cause that no
     /// row has. `None` where nothing is mistyped.
-    pub async fn mistyped(&self, list: List, filter: &Filter) -> Result<Option<String>, RepoError> {
+    pub async fn mistyped(self, list: List, filter: &Filter) -> Result<Option<String>, RepoError> {
         let pool = self.pool();
         let (table, all) = (list.as_str(), list.condition());
         let exists = format!(
@@ -202,7 +204,7 @@ impl Database {
             let question = async {
                 sqlx::query_scalar_with(AssertSqlSafe(exists.clone()), filter.arguments()?).fetch_one(&pool).await
             };
-            self.bounded("look whether a name is known", question).await
+            self.read("look whether a name is known", question).await
         };
         if let Some(coupon) = &filter.coupon
             && !has_any(Filter { coupon: Some(coupon.clone()), ..Filter::default() }).await?

@@ -3,15 +3,17 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::{Database, RepoError, dead_letters::LetterRow, failed_issues::FailedIssue, filter::Filter};
-use crate::ids::{CouponCode, MemberId};
+use crate::{
+    ids::{CouponCode, MemberId},
+    repo::{CouponIssueRepository, RepoError},
+};
 
-/// Most rows of each kind that are found.
-const MOST: i64 = 1_000;
+/// Most requests of one member that are read.
+const MAX_REQUESTS: i64 = 1_000;
 
 /// A decision.
 #[derive(Clone, Debug, sqlx::FromRow, serde::Serialize)]
-pub struct Decision {
+pub struct DecisionDetails {
     /// Campaign.
     pub coupon_code: String,
     /// Member.
@@ -52,48 +54,32 @@ SELECT c.coupon_code, i.member_id, i.request_id, i.decision, i.reserved_at, i.de
        i.given_back_at
 FROM coupons c JOIN coupon_issues i ON i.coupon_id = c.coupon_id";
 
-impl Database {
+impl CouponIssueRepository<'_> {
     /// The decisions on this request id: one lookup in each campaign, because keys begin with the campaign. More than one
     /// only if a foreign event has used an id twice.
-    pub async fn decisions_on(&self, request_id: Uuid) -> Result<Vec<Decision>, RepoError> {
+    pub async fn of_request(self, request_id: Uuid) -> Result<Vec<DecisionDetails>, RepoError> {
         let pool = self.pool();
         let select = [DECISIONS, "WHERE i.request_id = $1 ORDER BY c.coupon_id"].join(" ");
         let question = sqlx::query_as(sqlx::AssertSqlSafe(select)).bind(request_id).fetch_all(&pool);
-        self.patient("find a request", question).await
+        self.long_read("find a request", question).await
     }
 
     /// The decisions on a member's requests, newest first, at most 1,000.
-    pub async fn decisions_of(&self, member: &MemberId) -> Result<Vec<Decision>, RepoError> {
+    pub async fn of_member(self, member: &MemberId) -> Result<Vec<DecisionDetails>, RepoError> {
         let pool = self.pool();
         let select = [DECISIONS, "WHERE i.member_id = $1 ORDER BY i.reserved_at DESC LIMIT $2"].join(" ");
-        let question = sqlx::query_as(sqlx::AssertSqlSafe(select)).bind(member.as_str()).bind(MOST).fetch_all(&pool);
-        self.patient("find a member's requests", question).await
-    }
-
-    /// The entries of the work list that are this request's, or that it replays.
-    pub async fn entries_on(&self, request_id: Uuid) -> Result<Vec<FailedIssue>, RepoError> {
-        let pool = self.pool();
-        let question = sqlx::query_scalar(
-            "SELECT f.id FROM coupons c JOIN failed_coupon_issues f USING (coupon_code) WHERE f.request_id = $1
-             UNION SELECT failed_issue_id FROM replays WHERE request_id = $1",
-        )
-        .bind(request_id)
-        .fetch_all(&pool);
-        let ids: Vec<i64> = self.patient("find the entries of a request", question).await?;
-        if ids.is_empty() {
-            return Ok(Vec::new());
-        }
-        self.failed_issues(&Filter { ids, ..Filter::default() }, None, MOST).await
-    }
-
-    /// All that waits or waited for somebody of this member, newest first, at most 1,000 of each.
-    pub async fn failures_of(&self, member: &MemberId) -> Result<(Vec<FailedIssue>, Vec<LetterRow>), RepoError> {
-        let filter = Filter { member: Some(member.clone()), ..Filter::default() };
-        Ok((self.failed_issues(&filter, None, MOST).await?, self.letters(&filter, None, MOST).await?))
+        let question =
+            sqlx::query_as(sqlx::AssertSqlSafe(select)).bind(member.as_str()).bind(MAX_REQUESTS).fetch_all(&pool);
+        self.long_read("find a member's requests", question).await
     }
 
     /// The next holders of a coupon by the order of their ids, after `after`.
-    pub async fn issued(&self, code: &CouponCode, after: Option<&str>, limit: i64) -> Result<Vec<Issued>, RepoError> {
+    pub async fn list_issued(
+        self,
+        code: &CouponCode,
+        after: Option<&str>,
+        limit: i64,
+    ) -> Result<Vec<Issued>, RepoError> {
         let pool = self.pool();
         let question = sqlx::query_as(
             "SELECT member_id, request_id, reserved_at, decided_at, expires_at FROM coupon_issues
@@ -105,6 +91,6 @@ impl Database {
         .bind(after)
         .bind(limit)
         .fetch_all(&pool);
-        self.bounded("list who holds a coupon", question).await
+        self.read("list who holds a coupon", question).await
     }
 }

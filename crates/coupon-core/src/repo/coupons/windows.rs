@@ -3,11 +3,14 @@
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
-use super::{
-    Database, RepoError,
-    coupons::{Actor, Coupon, CouponStatus, audit},
+use crate::{
+    ids::CouponCode,
+    repo::{
+        CouponRepository, RepoError,
+        coupons::{Actor, Coupon, CouponStatus, audit},
+    },
+    words::words,
 };
-use crate::{ids::CouponCode, words::words};
 
 /// A change of the window; what is not given stays.
 #[derive(Clone, Copy, Debug, Default)]
@@ -41,16 +44,16 @@ pub enum WindowSet {
     Refused(WindowRefusal, Coupon),
 }
 
-impl Database {
+impl CouponRepository<'_> {
     /// Changes the window under its next version. What was refused stands in the audit as refused. `None`: there is no
     /// such campaign.
     pub async fn set_window(
-        &self,
+        self,
         code: CouponCode,
         new: NewWindow,
         actor: Actor,
     ) -> Result<Option<WindowSet>, RepoError> {
-        self.detached("set the window", move |pool| async move {
+        self.write("set the window", move |pool| async move {
             let mut tx = pool.begin().await?;
             let before: Option<Coupon> =
                 sqlx::query_as("SELECT * FROM coupons WHERE coupon_code = $1 FOR NO KEY UPDATE")

@@ -4,8 +4,10 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sqlx::{Arguments, postgres::PgArguments};
 
-use super::{dead_letters::LetterStatus, failed_issues::FailedStatus};
-use crate::ids::{CouponCode, MemberId};
+use crate::{
+    ids::{CouponCode, MemberId},
+    repo::{dlq_events::LetterStatus, failed_coupon_issues::FailedStatus},
+};
 
 /// A choice of rows; what is not given does not restrict.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -32,7 +34,7 @@ pub struct Filter {
 }
 
 /// The condition over `failed_coupon_issues f`, with the arguments $1 to $9 of [`Filter::arguments`].
-pub(super) const OF_FAILED: &str = "
+pub(in crate::repo) const OF_FAILED: &str = "
     ($1::bigint[] = '{}' OR f.id = ANY($1)) AND ($2::text IS NULL OR f.status = $2)
     AND ($3::text IS NULL OR f.coupon_code = $3) AND ($4::text IS NULL OR f.member_id = $4)
     AND ($5::text IS NULL OR strpos(lower(coalesce(f.cause, concat_ws(' ', f.error_class, f.error_code))), lower($5)) > 0
@@ -42,7 +44,7 @@ pub(super) const OF_FAILED: &str = "
     AND ($9::bigint IS NULL OR f.id <= $9)";
 
 /// The condition over `dlq_events f`, with the same arguments.
-pub(super) const OF_LETTERS: &str = "
+pub(in crate::repo) const OF_LETTERS: &str = "
     ($1::bigint[] = '{}' OR f.id = ANY($1)) AND ($2::text IS NULL OR f.status = $2)
     AND ($3::text IS NULL OR f.coupon_code = $3) AND ($4::text IS NULL OR f.member_id = $4)
     AND ($5::text IS NULL OR strpos(lower(f.cause), lower($5)) > 0 OR strpos(lower(f.error_message), lower($5)) > 0)
@@ -64,7 +66,7 @@ impl Filter {
     }
 
     /// The arguments $1 to $9 of [`OF_FAILED`] and [`OF_LETTERS`]; what a statement needs beyond them comes after.
-    pub(super) fn arguments(&self) -> Result<PgArguments, sqlx::Error> {
+    pub(in crate::repo) fn arguments(&self) -> Result<PgArguments, sqlx::Error> {
         let mut arguments = PgArguments::default();
         let add = |arguments: &mut PgArguments| {
             arguments.add(&self.ids)?;

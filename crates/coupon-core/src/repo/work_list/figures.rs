@@ -3,7 +3,12 @@
 use chrono::{DateTime, Utc};
 use sqlx::AssertSqlSafe;
 
-use super::{Database, RepoError, coupons::ShownStatus, dead_letters::LetterStatus, filter::Filter, settling::List};
+use crate::repo::{
+    RepoError, WorkListRepository,
+    coupons::ShownStatus,
+    dlq_events::LetterStatus,
+    work_list::{Filter, List},
+};
 
 /// Most groups that are named; a list longer than that is read by nobody.
 const MOST_GROUPS: i64 = 100;
@@ -111,29 +116,29 @@ const LETTERS_BY_CAUSE: &str = "
 SELECT cause AS name, count(*) AS count FROM dlq_events WHERE status = $2
 GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT $1";
 
-impl Database {
+impl WorkListRepository<'_> {
     /// How much waits.
-    pub async fn counts(&self) -> Result<Counts, RepoError> {
+    pub async fn counts(self) -> Result<Counts, RepoError> {
         let pool = self.pool();
-        self.bounded("count what waits", sqlx::query_as(COUNTS).fetch_one(&pool)).await
+        self.read("count what waits", sqlx::query_as(COUNTS).fetch_one(&pool)).await
     }
 
     /// The campaigns that have not ended for good, by status at this moment; a status that none has is left out.
-    pub async fn campaigns(&self, now: DateTime<Utc>) -> Result<Vec<Campaigns>, RepoError> {
+    pub async fn campaigns(self, now: DateTime<Utc>) -> Result<Vec<Campaigns>, RepoError> {
         let pool = self.pool();
-        self.bounded("count campaigns", sqlx::query_as(CAMPAIGNS).bind(now).fetch_all(&pool)).await
+        self.read("count campaigns", sqlx::query_as(CAMPAIGNS).bind(now).fetch_all(&pool)).await
     }
 
     /// How much waits, and why.
-    pub async fn figures(&self) -> Result<Figures, RepoError> {
+    pub async fn figures(self) -> Result<Figures, RepoError> {
         let counts = self.counts().await?;
         let pool = self.pool();
         let groups = async |select: &'static str| {
-            self.bounded("group what waits", sqlx::query_as(select).bind(MOST_GROUPS).fetch_all(&pool)).await
+            self.read("group what waits", sqlx::query_as(select).bind(MOST_GROUPS).fetch_all(&pool)).await
         };
         let letters = async |status: LetterStatus| {
             let question = sqlx::query_as(LETTERS_BY_CAUSE).bind(MOST_GROUPS).bind(status.as_str()).fetch_all(&pool);
-            self.bounded("group dead letters that wait", question).await
+            self.read("group dead letters that wait", question).await
         };
         Ok(Figures {
             counts,
@@ -145,7 +150,7 @@ impl Database {
     }
 
     /// The rows of a choice by cause, most first.
-    pub async fn causes(&self, list: List, filter: &Filter, limit: i64) -> Result<Vec<Cause>, RepoError> {
+    pub async fn causes(self, list: List, filter: &Filter, limit: i64) -> Result<Vec<Cause>, RepoError> {
         let (table, condition) = (list.as_str(), list.condition());
         let at = match list {
             List::Requests => "failed_at",
@@ -158,7 +163,7 @@ impl Database {
              GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT $10"
         );
         let pool = self.pool();
-        self.bounded("group failures by cause", async {
+        self.read("group failures by cause", async {
             let question = sqlx::query_as_with(AssertSqlSafe(select), filter.arguments()?);
             question.bind(limit).fetch_all(&pool).await
         })

@@ -4,20 +4,26 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use uuid::Uuid;
 
-use super::{Database, RepoError, pool::Pool};
+use super::{CouponIssueRepository, RepoError, pool::Pool};
 use crate::{
     event::CouponIssued,
     ids::{CouponCode, MemberId, RequestId},
     words::words,
 };
 
+mod compensate;
+mod details;
+mod give_backs;
 mod insert;
 mod look_up;
 mod of_member;
 
+pub use compensate::*;
+pub use details::{DecisionDetails, Issued};
+pub use give_backs::DueGiveBack;
 pub use insert::{Batch, Columns};
 use insert::{Missing, insert_new, insert_parts, insert_what_fits};
-pub use of_member::{Decided, Lettered, Requested};
+pub use of_member::{Decided, Requested};
 
 words! {
     /// The word on a request, spoken once.
@@ -89,7 +95,7 @@ pub struct Written {
     pub next_part: i32,
 }
 
-impl Database {
+impl CouponIssueRepository<'_> {
     /// Writes events of one coupon and one epoch by one statement, up to `part` rows of it at once; [`WHOLE`] where none is
     /// expected to be refused. With `wait` an event whose row somebody holds for longer than that is refused by itself;
     /// without, that fails the batch.
@@ -97,7 +103,7 @@ impl Database {
     /// An error means that nothing of the batch was written, or that it is not known what its rows ran into; doing it
     /// again is safe.
     pub async fn issue(
-        &self,
+        self,
         events: Vec<Arc<CouponIssued>>,
         part: i32,
         wait: Option<Duration>,
@@ -108,7 +114,7 @@ impl Database {
             Ok((missing, next_part)) => (missing, next_part, false),
             Err(error) if error.is_cap() => {
                 let copy = Arc::clone(&batch);
-                self.detached("issue what fits", move |pool| insert_what_fits(pool, copy)).await?;
+                self.write("issue what fits", move |pool| insert_what_fits(pool, copy)).await?;
                 (Missing::all(&batch), part, true)
             }
             Err(error) => return Err(error),
@@ -145,7 +151,7 @@ impl Database {
 
     /// An insert that need not look for conflicts costs PostgreSQL a third less, and nearly always every row is new.
     /// Where one is not, or is refused, nothing was written, and it is done again by parts.
-    async fn insert(&self, batch: &Arc<Batch>, part: i32, wait: Option<Duration>) -> Result<(Missing, i32), RepoError> {
+    async fn insert(self, batch: &Arc<Batch>, part: i32, wait: Option<Duration>) -> Result<(Missing, i32), RepoError> {
         let rows = batch.rows();
         let part = if part < rows {
             part
@@ -153,7 +159,7 @@ impl Database {
             PART.min(rows / 2).max(1)
         } else {
             let copy = Arc::clone(batch);
-            match self.detached("issue a batch", move |pool| insert_new(pool, copy)).await {
+            match self.write("issue a batch", move |pool| insert_new(pool, copy)).await {
                 Ok(missing) => return Ok((missing, part)),
                 Err(error) if error.is_unique_violation() => part,
                 Err(error) if rows == 1 && error.is_of_a_row() => return Ok((Missing::refused(error), part)),
@@ -162,23 +168,12 @@ impl Database {
             }
         };
         let copy = Arc::clone(batch);
-        self.detached("issue a batch", move |pool| insert_parts(pool, copy, part, wait)).await
-    }
-
-    /// Whether nobody holds the coupon's row, which every batch needs.
-    pub async fn is_coupon_unlocked(&self, code: &CouponCode) -> Result<bool, RepoError> {
-        let pool = self.pool();
-        let question = sqlx::query_scalar::<_, i64>(
-            "SELECT coupon_id FROM coupons WHERE coupon_code = $1 FOR NO KEY UPDATE SKIP LOCKED",
-        )
-        .bind(code.as_str())
-        .fetch_optional(&pool);
-        Ok(self.bounded("look at a coupon's lock", question).await?.is_some())
+        self.write("issue a batch", move |pool| insert_parts(pool, copy, part, wait)).await
     }
 
     /// Up to `limit` marks of ISSUED rows after `after` in the order of the request ids, for filling Redis.
-    pub async fn marks(
-        &self,
+    pub async fn holder_entries(
+        self,
         code: &CouponCode,
         after: Option<RequestId>,
         limit: i64,
@@ -196,7 +191,7 @@ impl Database {
         .bind(after.map_or_else(Uuid::nil, RequestId::as_uuid))
         .bind(limit)
         .fetch_all(&pool);
-        let rows: Vec<(String, Uuid)> = self.bounded("read marks", question).await?;
+        let rows: Vec<(String, Uuid)> = self.read("read marks", question).await?;
         Ok(rows.into_iter().filter_map(|(member, id)| Some((member.parse().ok()?, id.into()))).collect())
     }
 }

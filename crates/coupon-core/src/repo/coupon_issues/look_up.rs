@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use uuid::Uuid;
 
-use super::{Database, IssueOutcome, Pool, RepoError};
+use super::{CouponIssueRepository, IssueOutcome, Pool, RepoError};
 use crate::{event::CouponIssued, ids::CouponCode};
 
 /// Tells what the rows that were not inserted ran into.
@@ -16,9 +16,9 @@ LEFT JOIN coupon_issues own ON own.coupon_id = c.coupon_id AND own.request_id = 
 LEFT JOIN coupon_issues holder
        ON holder.coupon_id = c.coupon_id AND holder.member_id = r.member_id AND holder.decision = 'ISSUED'";
 
-impl Database {
+impl CouponIssueRepository<'_> {
     pub(super) async fn look_up(
-        &self,
+        self,
         code: &CouponCode,
         epoch: i64,
         cap_hit: bool,
@@ -28,7 +28,7 @@ impl Database {
         let members: Vec<&str> = events.iter().map(|event| event.member_id.as_str()).collect();
         let pool = self.pool();
         let question = sqlx::query_as(LOOK_UP).bind(code.as_str()).bind(&ids).bind(&members).fetch_all(&pool);
-        let rows: Vec<Found> = self.bounded("look up decisions", question).await?;
+        let rows: Vec<Found> = self.read("look up decisions", question).await?;
         Ok(rows.into_iter().map(|row| ((row.request_id, row.member_id.clone()), row.outcome(epoch, cap_hit))).collect())
     }
 }

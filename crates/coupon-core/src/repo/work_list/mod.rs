@@ -1,0 +1,12 @@
+//! What an operator looks after: rows of `failed_coupon_issues` and of `dlq_events`, chosen by one filter.
+
+mod figures;
+mod filter;
+mod numbers;
+mod settling;
+
+pub use figures::*;
+pub use filter::Filter;
+pub(super) use filter::{OF_FAILED, OF_LETTERS};
+pub use numbers::*;
+pub use settling::*;
