@@ -6,19 +6,19 @@ use coupon_core::{
     kafka::{Record, read_origin},
     repo::{
         coupon_issues::{IssueOutcome, Remedy},
-        dlq_events::Letter,
+        dlq_events::NewDlqEvent,
     },
     writing::judge,
 };
 
 /// The letter that came in this record, after so many attempts.
-pub fn letter(record: &Record, attempts: u32) -> Letter {
+pub fn letter(record: &Record, attempts: u32) -> NewDlqEvent {
     let origin = read_origin(record);
     let headers = record.headers.iter().map(|header| {
         let value = header.value.as_ref().map(|value| STANDARD.encode(value));
         serde_json::json!({ "name": header.name.replace('\0', "?"), "value": value })
     });
-    Letter {
+    NewDlqEvent {
         topic: record.topic.clone(),
         partition: record.partition,
         offset: record.offset,

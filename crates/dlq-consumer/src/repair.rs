@@ -13,8 +13,8 @@ use coupon_core::{
     kafka::{Handler, History, Record, Work},
     repo::{
         Database, RepoError,
-        coupon_issues::{GiveUp, GivenUp, IssueOutcome, Remedy},
-        dlq_events::{LetterStatus, Verdict},
+        coupon_issues::{Compensation, CompensationOutcome, IssueOutcome, Remedy},
+        dlq_events::{Classification, DlqEventStatus},
         may_be_the_records_doing,
     },
     writing::{Writer, codes, judge},
@@ -76,10 +76,10 @@ impl Handler for Repair {
         self.writer.settle(event, outcome, self.clock.now()).await?;
         let status = if outcome == IssueOutcome::CompensatedBefore {
             self.due.notify_one();
-            LetterStatus::Duplicate
+            DlqEventStatus::Duplicate
         } else {
             tracing::info!(request_id = work.request_id(), outcome = outcome.as_str(), "dead letter recovered");
-            LetterStatus::Recovered
+            DlqEventStatus::Recovered
         };
         self.put_down(work, status, &arrival(&work.record), number).await.map_err(|error| Failure::from(&error))
     }
@@ -95,9 +95,9 @@ impl Handler for Repair {
             Ok(event) if !is_undecidable(failure) => event,
             _ => {
                 let status = if failure.code == DecodeError::Newer(0).code() {
-                    LetterStatus::Held
+                    DlqEventStatus::Held
                 } else {
-                    LetterStatus::Parked
+                    DlqEventStatus::Parked
                 };
                 return self
                     .put_down(work, status, failure, history.attempts)
@@ -110,7 +110,7 @@ impl Handler for Repair {
             // The database will never take this decision; the record is kept for somebody to look at.
             Err(error) if is_refused(error.class(), history) => {
                 let refused = Failure::from(&error);
-                self.put_down(work, LetterStatus::Parked, &refused, history.attempts)
+                self.put_down(work, DlqEventStatus::Parked, &refused, history.attempts)
                     .await
                     .map_err(|error| Failure::from(&error))
             }
@@ -154,7 +154,7 @@ impl Repair {
         let letter = letter(&work.record, attempts);
         // A rebuild replaced the data they were reserved in; no deployment can be at fault.
         let budget = (failure.code != codes::OLD_EPOCH).then_some(self.budget);
-        let give_up = GiveUp {
+        let give_up = Compensation {
             event: CouponIssued::clone(event),
             failure,
             letter,
@@ -167,17 +167,17 @@ impl Repair {
         let given_up = self.database.coupon_issues().compensate(give_up).await?;
         metrics::counter!("coupon_give_ups_total", "outcome" => outcome_word(given_up)).increment(1);
         match given_up {
-            GivenUp::CompensatedBefore => {
+            CompensationOutcome::CompensatedBefore => {
                 self.database.coupon_issues().request_give_back(event.coupon_code.clone(), event.request_id).await?;
             }
-            GivenUp::Issued => {
+            CompensationOutcome::Issued => {
                 tracing::info!(request_id = work.request_id(), "the request was issued after all; nothing to give up");
             }
             // Nobody has to look at one that the member did not lose anything by.
-            GivenUp::Compensated { failed_issue_id } if !matches!(remedy, Remedy::Supersede(_)) => {
+            CompensationOutcome::Compensated { failed_issue_id } if !matches!(remedy, Remedy::Supersede(_)) => {
                 alarm::given_up(event, &failure, failed_issue_id);
             }
-            GivenUp::Compensated { .. } | GivenUp::Held | GivenUp::Parked => {}
+            CompensationOutcome::Compensated { .. } | CompensationOutcome::Held | CompensationOutcome::Parked => {}
         }
         self.due.notify_one();
         self.alarms_wakeup.notify_one();
@@ -187,7 +187,7 @@ impl Repair {
     async fn put_down(
         &self,
         work: &Work<Arc<CouponIssued>>,
-        status: LetterStatus,
+        status: DlqEventStatus,
         failure: &Failure,
         attempts: u32,
     ) -> Result<(), RepoError> {
@@ -196,13 +196,13 @@ impl Repair {
             Err(DecodeError::Newer(version)) => Some(version),
             Err(_) => None,
         };
-        let verdict = Verdict {
+        let verdict = Classification {
             status,
             event: work.item.as_deref().ok(),
             event_version,
             failure,
             failed_issue_id: None,
-            alarm: matches!(status, LetterStatus::Held | LetterStatus::Parked),
+            alarm: matches!(status, DlqEventStatus::Held | DlqEventStatus::Parked),
             now: self.clock.now(),
         };
         metrics::counter!("coupon_dead_letters_total", "status" => status.as_str()).increment(1);
@@ -213,12 +213,12 @@ impl Repair {
 }
 
 /// What `coupon_give_ups_total` is counted by.
-pub fn outcome_word(given_up: GivenUp) -> &'static str {
+pub fn outcome_word(given_up: CompensationOutcome) -> &'static str {
     match given_up {
-        GivenUp::Compensated { .. } => "COMPENSATED",
-        GivenUp::CompensatedBefore => "COMPENSATED_BEFORE",
-        GivenUp::Issued => "ISSUED",
-        GivenUp::Held => "HELD",
-        GivenUp::Parked => "PARKED",
+        CompensationOutcome::Compensated { .. } => "COMPENSATED",
+        CompensationOutcome::CompensatedBefore => "COMPENSATED_BEFORE",
+        CompensationOutcome::Issued => "ISSUED",
+        CompensationOutcome::Held => "HELD",
+        CompensationOutcome::Parked => "PARKED",
     }
 }

@@ -8,8 +8,8 @@ use coupon_core::{
     failure::{Class, Failure},
     repo::{
         Database,
-        coupon_issues::{GiveUp, GivenUp, IssueOutcome, Remedy},
-        dlq_events::{LetterStatus, UndecidedLetter},
+        coupon_issues::{Compensation, CompensationOutcome, IssueOutcome, Remedy},
+        dlq_events::{DlqEventStatus, UndecidedDlqEvent},
     },
     runtime::Shutdown,
     writing::Writer,
@@ -84,10 +84,10 @@ impl Upgrade {
         }
     }
 
-    async fn decide(&self, letter: UndecidedLetter, event: &Arc<CouponIssued>) -> Result<bool, Failure> {
+    async fn decide(&self, letter: UndecidedDlqEvent, event: &Arc<CouponIssued>) -> Result<bool, Failure> {
         let outcome = self.writer.write(event, true).await?;
         if let Some((remedy, failure)) = against(outcome) {
-            let give_up = GiveUp {
+            let give_up = Compensation {
                 event: CouponIssued::clone(event),
                 failure: failure.clone(),
                 letter: letter.letter,
@@ -100,15 +100,18 @@ impl Upgrade {
             let given_up =
                 self.database.coupon_issues().compensate(give_up).await.map_err(|error| Failure::from(&error))?;
             metrics::counter!("coupon_give_ups_total", "outcome" => outcome_word(given_up)).increment(1);
-            if let (GivenUp::Compensated { failed_issue_id }, Remedy::GiveBack) = (given_up, remedy) {
+            if let (CompensationOutcome::Compensated { failed_issue_id }, Remedy::GiveBack) = (given_up, remedy) {
                 alarm::given_up(event, &failure, failed_issue_id);
             }
             return Ok(true);
         }
         self.writer.settle(event, outcome, self.clock.now()).await?;
-        let to =
-            if outcome == IssueOutcome::CompensatedBefore { LetterStatus::Duplicate } else { LetterStatus::Recovered };
-        let moved = self.database.dlq_events().set_status(letter.id, LetterStatus::Held, to, self.clock.now());
+        let to = if outcome == IssueOutcome::CompensatedBefore {
+            DlqEventStatus::Duplicate
+        } else {
+            DlqEventStatus::Recovered
+        };
+        let moved = self.database.dlq_events().set_status(letter.id, DlqEventStatus::Held, to, self.clock.now());
         moved.await.map_err(|error| Failure::from(&error))
     }
 }

@@ -79,11 +79,11 @@ impl IssueOutcome {
 }
 
 /// All rows of a batch at once.
-pub const WHOLE: i32 = i32::MAX;
+pub const WHOLE_BATCH: i32 = i32::MAX;
 
 /// Rows that are tried at once after a whole batch was refused: with one in a hundred that is, fewer cost more beginnings
 /// and more cost more rows that were written in vain. Measured; 16 and 64 are as good within a tenth.
-const PART: i32 = 32;
+const ROWS_PER_PART: i32 = 32;
 
 /// What became of a batch.
 #[derive(Debug)]
@@ -96,7 +96,7 @@ pub struct Written {
 }
 
 impl CouponIssueRepository<'_> {
-    /// Writes events of one coupon and one epoch by one statement, up to `part` rows of it at once; [`WHOLE`] where none is
+    /// Writes events of one coupon and one epoch by one statement, up to `part` rows of it at once; [`WHOLE_BATCH`] where none is
     /// expected to be refused. With `wait` an event whose row somebody holds for longer than that is refused by itself;
     /// without, that fails the batch.
     ///
@@ -156,14 +156,14 @@ impl CouponIssueRepository<'_> {
         let part = if part < rows {
             part
         } else if wait.is_some() {
-            PART.min(rows / 2).max(1)
+            ROWS_PER_PART.min(rows / 2).max(1)
         } else {
             let copy = Arc::clone(batch);
             match self.write("issue a batch", move |pool| insert_new(pool, copy)).await {
                 Ok(missing) => return Ok((missing, part)),
                 Err(error) if error.is_unique_violation() => part,
                 Err(error) if rows == 1 && error.is_of_a_row() => return Ok((Missing::refused(error), part)),
-                Err(error) if rows > 1 && error.may_be_of_a_record() => PART.min(rows / 2),
+                Err(error) if rows > 1 && error.may_be_of_a_record() => ROWS_PER_PART.min(rows / 2),
                 Err(error) => return Err(error),
             }
         };

@@ -9,12 +9,12 @@ use crate::{event::CouponIssued, failure::Failure, words::words};
 mod held;
 mod rows;
 
-pub use held::UndecidedLetter;
-pub use rows::{DeadLetteredRequest, LetterRow, OperatorState};
+pub use held::UndecidedDlqEvent;
+pub use rows::{DeadLetteredRequest, DlqEvent, OperatorState};
 
 words! {
     /// What became of a record of the DLQ topic.
-    pub enum LetterStatus as "dead letter status" {
+    pub enum DlqEventStatus as "dead letter status" {
         /// Written after all.
         Recovered = "RECOVERED",
         /// Given up; the unit goes back.
@@ -34,7 +34,7 @@ words! {
 
 /// A record of the DLQ topic as the database keeps it.
 #[derive(Clone, Debug)]
-pub struct Letter {
+pub struct NewDlqEvent {
     /// Where it lies in the DLQ topic.
     pub topic: String,
     /// Partition there.
@@ -57,9 +57,9 @@ pub struct Letter {
 
 /// What there is to say about a letter when it is put down.
 #[derive(Clone, Copy, Debug)]
-pub struct Verdict<'a> {
+pub struct Classification<'a> {
     /// What became of it.
-    pub status: LetterStatus,
+    pub status: DlqEventStatus,
     /// The event, if the record could be read.
     pub event: Option<&'a CouponIssued>,
     /// Version of the event, also when it is newer than this build reads.
@@ -77,12 +77,12 @@ pub struct Verdict<'a> {
 impl DlqEventRepository<'_> {
     /// Puts a letter down. A record that came before (the same place and time) is left as it was, unless it was still
     /// undecided.
-    pub async fn record(self, letter: Letter, verdict: Verdict<'_>) -> Result<(), RepoError> {
+    pub async fn record(self, letter: NewDlqEvent, verdict: Classification<'_>) -> Result<(), RepoError> {
         let (status, alarm, now) = (verdict.status, verdict.alarm, verdict.now);
         let (event, failure, version) = (verdict.event.cloned(), verdict.failure.clone(), verdict.event_version);
         self.write("put a dead letter down", move |pool| async move {
             let mut connection = pool.acquire().await?;
-            let verdict = Verdict {
+            let verdict = Classification {
                 status,
                 event: event.as_ref(),
                 event_version: version,
@@ -100,8 +100,8 @@ impl DlqEventRepository<'_> {
     pub async fn set_status(
         self,
         id: i64,
-        from: LetterStatus,
-        to: LetterStatus,
+        from: DlqEventStatus,
+        to: DlqEventStatus,
         now: DateTime<Utc>,
     ) -> Result<bool, RepoError> {
         self.write("move a dead letter on", move |pool| async move {
@@ -118,7 +118,11 @@ impl DlqEventRepository<'_> {
     }
 }
 
-pub(super) async fn insert(tx: &mut PgConnection, letter: &Letter, verdict: &Verdict<'_>) -> Result<(), sqlx::Error> {
+pub(super) async fn insert(
+    tx: &mut PgConnection,
+    letter: &NewDlqEvent,
+    verdict: &Classification<'_>,
+) -> Result<(), sqlx::Error> {
     let event = verdict.event;
     sqlx::query(
         "INSERT INTO dlq_events

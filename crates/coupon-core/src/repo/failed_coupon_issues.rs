@@ -6,13 +6,13 @@ use uuid::Uuid;
 
 use super::{
     FailedCouponIssueRepository, RepoError,
-    work_list::{self, Filter, OF_FAILED},
+    work_list::{self, FAILED_ISSUE_FILTER, Filter},
 };
 use crate::words::words;
 
 words! {
     /// Where a failed request stands.
-    pub enum FailedStatus as "status of a failed request" {
+    pub enum FailedIssueStatus as "status of a failed request" {
         /// Somebody has to look.
         Pending = "PENDING",
         /// Put right.
@@ -24,7 +24,7 @@ words! {
 
 /// A request that was given up.
 #[derive(Clone, Debug, sqlx::FromRow, serde::Serialize)]
-pub struct FailedIssue {
+pub struct FailedCouponIssue {
     /// Number.
     #[serde(flatten, serialize_with = "work_list::entry")]
     pub id: i64,
@@ -36,7 +36,7 @@ pub struct FailedIssue {
     pub request_id: Uuid,
     /// Where it stands.
     #[sqlx(try_from = "String")]
-    pub status: FailedStatus,
+    pub status: FailedIssueStatus,
     /// Class of the last failure.
     pub error_class: String,
     /// Its code.
@@ -90,7 +90,7 @@ FROM failed_coupon_issues f
 LEFT JOIN coupons c ON c.coupon_code = f.coupon_code
 LEFT JOIN coupon_issues i ON i.coupon_id = c.coupon_id AND i.request_id = f.request_id";
 
-impl FailedIssue {
+impl FailedCouponIssue {
     /// What it is counted under, also in rows of builds that did not know it.
     pub fn cause(&self) -> String {
         self.cause.clone().unwrap_or_else(|| format!("{} {}", self.error_class, self.error_code))
@@ -102,9 +102,14 @@ const MAX_ENTRIES: i64 = 1_000;
 
 impl FailedCouponIssueRepository<'_> {
     /// Failed requests of this choice, newest first, below `before`.
-    pub async fn list(self, filter: &Filter, before: Option<i64>, limit: i64) -> Result<Vec<FailedIssue>, RepoError> {
+    pub async fn list(
+        self,
+        filter: &Filter,
+        before: Option<i64>,
+        limit: i64,
+    ) -> Result<Vec<FailedCouponIssue>, RepoError> {
         let select = format!(
-            "{SELECT} WHERE {OF_FAILED} AND ($10::bigint IS NULL OR f.id < $10)
+            "{SELECT} WHERE {FAILED_ISSUE_FILTER} AND ($10::bigint IS NULL OR f.id < $10)
              ORDER BY f.id DESC LIMIT $11"
         );
         let pool = self.pool();
@@ -116,7 +121,7 @@ impl FailedCouponIssueRepository<'_> {
     }
 
     /// One failed request.
-    pub async fn find(self, id: i64) -> Result<Option<FailedIssue>, RepoError> {
+    pub async fn find(self, id: i64) -> Result<Option<FailedCouponIssue>, RepoError> {
         let pool = self.pool();
         let question =
             sqlx::query_as(AssertSqlSafe(format!("{SELECT} WHERE f.id = $1"))).bind(id).fetch_optional(&pool);
@@ -124,7 +129,7 @@ impl FailedCouponIssueRepository<'_> {
     }
 
     /// The failed request of this id.
-    pub async fn find_by_request(self, request_id: Uuid, coupon: &str) -> Result<Option<FailedIssue>, RepoError> {
+    pub async fn find_by_request(self, request_id: Uuid, coupon: &str) -> Result<Option<FailedCouponIssue>, RepoError> {
         let select = format!("{SELECT} WHERE f.request_id = $1 AND f.coupon_code = $2");
         let pool = self.pool();
         let question = sqlx::query_as(AssertSqlSafe(select)).bind(request_id).bind(coupon).fetch_optional(&pool);
@@ -156,7 +161,7 @@ impl FailedCouponIssueRepository<'_> {
     }
 
     /// The entries of the work list that are this request's, or that it replays.
-    pub async fn of_request(self, request_id: Uuid) -> Result<Vec<FailedIssue>, RepoError> {
+    pub async fn of_request(self, request_id: Uuid) -> Result<Vec<FailedCouponIssue>, RepoError> {
         let pool = self.pool();
         let question = sqlx::query_scalar(
             "SELECT f.id FROM coupons c JOIN failed_coupon_issues f USING (coupon_code) WHERE f.request_id = $1

@@ -10,7 +10,7 @@ use crate::ids::{CouponCode, RequestId};
 
 /// A decision, as a comparison needs it.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
-pub struct Word {
+pub struct RequestDecision {
     /// The request.
     #[sqlx(try_from = "Uuid")]
     pub request_id: RequestId,
@@ -25,7 +25,7 @@ pub struct Word {
 
 /// The counter of a campaign, and what it should be, at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::FromRow)]
-pub struct Count {
+pub struct RowCount {
     /// `coupons.issued_quantity`.
     pub counter: i64,
     /// ISSUED rows.
@@ -61,7 +61,7 @@ pub struct ReconciliationRow {
 
 impl ReconciliationRepository<'_> {
     /// The decisions on these requests, where there are any.
-    pub async fn decisions(self, code: &CouponCode, ids: &[Uuid]) -> Result<HashMap<Uuid, Word>, RepoError> {
+    pub async fn decisions(self, code: &CouponCode, ids: &[Uuid]) -> Result<HashMap<Uuid, RequestDecision>, RepoError> {
         if ids.is_empty() {
             return Ok(HashMap::new());
         }
@@ -74,7 +74,7 @@ impl ReconciliationRepository<'_> {
         .bind(code.as_str())
         .bind(ids)
         .fetch_all(&pool);
-        let words: Vec<Word> = self.read("look up decisions", question).await?;
+        let words: Vec<RequestDecision> = self.read("look up decisions", question).await?;
         Ok(words.into_iter().map(|word| (word.request_id.as_uuid(), word)).collect())
     }
 
@@ -97,7 +97,7 @@ impl ReconciliationRepository<'_> {
     }
 
     /// Counter and rows of a campaign, both of one moment. Reads every row of an index: a second for some millions.
-    pub async fn count_rows(self, code: &CouponCode) -> Result<Option<Count>, RepoError> {
+    pub async fn count_rows(self, code: &CouponCode) -> Result<Option<RowCount>, RepoError> {
         let pool = self.pool();
         let question = async {
             let mut tx = pool.begin().await?;
@@ -156,7 +156,7 @@ impl ReconciliationRepository<'_> {
     /// Corrects the counter by what [`ReconciliationRepository::count_rows`] found it to differ. It and the rows change together, so the
     /// difference stays what it was whatever is issued meanwhile, and nothing is counted while the row is locked. `false`
     /// when there are more rows than coupons in all, which no counter can mend.
-    pub async fn correct_counter(self, code: CouponCode, count: Count) -> Result<bool, RepoError> {
+    pub async fn correct_counter(self, code: CouponCode, count: RowCount) -> Result<bool, RepoError> {
         self.write("mend a counter", move |pool| async move {
             let mended = sqlx::query(
                 "UPDATE coupons SET issued_quantity = issued_quantity + $2

@@ -1,6 +1,6 @@
 //! Anchors of `deploy/README.md`, which the base URL of the runbook leads to.
 
-use coupon_core::repo::dlq_events::LetterStatus;
+use coupon_core::repo::dlq_events::DlqEventStatus;
 
 /// Requests that were given up.
 pub const GIVEN_UP: &str = "alarm-given-up";
@@ -33,11 +33,11 @@ pub fn of_notice(cause: &str) -> &'static str {
 }
 
 /// The entry for dead letters, by the worst of their statuses.
-pub fn of_letters(by_status: &[(LetterStatus, usize)]) -> &'static str {
+pub fn of_letters(by_status: &[(DlqEventStatus, usize)]) -> &'static str {
     let has = |wanted| by_status.iter().any(|(status, _)| *status == wanted);
-    if has(LetterStatus::Compensated) {
+    if has(DlqEventStatus::Compensated) {
         GIVEN_UP
-    } else if has(LetterStatus::Held) {
+    } else if has(DlqEventStatus::Held) {
         HELD
     } else {
         PARKED

@@ -1,7 +1,7 @@
 //! How bad an alarm is.
 
 use coupon_core::{
-    repo::{alarms::Letters, dlq_events::LetterStatus},
+    repo::{alarms::Letters, dlq_events::DlqEventStatus},
     writing::codes,
 };
 use serde::Serialize;
@@ -43,9 +43,9 @@ impl Severity {
     pub fn of_letters(letters: &Letters) -> Self {
         let is_foreign =
             letters.sample.error_code == codes::OTHER_MEMBER || letters.by_coupon.iter().all(|of| of.0.is_none());
-        let is_a_coupon = |status: &LetterStatus| match status {
-            LetterStatus::Compensated | LetterStatus::Held => true,
-            LetterStatus::Parked => !is_foreign,
+        let is_a_coupon = |status: &DlqEventStatus| match status {
+            DlqEventStatus::Compensated | DlqEventStatus::Held => true,
+            DlqEventStatus::Parked => !is_foreign,
             _ => false,
         };
         let is_critical = letters.by_status.iter().any(|(status, _)| is_a_coupon(status));

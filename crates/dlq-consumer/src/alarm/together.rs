@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use coupon_core::repo::dlq_events::LetterStatus;
+use coupon_core::repo::dlq_events::DlqEventStatus;
 
 use super::{
     view::{Alarm, OfCause, OfCoupon},
@@ -35,7 +35,7 @@ pub fn together(mut alarms: Vec<Alarm>) -> Option<Alarm> {
             *by_coupon.entry(of.coupon.clone()).or_default() += of.count;
         }
     }
-    let parts: Vec<(LetterStatus, usize)> =
+    let parts: Vec<(DlqEventStatus, usize)> =
         by_status.iter().filter_map(|(status, count)| Some((status.parse().ok()?, *count))).collect();
     let count: usize = alarms.iter().map(|alarm| alarm.count).sum();
     let what = if parts.is_empty() { format!("{count} notices") } else { counted(&parts) };

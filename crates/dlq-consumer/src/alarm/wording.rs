@@ -1,15 +1,15 @@
 //! Words that alarms and log lines share: how many dead letters there are, and the command that shows more of one.
 
-use coupon_core::repo::{alarms::Sample, dlq_events::LetterStatus, work_list::List};
+use coupon_core::repo::{alarms::Sample, dlq_events::DlqEventStatus, work_list::List};
 
 /// `3 requests given up, 1 dead letter held undecided`.
-pub fn counted(by_status: &[(LetterStatus, usize)]) -> String {
-    let part = |(status, count): &(LetterStatus, usize)| {
+pub fn counted(by_status: &[(DlqEventStatus, usize)]) -> String {
+    let part = |(status, count): &(DlqEventStatus, usize)| {
         let plural = if *count == 1 { "" } else { "s" };
         match status {
-            LetterStatus::Compensated => format!("{count} request{plural} given up"),
-            LetterStatus::Held => format!("{count} dead letter{plural} held undecided"),
-            LetterStatus::Parked => format!("{count} dead letter{plural} parked undecided"),
+            DlqEventStatus::Compensated => format!("{count} request{plural} given up"),
+            DlqEventStatus::Held => format!("{count} dead letter{plural} held undecided"),
+            DlqEventStatus::Parked => format!("{count} dead letter{plural} parked undecided"),
             other => format!("{count} dead letter{plural} {}", other.as_str().to_lowercase()),
         }
     };

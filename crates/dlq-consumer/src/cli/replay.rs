@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, process::ExitCode};
 use coupon_core::{
     clock::{Clock, SystemClock},
     repo::{
-        failed_coupon_issues::FailedStatus,
+        failed_coupon_issues::FailedIssueStatus,
         replay_jobs::{Job, JobKind, JobStatus},
         work_list::{Filter, List},
     },
@@ -67,7 +67,7 @@ async fn begin(config: &Config, args: NewArgs) -> anyhow::Result<ExitCode> {
     let mut filter = Filter { ids, up_to, ..args.filter.filter(SystemClock.now()) };
     // Named rows are judged one by one, so that the answer says what is wrong with them.
     if filter.ids.is_empty() && kind == JobKind::Requests {
-        filter = filter.of_status(FailedStatus::Pending);
+        filter = filter.of_status(FailedIssueStatus::Pending);
     }
     let request = Request {
         kind,

@@ -3,7 +3,7 @@
 use coupon_core::{
     ids::{CouponCode, MemberId, RequestId},
     repo::{
-        RepoError, coupon_issues::DecisionDetails, dlq_events::LetterRow, failed_coupon_issues::FailedIssue,
+        RepoError, coupon_issues::DecisionDetails, dlq_events::DlqEvent, failed_coupon_issues::FailedCouponIssue,
         work_list::Filter,
     },
     stock::StockError,
@@ -22,9 +22,9 @@ pub struct LookupResult {
     /// Decisions in PostgreSQL.
     pub decisions: Vec<DecisionDetails>,
     /// Entries of the work list.
-    pub entries: Vec<FailedIssue>,
+    pub entries: Vec<FailedCouponIssue>,
     /// Dead letters.
-    pub dead_letters: Vec<LetterRow>,
+    pub dead_letters: Vec<DlqEvent>,
     /// Who holds a unit in Redis, decided or not.
     pub holders: Vec<Holder>,
     /// Why the holders are not known.

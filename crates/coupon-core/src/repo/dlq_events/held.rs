@@ -7,19 +7,19 @@ use crate::{
     repo::{
         DlqEventRepository, RepoError,
         coupons::{Actor, append_audit},
-        dlq_events::{Letter, LetterStatus},
+        dlq_events::{DlqEventStatus, NewDlqEvent},
         replays::{Plan, advance},
-        work_list::{Filter, OF_LETTERS},
+        work_list::{DLQ_EVENT_FILTER, Filter},
     },
 };
 
 /// An undecided letter, whole.
 #[derive(Clone, Debug)]
-pub struct UndecidedLetter {
+pub struct UndecidedDlqEvent {
     /// Number.
     pub id: i64,
     /// The record.
-    pub letter: Letter,
+    pub letter: NewDlqEvent,
     /// The failure it was put down with.
     pub failure: Failure,
 }
@@ -60,7 +60,7 @@ impl DlqEventRepository<'_> {
     pub async fn plan_replay(self, filter: &Filter, supported: u64) -> Result<Plan, RepoError> {
         let pool = self.pool();
         let sql = format!(
-            "SELECT refusal, count(*), max(id) FROM (SELECT f.id, {VERDICT} WHERE {OF_LETTERS}) AS judged GROUP BY refusal"
+            "SELECT refusal, count(*), max(id) FROM (SELECT f.id, {VERDICT} WHERE {DLQ_EVENT_FILTER}) AS judged GROUP BY refusal"
         );
         let question = async {
             let mut arguments = filter.arguments()?;
@@ -72,11 +72,11 @@ impl DlqEventRepository<'_> {
     }
 
     /// The next undecided letters of a filter after `after`, lowest number first.
-    pub async fn undecided(self, filter: &Filter, after: i64, limit: i64) -> Result<Vec<UndecidedLetter>, RepoError> {
+    pub async fn undecided(self, filter: &Filter, after: i64, limit: i64) -> Result<Vec<UndecidedDlqEvent>, RepoError> {
         let pool = self.pool();
         let sql = format!(
             "SELECT f.* FROM dlq_events f
-             WHERE {OF_LETTERS} AND f.status IN ('HELD', 'PARKED') AND f.id > $10 ORDER BY f.id LIMIT $11"
+             WHERE {DLQ_EVENT_FILTER} AND f.status IN ('HELD', 'PARKED') AND f.id > $10 ORDER BY f.id LIMIT $11"
         );
         let question = async {
             let mut arguments = filter.arguments()?;
@@ -94,7 +94,7 @@ impl DlqEventRepository<'_> {
         supported: u64,
         after: i64,
         limit: i64,
-    ) -> Result<Vec<UndecidedLetter>, RepoError> {
+    ) -> Result<Vec<UndecidedDlqEvent>, RepoError> {
         let pool = self.pool();
         let question = sqlx::query_as(
             "SELECT * FROM dlq_events
@@ -115,7 +115,7 @@ impl DlqEventRepository<'_> {
         self,
         job_id: i64,
         letter: i64,
-        to: LetterStatus,
+        to: DlqEventStatus,
         actor: Actor,
         reason: String,
     ) -> Result<bool, RepoError> {
@@ -154,8 +154,8 @@ async fn count_success(tx: &mut sqlx::PgConnection, job_id: i64) -> Result<(), s
 }
 
 impl Row {
-    fn whole(self) -> UndecidedLetter {
-        UndecidedLetter {
+    fn whole(self) -> UndecidedDlqEvent {
+        UndecidedDlqEvent {
             id: self.id,
             failure: Failure {
                 class: self.error_class.parse().unwrap_or(Class::Unknown),
@@ -164,7 +164,7 @@ impl Row {
                 chain: self.stack_trace,
                 by_itself: false,
             },
-            letter: Letter {
+            letter: NewDlqEvent {
                 topic: self.dlq_topic,
                 partition: self.dlq_partition,
                 offset: self.dlq_offset,

@@ -6,7 +6,7 @@ use sqlx::AssertSqlSafe;
 use crate::repo::{
     RepoError, WorkListRepository,
     coupons::ShownStatus,
-    dlq_events::LetterStatus,
+    dlq_events::DlqEventStatus,
     work_list::{Filter, List},
 };
 
@@ -136,7 +136,7 @@ impl WorkListRepository<'_> {
         let groups = async |select: &'static str| {
             self.read("group what waits", sqlx::query_as(select).bind(MOST_GROUPS).fetch_all(&pool)).await
         };
-        let letters = async |status: LetterStatus| {
+        let letters = async |status: DlqEventStatus| {
             let question = sqlx::query_as(LETTERS_BY_CAUSE).bind(MOST_GROUPS).bind(status.as_str()).fetch_all(&pool);
             self.read("group dead letters that wait", question).await
         };
@@ -144,8 +144,8 @@ impl WorkListRepository<'_> {
             counts,
             by_cause: groups(BY_CAUSE).await?,
             by_coupon: groups(BY_COUPON).await?,
-            held_by_cause: letters(LetterStatus::Held).await?,
-            parked_by_cause: letters(LetterStatus::Parked).await?,
+            held_by_cause: letters(DlqEventStatus::Held).await?,
+            parked_by_cause: letters(DlqEventStatus::Parked).await?,
         })
     }
 

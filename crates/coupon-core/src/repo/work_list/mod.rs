@@ -7,6 +7,6 @@ mod settling;
 
 pub use figures::*;
 pub use filter::Filter;
-pub(super) use filter::{OF_FAILED, OF_LETTERS};
+pub(super) use filter::{DLQ_EVENT_FILTER, FAILED_ISSUE_FILTER};
 pub use numbers::*;
 pub use settling::*;

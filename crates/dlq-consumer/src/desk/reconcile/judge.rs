@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use chrono::DateTime;
 use coupon_core::{
     ids::{MemberId, RequestId},
-    repo::{coupon_issues::Decision, coupons::Coupon, dlq_events::OperatorState, reconciliations::Word},
+    repo::{coupon_issues::Decision, coupons::Coupon, dlq_events::OperatorState, reconciliations::RequestDecision},
     stock::{GiveBack, Mended, OutboxEntry},
 };
 use uuid::Uuid;
@@ -22,7 +22,7 @@ const PAGE: usize = 1_000;
 /// What is known of a page of candidates.
 struct Facts {
     marks: Vec<Option<String>>,
-    words: HashMap<Uuid, Word>,
+    words: HashMap<Uuid, RequestDecision>,
     holders: HashMap<String, RequestId>,
     aside: HashMap<Uuid, OperatorState>,
     promised: HashSet<Uuid>,
