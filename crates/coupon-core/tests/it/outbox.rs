@@ -5,7 +5,7 @@ use std::time::Duration;
 use coupon_core::{
     clock::{Clock, SystemClock},
     ids::{CouponCode, MemberId, RequestId},
-    stock::{FillOutcome, GateOutcome, Mended, Relay, Reservation, Stock},
+    stock::{FillOutcome, GateOutcome, Held, Mended, Relay, Stock},
 };
 
 use crate::servers::{fill_of, forget, redis_url, stock};
@@ -22,7 +22,7 @@ async fn one_reserved(code: &str) -> (Stock, CouponCode, MemberId, RequestId) {
     assert_eq!(stock.open(&code, 1, 9, 0).await.unwrap(), GateOutcome::Done);
     let (member, id) = ("member".parse::<MemberId>().unwrap(), RequestId::make(&SystemClock));
     let reservation = stock.reserve(&code, &member, id, 100).await.unwrap();
-    assert!(matches!(reservation, Reservation::Reserved(_)), "{reservation:?}");
+    assert!(matches!(reservation, Ok(Held { is_repeat: false, .. })), "{reservation:?}");
     (stock, code, member, id)
 }
 

@@ -82,9 +82,9 @@ fn every_sequence_of_calls_gives_the_models_answers_and_never_more_marks_than_th
 async fn play(stock: &Stock, code: &CouponCode, steps: Vec<Step>) {
     let mut model = Model { total: 2, open: true, ..Model::default() };
     let fill = fill_of(2);
-    assert_eq!(reserve(stock, code, 0, new_id()).await, Reservation::Refused(Refused::Missing));
+    assert_eq!(reserve(stock, code, 0, new_id()).await, Err(Refused::Missing));
     assert_eq!(stock.begin_fill(code, &fill).await.unwrap(), FillOutcome::Filling);
-    assert_eq!(reserve(stock, code, 0, new_id()).await, Reservation::Refused(Refused::Filling));
+    assert_eq!(reserve(stock, code, 0, new_id()).await, Err(Refused::Filling));
     assert_eq!(stock.open(code, 1, 2, 0).await.unwrap(), GateOutcome::Done);
     // Filled by a build that counts no holders: the first who asks learns how many there are.
     let mut known = steps.len().is_multiple_of(2);
@@ -177,11 +177,7 @@ impl Model {
                 Ok((id, true, true))
             }
         };
-        let found = match answer {
-            Reservation::Refused(refused) => Err(refused),
-            Reservation::Reserved(reserved) => Ok((reserved.event.request_id, true, reserved.pending)),
-            Reservation::Already(reserved) => Ok((reserved.event.request_id, false, reserved.pending)),
-        };
+        let found = answer.map(|held| (held.request_id, !held.is_repeat, held.pending.is_some()));
         assert_eq!(found, expected);
     }
 
