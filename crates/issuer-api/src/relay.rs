@@ -9,7 +9,7 @@ use coupon_core::{
     event::CouponIssued,
     ids::CouponCode,
     runtime::{Condition, Shutdown, Throttle, chain},
-    stock::{Relay as Listing, Stock, StockError},
+    stock::{OutboxListing, Stock, StockError},
 };
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
@@ -188,9 +188,9 @@ impl Relay {
             let listed = Instant::now();
             let (due, waiting, oldest) =
                 match self.stock.relay(code, &self.owner, lease, self.min_age, self.batch).await? {
-                    Listing::Leased { due, waiting, oldest } => (due, waiting, oldest),
-                    Listing::Empty => return Ok(Outbox::default()),
-                    Listing::Counted { waiting, oldest } => {
+                    OutboxListing::Leased { due, waiting, oldest } => (due, waiting, oldest),
+                    OutboxListing::Empty => return Ok(Outbox::default()),
+                    OutboxListing::Counted { waiting, oldest } => {
                         self.leased.remove(code);
                         return Ok(Outbox { waiting, oldest, has_failed: false });
                     }

@@ -20,5 +20,5 @@ pub use error::StockError;
 pub use gate::{Fill, FillOutcome, GateOutcome, SetTotal, SetWindow, View};
 pub use holder::{Holder, SoldOut};
 pub use inspection::{Forgotten, Marks, Mended};
-pub use outbox::{OutboxEntry, Relay};
+pub use outbox::{OutboxEntry, OutboxListing};
 pub use reserve::{GiveBack, Held, Refused, Reservation, Seen};

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use coupon_core::{
     ids::{CouponCode, MemberId, RequestId},
-    stock::{FillOutcome, GateOutcome, GiveBack, Holder, OutboxEntry, Refused, Relay, Reservation, SetTotal, Stock},
+    stock::{
+        FillOutcome, GateOutcome, GiveBack, Holder, OutboxEntry, OutboxListing, Refused, Reservation, SetTotal, Stock,
+    },
 };
 use proptest::{prelude::*, test_runner::TestRunner};
 use uuid::Uuid;
@@ -201,17 +203,18 @@ impl Model {
         let seconds = std::time::Duration::from_secs;
         let relay = stock.relay(code, "a", seconds(5), seconds(0), 100).await.unwrap();
         if self.outbox.is_empty() {
-            assert_eq!(relay, Relay::Empty);
+            assert_eq!(relay, OutboxListing::Empty);
             return;
         }
-        let Relay::Leased { due, waiting, .. } = relay else { panic!("{relay:?}") };
+        let OutboxListing::Leased { due, waiting, .. } = relay else { panic!("{relay:?}") };
         assert_eq!(waiting, self.outbox.len() as u64);
         let found: BTreeMap<RequestId, usize> =
             due.iter().map(|event| (event.request_id, member(&event.member_id))).collect();
         assert_eq!(found, self.outbox);
         let of_another = stock.relay(code, "b", seconds(5), seconds(0), 100).await.unwrap();
-        assert!(matches!(of_another, Relay::Counted { waiting: all, .. } if all == waiting), "{of_another:?}");
-        let Relay::Leased { due, .. } = stock.relay(code, "a", seconds(5), seconds(60), 100).await.unwrap() else {
+        assert!(matches!(of_another, OutboxListing::Counted { waiting: all, .. } if all == waiting), "{of_another:?}");
+        let OutboxListing::Leased { due, .. } = stock.relay(code, "a", seconds(5), seconds(60), 100).await.unwrap()
+        else {
             panic!()
         };
         assert_eq!(due, [], "entries younger than the least age are not due");

@@ -1,11 +1,6 @@
 //! Around every handler: load is shed before any work, a panic becomes an answer, and both are counted.
 
-use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    pin::pin,
-    sync::{Arc, atomic::Ordering},
-    task::Poll,
-};
+use std::sync::{Arc, atomic::Ordering};
 
 use axum::{
     extract::{Request, State},
@@ -13,7 +8,10 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use coupon_core::{runtime::Throttle, stock::Held};
+use coupon_core::{
+    runtime::{Throttle, panics},
+    stock::Held,
+};
 use metrics::{Counter, Histogram};
 use tokio::time::Instant;
 
@@ -151,13 +149,8 @@ fn meaning(status: StatusCode) -> &'static str {
 
 /// Answers a panic of a handler, which the process logs, with a problem instead of a torn connection.
 async fn caught<T>(handler: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
-    let mut handler = pin!(handler);
-    let polled = std::future::poll_fn(|context| {
-        catch_unwind(AssertUnwindSafe(|| handler.as_mut().poll(context)))
-            .map_or_else(|_| Poll::Ready(None), |poll| poll.map(Some))
-    });
     let panicked = || Err(Problem::new(Code::Internal, "a fault of ours; asking again is safe"));
-    polled.await.unwrap_or_else(panicked)
+    panics::caught(handler).await.unwrap_or_else(panicked)
 }
 
 #[cfg(test)]
