@@ -1,4 +1,4 @@
-//! Deleting promises from the outbox once Kafka has acknowledged their events, many at a time.
+//! Deleting outbox entries once Kafka has acknowledged their events, many at a time.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -16,17 +16,17 @@ use tokio::{
     time::Instant,
 };
 
-use crate::publish::{Acknowledged, Flight};
+use crate::publish::{Acknowledged, InFlightGuard};
 
-/// Most promises of one round.
-const BATCH: usize = 512;
-/// How long a round waits for company. Members wait with it: what is told as accepted must not be found waiting by who asks
-/// next.
-const COMPANY: Duration = Duration::from_millis(2);
-/// How long a deletion is repeated while Redis is away.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Most entries deleted together.
+const MAX_BATCH_ENTRIES: usize = 512;
+/// How long a batch waits for more entries. Members wait as long: no process may find the entry of a request that a member
+/// was told is accepted.
+const BATCH_WINDOW: Duration = Duration::from_millis(2);
+/// How long a deletion is retried while Redis is away.
+const RETRY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Starts the deletion; it ends with the stop of `tasks`, which has to come after what was acknowledged is deleted.
+/// Starts the deletion, which ends with the stop of `tasks`: that stop has to come once the acknowledged entries are deleted.
 pub fn spawn(stock: Stock, tasks: &Tasks) -> UnboundedSender<Acknowledged> {
     let (sender, receiver) = unbounded_channel();
     tasks.spawn_until_stop("acknowledgements", work(stock, receiver));
@@ -34,47 +34,47 @@ pub fn spawn(stock: Stock, tasks: &Tasks) -> UnboundedSender<Acknowledged> {
 }
 
 async fn work(stock: Stock, mut receiver: UnboundedReceiver<Acknowledged>) {
-    let mut round = Vec::with_capacity(BATCH);
+    let mut batch = Vec::with_capacity(MAX_BATCH_ENTRIES);
     while let Some(first) = receiver.recv().await {
-        round.push(first);
-        tokio::time::sleep(COMPANY).await;
-        while round.len() < BATCH
+        batch.push(first);
+        tokio::time::sleep(BATCH_WINDOW).await;
+        while batch.len() < MAX_BATCH_ENTRIES
             && let Ok(next) = receiver.try_recv()
         {
-            round.push(next);
+            batch.push(next);
         }
         let mut by_coupon: HashMap<CouponCode, Deletion> = HashMap::new();
-        for Acknowledged { code, entry, flight, told } in round.drain(..) {
+        for Acknowledged { code, entry, guard, deleted } in batch.drain(..) {
             let deletion = by_coupon.entry(code).or_default();
             deletion.entries.push(entry);
-            deletion.waiting.push((flight, told));
+            deletion.waiting.push((guard, deleted));
         }
         for (code, Deletion { entries, waiting }) in by_coupon {
             let is_deleted = delete(&stock, &code, &entries).await;
-            for (flight, told) in waiting {
-                drop(flight);
+            for (guard, deleted) in waiting {
+                drop(guard);
                 if is_deleted {
-                    // Whoever asked may be gone.
-                    let _ = told.send(());
+                    // The client may have hung up.
+                    let _ = deleted.send(());
                 }
             }
         }
     }
-    // Whoever publishes is gone before the stop of this task begins: that is no end of its own.
+    // All that publish are gone before the stop of this task begins: the task has not ended by itself.
     std::future::pending::<()>().await;
 }
 
-/// Entries of one campaign, and who waits until they are deleted.
+/// Entries of one campaign, and what waits until they are deleted.
 #[derive(Default)]
 struct Deletion {
     entries: Vec<OutboxEntry>,
-    waiting: Vec<(Flight, oneshot::Sender<()>)>,
+    waiting: Vec<(InFlightGuard, oneshot::Sender<()>)>,
 }
 
-/// Whether they are deleted.
+/// Deletes entries, again and again while Redis is away; `false` when they stay.
 async fn delete(stock: &Stock, code: &CouponCode, entries: &[OutboxEntry]) -> bool {
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + RETRY_TIMEOUT;
     while let Err(error) = stock.acknowledge(code, entries).await {
         if Instant::now() >= end {
             // The relay finds them and publishes them again, which changes nothing downstream.

@@ -20,7 +20,7 @@ pub struct ApiSettings {
     pub http: HttpSettings,
     /// The listener for probes and metrics.
     pub admin: AdminSettings,
-    /// How members are recognised.
+    /// How the token of a member is verified.
     pub auth: AuthSettings,
     /// Where reservations are made.
     pub redis: RedisSettings,
@@ -28,11 +28,11 @@ pub struct ApiSettings {
     pub database: DatabaseSettings,
     /// Where reservations are published.
     pub kafka: TopicSettings,
-    /// How promises to publish are kept.
+    /// How outbox entries are kept and published again.
     pub outbox: OutboxSettings,
     /// How often the servers are asked what they keep.
     pub contract: ContractSettings,
-    /// How long "sold out" is believed.
+    /// How long the sold-out cache refuses without asking Redis.
     pub sold_out: SoldOutSettings,
     /// What the lines for whoever is on call carry.
     pub alarms: AlarmSettings,
@@ -75,15 +75,15 @@ pub struct TopicSettings {
 /// The `[outbox]` section.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct OutboxSettings {
-    /// Promises of one coupon that may wait.
+    /// Most entries of one coupon's outbox.
     pub cap: u64,
-    /// Age from which a promise is published again, in ms.
+    /// Age from which an entry is published again, in ms.
     pub min_age_ms: u64,
-    /// How often the relay looks, in ms.
+    /// Interval between two passes of the relay, in ms.
     pub interval_ms: u64,
-    /// Promises the relay takes at a time.
+    /// Most entries that the relay lists at a time.
     pub batch: usize,
-    /// How long one process keeps an outbox to itself, in ms.
+    /// How long the relay lease of one outbox lasts, in ms.
     pub lease_ms: u64,
 }
 
@@ -95,12 +95,12 @@ pub struct AlarmSettings {
 }
 
 impl TopicSettings {
-    /// What a client needs.
+    /// The settings of a Kafka client.
     pub fn client(&self) -> KafkaSettings {
         KafkaSettings { brokers: self.brokers.clone(), properties: self.properties.clone() }
     }
 
-    /// What is asked of the topic.
+    /// The requirements of the topic.
     pub fn wanted(&self) -> Topic {
         let min_partitions = self.min_partitions;
         Topic { name: self.topic.clone(), setting: "kafka.topic", min_partitions, holds: Holds::Events }
@@ -124,10 +124,10 @@ impl HttpSettings {
 
 impl OutboxSettings {
     fn check(&self) -> Result<(), SettingsError> {
-        between("outbox.cap", self.cap, 1, 10_000_000, "promises")?;
+        between("outbox.cap", self.cap, 1, 10_000_000, "entries")?;
         between("outbox.min_age_ms", self.min_age_ms, 100, 600_000, "ms")?;
         between("outbox.interval_ms", self.interval_ms, 10, 60_000, "ms")?;
-        between("outbox.batch", self.batch as u64, 1, 10_000, "promises")?;
+        between("outbox.batch", self.batch as u64, 1, 10_000, "entries")?;
         between("outbox.lease_ms", self.lease_ms, 1_000, 600_000, "ms")?;
         if self.lease_ms <= self.interval_ms {
             let allowed =

@@ -1,122 +1,82 @@
-//! Work that goes on when its client is gone, and that a stop waits for.
+//! Work that goes on when its client hangs up, and that a stop waits for.
 
 use std::{
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
     task::{Context, Poll},
 };
 
-use tokio::{runtime::Handle, sync::Notify};
+use tokio::runtime::Handle;
+use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
-/// Counts the detached work. Clones count together.
+/// Tracks the detached work of a process. Clones share everything.
 #[derive(Clone, Debug, Default)]
-pub struct Detached(Arc<Count>);
-
-#[derive(Debug, Default)]
-struct Count {
-    pieces: AtomicUsize,
-    /// Those whose client is gone, worked on by a task.
-    abandoned: AtomicUsize,
-    /// Told when the last piece has ended.
-    idle: Notify,
+pub struct Detached {
+    work: TaskTracker,
+    /// Work whose client has hung up; a task goes on with it.
+    abandoned: TaskTracker,
 }
 
 /// Work that goes on when this is dropped.
 #[must_use = "work that nobody waits for is better spawned"]
-pub struct Run<T: Send + 'static>(Option<(Work<T>, Piece)>);
+pub struct Run<'a, T: Send + 'static> {
+    detached: &'a Detached,
+    work: Option<(Work<T>, TaskTrackerToken)>,
+}
 
 type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// One piece of work; it ends when this is dropped.
-#[derive(Debug)]
-pub struct Piece(Arc<Count>);
-
 impl Detached {
-    /// Begins a piece of work.
-    pub fn begin(&self) -> Piece {
-        self.0.pieces.fetch_add(1, Ordering::AcqRel);
-        Piece(Arc::clone(&self.0))
+    /// Begins a piece of work, which ends when the token is dropped.
+    pub fn begin(&self) -> TaskTrackerToken {
+        self.work.token()
     }
 
-    /// Runs a future that nobody cancels. It is worked on by whoever waits for it, which costs no task; when it is given
-    /// up half-way, because the client has hung up, a task goes on with it.
-    pub fn run<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Run<T> {
-        Run(Some((Box::pin(work), self.begin())))
+    /// Runs a future that no client cancels. Whoever waits for the future works on it, which costs no task; when the client
+    /// hangs up half-way, a task goes on with it.
+    pub fn run<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Run<'_, T> {
+        Run { detached: self, work: Some((Box::pin(work), self.begin())) }
     }
 
-    /// How many go on although their client is gone.
+    /// Number of pieces of work whose client has hung up.
     pub fn abandoned(&self) -> usize {
-        self.0.abandoned.load(Ordering::Relaxed)
+        self.abandoned.len()
     }
 
-    /// How many pieces are under way.
+    /// Number of pieces of work under way.
     pub fn pieces(&self) -> usize {
-        self.0.pieces.load(Ordering::Acquire)
+        self.work.len()
     }
 
-    /// Waits until none is.
+    /// Waits until no work is under way.
     pub async fn idle(&self) {
-        loop {
-            // Before the look: what ends between the look and the wait would not be noticed otherwise.
-            let ended = self.0.idle.notified();
-            if self.pieces() == 0 {
-                return;
-            }
-            ended.await;
-        }
+        self.work.close();
+        self.work.wait().await;
     }
 }
 
-impl<T: Send + 'static> Future for Run<T> {
+impl<T: Send + 'static> Future for Run<'_, T> {
     type Output = T;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
         // Out of its place while it is polled: what has panicked or ended must not be polled again by a task.
-        let Some((mut work, piece)) = self.0.take() else { return Poll::Pending };
+        let Some((mut work, token)) = self.work.take() else { return Poll::Pending };
         let polled = work.as_mut().poll(cx);
         if polled.is_pending() {
-            self.0 = Some((work, piece));
+            self.work = Some((work, token));
         }
         polled
     }
 }
 
-impl<T: Send + 'static> Drop for Run<T> {
+impl<T: Send + 'static> Drop for Run<'_, T> {
     fn drop(&mut self) {
         // Without a runtime the process is at its end.
-        if let (Some((work, piece)), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
-            let abandoned = Abandoned::from(piece);
-            runtime.spawn(async move {
-                let _abandoned = abandoned;
+        if let (Some((work, token)), Ok(runtime)) = (self.work.take(), Handle::try_current()) {
+            let work = async move {
+                let _token = token;
                 drop(work.await);
-            });
-        }
-    }
-}
-
-/// A piece that is counted as abandoned.
-struct Abandoned(Piece);
-
-impl From<Piece> for Abandoned {
-    fn from(piece: Piece) -> Self {
-        piece.0.abandoned.fetch_add(1, Ordering::Relaxed);
-        Self(piece)
-    }
-}
-
-impl Drop for Abandoned {
-    fn drop(&mut self) {
-        self.0.0.abandoned.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl Drop for Piece {
-    fn drop(&mut self) {
-        if self.0.pieces.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.idle.notify_waiters();
+            };
+            self.detached.abandoned.spawn_on(work, &runtime);
         }
     }
 }
@@ -163,6 +123,8 @@ mod tests {
         go_on.send(()).unwrap();
         assert_eq!(tell.await, Ok(1));
         detached.idle().await;
-        assert_eq!(detached.abandoned(), 0);
+        while detached.abandoned() > 0 {
+            tokio::task::yield_now().await;
+        }
     }
 }

@@ -3,28 +3,29 @@
 pub mod accept;
 pub mod acknowledge;
 pub mod auth;
-pub mod campaigns;
 pub mod cli;
 pub mod config;
 pub mod coupon;
+pub mod coupon_lookup;
+pub mod data_loss;
 mod detached;
 pub mod doctor;
 pub mod http;
+mod in_flight;
 mod metrics_help;
-mod progress;
 pub mod publish;
 pub mod relay;
+mod request_list;
 pub mod serve;
 pub mod sold_out;
 pub mod standing;
 mod start;
-pub mod suspects;
 
 use std::process::ExitCode;
 
 use coupon_core::runtime::print_effective;
 
-/// What the binary calls itself towards its servers.
+/// Name of the service in logs, metrics, and towards its servers.
 pub const SERVICE: &str = "issuer-api";
 
 /// Runs one command to its end.

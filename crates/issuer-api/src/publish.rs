@@ -1,4 +1,4 @@
-//! Publishing reservations: at once by the handlers, again by the relay, and never the same one twice at a time.
+//! Publishing reservations: at once by the handlers, again by the relay, and never the same one by both at a time.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,147 +13,119 @@ use tokio::{
     sync::{mpsc::UnboundedSender, oneshot},
     time::Instant,
 };
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use crate::{
-    detached::{Detached, Piece},
-    progress::Progress,
-};
+use crate::{detached::Detached, in_flight::InFlight};
 
 /// Publishes events and hands the acknowledged ones on for deletion from the outbox. Clones share everything.
 #[derive(Clone)]
 pub struct Publishing {
     publisher: Publisher,
-    progress: Arc<Progress>,
+    /// What this process is publishing.
+    pub(crate) in_flight: Arc<InFlight>,
     acknowledged: UnboundedSender<Acknowledged>,
     detached: Detached,
 }
 
-/// What became of the wish to publish.
-#[derive(Debug)]
-pub enum PublishStart {
-    /// Queued: told when Kafka has acknowledged it and its promise is deleted, so that nobody who asks afterwards, whatever
-    /// process, finds it waiting. Silence proves nothing; the record may have arrived.
-    Queued(oneshot::Receiver<()>),
-    /// This process is publishing it already.
-    InFlight,
-    /// Not even queued; the relay tries again.
-    Refused(PublishError),
-}
+/// Told when Kafka has acknowledged an event and its outbox entry is deleted, so that nobody who asks afterwards, whatever
+/// process, finds the entry waiting. Silence proves nothing; the record may have arrived.
+pub type Acknowledgement = oneshot::Receiver<()>;
 
 /// An event that Kafka has acknowledged.
 #[derive(Debug)]
 pub struct Acknowledged {
     /// The campaign.
     pub code: CouponCode,
-    /// Its promise.
+    /// The outbox entry of the event.
     pub entry: OutboxEntry,
-    /// Kept until the promise is deleted, so that the relay leaves it alone meanwhile.
-    pub flight: Flight,
-    /// Told when the promise is deleted.
-    pub told: oneshot::Sender<()>,
+    /// Kept until the entry is deleted, so that the relay leaves it alone meanwhile.
+    pub guard: InFlightGuard,
+    /// Told when the entry is deleted.
+    pub deleted: oneshot::Sender<()>,
 }
 
 impl Publishing {
     /// Over one client of Kafka; what is acknowledged goes to `acknowledged`.
     pub fn new(publisher: Publisher, acknowledged: UnboundedSender<Acknowledged>, detached: Detached) -> Self {
         metrics::counter!("coupon_publish_failures_total").increment(0);
-        Self { publisher, progress: Arc::default(), acknowledged, detached }
+        Self { publisher, in_flight: Arc::default(), acknowledged, detached }
     }
 
-    /// Publishes an event that is in the outbox; nobody can cancel what follows from the acknowledgement.
-    pub fn start(&self, event: &CouponIssued) -> PublishStart {
+    /// Publishes an event that is in the outbox; no client can cancel what follows from the acknowledgement. `None`: this
+    /// process is publishing the event already. An error: the event is not even queued, and the relay tries again.
+    pub fn start(&self, event: &CouponIssued) -> Result<Option<Acknowledgement>, PublishError> {
         let (code, entry) = (event.coupon_code.clone(), OutboxEntry::of(event));
-        if !self.progress.begin(&code, &entry, Instant::now()) {
-            return PublishStart::InFlight;
+        if !self.in_flight.begin(&code, &entry, Instant::now()) {
+            return Ok(None);
         }
-        let flight = Flight {
+        let guard = InFlightGuard {
             request_id: entry.request_id,
-            progress: Arc::clone(&self.progress),
-            _piece: self.detached.begin(),
+            in_flight: Arc::clone(&self.in_flight),
+            _work: self.detached.begin(),
         };
-        let (told, tell) = oneshot::channel();
+        let (deleted, acknowledgement) = oneshot::channel();
         let acknowledged = self.acknowledged.clone();
         let queued = self.publisher.publish(event, move |delivered| match delivered {
             Ok(_) => {
-                flight.progress.acknowledged(flight.request_id, Instant::now());
+                guard.in_flight.acknowledged(guard.request_id, Instant::now());
                 // During a stop the deletion may be gone: the relay repeats it.
-                let _ = acknowledged.send(Acknowledged { code, entry, flight, told });
+                let _ = acknowledged.send(Acknowledged { code, entry, guard, deleted });
             }
             Err(error) => {
-                flight.progress.failed(flight.request_id, Instant::now());
+                guard.in_flight.failed(guard.request_id, Instant::now());
                 metrics::counter!("coupon_publish_failures_total").increment(1);
                 tracing::debug!(error = %chain(&error), request_id = %entry.request_id, "a publication was not acknowledged");
             }
         });
         match queued {
-            Ok(()) => PublishStart::Queued(tell),
+            Ok(()) => Ok(Some(acknowledgement)),
             Err(error) => {
-                self.progress.refused(event.coupon_code.clone(), OutboxEntry::of(event), Instant::now());
+                self.in_flight.refused(event.coupon_code.clone(), OutboxEntry::of(event), Instant::now());
                 metrics::counter!("coupon_publish_failures_total").increment(1);
-                PublishStart::Refused(error)
+                Err(error)
             }
         }
     }
 
-    /// Whether this process is publishing it now, or deleting it from the outbox.
-    pub fn is_in_flight(&self, request_id: RequestId) -> bool {
-        self.progress.is_in_flight(request_id)
-    }
-
-    /// For how long nothing of this process was acknowledged although it tried; zero when all is well.
-    pub fn unacknowledged_for(&self) -> Duration {
-        self.progress.unacknowledged_for(Instant::now())
-    }
-
-    /// Whether something that is not acknowledged is still on its way.
-    pub fn is_waiting(&self) -> bool {
-        self.progress.is_waiting()
-    }
-
-    /// Whether this process alone is cut off from Kafka: others publish what it cannot. It then accepts nothing new.
-    pub fn is_cut_off(&self) -> bool {
-        self.progress.is_cut_off()
-    }
-
-    /// Finds out, and again at each call, whether this process alone is cut off: nothing of it was acknowledged for
-    /// `patience`, and yet what it has reserved leaves the outboxes, which only the acknowledgement of another process
-    /// does. While Kafka is away for everybody nothing leaves them, and what waits there, of whatever process, becomes old
-    /// (`oldest`): then this process goes on accepting like all others.
-    pub async fn judge(&self, stock: &Stock, oldest: Duration, patience: Duration, grace: Duration) -> bool {
-        if let Some((code, entry)) = self.progress.suspicion(Instant::now(), patience) {
+    /// Checks whether this process alone is cut off from Kafka: nothing of it was acknowledged for `patience`, and yet the
+    /// entries that it has made leave the outboxes, which takes the acknowledgement of another process. While Kafka is away
+    /// for everybody nothing leaves the outboxes, and the entries there, of whatever process, become old (`oldest`): then
+    /// this process goes on accepting like all others.
+    pub async fn check_cut_off(&self, stock: &Stock, oldest: Duration, patience: Duration, grace: Duration) -> bool {
+        if let Some((code, entry)) = self.in_flight.cut_off_evidence(Instant::now(), patience) {
             match others_publish(stock, &code, &entry).await {
                 Ok(true) if oldest < patience => {
-                    self.progress.others_publish(entry.request_id, Instant::now(), grace);
+                    self.in_flight.others_publish(entry.request_id, Instant::now(), grace);
                 }
-                Ok(_) => self.progress.nobody_publishes(),
+                Ok(_) => self.in_flight.nobody_publishes(),
                 Err(error) => tracing::debug!(error = %chain(&error), "whether others publish cannot be seen now"),
             }
         }
-        self.is_cut_off()
+        self.in_flight.is_cut_off()
     }
 }
 
-/// Whether another process has published it: its promise is gone, and its member still holds the coupon by it. Data that
-/// Redis has lost, or that went with a campaign, has neither.
+/// Whether another process has published the event of an entry: the entry is gone, and its member still holds the coupon by
+/// its request. Data that Redis has lost, or that went with a campaign, has neither.
 async fn others_publish(stock: &Stock, code: &CouponCode, entry: &OutboxEntry) -> Result<bool, StockError> {
-    // The mark is read last: what goes with its promise must not look as if the promise alone had gone.
+    // The holder entry is read last: where both have gone, it must not look as if the outbox entry alone had.
     if stock.is_pending(code, entry).await? {
         return Ok(false);
     }
-    let marks = stock.marks_of(code, &[entry.member_id.as_str()]).await?;
-    Ok(marks == [Some(entry.request_id.to_string())])
+    let holders = stock.marks_of(code, &[entry.member_id.as_str()]).await?;
+    Ok(holders == [Some(entry.request_id.to_string())])
 }
 
-/// One publication, from the queue to the deletion of its promise; a stop waits for it.
+/// Keeps a publication in flight, from the queue to the deletion of the outbox entry; a stop waits for it.
 #[derive(Debug)]
-pub struct Flight {
+pub struct InFlightGuard {
     request_id: RequestId,
-    progress: Arc<Progress>,
-    _piece: Piece,
+    in_flight: Arc<InFlight>,
+    _work: TaskTrackerToken,
 }
 
-impl Drop for Flight {
+impl Drop for InFlightGuard {
     fn drop(&mut self) {
-        self.progress.end(self.request_id);
+        self.in_flight.end(self.request_id);
     }
 }

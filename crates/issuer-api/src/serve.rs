@@ -23,16 +23,16 @@ use crate::{
     accept::Accept,
     acknowledge,
     auth::Verifier,
-    campaigns::Campaigns,
     config::ApiSettings,
+    coupon_lookup::CouponLookup,
+    data_loss::DataLossReporter,
     detached::Detached,
     http::{Api, routes},
     metrics_help::HELP,
     publish::Publishing,
     relay::Relay,
-    sold_out::Memories,
+    sold_out::SoldOutCache,
     start::{self, Startup},
-    suspects::Suspects,
 };
 
 /// How long the client of Kafka may take to empty its queue when the time to drain is already over.
@@ -64,11 +64,10 @@ async fn work(settings: &ApiSettings, verifier: Verifier, service: &Service) -> 
     let clock = Arc::new(SystemClock);
     let accept = Accept {
         stock: stock.clone(),
-        campaigns: Campaigns::new(database.clone()),
+        lookup: CouponLookup::new(database.clone()),
         publishing: publishing.clone(),
-        sold_out: Arc::new(Memories::new(stock.clone(), &settings.sold_out)),
-        suspects: Suspects::new(stock.clone(), database.clone(), clock.clone())
-            .of_installation(&settings.alarms.installation),
+        sold_out: Arc::new(SoldOutCache::new(stock.clone(), &settings.sold_out)),
+        data_loss: DataLossReporter::new(stock.clone(), database.clone(), clock.clone(), &settings.alarms.installation),
         detached: detached.clone(),
         clock,
         outbox_cap: settings.outbox.cap,

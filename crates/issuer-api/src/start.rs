@@ -13,19 +13,19 @@ use coupon_core::{
 };
 use tokio::time::{sleep, timeout};
 
-/// Between two looks at the sequences of the open campaigns.
-const LEARN: Duration = Duration::from_secs(2);
-/// Between two looks at the topic.
-const TOPIC: Duration = Duration::from_secs(10);
-/// How long PostgreSQL may take to tell its schema before the start goes on without.
-const SCHEMA_WITHIN: Duration = Duration::from_secs(3);
-/// Between two looks at a PostgreSQL that was away.
-const SCHEMA_PAUSE: Duration = Duration::from_secs(5);
+/// Interval between two questions for the sequences of the open campaigns.
+const SEQUENCE_INTERVAL: Duration = Duration::from_secs(2);
+/// Interval between two checks of the topic.
+const TOPIC_INTERVAL: Duration = Duration::from_secs(10);
+/// Longest wait for the schema of PostgreSQL before the start goes on without.
+const SCHEMA_TIMEOUT: Duration = Duration::from_secs(3);
+/// Interval between two questions for the schema of a PostgreSQL that was away.
+const SCHEMA_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The condition that is there while the schema is too old.
-const SCHEMA: &str = "postgresql schema";
+/// Name of the condition that is unmet while the schema is too old.
+const SCHEMA_CONDITION: &str = "postgresql schema";
 
-/// What the start found out.
+/// How the start ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Startup {
     /// Members may ask.
@@ -42,13 +42,13 @@ pub async fn check(stock: &Stock, database: &Database, service: &Service) -> any
     let condition = service.health.condition("redis");
     let redis = async { Ok(startup::redis(stock, &condition, &service.shutdown).await?) };
     let (is_redis, schema_known) = tokio::try_join!(redis, schema(database, service))?;
-    // A migration may have been waited for; the look that opens the door is one at the Redis of now.
+    // A migration may have been waited for: what counts is the Redis of now.
     let is_redis = is_redis && startup::redis(stock, &condition, &service.shutdown).await?;
     Ok(if is_redis { Startup::Ready { schema_known } } else { Startup::Stopped })
 }
 
-/// Keeps the condition true to whether the topic is there as it is needed, until the stop begins. While it is not,
-/// reservations wait in the outbox, and are answered as such.
+/// Sets the condition by whether the topic meets its requirements, until the stop begins. While it does not, reservations wait
+/// in the outbox, and are answered as reserved.
 pub async fn watch_topic(broker: Broker, wanted: Topic, condition: Condition, shutdown: Shutdown) {
     while !shutdown.is_stopping() {
         if let Err(unfit) = startup::topic(&broker, &wanted, &condition, &shutdown).await {
@@ -56,16 +56,18 @@ pub async fn watch_topic(broker: Broker, wanted: Topic, condition: Condition, sh
         }
         tokio::select! {
             () = shutdown.stopping() => {}
-            () = sleep(TOPIC) => {}
+            () = sleep(TOPIC_INTERVAL) => {}
         }
     }
 }
 
 /// Whether the schema fits; `false` when PostgreSQL is away. One that is too old is waited for: a migration is on its way.
 async fn schema(database: &Database, service: &Service) -> anyhow::Result<bool> {
-    match timeout(SCHEMA_WITHIN, database.schema()).await {
+    match timeout(SCHEMA_TIMEOUT, database.schema()).await {
         Ok(Ok(Schema::Fits { .. })) => Ok(true),
-        Ok(Ok(_)) => Ok(startup::schema(database, &service.health.condition(SCHEMA), &service.shutdown).await?),
+        Ok(Ok(_)) => {
+            Ok(startup::schema(database, &service.health.condition(SCHEMA_CONDITION), &service.shutdown).await?)
+        }
         Ok(Err(error)) => {
             tracing::warn!(error = %chain(&error), "postgresql is away, accepting goes on without it");
             Ok(false)
@@ -82,7 +84,7 @@ async fn schema(database: &Database, service: &Service) -> anyhow::Result<bool> 
 pub async fn schema_later(database: &Database, health: &Health) -> Option<Unfit> {
     let mut condition = None;
     loop {
-        sleep(SCHEMA_PAUSE).await;
+        sleep(SCHEMA_INTERVAL).await;
         match database.schema().await {
             Ok(Schema::Fits { .. }) => {
                 if let Some(condition) = &condition {
@@ -92,7 +94,7 @@ pub async fn schema_later(database: &Database, health: &Health) -> Option<Unfit>
                 return None;
             }
             Ok(old @ Schema::TooOld { .. }) => {
-                condition.get_or_insert_with(|| health.condition(SCHEMA)).unready(old.to_string());
+                condition.get_or_insert_with(|| health.condition(SCHEMA_CONDITION)).unready(old.to_string());
             }
             Ok(unfit @ (Schema::TooNew { .. } | Schema::Edited { .. })) => return Some(Unfit::Schema(unfit)),
             Err(_) => {}
@@ -103,34 +105,34 @@ pub async fn schema_later(database: &Database, health: &Health) -> Option<Unfit>
 /// Learns, for ever, how far each open campaign had got by its events, so that a process that has seen nothing itself
 /// notices a Redis that went back in time. While PostgreSQL is away nothing is learnt, and nothing waits for it.
 pub async fn learn_sequences(stock: Stock, database: Database) {
-    // What was claimed and looked into before, so that a claim that is not believed is not looked into again and again.
-    let mut judged = HashMap::new();
+    // Claims that were verified before, so that one that is not believed is not verified again and again.
+    let mut verified = HashMap::new();
     loop {
         match database.coupons().high_sequences().await {
             Ok(sequences) => {
-                make_known_again(&stock, sequences.iter().map(|(code, ..)| code)).await;
+                register_again(&stock, sequences.iter().map(|(code, ..)| code)).await;
                 for (code, epoch, claimed) in sequences {
-                    if stock.seen.of(&code) < (epoch, claimed) && judged.get(&code) != Some(&(epoch, claimed)) {
-                        // Redis or PostgreSQL is away: the next look comes back here.
+                    if stock.seen.of(&code) < (epoch, claimed) && verified.get(&code) != Some(&(epoch, claimed)) {
+                        // Redis or PostgreSQL is away: the next pass comes back here.
                         let Some((seq, is_vouched)) = vouched(&stock, &database, &code, epoch, claimed).await else {
                             continue;
                         };
                         stock.seen.note(&code, epoch, seq);
                         if is_vouched && seq < claimed {
-                            judged.insert(code, (epoch, claimed));
+                            verified.insert(code, (epoch, claimed));
                         }
                     }
                 }
             }
             Err(error) => tracing::debug!(error = %chain(&error), "high sequences cannot be read now"),
         }
-        sleep(LEARN).await;
+        sleep(SEQUENCE_INTERVAL).await;
     }
 }
 
-/// Makes open campaigns known to the relays that Redis has data of and does not list: a list that was lost would leave their
-/// outboxes to nobody. While Redis is away nothing is done; the next look comes back here.
-async fn make_known_again(stock: &Stock, open: impl Iterator<Item = &CouponCode>) {
+/// Registers open campaigns again that Redis has data of and does not list: no relay would publish from their outboxes. While
+/// Redis is away nothing is done; the next pass comes back here.
+async fn register_again(stock: &Stock, open: impl Iterator<Item = &CouponCode>) {
     let Ok(known) = stock.coupons().await else { return };
     for code in open.filter(|code| !known.contains(code)) {
         if stock.has_data(code).await.is_ok_and(|has| has) && stock.make_known(code).await.is_ok() {

@@ -42,4 +42,4 @@ mutant 'timeouts dropped by a pooler taken for bounds' $CORE/repo/server.rs "$LI
         holds: |ms| ms != "0",' 'setting: "lock_timeout",
         holds: |ms| !ms.is_empty(),'
 mutant 'a lost list of campaigns left lost' crates/issuer-api/src/start.rs "$E2E" lost_keys:: \
-  '                make_known_again(&stock, sequences.iter().map(|(code, ..)| code)).await;' ''
+  '                register_again(&stock, sequences.iter().map(|(code, ..)| code)).await;' ''

@@ -33,31 +33,31 @@ mutant 'attempts charged while the database is away' $CORE/kafka/engine/failing.
   '        if failure.class == Class::Unavailable && entry.attempts > 99 {
             entry.strikes'
 mutant 'a publication without an answer rolls back' crates/issuer-api/src/http/issue.rs "$E2E" a7_ \
-  '    let state = held.state(api.answer_within).await;' \
-  '    let id = held.request_id;
-    let state = held.state(api.answer_within).await;
-    if state == Progress::Reserved {
-        let _ = api.accept.stock.give_back(&code, &member, id, None).await;
-    }'
+  '    let status = if held.is_repeat' \
+  '    if held.pending.is_some() {
+        let _ = api.accept.stock.give_back(&code, &member, held.request_id, None).await;
+    }
+    let status = if held.is_repeat'
 mutant 'an outbox entry deleted before the acknowledgement' crates/issuer-api/src/publish.rs "$E2E" 'a7_ a8_' \
   '        let queued = self.publisher.publish(event, move' \
   '        let _ = self.acknowledged.send(Acknowledged {
             code: code.clone(),
             entry: entry.clone(),
-            flight: Flight { request_id: event.request_id, progress: Arc::default(), _piece: self.detached.begin() },
+            guard: InFlightGuard { request_id: event.request_id, in_flight: Arc::default(), _work: self.detached.begin() },
+            deleted: oneshot::channel().0,
         });
         let queued = self.publisher.publish(event, move'
 mutant 'the highest offset taken for the watermark' $CORE/kafka/watermark.rs "$LIB" watermark:: \
   'self.outstanding.first().copied().or_else(|| self.highest_delivered.map(|highest| highest + 1))' \
   'self.highest_delivered.map(|highest| highest + 1)'
 mutant 'a memory of sold out without the holders' crates/issuer-api/src/sold_out.rs "$E2E" sold_out:: \
-  ' && !memory.holders.contains(member.as_str())' ''
+  ' && !confirmed.holders.contains(member.as_str())' ''
 mutant 'a memory of sold out that does not look at the sequence' crates/issuer-api/src/sold_out.rs "$E2E" sold_out:: \
-  '.await? != Some(sold_out) {' '.await?.is_none() {'
+  'if confirmed.sold_out == sold_out =>' 'if confirmed.sold_out.epoch == sold_out.epoch =>'
 mutant 'a memory of sold out believed for ever' crates/issuer-api/src/sold_out.rs "$E2E" sold_out:: \
-  'self.now() < memory.believed_until.load(Ordering::Acquire)' 'true'
-mutant 'a verified token remembered beyond its time' crates/issuer-api/src/auth/verified.rs '-p issuer-api --lib' auth:: \
-  '(now <= remembered.until).then(' 'true.then('
+  'now < confirmed.until' 'true'
+mutant 'a verified token remembered beyond its time' crates/issuer-api/src/auth/token.rs '-p issuer-api --lib' auth:: \
+  '&& get_current_timestamp() <= until' '&& until > 0'
 mutant 'who has hung up no longer counted' crates/issuer-api/src/http/guard.rs "$E2E" hang_up:: \
   ' + api.accept.detached.abandoned()' ''
 mutant 'a relay that does not look at the age' crates/coupon-core/lua/relay.lua "$E2E" a8_the_relay \

@@ -67,5 +67,5 @@ mutant 'who holds a campaign listed up to one page' crates/dlq-consumer/src/cli/
   'let Some(last) = rows.last() else {' 'let Some(last) = rows.last().filter(|_| after.is_none()) else {'
 mutant 'an alarm with a command that wants a name and has none' $CORE/repo/alarms/notices.rs "$E2E" alarm_text::a_campaign_that_becomes \
   'dlq-consumer rebuild {code} --by NAME' 'dlq-consumer rebuild {code}'
-mutant 'lines of issuer-api that do not name the installation' crates/issuer-api/src/suspects.rs "$E2E" alarm_text::a_campaign_that_becomes \
-  'installation: (!name.is_empty()).then(|| name.into())' 'installation: name.is_empty().then(|| name.into())'
+mutant 'lines of issuer-api that do not name the installation' crates/issuer-api/src/data_loss.rs "$E2E" alarm_text::a_campaign_that_becomes \
+  '(!installation.is_empty()).then(|| installation.into())' 'installation.is_empty().then(|| installation.into())'

@@ -6,17 +6,17 @@ mutant 'a relay that keeps its lease although nothing is acknowledged' crates/is
   '            self.release_all().await;
             self.sits_out_until' '            self.sits_out_until'
 mutant 'a replica that is cut off and goes on promising' crates/issuer-api/src/accept.rs "$E2E" what_a_replica_without_kafka \
-  'if self.publishing.is_cut_off() { 0 } else { self.outbox_cap }' 'self.outbox_cap'
+  'if self.publishing.in_flight.is_cut_off() { 0 } else { self.outbox_cap }' 'self.outbox_cap'
 mutant 'a Kafka that is away for all taken for a cut-off replica' crates/issuer-api/src/publish.rs "$E2E" a7_ \
-  'Ok(_) => self.progress.nobody_publishes(),' 'Ok(_) => self.progress.others_publish(entry.request_id, Instant::now(), grace),'
-mutant 'a replica cut off by what others published before' "crates/issuer-api/src/progress.rs crates/issuer-api/src/publish.rs" "$E2E" replicas_that_lose_kafka \
+  'Ok(_) => self.in_flight.nobody_publishes(),' 'Ok(_) => self.in_flight.others_publish(entry.request_id, Instant::now(), grace),'
+mutant 'a replica cut off by what others published before' "crates/issuer-api/src/in_flight.rs crates/issuer-api/src/publish.rs" "$E2E" replicas_that_lose_kafka \
   'old.max_by_key(' 'old.min_by_key(' 'Ok(true) if oldest < patience =>' 'Ok(true) =>'
-mutant 'the last to get Kafka back taken for a cut-off replica' crates/issuer-api/src/progress.rs '-p issuer-api --lib' progress:: \
+mutant 'the last to get Kafka back taken for a cut-off replica' crates/issuer-api/src/in_flight.rs '-p issuer-api --lib' in_flight:: \
   '>= grace;' '>= Duration::ZERO;'
 mutant 'what Redis has lost taken for what others publish' crates/issuer-api/src/publish.rs "$E2E" what_redis_has_lost_is_no \
-  'Ok(marks == [Some(entry.request_id.to_string())])' 'Ok(!marks.is_empty())'
+  'Ok(holders == [Some(entry.request_id.to_string())])' 'Ok(!holders.is_empty())'
 mutant 'leases kept by a stop' crates/issuer-api/src/relay.rs "$E2E" a_relay_that_is_told_to_stop \
-  'if timeout(RELEASE_WITHIN, self.release_all()).await.is_err() {' 'if shutdown.is_stopping() {'
+  'if timeout(RELEASE_TIMEOUT, self.release_all()).await.is_err() {' 'if shutdown.is_stopping() {'
 mutant 'a lease of another given up' crates/coupon-core/lua/relay.lua "$IT" outbox:: \
   'if lease == 0 and owner == ARGV[1] then' 'if lease == 0 then'
 mutant 'a relay that a full Redis refuses' crates/coupon-core/lua/relay.lua "$E2E" a_full_redis \
@@ -26,7 +26,7 @@ for script in set_total set_window gate promise give_back forget; do
     '#!lua flags=allow-oom' '#!lua'
 done
 mutant 'an outbox that cannot be listed taken for an empty one' crates/issuer-api/src/relay.rs "$E2E" an_outbox_that_cannot_be_listed \
-  'let last = self.seen.get(&code).copied().unwrap_or_default();' 'let last = Look::default();'
+  'let last = self.outboxes.get(&code).copied().unwrap_or_default();' 'let last = Outbox::default();'
 mutant 'an entry from the future left until its time' crates/coupon-core/lua/relay.lua "$IT" outbox:: \
   'if room > 0 and tonumber(last[2]) > now then' 'if false then'
 mutant 'the clock of another machine as the time of a promise' crates/coupon-core/lua/promise.lua "$IT" outbox:: \

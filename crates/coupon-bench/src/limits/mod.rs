@@ -17,7 +17,7 @@ use coupon_core::{
     ids::{CouponCode, MemberId, RequestId},
     kafka::{KafkaSettings, Publisher},
     runtime::{Properties, SecretUrl},
-    stock::{RedisSettings, Reservation, Stock},
+    stock::{Held, RedisSettings, Stock},
 };
 use coupon_e2e::world::World;
 use tokio::sync::oneshot;
@@ -122,7 +122,7 @@ async fn script(world: &World, machines: &Machines, seconds: f64) -> Result<Limi
         let stock = stock.get_or_try_init(async || Stock::new(&settings)).await?;
         let member: MemberId = crate::load::member(number).parse()?;
         let reservation = stock.reserve(&code, &member, RequestId::make(&SystemClock), PLENTY).await?;
-        anyhow::ensure!(matches!(reservation, Reservation::Reserved(_)), "not reserved: {reservation:?}");
+        anyhow::ensure!(matches!(reservation, Ok(Held { is_repeat: false, .. })), "not reserved: {reservation:?}");
         Ok(())
     });
     let limit = limit.await.context("the limit of the script")?;

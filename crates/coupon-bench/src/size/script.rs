@@ -7,7 +7,7 @@ use chrono::Utc;
 use coupon_core::{
     ids::CouponCode,
     runtime::SecretUrl,
-    stock::{RedisSettings, Reservation, Stock},
+    stock::{Held, RedisSettings, Stock},
 };
 use redis::{AsyncCommands, aio::MultiplexedConnection, cmd};
 use tokio::task::{JoinSet, LocalSet};
@@ -96,7 +96,7 @@ async fn reserve(stock: &Stock, code: &CouponCode, members: &Members, number: u6
     let one = members.reservation(number);
     let reserved = stock.reserve(code, &one.member.parse()?, one.request_id.into(), u64::from(u32::MAX)).await?;
     match reserved {
-        Reservation::Reserved(reserved) if reserved.pending => Ok(()),
+        Ok(Held { is_repeat: false, pending: Some(_), .. }) => Ok(()),
         other => bail!("a new member was not given a new coupon: {other:?}"),
     }
 }

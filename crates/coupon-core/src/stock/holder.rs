@@ -1,4 +1,4 @@
-//! What a member holds, by Redis.
+//! What Redis knows of holders, asked without changing anything: what a member holds, and whether members hold all units.
 
 use futures_util::future::try_join_all;
 
@@ -6,6 +6,7 @@ use super::{Stock, StockError, connection::script, keys, reply::Reply};
 use crate::ids::{CouponCode, MemberId, RequestId};
 
 script!(HOLDER, "holder.lua");
+script!(SOLD_OUT, "sold_out.lua");
 
 /// Look-ups that are sent together; the connection writes them as one pipeline.
 const AT_ONCE: usize = 50;
@@ -30,7 +31,30 @@ pub enum Holder {
     Suspect,
 }
 
+/// A coupon of which members hold all units.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SoldOut {
+    /// Generation of the Redis data.
+    pub epoch: i64,
+    /// Sequence of the coupon. Nobody has got a unit while it is the same.
+    pub seq: i64,
+    /// Number of holder entries.
+    pub holders: u64,
+}
+
 impl Stock {
+    /// Runs `sold_out.lua`; `None` when the coupon is not sold out, or not open.
+    pub async fn sold_out(&self, code: &CouponCode) -> Result<Option<SoldOut>, StockError> {
+        let mut call = SOLD_OUT.key(keys::meta(code));
+        call.key(keys::issued(code));
+        let mut reply = Reply::read(self.ask(&call).await?)?;
+        match reply.word() {
+            "OTHERWISE" => Ok(None),
+            "SOLD_OUT" => Ok(Some(SoldOut { epoch: reply.next()?, seq: reply.next()?, holders: reply.next()? })),
+            _ => Err(reply.unexpected()),
+        }
+    }
+
     /// Runs `holder.lua`: what this member holds of a campaign, if Redis can tell.
     pub async fn holder(&self, code: &CouponCode, member: &MemberId) -> Result<Holder, StockError> {
         let (epoch, seq) = self.seen.of(code);
@@ -38,13 +62,7 @@ impl Stock {
         call.key(keys::issued(code)).key(keys::outbox(code)).arg(member.as_str()).arg(epoch).arg(seq);
         let mut reply = Reply::read(self.ask(&call).await?)?;
         match reply.word() {
-            "HOLDS" => {
-                let request_id: String = reply.next()?;
-                Ok(Holder::Holds {
-                    request_id: request_id.parse().map_err(|_| reply.unexpected())?,
-                    pending: reply.next::<i64>()? == 1,
-                })
-            }
+            "HOLDS" => Ok(Holder::Holds { request_id: reply.next_request_id()?, pending: reply.next::<i64>()? == 1 }),
             "NOTHING" => Ok(Holder::Nothing),
             "MISSING" => Ok(Holder::Missing),
             "FILLING" => Ok(Holder::Filling),

@@ -1,7 +1,7 @@
-//! The line to Redis: a connection that mends itself, and that is dialled anew when it leads to the wrong server.
+//! The connection to Redis of a process, and when a working one is replaced.
 //!
-//! The driver makes a new connection when the old one breaks. One that works and answers that this is a replica, a node
-//! without these keys or nobody's login would be kept for ever, and so would a login that was refused once.
+//! The driver makes a new connection when the old one breaks. It would keep for ever one that works and answers that this is
+//! a replica, a node without these keys or an unknown login, and a login that was refused once.
 
 use std::{
     sync::{Mutex, PoisonError, RwLock},
@@ -17,10 +17,10 @@ use tokio::time::Instant;
 use super::StockError;
 use crate::retry::Backoff;
 
-/// Wrong answers that are further apart begin the back-off anew.
-const QUIET: Duration = Duration::from_secs(10);
+/// Time without a wrong answer after which the back-off of reconnecting begins anew.
+const BACKOFF_RESET_AFTER: Duration = Duration::from_secs(10);
 
-/// The line, shared by all calls of a process.
+/// The present connection, shared by all calls of a process.
 pub(super) struct Line {
     client: Client,
     config: ConnectionManagerConfig,
@@ -28,21 +28,21 @@ pub(super) struct Line {
     redial: Mutex<Redial>,
 }
 
-/// A connection, and which one of the process it is.
+/// A connection, with its number among those of the process.
 #[derive(Clone)]
 pub(super) struct Dialled {
     number: u64,
     pub(super) connection: ConnectionManager,
 }
 
-/// When the line may be dialled again.
+/// When a new connection may be made.
 struct Redial {
     not_before: Option<Instant>,
     backoff: Backoff,
 }
 
 impl Line {
-    /// Nothing is dialled before the first call.
+    /// Prepares the connection, which is made by the first call.
     pub(super) fn new(client: Client, config: ConnectionManagerConfig) -> Result<Self, StockError> {
         let connection = ConnectionManager::new_lazy_with_config(client.clone(), config.clone())?;
         let current = RwLock::new(Dialled { number: 0, connection });
@@ -50,13 +50,13 @@ impl Line {
         Ok(Self { client, config, current, redial: Mutex::new(Redial { not_before: None, backoff }) })
     }
 
-    /// The connection of now.
+    /// The present connection.
     pub(super) fn current(&self) -> Dialled {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Drops a connection that leads to the wrong place, so that the next call dials. At most once in each wait of the
-    /// back-off, however many calls find out: until then they are answered as they were.
+    /// Replaces a connection that leads to the wrong server, so that the next call connects anew. This happens once in each
+    /// wait of the back-off, however many calls fail: until then they get the same answer.
     pub(super) fn hang_up(&self, used: &Dialled, why: &StockError) {
         let mut redial = self.redial.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
@@ -67,7 +67,7 @@ impl Line {
             Ok(connection) => connection,
             Err(error) => return tracing::error!(%error, "redis cannot be dialled again"),
         };
-        if redial.not_before.is_some_and(|earliest| now.duration_since(earliest) > QUIET) {
+        if redial.not_before.is_some_and(|earliest| now.duration_since(earliest) > BACKOFF_RESET_AFTER) {
             redial.backoff.reset();
         }
         redial.not_before = Some(now + redial.backoff.next_wait());

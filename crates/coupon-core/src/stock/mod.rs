@@ -6,7 +6,6 @@
 mod connection;
 mod error;
 mod gate;
-mod give_back;
 mod holder;
 mod inspection;
 mod keys;
@@ -15,14 +14,11 @@ mod outbox;
 mod reply;
 mod reserve;
 mod server;
-mod sold_out;
 
 pub use connection::{RedisSettings, Stock};
 pub use error::StockError;
 pub use gate::{Fill, FillOutcome, GateOutcome, SetTotal, SetWindow, View};
-pub use give_back::GiveBack;
-pub use holder::Holder;
+pub use holder::{Holder, SoldOut};
 pub use inspection::{Forgotten, Marks, Mended};
-pub use outbox::{OutboxEntry, Relay};
-pub use reserve::{Refused, Reservation, Reserved, Seen};
-pub use sold_out::SoldOut;
+pub use outbox::{OutboxEntry, OutboxListing};
+pub use reserve::{GiveBack, Held, Refused, Reservation, Seen};

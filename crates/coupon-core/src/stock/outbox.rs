@@ -24,7 +24,7 @@ pub struct OutboxEntry {
 
 /// What the relay found in a coupon's outbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Relay {
+pub enum OutboxListing {
     /// Nothing is waiting.
     Empty,
     /// Something is waiting, and the lease is not ours.
@@ -78,20 +78,22 @@ impl Stock {
         lease: Duration,
         min_age: Duration,
         limit: usize,
-    ) -> Result<Relay, StockError> {
+    ) -> Result<OutboxListing, StockError> {
         let mut call = RELAY.key(keys::meta(code));
         call.key(keys::outbox(code)).key(keys::relay_lease(code));
         call.arg(owner).arg(millis(lease)).arg(millis(min_age)).arg(limit);
         let mut reply = Reply::read(self.invoke("lease an outbox", &call).await?)?;
         match reply.word() {
-            "EMPTY" => Ok(Relay::Empty),
-            "COUNTED" => Ok(Relay::Counted { waiting: reply.next()?, oldest: Duration::from_millis(reply.next()?) }),
+            "EMPTY" => Ok(OutboxListing::Empty),
+            "COUNTED" => {
+                Ok(OutboxListing::Counted { waiting: reply.next()?, oldest: Duration::from_millis(reply.next()?) })
+            }
             "LEASED" => {
                 let waiting = reply.next()?;
                 let oldest = Duration::from_millis(reply.next()?);
                 let seq: i64 = reply.next()?;
                 let entries: Vec<(String, f64)> = reply.next()?;
-                Ok(Relay::Leased { due: due(code, seq, &entries), waiting, oldest })
+                Ok(OutboxListing::Leased { due: due(code, seq, &entries), waiting, oldest })
             }
             _ => Err(reply.unexpected()),
         }

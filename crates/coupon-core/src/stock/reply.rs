@@ -1,8 +1,9 @@
-//! The replies of the scripts: a word, then what belongs to it.
+//! The replies of the scripts: a word, then its fields.
 
 use redis::{FromRedisValue, Value};
 
 use super::StockError;
+use crate::ids::RequestId;
 
 /// A reply `{word, field, …}` being taken apart.
 pub(super) struct Reply {
@@ -31,6 +32,12 @@ impl Reply {
     pub(super) fn next<T: FromRedisValue>(&mut self) -> Result<T, StockError> {
         let Some(field) = self.fields.next() else { return Err(self.unexpected()) };
         T::from_redis_value(field).map_err(|error| StockError::Reply(format!("{} … {error}", self.word)))
+    }
+
+    /// The next field as a request id.
+    pub(super) fn next_request_id(&mut self) -> Result<RequestId, StockError> {
+        let text: String = self.next()?;
+        text.parse().map_err(|_| self.unexpected())
     }
 
     /// The error for a word nobody expects, with what has not been taken off.

@@ -1,10 +1,12 @@
-//! Reserving a coupon: the one step that decides who gets one.
+//! Reserving a unit of a coupon, which decides who gets one, and giving the unit of a compensated request back.
 
 use std::{
     collections::HashMap,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
+
+use redis::FromRedisValue;
 
 use super::{Stock, StockError, connection::script, keys, reply::Reply};
 use crate::{
@@ -13,44 +15,48 @@ use crate::{
 };
 
 script!(RESERVE, "reserve.lua");
+script!(GIVE_BACK, "give_back.lua");
 
 /// The answer to a request for a coupon.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reservation {
-    /// This request holds the coupon, now or since an earlier call with the same id.
-    Reserved(Reserved),
-    /// An earlier request of the same member holds it.
-    Already(Reserved),
-    /// Nobody holds anything by this call.
-    Refused(Refused),
-}
+pub type Reservation = Result<Held, Refused>;
 
-/// A reservation that stands.
+/// A coupon that a member holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reserved {
-    /// The event that tells of it.
-    pub event: CouponIssued,
-    /// Whether the promise to publish is still in the outbox. If not, Kafka has acknowledged the event.
-    pub pending: bool,
+pub struct Held {
+    /// The request by which the member holds the coupon.
+    pub request_id: RequestId,
+    /// Whether an earlier request of the member took the coupon, and not this one.
+    pub is_repeat: bool,
+    /// The event of an outbox entry that is still there; `None` once Kafka has acknowledged the event.
+    pub pending: Option<CouponIssued>,
 }
 
 /// Why a request was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
-    /// Every coupon is held by somebody.
+    /// Members hold all units.
     SoldOut,
-    /// The campaign opens in this long.
+    /// The campaign opens after this time.
     NotOpen(Duration),
     /// The campaign was closed, or its time is over.
     Closed,
     /// Redis has no data of this coupon: unknown, never opened, or lost.
     Missing,
-    /// Redis is being filled.
+    /// The data of this coupon is being filled.
     Filling,
     /// Redis has lost data; nothing is accepted until a rebuild.
     Suspect,
-    /// Too many promises wait for Kafka.
+    /// The outbox has as many entries as it may have.
     OutboxFull,
+}
+
+/// What Redis did with the holder entry of a compensated request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GiveBack {
+    /// The entry named the compensated request: now the unit is free, or the entry names the successor.
+    Done,
+    /// The entry is gone or names a newer reservation; nothing was changed.
+    NotItsMark,
 }
 
 /// The highest epoch and sequence this process has seen of each coupon: how it notices a Redis that went back in time.
@@ -58,7 +64,7 @@ pub enum Refused {
 pub struct Seen(Mutex<HashMap<CouponCode, (i64, i64)>>);
 
 impl Seen {
-    /// What has been seen of a coupon; zeros when nothing has.
+    /// The highest epoch and sequence seen of a coupon; zeros when none was.
     pub fn of(&self, code: &CouponCode) -> (i64, i64) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(code).copied().unwrap_or_default()
     }
@@ -77,8 +83,8 @@ impl Seen {
 }
 
 impl Stock {
-    /// Runs `reserve.lua`. When no answer comes it asks once more with the same request id, within the same bound,
-    /// which is safe because a repeat changes nothing; an error then still means that the outcome is unknown.
+    /// Runs `reserve.lua`. Without an answer it asks once more with the same request id, within the same bound; a repeat
+    /// changes nothing. An error means that the outcome is unknown.
     pub async fn reserve(
         &self,
         code: &CouponCode,
@@ -105,40 +111,59 @@ impl Stock {
         call.arg(request_id.to_string()).arg(member.as_str()).arg(epoch).arg(seq).arg(outbox_cap);
         call.arg(i32::from(after_close));
         let reply = self.invoke_repeatable("reserve", &call).await?;
-        let reservation = read(Reply::read(reply)?, code, member)?;
-        if let Reservation::Reserved(reserved) | Reservation::Already(reserved) = &reservation {
-            self.seen.note(code, reserved.event.epoch, reserved.event.seq);
-        }
-        Ok(reservation)
+        self.read_reservation(Reply::read(reply)?, code, member)
     }
-}
 
-fn read(mut reply: Reply, code: &CouponCode, member: &MemberId) -> Result<Reservation, StockError> {
-    let refused = match reply.word() {
-        "RESERVED" => return Ok(Reservation::Reserved(read_reserved(reply, code, member)?)),
-        "ALREADY" => return Ok(Reservation::Already(read_reserved(reply, code, member)?)),
-        "SOLD_OUT" => Refused::SoldOut,
-        "NOT_OPEN" => Refused::NotOpen(Duration::from_millis(reply.next()?)),
-        "CLOSED" => Refused::Closed,
-        "MISSING" => Refused::Missing,
-        "FILLING" => Refused::Filling,
-        "SUSPECT" => Refused::Suspect,
-        "OUTBOX_FULL" => Refused::OutboxFull,
-        _ => return Err(reply.unexpected()),
-    };
-    Ok(Reservation::Refused(refused))
-}
+    fn read_reservation(
+        &self,
+        mut reply: Reply,
+        code: &CouponCode,
+        member: &MemberId,
+    ) -> Result<Reservation, StockError> {
+        let is_repeat = match reply.word() {
+            "RESERVED" => false,
+            "ALREADY" => true,
+            "SOLD_OUT" => return Ok(Err(Refused::SoldOut)),
+            "NOT_OPEN" => return Ok(Err(Refused::NotOpen(Duration::from_millis(reply.next()?)))),
+            "CLOSED" => return Ok(Err(Refused::Closed)),
+            "MISSING" => return Ok(Err(Refused::Missing)),
+            "FILLING" => return Ok(Err(Refused::Filling)),
+            "SUSPECT" => return Ok(Err(Refused::Suspect)),
+            "OUTBOX_FULL" => return Ok(Err(Refused::OutboxFull)),
+            _ => return Err(reply.unexpected()),
+        };
+        let request_id = reply.next_request_id()?;
+        let (epoch, seq, reserved_at) = (reply.next()?, reply.next()?, reply.next()?);
+        self.seen.note(code, epoch, seq);
+        let is_pending = reply.next::<i64>()? == 1;
+        let pending = is_pending.then(|| CouponIssued {
+            version: VERSION,
+            request_id,
+            coupon_code: code.clone(),
+            member_id: member.clone(),
+            reserved_at,
+            epoch,
+            seq,
+        });
+        Ok(Ok(Held { request_id, is_repeat, pending }))
+    }
 
-fn read_reserved(mut reply: Reply, code: &CouponCode, member: &MemberId) -> Result<Reserved, StockError> {
-    let request_id: String = reply.next()?;
-    let event = CouponIssued {
-        version: VERSION,
-        request_id: request_id.parse().map_err(|_| reply.unexpected())?,
-        coupon_code: code.clone(),
-        member_id: member.clone(),
-        epoch: reply.next()?,
-        seq: reply.next()?,
-        reserved_at: reply.next()?,
-    };
-    Ok(Reserved { event, pending: reply.next::<i64>()? == 1 })
+    /// Runs `give_back.lua`: frees the unit that `request_id` holds, or hands the holder entry over to `superseded_by`. May be
+    /// repeated, and may come late.
+    pub async fn give_back(
+        &self,
+        code: &CouponCode,
+        member: &MemberId,
+        request_id: RequestId,
+        superseded_by: Option<RequestId>,
+    ) -> Result<GiveBack, StockError> {
+        let successor = superseded_by.map_or_else(String::new, |id| id.to_string());
+        let mut call = GIVE_BACK.key(keys::issued(code));
+        call.key(keys::meta(code)).arg(member.as_str()).arg(request_id.to_string()).arg(successor);
+        match i64::from_redis_value(self.invoke("give a unit back", &call).await?) {
+            Ok(1) => Ok(GiveBack::Done),
+            Ok(0) => Ok(GiveBack::NotItsMark),
+            other => Err(StockError::Reply(format!("{other:?}"))),
+        }
+    }
 }

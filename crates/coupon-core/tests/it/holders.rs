@@ -2,7 +2,7 @@
 
 use coupon_core::{
     ids::{CouponCode, MemberId, RequestId},
-    stock::{GateOutcome, Holder, Reservation},
+    stock::{GateOutcome, Held, Holder},
 };
 use uuid::Uuid;
 
@@ -20,7 +20,7 @@ async fn what_a_member_holds_of_many_campaigns_comes_in_their_order() {
         stock.begin_fill(code, &fill).await.unwrap();
         assert_eq!(stock.open(code, 1, 2, 0).await.unwrap(), GateOutcome::Done);
         let reserved = stock.reserve(code, &member, request_id, 9).await.unwrap();
-        assert!(matches!(reserved, Reservation::Reserved(_)));
+        assert!(matches!(reserved, Ok(Held { is_repeat: false, .. })));
         expected[place] = Holder::Holds { request_id, pending: true };
     }
     assert_eq!(stock.holders(&codes, &member).await.unwrap(), expected);

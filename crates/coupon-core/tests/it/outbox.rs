@@ -5,7 +5,7 @@ use std::time::Duration;
 use coupon_core::{
     clock::{Clock, SystemClock},
     ids::{CouponCode, MemberId, RequestId},
-    stock::{FillOutcome, GateOutcome, Mended, Relay, Reservation, Stock},
+    stock::{FillOutcome, GateOutcome, Held, Mended, OutboxListing, Stock},
 };
 
 use crate::servers::{fill_of, forget, redis_url, stock};
@@ -22,7 +22,7 @@ async fn one_reserved(code: &str) -> (Stock, CouponCode, MemberId, RequestId) {
     assert_eq!(stock.open(&code, 1, 9, 0).await.unwrap(), GateOutcome::Done);
     let (member, id) = ("member".parse::<MemberId>().unwrap(), RequestId::make(&SystemClock));
     let reservation = stock.reserve(&code, &member, id, 100).await.unwrap();
-    assert!(matches!(reservation, Reservation::Reserved(_)), "{reservation:?}");
+    assert!(matches!(reservation, Ok(Held { is_repeat: false, .. })), "{reservation:?}");
     (stock, code, member, id)
 }
 
@@ -30,16 +30,16 @@ async fn one_reserved(code: &str) -> (Stock, CouponCode, MemberId, RequestId) {
 async fn who_only_counts_takes_no_lease_and_gives_up_its_own_but_no_others() {
     let (stock, code, ..) = one_reserved("OUTBOX-LEASE").await;
     let ask = async |owner: &str, lease| stock.relay(&code, owner, lease, Duration::ZERO, 10).await.unwrap();
-    let is_counted = |relay: &Relay| matches!(relay, Relay::Counted { waiting: 1, .. });
+    let is_counted = |listing: &OutboxListing| matches!(listing, OutboxListing::Counted { waiting: 1, .. });
     assert!(is_counted(&ask("sick", Duration::ZERO).await));
-    assert!(matches!(ask("healthy", LEASE).await, Relay::Leased { waiting: 1, .. }), "counting took no lease");
+    assert!(matches!(ask("healthy", LEASE).await, OutboxListing::Leased { waiting: 1, .. }), "counting took no lease");
     assert!(is_counted(&ask("sick", LEASE).await), "another's lease");
     assert!(
         is_counted(&ask("sick", Duration::ZERO).await) && is_counted(&ask("sick", LEASE).await),
         "it stays another's"
     );
     assert!(is_counted(&ask("healthy", Duration::ZERO).await));
-    assert!(matches!(ask("sick", LEASE).await, Relay::Leased { waiting: 1, .. }), "it was given up");
+    assert!(matches!(ask("sick", LEASE).await, OutboxListing::Leased { waiting: 1, .. }), "it was given up");
     forget(&code).await;
 }
 
@@ -52,7 +52,7 @@ async fn an_entry_from_the_future_is_due_now_and_its_age_does_not_hide() {
     let _: f64 = redis::cmd("ZINCRBY").arg(&outbox).arg(HOUR_MS).arg(&entry).query_async(&mut redis).await.unwrap();
     let now = SystemClock.now().timestamp_millis();
     let relay = stock.relay(&code, "a", LEASE, LEASE, 10).await.unwrap();
-    let Relay::Leased { due, oldest, .. } = relay else { panic!("{relay:?}") };
+    let OutboxListing::Leased { due, oldest, .. } = relay else { panic!("{relay:?}") };
     assert_eq!(due.iter().map(|event| event.request_id).collect::<Vec<_>>(), [id]);
     assert!((due[0].reserved_at - now).abs() < HOUR_MS / 2, "{} is not now", due[0].reserved_at);
     assert!(oldest > Duration::from_mins(50), "{oldest:?}");

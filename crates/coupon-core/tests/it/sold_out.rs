@@ -2,7 +2,7 @@
 
 use coupon_core::{
     ids::{CouponCode, MemberId, RequestId},
-    stock::{Fill, GateOutcome, Mended, Reservation, SetTotal, SoldOut},
+    stock::{Fill, GateOutcome, Held, Mended, SetTotal, SoldOut},
 };
 use uuid::Uuid;
 
@@ -20,9 +20,12 @@ async fn a_coupon_is_sold_out_while_it_is_open_and_every_unit_is_held_and_a_new_
     stock.begin_fill(&code, &fill).await.unwrap();
     assert_eq!(stock.open(&code, 3, 2, 0).await.unwrap(), GateOutcome::Done);
     let first = new_id();
-    assert!(matches!(stock.reserve(&code, &member("a"), first, 9).await.unwrap(), Reservation::Reserved(_)));
+    assert!(matches!(stock.reserve(&code, &member("a"), first, 9).await.unwrap(), Ok(Held { is_repeat: false, .. })));
     assert_eq!(sold_out().await, None, "a unit is left");
-    assert!(matches!(stock.reserve(&code, &member("b"), new_id(), 9).await.unwrap(), Reservation::Reserved(_)));
+    assert!(matches!(
+        stock.reserve(&code, &member("b"), new_id(), 9).await.unwrap(),
+        Ok(Held { is_repeat: false, .. })
+    ));
     assert_eq!(sold_out().await, Some(SoldOut { epoch: 3, seq: 9, holders: 2 }));
 
     // A repair brings a mark back: nobody has reserved, and there is a holder more.

@@ -3,7 +3,7 @@
 
 use coupon_core::{
     ids::{CouponCode, MemberId, RequestId},
-    stock::{Fill, FillOutcome, GateOutcome, Mended, Refused, Reservation, SetTotal, SetWindow},
+    stock::{Fill, FillOutcome, GateOutcome, Held, Mended, Refused, SetTotal, SetWindow},
 };
 use uuid::Uuid;
 
@@ -20,7 +20,7 @@ async fn a_sequence_behind_the_highest_seen_makes_the_coupon_suspect() {
     let fill = fill_of(9);
     stock.begin_fill(&code, &fill).await.unwrap();
     stock.open(&code, 1, 9, 0).await.unwrap();
-    assert!(matches!(reserve(&stock, &code, 0, new_id()).await, Reservation::Reserved(_)));
+    assert!(matches!(reserve(&stock, &code, 0, new_id()).await, Ok(Held { is_repeat: false, .. })));
     let set = |seq: i64| {
         let mut command = redis::cmd("HSET");
         command.arg(format!("coupon:{{{code}}}:meta")).arg("seq").arg(seq);
@@ -28,13 +28,9 @@ async fn a_sequence_behind_the_highest_seen_makes_the_coupon_suspect() {
     };
     // As a replica would be that had not yet seen the reservation when it was promoted.
     let _: i64 = set(0).query_async(&mut raw).await.unwrap();
-    assert_eq!(reserve(&stock, &code, 1, new_id()).await, Reservation::Refused(Refused::Suspect));
+    assert_eq!(reserve(&stock, &code, 1, new_id()).await, Err(Refused::Suspect));
     let _: i64 = set(100).query_async(&mut raw).await.unwrap();
-    assert_eq!(
-        reserve(&stock, &code, 1, new_id()).await,
-        Reservation::Refused(Refused::Suspect),
-        "it does not heal by itself"
-    );
+    assert_eq!(reserve(&stock, &code, 1, new_id()).await, Err(Refused::Suspect), "it does not heal by itself");
     assert_eq!(stock.open(&code, 1, 9, 0).await.unwrap(), GateOutcome::Suspect, "nor by opening it");
     forget(&code).await;
 }
@@ -49,16 +45,16 @@ async fn sequences_are_compared_within_an_epoch_and_an_older_epoch_is_suspect() 
         stock.open(&code, epoch, 9, 0).await.unwrap();
     };
     filled(2, 10).await;
-    assert!(matches!(reserve(&stock, &code, 0, new_id()).await, Reservation::Reserved(_)));
+    assert!(matches!(reserve(&stock, &code, 0, new_id()).await, Ok(Held { is_repeat: false, .. })));
     filled(3, 0).await;
     assert!(
-        matches!(reserve(&stock, &code, 1, new_id()).await, Reservation::Reserved(_)),
+        matches!(reserve(&stock, &code, 1, new_id()).await, Ok(Held { is_repeat: false, .. })),
         "a rebuild may begin below a sequence that was seen before it"
     );
     filled(2, 100).await;
     assert_eq!(
         reserve(&stock, &code, 2, new_id()).await,
-        Reservation::Refused(Refused::Suspect),
+        Err(Refused::Suspect),
         "data from before a rebuild, however far it had got"
     );
     forget(&code).await;
@@ -139,7 +135,7 @@ async fn a_redis_that_lost_any_one_key_of_a_campaign_gives_out_no_unit_twice() {
         stock.begin_fill(&code, &fill).await.unwrap();
         stock.copy_marks(&code, &[(name(0), new_id())]).await.unwrap();
         stock.open(&code, 1, 2, 0).await.unwrap();
-        assert!(matches!(reserve(&stock, &code, 1, new_id()).await, Reservation::Reserved(_)));
+        assert!(matches!(reserve(&stock, &code, 1, new_id()).await, Ok(Held { is_repeat: false, .. })));
         let _: i64 = raw(redis::cmd("DEL").arg(key(&code, part))).await;
         let refused = match part {
             "meta" => Refused::Missing,
@@ -147,7 +143,7 @@ async fn a_redis_that_lost_any_one_key_of_a_campaign_gives_out_no_unit_twice() {
             // Nobody can tell it from one that was emptied, and nobody gets a unit by it.
             _ => Refused::SoldOut,
         };
-        assert_eq!(reserve(&stock, &code, 2, new_id()).await, Reservation::Refused(refused), "without {part}");
+        assert_eq!(reserve(&stock, &code, 2, new_id()).await, Err(refused), "without {part}");
         if part == "issued" {
             assert_eq!(stock.restore_mark(&code, 1, &name(0), new_id()).await.unwrap(), Mended::Moved);
             assert_eq!(stock.open(&code, 1, 2, 0).await.unwrap(), GateOutcome::Suspect);

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use coupon_core::{
     ids::{CouponCode, MemberId, RequestId},
-    stock::{FillOutcome, GateOutcome, GiveBack, Holder, OutboxEntry, Refused, Relay, Reservation, SetTotal, Stock},
+    stock::{
+        FillOutcome, GateOutcome, GiveBack, Holder, OutboxEntry, OutboxListing, Refused, Reservation, SetTotal, Stock,
+    },
 };
 use proptest::{prelude::*, test_runner::TestRunner};
 use uuid::Uuid;
@@ -82,9 +84,9 @@ fn every_sequence_of_calls_gives_the_models_answers_and_never_more_marks_than_th
 async fn play(stock: &Stock, code: &CouponCode, steps: Vec<Step>) {
     let mut model = Model { total: 2, open: true, ..Model::default() };
     let fill = fill_of(2);
-    assert_eq!(reserve(stock, code, 0, new_id()).await, Reservation::Refused(Refused::Missing));
+    assert_eq!(reserve(stock, code, 0, new_id()).await, Err(Refused::Missing));
     assert_eq!(stock.begin_fill(code, &fill).await.unwrap(), FillOutcome::Filling);
-    assert_eq!(reserve(stock, code, 0, new_id()).await, Reservation::Refused(Refused::Filling));
+    assert_eq!(reserve(stock, code, 0, new_id()).await, Err(Refused::Filling));
     assert_eq!(stock.open(code, 1, 2, 0).await.unwrap(), GateOutcome::Done);
     // Filled by a build that counts no holders: the first who asks learns how many there are.
     let mut known = steps.len().is_multiple_of(2);
@@ -177,11 +179,7 @@ impl Model {
                 Ok((id, true, true))
             }
         };
-        let found = match answer {
-            Reservation::Refused(refused) => Err(refused),
-            Reservation::Reserved(reserved) => Ok((reserved.event.request_id, true, reserved.pending)),
-            Reservation::Already(reserved) => Ok((reserved.event.request_id, false, reserved.pending)),
-        };
+        let found = answer.map(|held| (held.request_id, !held.is_repeat, held.pending.is_some()));
         assert_eq!(found, expected);
     }
 
@@ -205,17 +203,18 @@ impl Model {
         let seconds = std::time::Duration::from_secs;
         let relay = stock.relay(code, "a", seconds(5), seconds(0), 100).await.unwrap();
         if self.outbox.is_empty() {
-            assert_eq!(relay, Relay::Empty);
+            assert_eq!(relay, OutboxListing::Empty);
             return;
         }
-        let Relay::Leased { due, waiting, .. } = relay else { panic!("{relay:?}") };
+        let OutboxListing::Leased { due, waiting, .. } = relay else { panic!("{relay:?}") };
         assert_eq!(waiting, self.outbox.len() as u64);
         let found: BTreeMap<RequestId, usize> =
             due.iter().map(|event| (event.request_id, member(&event.member_id))).collect();
         assert_eq!(found, self.outbox);
         let of_another = stock.relay(code, "b", seconds(5), seconds(0), 100).await.unwrap();
-        assert!(matches!(of_another, Relay::Counted { waiting: all, .. } if all == waiting), "{of_another:?}");
-        let Relay::Leased { due, .. } = stock.relay(code, "a", seconds(5), seconds(60), 100).await.unwrap() else {
+        assert!(matches!(of_another, OutboxListing::Counted { waiting: all, .. } if all == waiting), "{of_another:?}");
+        let OutboxListing::Leased { due, .. } = stock.relay(code, "a", seconds(5), seconds(60), 100).await.unwrap()
+        else {
             panic!()
         };
         assert_eq!(due, [], "entries younger than the least age are not due");

@@ -2,7 +2,6 @@
 
 mod keys;
 mod token;
-mod verified;
 
 pub use keys::{Key, load_keys};
 pub use token::{TokenError, Verifier};

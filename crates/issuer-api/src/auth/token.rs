@@ -4,42 +4,52 @@ use coupon_core::{ids::MemberId, runtime::SettingsError};
 use jsonwebtoken::{
     Algorithm, AlgorithmFamily, Header, Validation, decode, decode_header, errors::ErrorKind, get_current_timestamp,
 };
+use quick_cache::sync::Cache;
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 
-use super::{AuthSettings, Key, load_keys, verified::Verified};
+use super::{AuthSettings, Key, load_keys};
 
-/// Longest token that is looked at, in bytes.
-const MAX_BYTES: usize = 8 * 1024;
+/// Longest token that is verified, in bytes.
+const MAX_TOKEN_BYTES: usize = 8 * 1024;
+
+/// Most verified tokens kept, about 150 bytes each; which are evicted is up to the cache.
+const MAX_CACHED_TOKENS: usize = 65_536;
+
+/// SHA-256 of a token: what differs in one bit is another token.
+type TokenHash = [u8; 32];
 
 /// Verifies tokens by keys that were read at the start.
 #[derive(Debug)]
 pub struct Verifier {
     keys: Vec<Key>,
     validations: Vec<(Algorithm, Validation)>,
-    /// Only where it is of use: a shared secret is verified as quickly as a token is found here.
-    verified: Option<Verified>,
+    /// Members of verified tokens, each with the last second in which the token counts, the leeway included: a member who
+    /// asks again and again pays for RSA or elliptic curves once. `None` where it is of no use: a token signed with a shared
+    /// secret is verified as quickly as it is found. Keys are read at the start, so no token outlives its key here.
+    verified: Option<Cache<TokenHash, (MemberId, u64)>>,
     leeway_s: u64,
 }
 
 /// What is wrong with a token, in words that say nothing about its content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// There is none.
+    /// There is no token.
     #[error("send a token: Authorization: Bearer <token>")]
     Missing,
-    /// It is none, or holds a claim of the wrong type.
+    /// The text is no token, or a claim has the wrong type.
     #[error("the token is malformed or signed with an unknown algorithm")]
     Malformed,
-    /// There is more than one.
+    /// There is more than one header.
     #[error("send one Authorization header, there are several")]
     Several,
-    /// It has more than 8 KiB.
-    #[error("the token is longer than {MAX_BYTES} bytes")]
+    /// The token has more than 8 KiB.
+    #[error("the token is longer than {MAX_TOKEN_BYTES} bytes")]
     TooLong,
     /// The algorithm is not on the allow-list.
     #[error("the token is signed with an algorithm that is not accepted")]
     Algorithm,
-    /// No key has its `kid`, or it has none and several keys could be meant.
+    /// No key has the `kid` of the token, or it has none and several keys could be meant.
     #[error("the token names no key that is known here")]
     Key,
     /// The signature does not fit.
@@ -51,13 +61,13 @@ pub enum TokenError {
     /// `nbf` is still to come.
     #[error("the token is not valid yet")]
     Early,
-    /// `iss` is another one.
+    /// `iss` names another issuer.
     #[error("the token was issued by somebody else")]
     Issuer,
     /// `aud` does not name this service.
     #[error("the token is meant for another service")]
     Audience,
-    /// `exp`, `iss`, `aud` or `sub` is not there.
+    /// `exp`, `iss`, `aud` or `sub` is missing.
     #[error("the token lacks one of the claims exp, iss, aud, sub")]
     Claim,
     /// `sub` cannot be a member id.
@@ -68,7 +78,7 @@ pub enum TokenError {
 #[derive(Deserialize)]
 struct Claims {
     sub: Option<String>,
-    /// Checked by the library; kept to know how long the token counts. It may have a fraction.
+    /// Checked by the library; kept to know how long the token counts. May have a fraction.
     exp: Option<f64>,
 }
 
@@ -94,7 +104,8 @@ impl Verifier {
         };
         let validations = settings.allowed()?.into_iter().map(validation).collect();
         let is_of_use = keys.iter().flat_map(|key| &key.algorithms).any(|algorithm| !is_shared(*algorithm));
-        Ok(Self { keys, validations, verified: is_of_use.then(Verified::default), leeway_s: settings.leeway_s })
+        let verified = is_of_use.then(|| Cache::new(MAX_CACHED_TOKENS));
+        Ok(Self { keys, validations, verified, leeway_s: settings.leeway_s })
     }
 
     /// The keys, for `doctor`.
@@ -104,11 +115,14 @@ impl Verifier {
 
     /// The member a token speaks for.
     pub fn member(&self, token: &str) -> Result<MemberId, TokenError> {
-        if token.len() > MAX_BYTES {
+        if token.len() > MAX_TOKEN_BYTES {
             return Err(TokenError::TooLong);
         }
-        let now = get_current_timestamp();
-        if let Some(member) = self.verified.as_ref().and_then(|verified| verified.member(token, now)) {
+        let verified = self.verified.as_ref().map(|cache| (cache, TokenHash::from(Sha256::digest(token))));
+        if let Some((cache, hash)) = &verified
+            && let Some((member, until)) = cache.get(hash)
+            && get_current_timestamp() <= until
+        {
             return Ok(member);
         }
         let header = decode_header(token).map_err(|_| TokenError::Malformed)?;
@@ -120,16 +134,16 @@ impl Verifier {
         let (_, validation) = validation.ok_or(TokenError::Algorithm)?;
         let mut outcome = Err(TokenError::Key);
         for key in self.candidates(&header)? {
-            outcome = decode::<Claims>(token, &key.key, validation).map_err(|error| judge(error.kind()));
+            outcome = decode::<Claims>(token, &key.key, validation).map_err(|error| classify(error.kind()));
             if !matches!(outcome, Err(TokenError::Signature)) {
                 break;
             }
         }
         let Claims { sub, exp } = outcome?.claims;
         let member: MemberId = sub.ok_or(TokenError::Claim)?.parse().map_err(|_| TokenError::Subject)?;
-        if let (Some(verified), Some(exp), false) = (&self.verified, exp, is_shared(header.alg)) {
+        if let (Some((cache, hash)), Some(exp), false) = (verified, exp, is_shared(header.alg)) {
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a time that is over is none")]
-            verified.remember(token, &member, (exp as u64).saturating_add(self.leeway_s));
+            cache.insert(hash, (member.clone(), (exp as u64).saturating_add(self.leeway_s)));
         }
         Ok(member)
     }
@@ -148,12 +162,12 @@ impl Verifier {
     }
 }
 
-/// Whether tokens of it are signed with a secret that both sides share.
+/// Whether tokens of this algorithm are signed with a secret that both sides share.
 fn is_shared(algorithm: Algorithm) -> bool {
     algorithm.family() == AlgorithmFamily::Hmac
 }
 
-fn judge(error: &ErrorKind) -> TokenError {
+fn classify(error: &ErrorKind) -> TokenError {
     match error {
         ErrorKind::InvalidSignature => TokenError::Signature,
         ErrorKind::ExpiredSignature => TokenError::Expired,

@@ -206,8 +206,7 @@ fn a_token_that_was_verified_counts_again_until_it_expires_and_a_changed_one_nev
     for _ in 0..2 {
         assert_eq!(verifier.member(&good).map(|member| member.as_str().to_owned()), Ok("10".to_owned()));
     }
-    let verified = verifier.verified.as_ref().unwrap();
-    assert!(verified.member(&good, get_current_timestamp()).is_some(), "it is remembered");
+    assert_eq!(verifier.verified.as_ref().map(Cache::len), Some(1), "it is remembered");
     // Other bits under the same signature, and the same bits under another one.
     let parts: Vec<&str> = good.split('.').collect();
     let other = rs256(&with("sub", "11"), "rsa");
@@ -223,4 +222,24 @@ fn a_token_that_was_verified_counts_again_until_it_expires_and_a_changed_one_nev
     }
     assert_eq!(verifier.member(&over_soon), Err(TokenError::Expired), "it is not remembered beyond its time");
     assert!(verifier.member(&good).is_ok());
+}
+
+#[test]
+fn no_number_of_tokens_makes_the_cache_grow_beyond_its_bound_and_a_removed_key_ends_what_it_had_verified() {
+    let verifier = rsa();
+    let cache = verifier.verified.as_ref().unwrap();
+    let member: MemberId = "10".parse().unwrap();
+    for number in 0..3 * MAX_CACHED_TOKENS {
+        cache.insert(Sha256::digest(number.to_string()).into(), (member.clone(), u64::MAX));
+    }
+    assert!((1..=MAX_CACHED_TOKENS).contains(&cache.len()), "{}", cache.len());
+    let token = rs256(&claims(), "rsa");
+    assert!(verifier.member(&token).is_ok() && verifier.member(&token).is_ok());
+    let mut other = settings(&["ES256"]);
+    other.public_key_file = "tests/keys/ec.public.pem".to_owned();
+    assert_eq!(
+        refused(&Verifier::load(&other).unwrap(), &token),
+        TokenError::Algorithm,
+        "after a restart without the key"
+    );
 }

@@ -11,12 +11,12 @@ use coupon_core::{
     clock::from_unix_ms,
     ids::CouponCode,
     repo::coupons::{Coupon, CouponStatus, ShownStatus},
-    stock::View,
+    stock::{Refused, View},
 };
 use serde::Serialize;
 
 use super::{
-    Api, Problem, identity, issue,
+    Api, Problem, request,
     status::{Private, private},
 };
 use crate::accept::NotHeld;
@@ -38,14 +38,14 @@ pub(super) async fn show(
     path: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Result<Private<Answer>, Problem> {
-    identity::member(&api.verifier, &headers)?;
-    let code = issue::coupon_code(path.as_ref().map(|Path(code)| code.as_str()).unwrap_or_default())?;
-    let view = api.accept.stock.view(&code).await.map_err(|_| issue::refusal(NotHeld::NoAnswer))?;
+    request::member(&api.verifier, &headers)?;
+    let code = request::coupon_code(path)?;
+    let view = api.accept.stock.view(&code).await.map_err(|_| NotHeld::NoAnswer)?;
     if let Some(view) = view {
         return Ok(private(from_view(code, &view, api.accept.clock.now())));
     }
-    let row = api.accept.campaigns.coupon(&code).await.map_err(|_| issue::refusal(NotHeld::DatabaseAway))?;
-    let row = row.ok_or_else(|| issue::refusal(NotHeld::Unknown))?;
+    let row = api.accept.lookup.coupon(&code).await.map_err(NotHeld::from)?;
+    let row = row.ok_or(NotHeld::Refused(Refused::Missing))?;
     Ok(private(from_row(row, api.accept.clock.now())))
 }
 

@@ -1,12 +1,6 @@
 //! Around every handler: load is shed before any work, a panic becomes an answer, and both are counted.
 
-use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    pin::pin,
-    sync::{Arc, atomic::Ordering},
-    task::Poll,
-    time::Duration,
-};
+use std::sync::{Arc, atomic::Ordering};
 
 use axum::{
     extract::{Request, State},
@@ -14,32 +8,28 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use coupon_core::runtime::Throttle;
+use coupon_core::{
+    runtime::{Throttle, panics},
+    stock::Held,
+};
 use metrics::{Counter, Histogram};
 use tokio::time::Instant;
 
-use super::{Api, Code, Problem, issue, problem::Fault};
+use super::{Api, Code, Problem, problem::Fault, refusal::RETRY_AFTER_OUTAGE};
 
-/// By what a caller, or what stands in front of us, names a request; it comes back with the answer.
+/// Header by which a client, or a proxy in front, names a request; it comes back with the answer.
 pub(super) const REQUEST_NAME: HeaderName = HeaderName::from_static("x-request-id");
-/// Longest name of a request that is taken over, in bytes.
-const LONGEST_NAME: usize = 128;
-/// Faults of a code that are a line of the log each within a minute.
+/// Longest name of a request that comes back, in bytes.
+const MAX_NAME_BYTES: usize = 128;
+/// Most lines at `warn` about faults of one code within a minute.
 const FAULTS_A_MINUTE: u32 = 100;
 
-/// What a response to a member who asks stands for in the metrics. Members and coupons are no labels: there are too many
-/// of them.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Outcome {
-    /// The member holds a coupon.
-    Held(issue::Held),
-    /// Another answer.
-    Problem(Code),
-}
-
-/// The metrics of all outcomes, looked up once: a look-up for each request costs more than the counting.
+/// The metrics of all outcomes of a POST, looked up once: a look-up for each request costs more than the counting. Members
+/// and coupons are no labels: there are too many of them.
 pub(super) struct Meters {
-    held: Vec<Meter>,
+    accepted: Meter,
+    reserved: Meter,
+    repeated: Meter,
     problems: Vec<Meter>,
 }
 
@@ -49,46 +39,50 @@ struct Meter {
 }
 
 impl Meters {
-    /// Shows every answer that has not been given yet as 0, so that the first one counts.
+    /// Registers the metrics of all outcomes with 0, so that the first answer counts as an increase.
     pub(super) fn from_zero() -> Self {
         let meter = |outcome: &'static str, answer: &'static str| Meter {
             requests: metrics::counter!("coupon_requests_total", "outcome" => outcome, "answer" => answer),
             seconds: metrics::histogram!("coupon_request_seconds", "answer" => answer),
         };
-        let held = issue::Held::ALL.iter().map(|held| meter(held.as_str(), meaning(StatusCode::OK)));
-        let problems = Code::ALL.iter().map(|code| meter(code.as_str(), meaning(code.status())));
-        Self { held: held.collect(), problems: problems.collect() }
+        let held = |outcome| meter(outcome, meaning(StatusCode::OK));
+        Self {
+            accepted: held("ACCEPTED"),
+            reserved: held("RESERVED"),
+            repeated: held("REPEATED"),
+            problems: Code::ALL.iter().map(|code| meter(code.as_str(), meaning(code.status()))).collect(),
+        }
     }
 
-    /// Counts an answer to a request that began at this time.
-    pub(super) fn count(&self, outcome: Outcome, started: Instant) {
-        let meter = match outcome {
-            Outcome::Held(held) => self.held.get(held as usize),
-            Outcome::Problem(code) => self.problems.get(code as usize),
+    /// Counts an answer to a request that began at `started`.
+    pub(super) fn count(&self, answer: Result<&Held, Code>, started: Instant) {
+        let meter = match answer {
+            Ok(Held { is_repeat: true, .. }) => &self.repeated,
+            Ok(Held { pending: Some(_), .. }) => &self.reserved,
+            Ok(_) => &self.accepted,
+            Err(code) => &self.problems[code as usize],
         };
-        if let Some(meter) = meter {
-            meter.requests.increment(1);
-            meter.seconds.record(started.elapsed().as_secs_f64());
-        }
+        meter.requests.increment(1);
+        meter.seconds.record(started.elapsed().as_secs_f64());
     }
 }
 
-/// Runs the rest of the stack.
+/// The layer of the router around every handler but the one of the POST.
 pub(super) async fn guard(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
     let name = request.headers().get(REQUEST_NAME).cloned();
     let answer = guarded(&api, async { Ok(next.run(request).await) }).await.unwrap_or_else(Problem::into_response);
     finish(answer, name.as_ref())
 }
 
-/// Gives an answer the name of its request, and a fault of ours a line in the log by the id that the member was told.
+/// Adds the name of the request to its answer, and logs a fault of ours by the `instance` that the member was told.
 pub(super) fn finish(mut answer: Response, name: Option<&HeaderValue>) -> Response {
-    static SAID: Throttle = Throttle::of(FAULTS_A_MINUTE);
-    let name = name.filter(|name| name.len() <= LONGEST_NAME && name.to_str().is_ok());
+    static LOGGED: Throttle = Throttle::of(FAULTS_A_MINUTE);
+    let name = name.filter(|name| name.len() <= MAX_NAME_BYTES && name.to_str().is_ok());
     if let Some(Fault { id, problem }) = answer.extensions_mut().remove::<Fault>() {
         let (code, detail) = (problem.code().as_str(), problem.detail());
         let request = name.and_then(|name| name.to_str().ok()).unwrap_or_default();
-        // An outage makes a fault of every request: what is beyond these is for debug.
-        if let Some(faults) = SAID.admit(code) {
+        // An outage makes a fault of every request: the others are logged at debug.
+        if let Some(faults) = LOGGED.admit(code) {
             tracing::warn!(%id, code, request, faults, "{faults} members were told {code} since this was last said: {detail}");
         } else {
             tracing::debug!(%id, code, request, "a member was told {code}: {detail}");
@@ -100,24 +94,25 @@ pub(super) fn finish(mut answer: Response, name: Option<&HeaderValue>) -> Respon
     answer
 }
 
-/// The same around a handler by itself: for the one that a crowd comes to, a layer of the router costs as much as the rest
-/// of this.
+/// Sheds load and catches a panic around one handler. The POST, which a crowd sends, calls this by itself: a layer of the
+/// router costs as much as the rest of this.
 pub(super) async fn guarded<T>(api: &Api, handler: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
-    let again = Duration::from_secs(1);
     let Some(_slot) = Slot::take(api) else {
-        return Err(Problem::new(Code::TooManyRequests, "too many requests are being worked on").after_about(again));
+        return Err(Problem::new(Code::TooManyRequests, "too many requests are being worked on")
+            .after_about(RETRY_AFTER_OUTAGE));
     };
     if !api.is_open() {
-        return Err(Problem::new(Code::Starting, "the service is still connecting to what it needs").after_about(again));
+        return Err(Problem::new(Code::Starting, "the service is still connecting to what it needs")
+            .after_about(RETRY_AFTER_OUTAGE));
     }
     caught(handler).await
 }
 
-/// One of the requests that are worked on at a time.
+/// The place of one request among the `http.max_in_flight`.
 struct Slot<'a>(&'a Api);
 
 impl<'a> Slot<'a> {
-    /// `None` when there are as many as may be; those whose client has hung up meanwhile count too. A semaphore would do,
+    /// Takes a place; `None` when all are taken. Requests whose client has hung up meanwhile count too. A semaphore would do,
     /// and take a lock for each request.
     fn take(api: &'a Api) -> Option<Self> {
         let slot = Self(api);
@@ -132,16 +127,16 @@ impl Drop for Slot<'_> {
     }
 }
 
-/// The answer to a request that no handler is for.
+/// Answers a request that has no handler.
 pub(super) fn no_handler(api: &Api, method: &Method, headers: &HeaderMap, problem: Problem) -> Response {
     if method == Method::POST {
-        api.meters.count(Outcome::Problem(problem.code()), Instant::now());
+        api.meters.count(Err(problem.code()), Instant::now());
     }
     finish(problem.into_response(), headers.get(REQUEST_NAME))
 }
 
-/// What an answer means for the objectives: `held` and `refused` are decisions, `failed` is a fault of ours, and the
-/// others say something of the request or of its like.
+/// The label `answer` of a status, by what it means for the objectives: `held` and `refused` are decisions, `failed` is a
+/// fault of ours, `shed` and `invalid` are neither.
 fn meaning(status: StatusCode) -> &'static str {
     match status {
         StatusCode::CONFLICT => "refused",
@@ -152,15 +147,10 @@ fn meaning(status: StatusCode) -> &'static str {
     }
 }
 
-/// The process logs the panic; the client gets an answer instead of a torn connection.
+/// Answers a panic of a handler, which the process logs, with a problem instead of a torn connection.
 async fn caught<T>(handler: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
-    let mut handler = pin!(handler);
-    let polled = std::future::poll_fn(|context| {
-        catch_unwind(AssertUnwindSafe(|| handler.as_mut().poll(context)))
-            .map_or_else(|_| Poll::Ready(None), |poll| poll.map(Some))
-    });
     let panicked = || Err(Problem::new(Code::Internal, "a fault of ours; asking again is safe"));
-    polled.await.unwrap_or_else(panicked)
+    panics::caught(handler).await.unwrap_or_else(panicked)
 }
 
 #[cfg(test)]

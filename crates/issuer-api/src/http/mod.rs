@@ -1,12 +1,12 @@
 //! The listener for members: routes, answers, errors.
 
-mod body;
+mod code;
 mod coupon;
 mod guard;
-mod identity;
 mod issue;
-mod mine;
 mod problem;
+mod refusal;
+mod request;
 mod routes;
 mod status;
 
@@ -20,10 +20,11 @@ use std::{
 
 use crate::{accept::Accept, auth::Verifier, config::HttpSettings};
 
-pub use problem::{Code, Problem};
+pub use code::Code;
+pub use problem::Problem;
 pub use routes::routes;
 
-/// What the handlers share.
+/// The state that the handlers share.
 pub struct Api {
     accept: Arc<Accept>,
     verifier: Verifier,
@@ -38,7 +39,7 @@ pub struct Api {
 }
 
 impl Api {
-    /// Refuses everything until [`Api::open`].
+    /// An API that answers 503 `STARTING` until [`Api::open`].
     pub fn new(accept: Arc<Accept>, verifier: Verifier, settings: &HttpSettings) -> Self {
         Self {
             meters: guard::Meters::from_zero(),
@@ -54,12 +55,12 @@ impl Api {
         }
     }
 
-    /// The checks of the start have passed: members may ask.
+    /// Begins to answer requests: the checks of the start have passed.
     pub fn open(&self) {
         self.is_open.store(true, Ordering::Release);
     }
 
-    /// Accepts nothing while a server would lose what is accepted; everything else is answered as before.
+    /// Refuses every POST while a server would lose what is accepted; everything else is answered as before.
     pub fn hold(&self, held: bool) {
         self.is_held.store(held, Ordering::Release);
     }

@@ -14,6 +14,8 @@ use coupon_core::retry::spread;
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::Code;
+
 /// An answer that is not what was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -23,88 +25,13 @@ pub struct Problem {
     is_invalid_token: bool,
 }
 
-/// A fault of ours that a member has been told of; rides on the answer to where it is logged.
+/// A fault of ours that a member is told of; an extension of the response until it is logged.
 #[derive(Clone, Debug)]
 pub(super) struct Fault {
-    /// What the member may quote.
+    /// The `instance` of the answer.
     pub(super) id: Uuid,
-    /// What the member was told.
+    /// The problem that the member is told.
     pub(super) problem: Problem,
-}
-
-/// Declares the codes with their status.
-macro_rules! codes {
-    ($($(#[$meta:meta])* $variant:ident = $word:literal, $status:ident;)+) => {
-        /// What went wrong, by a word that never changes.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum Code { $($(#[$meta])* $variant,)+ }
-
-        impl Code {
-            /// All of them.
-            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
-
-            /// The word.
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $word,)+ }
-            }
-
-            /// The status it comes with.
-            pub fn status(self) -> StatusCode {
-                match self { $(Self::$variant => StatusCode::$status,)+ }
-            }
-        }
-    };
-}
-
-codes! {
-    /// No HTTP request. Answered before it comes to a handler; see [`coupon_core::runtime::http::UNREADABLE`].
-    BadRequest = "BAD_REQUEST", BAD_REQUEST;
-    /// The path is too long to be read.
-    UriTooLong = "URI_TOO_LONG", URI_TOO_LONG;
-    /// The head is too large to be read.
-    HeadersTooLarge = "HEADERS_TOO_LARGE", REQUEST_HEADER_FIELDS_TOO_LARGE;
-    /// No token, or none that counts.
-    Unauthenticated = "UNAUTHENTICATED", UNAUTHORIZED;
-    /// No such route.
-    NotFound = "NOT_FOUND", NOT_FOUND;
-    /// The route has no such method.
-    MethodNotAllowed = "METHOD_NOT_ALLOWED", METHOD_NOT_ALLOWED;
-    /// The path names no possible coupon.
-    InvalidCouponCode = "INVALID_COUPON_CODE", UNPROCESSABLE_ENTITY;
-    /// The body is neither empty nor `{}`.
-    InvalidBody = "INVALID_BODY", UNPROCESSABLE_ENTITY;
-    /// The query has an unknown name or a value that is out of its range.
-    InvalidQuery = "INVALID_QUERY", UNPROCESSABLE_ENTITY;
-    /// The body is too large.
-    PayloadTooLarge = "PAYLOAD_TOO_LARGE", PAYLOAD_TOO_LARGE;
-    /// The body came too slowly.
-    RequestTimeout = "REQUEST_TIMEOUT", REQUEST_TIMEOUT;
-    /// Too much is being worked on.
-    TooManyRequests = "TOO_MANY_REQUESTS", TOO_MANY_REQUESTS;
-    /// No such campaign.
-    CouponNotFound = "COUPON_NOT_FOUND", NOT_FOUND;
-    /// No such request of this member.
-    RequestNotFound = "REQUEST_NOT_FOUND", NOT_FOUND;
-    /// The member holds no coupon of this campaign.
-    NothingHeld = "NOTHING_HELD", NOT_FOUND;
-    /// Every coupon is held by somebody.
-    SoldOut = "SOLD_OUT", CONFLICT;
-    /// The campaign has not begun.
-    NotOpen = "NOT_OPEN", CONFLICT;
-    /// The campaign is over.
-    Closed = "CLOSED", CONFLICT;
-    /// The campaign is being prepared or repaired.
-    GateClosed = "GATE_CLOSED", SERVICE_UNAVAILABLE;
-    /// Too many reservations wait for Kafka.
-    OutboxFull = "OUTBOX_FULL", SERVICE_UNAVAILABLE;
-    /// Redis gives no answer.
-    StockUnavailable = "STOCK_UNAVAILABLE", SERVICE_UNAVAILABLE;
-    /// PostgreSQL gives no answer, and it was needed.
-    DatabaseUnavailable = "DATABASE_UNAVAILABLE", SERVICE_UNAVAILABLE;
-    /// The process has just started.
-    Starting = "STARTING", SERVICE_UNAVAILABLE;
-    /// A fault of ours.
-    Internal = "INTERNAL", INTERNAL_SERVER_ERROR;
 }
 
 impl Problem {
@@ -134,36 +61,36 @@ impl Problem {
             detail: &self.detail,
             instance: id.map(|id| id.urn().to_string()),
         };
-        let mut bytes = Vec::with_capacity(TYPICAL_BYTES);
+        let mut bytes = Vec::with_capacity(TYPICAL_BODY_BYTES);
         serde_json::to_writer(&mut bytes, &members).expect("a struct of texts and a number always serialises");
         bytes.into()
     }
 
-    /// The word by which it is known.
+    /// What went wrong.
     pub fn code(&self) -> Code {
         self.code
     }
 
-    /// The sentence.
+    /// The sentence for the developer of the client.
     pub fn detail(&self) -> &str {
         &self.detail
     }
 
-    /// When to ask again, precisely: a moment that is known.
+    /// Adds a precise `Retry-After`, for a moment that is known.
     #[must_use]
     pub fn after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait);
         self
     }
 
-    /// When to ask again at the earliest, and about: up to twice as late, and up to 2 s later at least, so that those who
-    /// were sent away together do not return together.
+    /// Adds a `Retry-After` of `least` or more, at random: up to twice as long, and up to 2 s longer at least, so that members
+    /// who were sent away together do not return together.
     #[must_use]
     pub fn after_about(self, least: Duration) -> Self {
-        self.after(spread(least, least.max(SPREAD)))
+        self.after(spread(least, least.max(MIN_RETRY_SPREAD)))
     }
 
-    /// A token was sent, and it does not count.
+    /// Adds to `WWW-Authenticate` that a token was sent and is not valid.
     #[must_use]
     pub fn invalid_token(mut self) -> Self {
         self.is_invalid_token = true;
@@ -171,12 +98,12 @@ impl Problem {
     }
 }
 
-/// By how much at least the times differ at which members are told to ask again.
-const SPREAD: Duration = Duration::from_secs(2);
-/// What a body takes, about.
-const TYPICAL_BYTES: usize = 256;
+/// Least spread of the times at which members are told to ask again.
+const MIN_RETRY_SPREAD: Duration = Duration::from_secs(2);
+/// About the size of a body, in bytes.
+const TYPICAL_BODY_BYTES: usize = 256;
 
-/// The one that a crowd is told, made once.
+/// The problem that a crowd is told, serialised once.
 static SOLD_OUT: LazyLock<(Problem, Bytes)> = LazyLock::new(|| {
     let problem = Problem::sold_out();
     let members = problem.to_json(None);
@@ -218,7 +145,7 @@ impl IntoResponse for Problem {
     }
 }
 
-/// An answer to a member is nobody else's, and true for a moment.
+/// Value of `Cache-Control`: an answer is for one member, and true for a moment.
 pub(super) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 /// Rounded up, at least 1: a client must not come back too early.
@@ -271,13 +198,6 @@ mod tests {
             let told = |_| Problem::new(Code::GateClosed, "").after_about(Duration::from_secs(least)).retry_after;
             let seconds: std::collections::BTreeSet<u64> = (0..200).filter_map(told).map(whole_seconds).collect();
             assert!(seconds.len() > 1 && seconds.iter().all(|told| (least..=most).contains(told)), "{seconds:?}");
-        }
-    }
-
-    #[test]
-    fn what_is_answered_before_a_handler_has_codes_of_this_api() {
-        for (status, word, _) in coupon_core::runtime::http::UNREADABLE {
-            assert!(Code::ALL.iter().any(|code| code.as_str() == word && code.status() == status), "{word}");
         }
     }
 }

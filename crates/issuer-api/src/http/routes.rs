@@ -10,9 +10,9 @@ use axum::{
     routing::{get, post},
 };
 
-use super::{Api, Code, Problem, coupon, guard, issue, mine, status};
+use super::{Api, Code, Problem, coupon, guard, issue, status};
 
-/// What this API is, for machines. Written by hand beside the handlers; the tests below hold it to them.
+/// The description of the API for machines, written by hand; the tests below compare it with the code.
 const OPENAPI: &str = include_str!("openapi.json");
 
 /// The API of version 1.
@@ -21,10 +21,10 @@ pub fn routes(api: Arc<Api>) -> Router {
         .route("/openapi.json", get(async || ([(CONTENT_TYPE, "application/json")], OPENAPI)))
         .route("/api/v1/coupons/{code}", get(coupon::show))
         .route("/api/v1/coupons/{code}/issues/{request_id}", get(status::show))
-        .route("/api/v1/coupons/{code}/issues/mine", get(mine::show))
-        .route("/api/v1/issues/mine", get(mine::list))
+        .route("/api/v1/coupons/{code}/issues/mine", get(status::show_mine))
+        .route("/api/v1/issues/mine", get(status::list))
         .layer(middleware::from_fn_with_state(Arc::clone(&api), guard::guard))
-        // It has its guard in itself.
+        // This handler calls the guard by itself.
         .route("/api/v1/coupons/{code}/issues", post(issue::ask))
         .fallback(async |State(api): State<Arc<Api>>, method: Method, headers: HeaderMap| {
             guard::no_handler(&api, &method, &headers, Problem::new(Code::NotFound, "there is no such route"))

@@ -8,7 +8,7 @@ use coupon_core::{
         replay_jobs::{Job, JobStatus},
         replays::{Abandoned, Link, Linked, Refusal, ReplayOutcome},
     },
-    stock::{Refused, Reservation},
+    stock::{Held, Refused},
 };
 use tokio::time::{Interval, sleep};
 
@@ -143,9 +143,9 @@ impl Desk {
             self.stock.seen.note(code, coupon.epoch, coupon.high_seq);
         }
         Ok(match self.stock.reserve_again(code, member, link.request_id, OUTBOX_CAP, link.after_close).await? {
-            Reservation::Reserved(_) => Some((ReplayOutcome::Reserved, None)),
-            Reservation::Already(held) => Some((ReplayOutcome::HoldsOne, Some(held.event.request_id))),
-            Reservation::Refused(refused) => refusal(refused).map(|outcome| (outcome, None)),
+            Ok(Held { is_repeat: false, .. }) => Some((ReplayOutcome::Reserved, None)),
+            Ok(Held { request_id, .. }) => Some((ReplayOutcome::HoldsOne, Some(request_id))),
+            Err(refused) => refusal(refused).map(|outcome| (outcome, None)),
         })
     }
 
