@@ -33,19 +33,14 @@ impl Environment {
         })
     }
 
-    /// `postgres://…` of the database that the environment names; the role may create others.
+    /// `postgres://…` of the database that the environment names.
     pub fn database(&self) -> &str {
         self.database.as_str()
     }
 
-    /// The same PostgreSQL, another database.
-    pub fn database_named(&self, name: &str) -> String {
-        with_path(&self.database, name)
-    }
-
-    /// The same Redis, another logical database.
-    pub fn redis_numbered(&self, number: u16) -> String {
-        with_path(&self.redis, &number.to_string())
+    /// `redis://…` of the logical database that the environment names.
+    pub fn redis(&self) -> &str {
+        self.redis.as_str()
     }
 
     /// Ports of PostgreSQL, Redis and the first Kafka broker.
@@ -68,12 +63,6 @@ fn url(variable: impl Fn(&str) -> Result<String>, name: &str, schemes: &[&str]) 
     Ok(url)
 }
 
-fn with_path(url: &Url, path: &str) -> String {
-    let mut url = url.clone();
-    url.set_path(path);
-    url.into()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,10 +80,10 @@ mod tests {
     }
 
     #[test]
-    fn an_address_keeps_all_but_what_is_replaced() {
+    fn an_address_is_kept_as_it_is_and_its_port_is_known() {
         let environment = Environment::read(all).unwrap();
-        assert_eq!(environment.database_named("two"), "postgres://role:secret@localhost:5432/two?sslmode=disable");
-        assert_eq!(environment.redis_numbered(7), "redis://localhost:6379/7");
+        assert_eq!(environment.database(), address("DATABASE_URL"));
+        assert_eq!(environment.redis(), address("REDIS_URL"));
         assert_eq!(environment.kafka_brokers(), "localhost:9092");
         assert_eq!(environment.ports(), (5432, 6379, 9092));
     }

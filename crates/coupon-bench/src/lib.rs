@@ -2,8 +2,8 @@
 #![expect(clippy::disallowed_methods, reason = "it measures in the time of the machine")]
 
 mod accept;
+mod alone;
 mod bare;
-mod binaries;
 pub mod cli;
 mod drain;
 mod environment;
@@ -14,13 +14,13 @@ mod load;
 mod machine;
 mod measure;
 mod model;
-mod place;
 mod poison;
 mod progress;
 mod pure;
 mod refuse;
 mod repair;
 mod report;
+mod rounds;
 mod scale;
 mod seed;
 mod size;

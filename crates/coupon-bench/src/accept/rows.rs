@@ -1,7 +1,7 @@
 //! From a request to its row: asks PostgreSQL again and again which of the followed reservations are there.
 
 use std::{
-    collections::HashMap,
+    collections::HashSet,
     time::{Duration, Instant},
 };
 
@@ -55,14 +55,10 @@ pub async fn follow(db: PgPool, mut samples: UnboundedReceiver<Sample>) -> Resul
                 .bind(&asked)
                 .fetch_all(&db)
                 .await?;
-        let seen = Instant::now();
-        let mut due: HashMap<Uuid, Instant> =
-            pending.iter().take(AT_A_TIME).map(|sample| (sample.request_id, sample.due)).collect();
-        for due in there.iter().filter_map(|id| due.remove(id)) {
-            let late = u64::try_from((seen - due).as_micros()).unwrap_or(u64::MAX);
+        let (seen, there) = (Instant::now(), HashSet::<Uuid>::from_iter(there));
+        for sample in pending.extract_if(.., |sample| there.contains(&sample.request_id)) {
+            let late = u64::try_from((seen - sample.due).as_micros()).unwrap_or(u64::MAX);
             times.record(late.max(1))?;
         }
-        let there: std::collections::HashSet<Uuid> = there.into_iter().collect();
-        pending.retain(|sample| !there.contains(&sample.request_id));
     }
 }

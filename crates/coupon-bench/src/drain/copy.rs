@@ -4,11 +4,11 @@ use std::{fmt::Write, time::Instant};
 
 use anyhow::{Context, Result, ensure};
 use chrono::TimeDelta;
-use sqlx::{Connection, PgConnection};
+use sqlx::PgPool;
 
 use super::load::Load;
 use crate::{
-    measure::servers::Server,
+    measure::{servers::Server, spread::as_f64},
     seed::{VALID_DAYS, rest},
 };
 
@@ -32,10 +32,10 @@ pub struct Copied {
 ///
 /// The text is prepared before, and sent over one connection with the server's own settings, which is what any other
 /// client meets too: above all, the commit waits for the disk.
-pub async fn measure(url: &str, postgres: &Server, load: &Load, coupon_ids: &[i64]) -> Result<Copied> {
-    let mut database = PgConnection::connect(url).await?;
+pub async fn measure(database: &PgPool, postgres: &Server, load: &Load, coupon_ids: &[i64]) -> Result<Copied> {
+    let mut database = database.acquire().await?;
     let chunks = prepared(load, coupon_ids)?;
-    rest::checkpoint(&mut database).await;
+    rest::checkpoint(&mut *database).await;
     let (cpu, began) = (postgres.cpu_ms(), Instant::now());
     let mut into = database.copy_in_raw(STATEMENT).await?;
     for chunk in &chunks {
@@ -44,9 +44,8 @@ pub async fn measure(url: &str, postgres: &Server, load: &Load, coupon_ids: &[i6
     let rows = into.finish().await.context("the rows are not copied")?;
     let (took, cpu) = (began.elapsed(), postgres.cpu_ms() - cpu);
     ensure!(rows == load.events(), "{rows} rows were copied instead of {}", load.events());
-    sqlx::query("TRUNCATE coupon_issues").execute(&mut database).await?;
-    rest::checkpoint(&mut database).await;
-    database.close().await?;
+    sqlx::query("TRUNCATE coupon_issues").execute(&mut *database).await?;
+    rest::checkpoint(&mut *database).await;
     let rows = as_f64(rows);
     Ok(Copied { rows_per_second: rows / took.as_secs_f64(), postgres_us: as_f64(cpu) * 1000.0 / rows })
 }
@@ -67,12 +66,6 @@ fn prepared(load: &Load, coupon_ids: &[i64]) -> Result<Vec<String>> {
     }
     chunks.push(chunk);
     Ok(chunks)
-}
-
-/// The number for calculating.
-#[expect(clippy::cast_precision_loss, reason = "nothing that is counted here comes near 2^53")]
-pub fn as_f64(count: u64) -> f64 {
-    count as f64
 }
 
 #[cfg(test)]

@@ -87,13 +87,6 @@ impl Load {
         self.members.reserved_at(number)
     }
 
-    /// The number of the event of this coupon with this sequence; none if there is no such event.
-    pub fn number_of(&self, coupon: u64, seq: u64) -> Option<u64> {
-        let place = seq.checked_sub(self.before() + 1)?;
-        let number = place.checked_mul(self.coupons)?.checked_add(coupon)?;
-        (number < self.events() && coupon < self.coupons).then_some(number)
-    }
-
     /// The event as `issuer-api` publishes it: its key, and its value.
     pub fn record(&self, number: u64) -> Result<(String, Vec<u8>)> {
         let one = self.reservation(number);
@@ -113,20 +106,6 @@ impl Load {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_event_is_found_by_its_coupon_and_its_sequence() {
-        for coupons in [1, 7, 100] {
-            let load = Load::of(1000, coupons);
-            for number in 0..load.events() {
-                let seq = load.reservation(number).seq;
-                assert_eq!(load.number_of(load.coupon_of(number), seq), Some(number));
-            }
-            assert_eq!(load.number_of(0, 0), None);
-            assert_eq!(load.number_of(0, 1001), None);
-            assert_eq!(load.number_of(coupons, 1), None);
-        }
-    }
 
     #[test]
     fn one_in_a_hundred_is_poison_and_the_rest_stays_the_same() {

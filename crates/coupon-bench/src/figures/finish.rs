@@ -31,7 +31,7 @@ pub fn finish_on(machine: Machine, rounds: u32, figures: Vec<Figure>, json: Opti
 
 async fn on_servers(environment: &Environment) -> Result<Machine> {
     let mut database = PgConnection::connect(environment.database()).await.context("PostgreSQL does not answer")?;
-    let redis = redis::Client::open(environment.redis_numbered(0))?;
+    let redis = redis::Client::open(environment.redis())?;
     // Patient: what was measured, perhaps for an hour, must not be lost to a server that is still busy with it.
     let patient =
         AsyncConnectionConfig::new().set_response_timeout(Some(PATIENCE)).set_connection_timeout(Some(PATIENCE));

@@ -18,7 +18,7 @@ use super::{
     connection::Connection,
     outcome::{Outcome, Record, request_id},
 };
-use crate::measure::usage::Stat;
+use crate::measure::usage::thread_cpu_ms;
 
 /// A connection idle for longer may have been closed by the server.
 const IDLE: Duration = Duration::from_secs(1);
@@ -52,7 +52,7 @@ async fn run(load: Load) -> Result<Outcome> {
     let last_due = load.schedule.due_ns(load.schedule.len().saturating_sub(1)).unwrap_or(0);
     let longest = load.stop_after.unwrap_or(Duration::from_nanos(last_due)) + PATIENCE;
     let planned = load.schedule.len();
-    let (started_at, cpu_before) = (Utc::now(), cpu_ms());
+    let (started_at, cpu_before) = (Utc::now(), thread_cpu_ms());
     let run = Rc::new(Run {
         load,
         started: Instant::now(),
@@ -69,7 +69,7 @@ async fn run(load: Load) -> Result<Outcome> {
         }
     })
     .await;
-    let (took, cpu_ms) = (run.started.elapsed(), cpu_ms() - cpu_before);
+    let (took, cpu_ms) = (run.started.elapsed(), thread_cpu_ms() - cpu_before);
     let asked = run.next.get().min(planned);
     let (records, bodies) = (run.records.take(), run.bodies.take());
     let (requests, schedule) = (run.load.requests.clone(), run.load.schedule.clone());
@@ -118,10 +118,4 @@ impl Run {
         bodies.extend_from_slice(body);
         self.records.borrow_mut().push(Record { index, at_ns, status, body: start..bodies.len() });
     }
-}
-
-/// CPU time of this thread so far.
-fn cpu_ms() -> u64 {
-    let text = std::fs::read_to_string("/proc/thread-self/stat").unwrap_or_default();
-    Stat::parse(&text).map_or(0, |stat| stat.cpu_ms)
 }

@@ -23,7 +23,7 @@ pub use self::{
     schedule::Schedule,
 };
 
-/// Keep-alive connections, unless something else is asked for. Each has one request in flight.
+/// Keep-alive connections. Each has one request in flight.
 pub const CONNECTIONS: usize = 256;
 
 /// Longest time that answers are waited for after the last request was due, or after the time to stop.
@@ -67,14 +67,14 @@ pub struct Sample {
 impl Load {
     /// Everything due at once, for as long as `seconds`: what the server can do.
     pub fn capacity(address: SocketAddr, requests: Requests, seconds: f64) -> Self {
-        Self {
-            address,
-            connections: CONNECTIONS,
-            schedule: Schedule::at_once(requests.len()),
-            requests: Arc::new(requests),
-            stop_after: Some(Duration::from_secs_f64(seconds)),
-            samples: None,
-        }
+        let schedule = Schedule::at_once(requests.len());
+        Self { stop_after: Some(Duration::from_secs_f64(seconds)), ..Self::planned(address, requests, schedule) }
+    }
+
+    /// Everything when the schedule says, to the last request.
+    pub fn planned(address: SocketAddr, requests: Requests, schedule: Schedule) -> Self {
+        let requests = Arc::new(requests);
+        Self { address, connections: CONNECTIONS, requests, schedule, stop_after: None, samples: None }
     }
 
     /// Sends it on a thread of its own and waits for the end.

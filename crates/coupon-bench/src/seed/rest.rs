@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use redis::aio::MultiplexedConnection;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, PgExecutor};
 use tokio::time::sleep;
 
 use crate::machine::field;
@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_mins(15);
 /// Waits until nothing of what was done before is still going on inside the servers: no file is rewritten and no
 /// memory freed in the background, and PostgreSQL has nothing to write at a checkpoint.
 pub async fn settle(database: &mut PgConnection, redis: &mut MultiplexedConnection) -> Result<()> {
-    checkpoint(database).await;
+    checkpoint(&mut *database).await;
     let began = Instant::now();
     loop {
         let info: String = redis::cmd("INFO").query_async(redis).await?;
@@ -28,7 +28,7 @@ pub async fn settle(database: &mut PgConnection, redis: &mut MultiplexedConnecti
 }
 
 /// Has PostgreSQL write out what is still in memory alone.
-pub async fn checkpoint(database: &mut PgConnection) {
+pub async fn checkpoint(database: impl PgExecutor<'_>) {
     // Only some roles may; without it, a checkpoint falls into a measurement now and then.
     sqlx::query("CHECKPOINT").execute(database).await.ok();
 }
