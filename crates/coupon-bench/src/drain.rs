@@ -26,7 +26,7 @@ use crate::{
 /// Coupons of `mixed`.
 const MANY: u64 = 100;
 
-/// How much is measured.
+/// Arguments: how many events, and how often.
 #[derive(Debug, Args)]
 #[command(
     before_help = "Examples:\n  coupon-bench drain --events 400000 --json drain.json\n  coupon-bench mixed --json mixed.json"

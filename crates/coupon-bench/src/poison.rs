@@ -14,7 +14,7 @@ use crate::{
     rounds::Rounds,
 };
 
-/// How much is measured.
+/// Arguments: how many events, and how often.
 #[derive(Debug, Args)]
 #[command(before_help = "Example:\n  coupon-bench poison --events 200000 --json poison.json")]
 pub struct PoisonArgs {
@@ -38,7 +38,7 @@ impl Round {
     }
 }
 
-/// Measures, and prints what was measured.
+/// Measures all rounds, prints the table of figures and writes their file.
 pub async fn run(environment: &Environment, arguments: &PoisonArgs) -> Result<()> {
     let PoisonArgs { events, rounds } = arguments;
     let round = async |_| {

@@ -12,9 +12,9 @@ use coupon_core::{
 use uuid::Uuid;
 
 /// Events that are dealt with together, as a batch of issue-consumer is; by its defaults it has up to 1,000.
-const BATCH: u32 = 500;
+const BATCH_EVENTS: u32 = 500;
 
-/// What is done how often.
+/// Which part is done for how many events.
 #[derive(Debug, Args)]
 pub struct PureArgs {
     part: Part,
@@ -37,17 +37,17 @@ pub enum Part {
 }
 
 impl Part {
-    /// The word for it on the command line and in the file of limits.
+    /// Name of the part on the command line and in the file of limits.
     pub fn name(self) -> String {
         self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
     }
 }
 
-/// Does it. The result is nothing; what matters is how much work it was.
+/// Does the part of the arguments for their events, and drops every result: callgrind counts the instructions.
 pub fn run(arguments: &PureArgs) {
-    let batches = arguments.events.div_ceil(BATCH);
+    let batches = arguments.events.div_ceil(BATCH_EVENTS);
     let code = code();
-    let events: Vec<Arc<CouponIssued>> = (0..BATCH).map(|number| Arc::new(event(&code, number))).collect();
+    let events: Vec<Arc<CouponIssued>> = (0..BATCH_EVENTS).map(|number| Arc::new(event(&code, number))).collect();
     let values: Vec<Vec<u8>> = events.iter().map(|event| event.encode()).collect();
     let mut watermark = Watermark::default();
     for batch in 0..batches {
@@ -63,7 +63,7 @@ pub fn run(arguments: &PureArgs) {
                     drop(black_box(CouponIssued::decode(Some(black_box(value)), VERSION)));
                 }
             }
-            Part::Watermark => complete(&mut watermark, i64::from(batch) * i64::from(BATCH)),
+            Part::Watermark => complete(&mut watermark, i64::from(batch) * i64::from(BATCH_EVENTS)),
             Part::Ledger => {
                 let batch = Batch::of(black_box(&events));
                 drop(black_box(batch.as_ref().map(Batch::columns)));
@@ -74,7 +74,7 @@ pub fn run(arguments: &PureArgs) {
 
 /// Records of two coupons came in turn, and the batch of the second coupon is written first.
 fn complete(watermark: &mut Watermark, first: i64) {
-    let offsets = first..first + i64::from(BATCH);
+    let offsets = first..first + i64::from(BATCH_EVENTS);
     for offset in offsets.clone() {
         black_box(watermark.deliver(offset));
     }
@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn the_events_are_ones_that_the_pipeline_reads() {
         let code = code();
-        for number in [0, 1, BATCH - 1] {
+        for number in [0, 1, BATCH_EVENTS - 1] {
             let event = event(&code, number);
             assert_eq!(CouponIssued::decode(Some(&event.encode()), VERSION).unwrap(), event);
         }

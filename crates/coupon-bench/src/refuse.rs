@@ -14,7 +14,7 @@ use crate::{
         Unit::{PerSecond, Ratio, Us},
     },
     limits::{
-        bare::{self, PROBE, PROBE_REQUESTS, enough},
+        bare::{self, PROBE_REQUESTS, PROBE_SECONDS, enough},
         table::{Collected, Row, goal, row},
     },
     load::{Load, Outcome, Record, Requests, member, request_id, told},
@@ -35,7 +35,7 @@ const ROWS: &[Row] = &[
     row("refuse.bare_cpu_us", "CPU of bare HTTP per request", Us, ""),
 ];
 
-/// What is measured.
+/// Arguments: what is measured, how long and how often.
 #[derive(Debug, Args)]
 pub struct RefuseArgs {
     /// Length of each measurement in seconds.
@@ -45,7 +45,7 @@ pub struct RefuseArgs {
     rounds: Rounds,
 }
 
-/// Measures, and prints what was measured.
+/// Measures all rounds, prints the table of figures and writes their file.
 pub async fn run(environment: &Environment, arguments: &RefuseArgs) -> Result<()> {
     let RefuseArgs { seconds, rounds } = arguments;
     let mut collected = Collected::default();
@@ -64,7 +64,7 @@ async fn measure(environment: &Environment, seconds: f64, collected: &mut Collec
     written(&world).await?;
 
     let _running = progress::step("refusing");
-    let probe = ask(&world, &api, STOCK, PROBE_REQUESTS, PROBE).await?;
+    let probe = ask(&world, &api, STOCK, PROBE_REQUESTS, PROBE_SECONDS).await?;
     refused_all(&probe)?;
     let before = machines.cpu(&[("api", &api)])?;
     let outcome = ask(&world, &api, STOCK + PROBE_REQUESTS, enough(&probe, seconds), seconds).await?;

@@ -14,7 +14,7 @@ use coupon_e2e::process::binaries;
 use self::campaign::Campaign;
 use crate::{alone, environment::Environment, figures::finish, measure::redis_log::Noting, rounds::look_at_build};
 
-/// What is measured.
+/// Arguments: what is measured, how long and how often.
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:\n  coupon-bench repair --members 1000000\n  \
                    coupon-bench repair --members 10000000 --rounds 5 --json repair.json")]
@@ -37,7 +37,7 @@ pub struct RepairArgs {
     dlq_consumer: Option<PathBuf>,
 }
 
-/// Measures, and prints what was measured.
+/// Measures all rounds, prints the table of figures and writes their file.
 pub async fn run(environment: &Environment, arguments: &RepairArgs) -> Result<()> {
     let RepairArgs { members, rounds, missing, .. } = *arguments;
     look_at_build()?;

@@ -12,7 +12,7 @@ use crate::{
     progress,
 };
 
-/// How often, and where to.
+/// Number of rounds, and the file of their figures.
 #[derive(Clone, Debug, Args)]
 pub struct Rounds {
     /// How often everything is measured; the figures are medians.

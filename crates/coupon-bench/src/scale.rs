@@ -31,7 +31,7 @@ const PARTITIONS: f64 = 8.0;
 /// Longest time until the group has shared its partitions out.
 const SHARED_WITHIN: Duration = Duration::from_mins(1);
 
-/// How much is measured.
+/// Arguments: how many events, and how often.
 #[derive(Debug, Args)]
 #[command(before_help = "Example:\n  coupon-bench scale --far 10 --json scale.json")]
 pub struct ScaleArgs {
@@ -49,7 +49,7 @@ pub struct ScaleArgs {
     rounds: Rounds,
 }
 
-/// Measures, and prints what was measured.
+/// Measures all rounds, prints the table of figures and writes their file.
 pub async fn run(environment: &Environment, arguments: &ScaleArgs) -> Result<()> {
     let ScaleArgs { events, rounds, .. } = arguments;
     let with = async |replicas| {

@@ -19,12 +19,12 @@ use crate::{
 };
 
 /// The size that all others are held against.
-const SMALLEST: u32 = 10_000;
+const SMALLEST_SIZE: u32 = 10_000;
 
 /// The size in the middle.
-const MIDDLE: u32 = 1_000_000;
+const MIDDLE_SIZE: u32 = 1_000_000;
 
-/// How much is measured.
+/// Arguments: how many events, and how often.
 #[derive(Debug, Args)]
 #[command(before_help = "Example:\n  coupon-bench size --largest 1000000 --json size.json")]
 pub struct SizeArgs {
@@ -45,13 +45,13 @@ pub struct SizeArgs {
 /// What each round has shown at each size, smallest first.
 type Round = Vec<(Called, Written)>;
 
-/// Measures, and prints what was measured.
+/// Measures all rounds, prints the table of figures and writes their file.
 pub async fn run(environment: &Environment, arguments: &SizeArgs) -> Result<()> {
     let SizeArgs { largest, calls, events, rounds } = arguments;
     look_at_build()?;
     let redis = Machines::find(environment).redis;
     let mut sizes = Vec::new();
-    for count in [SMALLEST, MIDDLE].into_iter().filter(|count| count < largest).chain([*largest]) {
+    for count in [SMALLEST_SIZE, MIDDLE_SIZE].into_iter().filter(|count| count < largest).chain([*largest]) {
         sizes.push(Sized::fill(environment, count).await.with_context(|| label(u64::from(count)))?);
     }
     let round = async |round| {
@@ -77,7 +77,7 @@ pub async fn run(environment: &Environment, arguments: &SizeArgs) -> Result<()> 
 fn figures(sizes: &[Sized], rounds: &[Round]) -> Vec<Figure> {
     let labels: Vec<String> = sizes.iter().map(Sized::label).collect();
     let mut figures = of_each(&labels, rounds);
-    let Some(sized) = sizes.iter().find(|sized| sized.members.count == u64::from(MIDDLE)).or(sizes.last()) else {
+    let Some(sized) = sizes.iter().find(|sized| sized.members.count == u64::from(MIDDLE_SIZE)).or(sizes.last()) else {
         return figures;
     };
     let bytes =

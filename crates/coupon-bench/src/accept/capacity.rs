@@ -11,7 +11,7 @@ use crate::{
     environment::Environment,
     limits::{
         Limits,
-        bare::{PROBE, PROBE_REQUESTS, enough},
+        bare::{PROBE_REQUESTS, PROBE_SECONDS, enough},
         table::Collected,
     },
     load::{Load, Outcome, Requests},
@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// What was accepted is acknowledged and forgotten by the outbox within this; its CPU time belongs to the run.
-const SETTLED: Duration = Duration::from_millis(300);
+const SETTLING_PAUSE: Duration = Duration::from_millis(300);
 
 /// Measures on a fresh world, lets everything be written, and checks every promise. Returns accepted a second.
 pub async fn measure(
@@ -36,7 +36,7 @@ pub async fn measure(
     let (requests, address) = prepare(&world, &api, seconds).await?;
     let before = machines.cpu(&[("api", &api)])?;
     let outcome = Load::capacity(address, requests, seconds).run().await?;
-    tokio::time::sleep(SETTLED).await;
+    tokio::time::sleep(SETTLING_PAUSE).await;
     let used = machines.cpu(&[("api", &api)])?.since(&before);
     running.finish_and_clear();
     log(&world, &outcome);
@@ -60,7 +60,7 @@ pub async fn prepare(world: &World, api: &Process, seconds: f64) -> Result<(Requ
     let address = address(api)?;
     let host = address.to_string();
     let requests = Requests::make(&world.signer, &host, CODE, 0, PROBE_REQUESTS)?;
-    let probe = Load::capacity(address, requests, PROBE).run().await?;
+    let probe = Load::capacity(address, requests, PROBE_SECONDS).run().await?;
     log(world, &probe);
     accepted_all(&probe)?;
     Ok((Requests::make(&world.signer, &host, CODE, PROBE_REQUESTS, enough(&probe, seconds))?, address))

@@ -32,7 +32,7 @@ pub const CODE: &str = "BENCH-ACCEPT";
 /// More than any run can hand out.
 pub const PLENTY: u64 = 50_000_000;
 
-/// What is measured.
+/// Arguments: what is measured, how long and how often.
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:\n  coupon-bench accept\n  coupon-bench accept --rounds 3 --json accept.json\n  \
                    coupon-bench accept --url http://localhost:8080 --coupon SPRING --secret-file hmac.secret \
@@ -53,7 +53,7 @@ pub struct AcceptArgs {
     elsewhere: elsewhere::Elsewhere,
 }
 
-/// Measures, and prints what was measured.
+/// Measures all rounds, prints the table of figures and writes their file.
 pub async fn run(environment: &Environment, arguments: &AcceptArgs) -> Result<()> {
     let mut collected = Collected::default();
     let round = async |_| {

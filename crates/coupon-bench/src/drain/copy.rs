@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Bytes that are sent at once.
-const CHUNK: usize = 1 << 20;
+const CHUNK_BYTES: usize = 1 << 20;
 
 /// The columns that issue-consumer writes; the rest has defaults.
 const STATEMENT: &str = "COPY coupon_issues \
@@ -52,7 +52,7 @@ pub async fn measure(database: &PgPool, postgres: &Server, load: &Load, coupon_i
 
 fn prepared(load: &Load, coupon_ids: &[i64]) -> Result<Vec<String>> {
     let mut chunks = Vec::new();
-    let mut chunk = String::with_capacity(CHUNK + 1024);
+    let mut chunk = String::with_capacity(CHUNK_BYTES + 1024);
     for number in 0..load.events() {
         let one = load.reservation(number);
         let coupon = coupon_ids.get(usize::try_from(load.coupon_of(number))?).context("the coupon has no key")?;
@@ -60,8 +60,8 @@ fn prepared(load: &Load, coupon_ids: &[i64]) -> Result<Vec<String>> {
         let (reserved, expires) = (at.to_rfc3339(), (at + TimeDelta::days(VALID_DAYS)).to_rfc3339());
         let (id, member, seq) = (one.request_id, one.member, one.seq);
         writeln!(chunk, "{coupon}\t{id}\t{member}\tISSUED\t1\t{seq}\t{reserved}\t{expires}")?;
-        if chunk.len() >= CHUNK {
-            chunks.push(std::mem::replace(&mut chunk, String::with_capacity(CHUNK + 1024)));
+        if chunk.len() >= CHUNK_BYTES {
+            chunks.push(std::mem::replace(&mut chunk, String::with_capacity(CHUNK_BYTES + 1024)));
         }
     }
     chunks.push(chunk);

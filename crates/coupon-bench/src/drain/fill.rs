@@ -14,7 +14,7 @@ use super::load::Load;
 use crate::progress;
 
 /// Records that are queued at once.
-const AT_ONCE: usize = 20_000;
+const RECORDS_AT_ONCE: usize = 20_000;
 
 /// Opens the coupons of these events, each with units enough. Returns their keys in the order of their numbers.
 pub async fn coupons(database: &PgPool, load: &Load) -> Result<Vec<i64>> {
@@ -52,7 +52,7 @@ pub async fn topic(brokers: &str, topic: &str, load: &Load) -> Result<BTreeMap<i
         let delivery = queued.map_err(|(error, _)| error)?.await.context("the producer has ended")?;
         anyhow::Ok(delivery.map_err(|(error, _)| error)?)
     });
-    let mut delivered = std::pin::pin!(queued.buffered(AT_ONCE));
+    let mut delivered = std::pin::pin!(queued.buffered(RECORDS_AT_ONCE));
     while let Some(delivered) = delivered.try_next().await? {
         let end = ends.entry(delivered.partition).or_default();
         *end = (*end).max(delivered.offset + 1);

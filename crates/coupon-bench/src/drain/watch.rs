@@ -13,13 +13,13 @@ use crate::measure::{
     usage,
 };
 
-/// How often the counters are looked at.
-const EVERY: Duration = Duration::from_millis(20);
+/// Time from one look at the counters to the next.
+const LOOK_PERIOD: Duration = Duration::from_millis(20);
 
 /// Longest time without another row; group join and retries are far shorter.
-const PATIENCE: Duration = Duration::from_mins(1);
+const NEXT_ROW_WITHIN: Duration = Duration::from_mins(1);
 
-/// What was seen between the first commit and the last.
+/// Rates and costs between the first commit and the last.
 #[derive(Clone, Copy, Debug)]
 pub struct Drained {
     /// Rows a second. What was there at the first commit that was seen does not count.
@@ -51,7 +51,7 @@ pub async fn until(
     // One connection for all looks: what its process in PostgreSQL uses is counted as long as it lives.
     let mut database = database.acquire().await?;
     let services: Vec<_> = consumers.iter().map(|&consumer| ("consumer", consumer)).collect();
-    let mut ticks = interval(EVERY);
+    let mut ticks = interval(LOOK_PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut first, mut last): (Option<(Instant, u64, Cpu)>, _) = (None, (Instant::now(), 0));
     loop {
@@ -85,7 +85,11 @@ pub async fn until(
         if consumers.iter().any(|consumer| !consumer.is_running()) {
             bail!("an issue-consumer has ended after {seen} of {rows} rows");
         }
-        ensure!(last.0.elapsed() < PATIENCE, "{seen} of {rows} rows, and none for {} s", PATIENCE.as_secs());
+        ensure!(
+            last.0.elapsed() < NEXT_ROW_WITHIN,
+            "{seen} of {rows} rows, and none for {} s",
+            NEXT_ROW_WITHIN.as_secs()
+        );
     }
 }
 

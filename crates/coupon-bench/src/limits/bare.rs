@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Length of the probe that says how many requests to prepare; it also warms everything up.
-pub const PROBE: f64 = 0.5;
+pub const PROBE_SECONDS: f64 = 0.5;
 
 /// Requests for the probe.
 pub const PROBE_REQUESTS: usize = 20_000;
@@ -30,7 +30,7 @@ pub const PROBE_REQUESTS: usize = 20_000;
 pub async fn measure(world: &World, seconds: f64) -> Result<Limit> {
     let _running = progress::step("HTTP and token alone");
     let bare = Bare::start(world).await?;
-    let probe = bare.load(world, 0, PROBE_REQUESTS, PROBE).await?;
+    let probe = bare.load(world, 0, PROBE_REQUESTS, PROBE_SECONDS).await?;
     let before = bare.cpu_ms()?;
     let outcome = bare.load(world, PROBE_REQUESTS, enough(&probe, seconds), seconds).await?;
     let used = bare.cpu_ms()? - before;

@@ -32,7 +32,7 @@ use crate::{
 /// One campaign that no limit can empty.
 const PLENTY: u64 = 100_000_000;
 
-/// What is measured.
+/// Arguments: what is measured, how long and how often.
 #[derive(Debug, Args)]
 pub struct LimitsArgs {
     /// Length of each measurement in seconds.
@@ -62,7 +62,7 @@ impl Limit {
 
 /// Records on their way to Kafka at once: so many that the producer waits for no one. With as few as there are
 /// connections it would only show how long a record lingers, and be a limit that is none.
-const PRODUCING: usize = 4096;
+const RECORDS_AT_ONCE: usize = 4096;
 
 /// The three limits of one round.
 #[derive(Clone, Copy, Debug, Default)]
@@ -75,7 +75,7 @@ pub struct Limits {
     pub produce: Limit,
 }
 
-/// Measures, and prints what was measured.
+/// Measures all rounds, prints the table of figures and writes their file.
 pub async fn run(environment: &Environment, arguments: &LimitsArgs) -> Result<()> {
     let LimitsArgs { seconds, rounds } = arguments;
     let all = rounds.each(async |_| Limits::measure(environment, *seconds).await).await?;
@@ -123,7 +123,7 @@ async fn produce(environment: &Environment, world: &World, machines: &Machines, 
     let settings = KafkaSettings { brokers: environment.kafka_brokers().to_owned(), properties: Properties::default() };
     let publisher = Publisher::new(&settings, "coupon-bench", world.topic.name())?;
     let code: CouponCode = "LIMIT".parse()?;
-    let operation = operations::repeat(seconds, PRODUCING, &machines.kafka, async move |number| {
+    let operation = operations::repeat(seconds, RECORDS_AT_ONCE, &machines.kafka, async move |number| {
         let event = CouponIssued {
             version: VERSION,
             request_id: RequestId::make(&SystemClock),

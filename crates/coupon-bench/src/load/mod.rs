@@ -27,40 +27,40 @@ pub use self::{
 pub const CONNECTIONS: usize = 256;
 
 /// Longest time that answers are waited for after the last request was due, or after the time to stop.
-const PATIENCE: Duration = Duration::from_secs(30);
+const ANSWERED_WITHIN: Duration = Duration::from_secs(30);
 
-/// What is to be sent where and when.
+/// Requests, with the server and the moments to send them.
 #[derive(Debug)]
 pub struct Load {
     /// The server.
     pub address: SocketAddr,
-    /// Connections.
+    /// Number of connections.
     pub connections: usize,
-    /// What is sent.
+    /// Requests in the order of sending.
     pub requests: Arc<Requests>,
     /// When each of them is due.
     pub schedule: Schedule,
     /// After this no request is sent any more, however many are left.
     pub stop_after: Option<Duration>,
-    /// Who hears of some of the answers while the run goes on.
+    /// Receiver of some of the accepted requests while the run goes on.
     pub samples: Option<Samples>,
 }
 
 /// Sends on every so many-th request that was accepted.
 #[derive(Debug)]
 pub struct Samples {
-    /// One in so many.
+    /// Sends every so many-th request.
     pub every: usize,
-    /// To whom.
+    /// Receiver.
     pub to: UnboundedSender<Sample>,
 }
 
 /// A request that was accepted.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample {
-    /// When it was due.
+    /// Moment at which the request was due.
     pub due: std::time::Instant,
-    /// The reservation.
+    /// Request id of the reservation.
     pub request_id: uuid::Uuid,
 }
 

@@ -17,13 +17,13 @@ const LONGEST_US: u64 = 120_000_000;
 /// A run that is over.
 #[derive(Debug)]
 pub struct Outcome {
-    /// When it began.
+    /// Moment at which the run began.
     pub started_at: DateTime<Utc>,
-    /// What was to be sent.
+    /// Requests that were prepared.
     pub requests: Arc<Requests>,
-    /// When it was due.
+    /// Moment at which each of them was due.
     pub schedule: Schedule,
-    /// How many were sent, from the first one on.
+    /// Number of requests that were sent, from the first one on.
     pub asked: usize,
     /// Every answer, in the order in which they came.
     pub records: Vec<Record>,
@@ -38,13 +38,13 @@ pub struct Outcome {
 /// One answer.
 #[derive(Clone, Debug)]
 pub struct Record {
-    /// Which request.
+    /// Index of the request.
     pub index: usize,
-    /// When it had arrived, in ns from the start.
+    /// Time from the start of the run to the arrival of the answer, in ns.
     pub at_ns: u64,
     /// HTTP status.
     pub status: u16,
-    /// Where in the bodies its own is.
+    /// Range of the answer's body in the bodies of the run.
     pub body: Range<usize>,
 }
 

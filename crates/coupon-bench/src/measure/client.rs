@@ -17,14 +17,14 @@ use tokio::runtime;
 
 use super::spread::as_f64;
 
-/// How often it asks.
-const EVERY: Duration = Duration::from_millis(1);
+/// Time from one question to the next.
+const ASK_PERIOD: Duration = Duration::from_millis(1);
 
 /// A Redis that is silent for so long is no stall any more.
-const PATIENCE: Duration = Duration::from_mins(1);
+const ANSWER_WITHIN: Duration = Duration::from_mins(1);
 
-/// What its thread is called.
-const NAME: &str = "stall-client";
+/// Name of the thread of a client.
+const THREAD_NAME: &str = "stall-client";
 
 /// A client at work, on a connection and a thread of its own. Dropping it stops it.
 pub struct Client {
@@ -54,7 +54,7 @@ impl Client {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
         let (connected, connects) = sync_channel(1);
-        let thread = thread::Builder::new().name(NAME.to_owned()).spawn(move || {
+        let thread = thread::Builder::new().name(THREAD_NAME.to_owned()).spawn(move || {
             // With a runtime of its own and not by blocking reads: those end early when a signal meets this thread, such as
             // the one that tells of the end of a process, because a read that has a time limit is not begun again.
             let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
@@ -89,8 +89,9 @@ async fn ask(
     (key, field): (&str, &str),
     stop: &AtomicBool,
 ) -> Result<Stalls> {
-    let config =
-        AsyncConnectionConfig::new().set_connection_timeout(Some(PATIENCE)).set_response_timeout(Some(PATIENCE));
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(ANSWER_WITHIN))
+        .set_response_timeout(Some(ANSWER_WITHIN));
     let mut redis = redis.get_multiplexed_async_connection_with_config(&config).await?;
     connected.send(())?;
     let mut record = Record::new()?;
@@ -109,7 +110,7 @@ async fn ask(
         }
         let _: Option<String> = redis.hget(key, field).await.context("Redis did not answer the client")?;
         record.answered(due.elapsed());
-        due += EVERY;
+        due += ASK_PERIOD;
     }
 }
 
@@ -187,7 +188,7 @@ mod tests {
     fn thread_ids() -> Vec<u32> {
         let threads = fs::read_dir("/proc/self/task").unwrap().map(|entry| entry.unwrap().path());
         let clients =
-            threads.filter(|path| fs::read_to_string(path.join("comm")).is_ok_and(|comm| comm.trim() == NAME));
+            threads.filter(|path| fs::read_to_string(path.join("comm")).is_ok_and(|comm| comm.trim() == THREAD_NAME));
         clients.map(|path| path.file_name().unwrap().to_str().unwrap().parse().unwrap()).collect()
     }
 

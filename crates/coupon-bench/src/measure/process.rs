@@ -17,11 +17,11 @@ use tokio::{
 
 use super::{spread::as_f64, usage};
 
-/// How often the process is looked at. Its end is seen so much late at most.
-const EVERY: Duration = Duration::from_millis(5);
+/// Time from one look at the process to the next: its end is seen late by this at most.
+const LOOK_PERIOD: Duration = Duration::from_millis(5);
 
 /// Lines of its output that are shown when it ends otherwise than it should.
-const LINES: usize = 20;
+const SHOWN_LINES: usize = 20;
 
 /// What one process used.
 #[derive(Clone, Copy, Debug)]
@@ -62,7 +62,7 @@ where
 /// Watches a process until it has ended. Nobody has asked yet how it ended, so its last times can still be read.
 async fn watch(child: &Child) -> Result<(f64, f64)> {
     let process = usage::process(child.id().context("the process has no id")?)?;
-    let mut ticks = interval(EVERY);
+    let mut ticks = interval(LOOK_PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut peak_mib: f64 = 0.0;
     loop {
@@ -86,7 +86,7 @@ fn end_of(said: &mut File) -> Result<String> {
     let shown = |character: char| {
         if character.is_control() { character.escape_debug().to_string() } else { character.to_string() }
     };
-    let end = lines[lines.len().saturating_sub(LINES)..].iter();
+    let end = lines[lines.len().saturating_sub(SHOWN_LINES)..].iter();
     let end: Vec<String> = end.map(|line| line.chars().map(shown).collect()).collect();
     Ok(format!("  {}\n", end.join("\n  ")))
 }

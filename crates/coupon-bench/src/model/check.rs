@@ -7,8 +7,8 @@ use anyhow::{Context, Result, ensure};
 use super::costs::Medians;
 use crate::figures::{Figure, Files, Unit, table};
 
-/// Farthest that a prediction may be from what was measured, as a share of the latter.
-const FARTHEST: f64 = 0.25;
+/// Largest difference of a prediction from what was measured, as a share of the latter.
+const MAX_DIFFERENCE: f64 = 0.25;
 
 /// The parts of the chain: in words, in the ids of figures, and whether all of a part is done by one thread, which has
 /// one core at most.
@@ -96,10 +96,10 @@ impl Check {
     pub fn is_near(&self) -> Result<()> {
         let difference = self.difference();
         ensure!(
-            difference.abs() <= FARTHEST,
+            difference.abs() <= MAX_DIFFERENCE,
             "the prediction is {} off, and {} is the most it may be",
             Unit::Ratio.text(difference.abs()),
-            Unit::Ratio.text(FARTHEST)
+            Unit::Ratio.text(MAX_DIFFERENCE)
         );
         Ok(())
     }
@@ -118,7 +118,12 @@ impl Display for Check {
         let measured = self.measured.spread().map_or_else(String::new, |spread| spread.text(per_second));
         writeln!(f, "{table}\n")?;
         writeln!(f, "Predicted: {} = {}. Measured: {measured}.", self.arithmetic(), per_second(self.predicted()))?;
-        writeln!(f, "The prediction is {:+.1} % off; {:.0} % are allowed.", self.difference() * 100.0, FARTHEST * 100.0)
+        writeln!(
+            f,
+            "The prediction is {:+.1} % off; {:.0} % are allowed.",
+            self.difference() * 100.0,
+            MAX_DIFFERENCE * 100.0
+        )
     }
 }
 

@@ -32,7 +32,7 @@ pub struct Costs {
 }
 
 impl Costs {
-    /// Those in the files. What is missing is an error that says which command measures it.
+    /// Reads the costs from the files. An error names each missing figure and the command that measures it.
     pub fn of(files: &Files) -> Result<Self> {
         let mut of = Medians { files, missing: Vec::new() };
         let costs = Self {
@@ -58,11 +58,11 @@ impl Costs {
     }
 }
 
-/// Medians that cannot be done without.
+/// Medians that a prediction needs.
 pub struct Medians<'a> {
-    /// Where they are looked for.
+    /// Files in which the medians are looked for.
     pub files: &'a Files,
-    /// Which were not found, each with the command that measures it.
+    /// Figures that were not found, each with the command that measures it.
     pub missing: Vec<String>,
 }
 

@@ -22,7 +22,7 @@ use crate::{
 pub const ASKED: (&str, &str) = ("coupon-bench", "asked");
 
 /// Members whose holder entries are looked at after each run.
-pub const SAMPLE: usize = 1000;
+pub const SAMPLED_MEMBERS: usize = 1000;
 
 /// A campaign in a world of its own.
 pub struct Campaign {

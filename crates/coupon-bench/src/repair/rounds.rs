@@ -7,7 +7,7 @@ use coupon_e2e::world::World;
 use tokio::time::sleep;
 
 use super::{
-    campaign::{ASKED, Campaign, SAMPLE},
+    campaign::{ASKED, Campaign, SAMPLED_MEMBERS},
     check,
 };
 use crate::{
@@ -71,7 +71,9 @@ pub async fn measure(campaign: &mut Campaign, dlq_consumer: &Path, rounds: u32, 
             let mut run = watched(campaign, dlq_consumer, verb, &what).await.context(what.clone())?;
             epoch += i64::from(verb == REBUILD);
             let checking = progress::step(&format!("{what}: checking the outcome"));
-            check::is_whole(campaign, &[lost, campaign.some(SAMPLE)?].concat(), epoch).await.context(what.clone())?;
+            check::is_whole(campaign, &[lost, campaign.some(SAMPLED_MEMBERS)?].concat(), epoch)
+                .await
+                .context(what.clone())?;
             campaign.settle().await?;
             checking.finish_and_clear();
             run.idle = idle(&campaign.world, run.used.wall_ms, &what).await?;

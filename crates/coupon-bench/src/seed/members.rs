@@ -5,7 +5,7 @@ use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use uuid::{Builder, Uuid};
 
 /// Reservations in each millisecond.
-const EACH_MS: u64 = 50;
+const RESERVATIONS_PER_MS: u64 = 50;
 
 /// Distance of two members who reserved one after the other, less all rounds through their number. A prime above that
 /// number, so that each member comes once; of these one that leaves a large rest for the numbers that are measured.
@@ -14,30 +14,30 @@ const STRIDE: u64 = 6_186_186_203;
 /// So many members, and when the first of them reserved.
 #[derive(Clone, Copy, Debug)]
 pub struct Members {
-    /// How many.
+    /// Number of members.
     pub count: u64,
     first: DateTime<Utc>,
-    /// If they come to a campaign that others came to before.
+    /// Set for members who come to a campaign after others.
     newcomers: Option<Newcomers>,
 }
 
-/// Who come later.
+/// Members who come after others.
 #[derive(Clone, Copy, Debug)]
 struct Newcomers {
-    /// Among the names of so many they spread.
+    /// Number of members before, among whose names these names spread.
     among: u64,
-    /// Reservations before theirs.
+    /// Reservations of the coupon before these.
     before: u64,
-    /// Tells them from those who came at another time.
+    /// Number that tells these newcomers from all others.
     time: u32,
 }
 
-/// One of them, with what was reserved.
+/// One member with its reservation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reservation {
-    /// Whose it is.
+    /// Member who holds it.
     pub member: String,
-    /// UUIDv7 of the moment.
+    /// UUIDv7 of the moment of the reservation.
     pub request_id: Uuid,
     /// Sequence of the coupon, from 1.
     pub seq: u64,
@@ -47,7 +47,7 @@ impl Members {
     /// So many members, all of whom have reserved by now.
     pub fn until(now: DateTime<Utc>, count: u32) -> Self {
         let count = u64::from(count);
-        let lasted = TimeDelta::milliseconds(i64::try_from(count / EACH_MS).unwrap_or(i64::MAX));
+        let lasted = TimeDelta::milliseconds(i64::try_from(count / RESERVATIONS_PER_MS).unwrap_or(i64::MAX));
         // Redis tells the time in ms.
         let first = now.trunc_subsecs(3) - TimeDelta::minutes(1) - lasted;
         Self { count, first, newcomers: None }
@@ -88,7 +88,7 @@ impl Members {
 
     /// When the reservation of this number was made, to the millisecond.
     pub fn reserved_at(&self, number: u64) -> DateTime<Utc> {
-        self.first + TimeDelta::milliseconds(i64::try_from(number / EACH_MS).unwrap_or(i64::MAX))
+        self.first + TimeDelta::milliseconds(i64::try_from(number / RESERVATIONS_PER_MS).unwrap_or(i64::MAX))
     }
 }
 

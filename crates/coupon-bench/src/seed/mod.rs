@@ -21,7 +21,7 @@ pub const CODE: &str = "BENCH";
 const ROWS_AT_ONCE: u64 = 10_000;
 
 /// Holder entries in one command; more would make Redis stand still for longer.
-const IN_A_COMMAND: usize = 500;
+const ENTRIES_IN_A_COMMAND: usize = 500;
 
 /// Days for which a coupon is valid.
 pub const VALID_DAYS: i64 = 30;
@@ -109,8 +109,8 @@ fn lines(coupon_id: i64, members: &Members, numbers: std::ops::Range<u64>) -> Re
 /// Writes the holder entry of each member and the campaign's `meta`, as `begin_fill.lua` and `gate.lua` do.
 pub async fn holders(stock: &Stock, members: &Members, total: u64) -> Result<()> {
     let bar = progress::counted("holder entries", members.count);
-    for from in (0..members.count).step_by(IN_A_COMMAND) {
-        let until = (from + IN_A_COMMAND as u64).min(members.count);
+    for from in (0..members.count).step_by(ENTRIES_IN_A_COMMAND) {
+        let until = (from + ENTRIES_IN_A_COMMAND as u64).min(members.count);
         let some = (from..until).map(|number| members.reservation(number));
         let some: Vec<(String, Uuid)> = some.map(|one| (one.member, one.request_id)).collect();
         stock.set_marks(CODE, &some).await.context("the holder entries are not written")?;

@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use crate::machine::field;
 
 /// Longest time the servers may take to come to rest.
-const PATIENCE: Duration = Duration::from_mins(15);
+const AT_REST_WITHIN: Duration = Duration::from_mins(15);
 
 /// Waits until nothing of what was done before is still going on inside the servers: no file is rewritten and no
 /// memory freed in the background, and PostgreSQL has nothing to write at a checkpoint.
@@ -22,12 +22,12 @@ pub async fn settle(database: &mut PgConnection, redis: &mut MultiplexedConnecti
         if is_at_rest(&info) {
             return Ok(());
         }
-        ensure!(began.elapsed() < PATIENCE, "Redis does not come to rest");
+        ensure!(began.elapsed() < AT_REST_WITHIN, "Redis does not come to rest");
         sleep(Duration::from_millis(100)).await;
     }
 }
 
-/// Has PostgreSQL write out what is still in memory alone.
+/// Has PostgreSQL write all changed pages to disk, if its role may.
 pub async fn checkpoint(database: impl PgExecutor<'_>) {
     // Only some roles may; without it, a checkpoint falls into a measurement now and then.
     sqlx::query("CHECKPOINT").execute(database).await.ok();

@@ -16,10 +16,10 @@ use crate::{
 };
 
 /// Units that are still free, more than all rounds take.
-const ROOM: u64 = 100_000_000;
+const FREE_UNITS: u64 = 100_000_000;
 
 /// From this size on what a round adds changes it by a percent at most, and it is not filled anew each time.
-const LARGE: u64 = 5_000_000;
+const MIN_LARGE_SIZE: u64 = 5_000_000;
 
 /// One size.
 pub struct Sized {
@@ -52,10 +52,10 @@ impl Sized {
         let world = alone::world().await?;
         let mut redis = world.stock.redis();
         let mut database = world.db.acquire().await?;
-        let coupon_id = seed::rows(&mut database, &members, members.count + ROOM).await?;
+        let coupon_id = seed::rows(&mut database, &members, members.count + FREE_UNITS).await?;
         rest::settle(&mut database, &mut redis).await?;
         let before = used_memory(&mut redis).await?;
-        seed::holders(&world.stock, &members, members.count + ROOM).await?;
+        seed::holders(&world.stock, &members, members.count + FREE_UNITS).await?;
         rest::settle(&mut database, &mut redis).await?;
         let entries = used_memory(&mut redis).await?.saturating_sub(before);
         let load = Load::of_members(members);
@@ -76,9 +76,9 @@ impl Sized {
     /// Has a real issue-consumer write so many new events, into a table of this size.
     pub async fn write(&mut self, events: u32, round: u32) -> Result<Written> {
         let mut database = self.site.world.db.acquire().await?;
-        if self.rows > self.members.count && self.members.count < LARGE {
+        if self.rows > self.members.count && self.members.count < MIN_LARGE_SIZE {
             sqlx::query("DELETE FROM coupons").execute(&mut *database).await?;
-            let coupon_id = seed::rows(&mut database, &self.members, self.members.count + ROOM).await?;
+            let coupon_id = seed::rows(&mut database, &self.members, self.members.count + FREE_UNITS).await?;
             (self.site.coupon_ids, self.rows) = (vec![coupon_id], self.members.count);
         }
         self.site.load = Load::of_members(self.members.newcomers(Utc::now(), events, self.rows, round));

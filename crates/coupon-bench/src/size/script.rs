@@ -17,11 +17,11 @@ use crate::{
     seed::{CODE, key, members::Members},
 };
 
-/// Calls that are under way at once.
-const AT_ONCE: usize = 64;
+/// Calls of the script that are under way at once.
+const CALLS_AT_ONCE: usize = 64;
 
 /// Holder entries that are removed by one command.
-const IN_A_COMMAND: usize = 500;
+const ENTRIES_IN_A_COMMAND: usize = 500;
 
 /// Tells the newcomers of a script from those of a drain.
 const NO_DRAIN: u32 = 1000;
@@ -51,7 +51,9 @@ pub async fn measure(sized: &mut Sized, server: &Server, calls: u32, round: u32)
     reserve(&stock, &code, &early, 0).await?;
     let (stats, cpu) = (CommandStats::read(&mut sized.redis).await?, server.cpu_ms());
     let everybody = stream::iter((0..newcomers.count).map(Ok));
-    everybody.try_for_each_concurrent(AT_ONCE, async |number| reserve(&stock, &code, &newcomers, number).await).await?;
+    everybody
+        .try_for_each_concurrent(CALLS_AT_ONCE, async |number| reserve(&stock, &code, &newcomers, number).await)
+        .await?;
     let (ran, cpu) = (CommandStats::read(&mut sized.redis).await?.since(stats), server.cpu_ms() - cpu);
     ensure!(ran.calls >= u64::from(calls), "Redis counts {} calls of {calls}", ran.calls);
     if ran.calls > u64::from(calls) {
@@ -76,7 +78,7 @@ async fn reserve(stock: &Stock, code: &CouponCode, members: &Members, number: u6
 async fn give_back(redis: &mut MultiplexedConnection, members: &Members) -> Result<()> {
     let names: Vec<String> = (0..members.count).map(|number| members.reservation(number).member).collect();
     let mut gone = 0;
-    for some in names.chunks(IN_A_COMMAND) {
+    for some in names.chunks(ENTRIES_IN_A_COMMAND) {
         gone += redis.hdel::<_, _, u64>(key("issued"), some).await?;
     }
     ensure!(gone == members.count, "{gone} of {} holder entries were there to be given back", members.count);
