@@ -6,8 +6,8 @@ use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
-    accept, alone, bare, drain, environment::Environment, instructions, limits, model, poison, pure, refuse, repair,
-    report, scale, size,
+    accept, bare, drain, environment::Environment, instructions, limits, model, poison, pure, refuse, repair, report,
+    scale, size,
 };
 
 /// Measures the pipeline by driving its real binaries, and says what one run on one machine has shown.
@@ -86,7 +86,7 @@ fn failed(error: &anyhow::Error, code: u8) -> ExitCode {
 async fn on_servers(environment: &Environment, command: Command) -> anyhow::Result<()> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let alone = async {
-        let _alone = alone::alone(environment).await?;
+        let _alone = environment.alone().await?;
         match &command {
             Command::Limits(arguments) => limits::run(environment, arguments).await,
             Command::Accept(arguments) => accept::run(environment, arguments).await,

@@ -1,7 +1,17 @@
-//! Where the servers are.
+//! Where the servers are, one run at a time on them, and the worlds of a run.
 
 use anyhow::{Context, Result, ensure};
+use coupon_e2e::{
+    servers::Servers,
+    world::{Setup, World},
+};
+use sqlx::{Connection, PgConnection};
 use url::Url;
+
+use crate::progress;
+
+/// Advisory lock of whoever measures: two at once would measure each other, and change settings of Redis crosswise.
+const LOCK: i64 = 0x_0062_656e_6368;
 
 /// Addresses of PostgreSQL, Redis and Kafka.
 #[derive(Clone, Debug)]
@@ -50,10 +60,29 @@ impl Environment {
         (self.database.port().unwrap_or(5432), self.redis.port().unwrap_or(6379), kafka.unwrap_or(9092))
     }
 
+    /// Waits until nobody else measures on these servers. The lock is held as long as the connection lives.
+    pub async fn alone(&self) -> Result<PgConnection> {
+        let connection = PgConnection::connect(self.database()).await;
+        let mut connection = connection.context("PostgreSQL of DATABASE_URL does not answer")?;
+        let free: bool =
+            sqlx::query_scalar("SELECT pg_try_advisory_lock($1)").bind(LOCK).fetch_one(&mut connection).await?;
+        if !free {
+            progress::say("another coupon-bench measures on these servers; waiting for its end");
+            sqlx::query("SELECT pg_advisory_lock($1)").bind(LOCK).execute(&mut connection).await?;
+        }
+        Ok(connection)
+    }
+
     /// `host:port`, several with commas between.
     pub fn kafka_brokers(&self) -> &str {
         &self.kafka_brokers
     }
+}
+
+/// A fresh database, logical database of Redis and topics, with as many partitions as in production. Dropping the world
+/// removes them.
+pub async fn world() -> Result<World> {
+    World::with(Setup { servers: Servers::from_env()?, partitions: 8, dlq_partitions: 4 }).await
 }
 
 // The value stays out of the message: it carries a password.

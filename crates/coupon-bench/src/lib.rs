@@ -2,7 +2,6 @@
 #![expect(clippy::disallowed_methods, reason = "it measures in the time of the machine")]
 
 mod accept;
-mod alone;
 mod bare;
 pub mod cli;
 mod drain;

@@ -7,8 +7,7 @@ use uuid::Uuid;
 
 use crate::{
     accept::{CODE, address, log, written},
-    alone,
-    environment::Environment,
+    environment::{self, Environment},
     figures::{
         Goal::AtLeast,
         Unit::{PerSecond, Ratio, Us},
@@ -54,7 +53,7 @@ pub async fn run(environment: &Environment, arguments: &RefuseArgs) -> Result<()
 }
 
 async fn measure(environment: &Environment, seconds: f64, collected: &mut Collected) -> Result<()> {
-    let (machines, world) = (Machines::find(environment), alone::world().await?);
+    let (machines, world) = (Machines::find(environment), environment::world().await?);
     let bare = bare::measure(&world, seconds).await?;
     world.open_campaign(CODE, u64::try_from(STOCK)?).await?;
     let (api, _consumer) = (world.start_api().await?, world.start_issue_consumer().await?);

@@ -12,7 +12,12 @@ use clap::Args;
 use coupon_e2e::process::binaries;
 
 use self::campaign::Campaign;
-use crate::{alone, environment::Environment, figures::finish, measure::redis_log::Noting, rounds::look_at_build};
+use crate::{
+    environment::{self, Environment},
+    figures::finish,
+    measure::redis_log::Noting,
+    rounds::look_at_build,
+};
 
 /// Arguments: what is measured, how long and how often.
 #[derive(Debug, Args)]
@@ -44,7 +49,7 @@ pub async fn run(environment: &Environment, arguments: &RepairArgs) -> Result<()
     let dlq_consumer = arguments.dlq_consumer.clone().map_or_else(|| binaries::find("dlq-consumer"), Ok)?;
     // Before anything takes minutes.
     ensure!(dlq_consumer.is_file(), "{} is not there", dlq_consumer.display());
-    let world = alone::world().await?;
+    let world = environment::world().await?;
     let noting = Noting::begin(&world.redis_url)?;
     let mut campaign = Campaign::seed(world, members).await?;
     let runs = rounds::measure(&mut campaign, &dlq_consumer, rounds, missing).await?;

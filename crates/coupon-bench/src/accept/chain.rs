@@ -8,7 +8,7 @@ use coupon_e2e::{process::Process, world::World};
 
 use super::{CODE, PLENTY, capacity, promises};
 use crate::{
-    alone,
+    environment,
     limits::{bare::PROBE_REQUESTS, table::Collected},
     load::Load,
     measure::servers::{Cpu, Machines},
@@ -28,7 +28,7 @@ pub struct Stage {
 impl Stage {
     /// Starts them on a fresh world.
     pub async fn set() -> Result<Self> {
-        let world = alone::world().await?;
+        let world = environment::world().await?;
         world.open_campaign(CODE, PLENTY).await?;
         let (api, issue_consumer) = (world.start_api().await?, world.start_issue_consumer().await?);
         let dlq_consumer = world.start_dlq_consumer().await?;

@@ -56,7 +56,7 @@ fn prepared(load: &Load, coupon_ids: &[i64]) -> Result<Vec<String>> {
     for number in 0..load.events() {
         let one = load.reservation(number);
         let coupon = coupon_ids.get(usize::try_from(load.coupon_of(number))?).context("the coupon has no key")?;
-        let at = load.reserved_at(number);
+        let at = load.members.reserved_at(number);
         let (reserved, expires) = (at.to_rfc3339(), (at + TimeDelta::days(VALID_DAYS)).to_rfc3339());
         let (id, member, seq) = (one.request_id, one.member, one.seq);
         writeln!(chunk, "{coupon}\t{id}\t{member}\tISSUED\t1\t{seq}\t{reserved}\t{expires}")?;

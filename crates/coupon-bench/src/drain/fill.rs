@@ -18,7 +18,7 @@ const RECORDS_AT_ONCE: usize = 20_000;
 
 /// Opens the coupons of these events, each with units enough. Returns their keys in the order of their numbers.
 pub async fn coupons(database: &PgPool, load: &Load) -> Result<Vec<i64>> {
-    let codes: Vec<String> = (0..load.coupons()).map(|coupon| load.code(coupon)).collect();
+    let codes: Vec<String> = (0..load.coupons).map(|coupon| load.code(coupon)).collect();
     let ids: Vec<(String, i64)> = sqlx::query_as(
         "INSERT INTO coupons (coupon_code, status, total_quantity, opens_at, epoch)
          SELECT code, 'OPEN', $2, now() - interval '1 day', 1 FROM UNNEST($1::text[]) AS code

@@ -19,8 +19,10 @@ pub const POISON: &str = "-poison";
 /// Events of distinct members, dealt out to the coupons in turn.
 #[derive(Clone, Copy, Debug)]
 pub struct Load {
-    members: Members,
-    coupons: u64,
+    /// Members, one of each event.
+    pub members: Members,
+    /// Number of coupons.
+    pub coupons: u64,
     is_poisoned: bool,
 }
 
@@ -50,11 +52,6 @@ impl Load {
         (0..self.events()).filter(|number| !self.is_poison(*number)).count() as u64
     }
 
-    /// How many coupons.
-    pub fn coupons(&self) -> u64 {
-        self.coupons
-    }
-
     /// Rows that the coupon had before any of these events.
     pub fn before(&self) -> u64 {
         self.members.before()
@@ -82,11 +79,6 @@ impl Load {
         Reservation { member, request_id, seq: self.before() + number / self.coupons + 1 }
     }
 
-    /// When it was reserved.
-    pub fn reserved_at(&self, number: u64) -> chrono::DateTime<Utc> {
-        self.members.reserved_at(number)
-    }
-
     /// The event as `issuer-api` publishes it: its key, and its value.
     pub fn record(&self, number: u64) -> Result<(String, Vec<u8>)> {
         let one = self.reservation(number);
@@ -95,7 +87,7 @@ impl Load {
             request_id: one.request_id.into(),
             coupon_code: self.code(self.coupon_of(number)).parse().context("the code of a coupon")?,
             member_id: one.member.parse().context("the name of a member")?,
-            reserved_at: self.reserved_at(number).timestamp_millis(),
+            reserved_at: self.members.reserved_at(number).timestamp_millis(),
             epoch: 1,
             seq: i64::try_from(one.seq)?,
         };

@@ -12,7 +12,11 @@ use super::{
     load::Load,
     watch::{self, Drained},
 };
-use crate::{alone, environment::Environment, measure::servers::Machines, seed::rest};
+use crate::{
+    environment::{self, Environment},
+    measure::servers::Machines,
+    seed::rest,
+};
 
 /// Where a drain happens.
 pub struct Site {
@@ -30,7 +34,7 @@ pub struct Site {
 impl Site {
     /// A new world with these coupons, its topic empty.
     pub async fn empty(environment: &Environment, load: Load) -> Result<Self> {
-        let world = alone::world().await?;
+        let world = environment::world().await?;
         let coupon_ids = fill::coupons(&world.db, &load).await?;
         Ok(Self::in_world(environment, world, load, coupon_ids))
     }

@@ -6,9 +6,8 @@ use redis::{aio::MultiplexedConnection, cmd};
 use sqlx::PgConnection;
 
 use crate::{
-    alone,
     drain::{load::Load, site::Site, watch::Drained},
-    environment::Environment,
+    environment::{self, Environment},
     machine::field,
     measure::spread::as_f64,
     progress,
@@ -49,7 +48,7 @@ impl Sized {
     pub async fn fill(environment: &Environment, count: u32) -> Result<Self> {
         progress::say(&format!("filling {}", label(u64::from(count))));
         let members = Members::until(Utc::now(), count);
-        let world = alone::world().await?;
+        let world = environment::world().await?;
         let mut redis = world.stock.redis();
         let mut database = world.db.acquire().await?;
         let coupon_id = seed::rows(&mut database, &members, members.count + FREE_UNITS).await?;
