@@ -17,11 +17,11 @@ use coupon_core::runtime::{HttpLimits, Secret, Shutdown, http};
 use issuer_api::auth::{AuthSettings, Verifier};
 use tokio::net::TcpListener;
 
-/// What every member is told.
+/// Body of every answer.
 const ANSWER: &str =
     r#"{"request_id":"018f3f5e-7b1a-7000-8000-000000000001","coupon_code":"BENCH-ACCEPT","state":"accepted"}"#;
 
-/// Where it listens, and whose tokens it believes.
+/// Address to listen on, and the tokens to accept.
 #[derive(Clone, Debug, Args)]
 pub struct BareArgs {
     /// Address.

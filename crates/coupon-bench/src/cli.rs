@@ -1,13 +1,13 @@
 //! The command line: one variant here and one module of the same name for each thing that is measured.
 
-use std::{pin::Pin, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
-    accept, bare, drain, environment::Environment, instructions, limits, model, place, poison, pure, refuse, repair,
-    report, scale, size,
+    accept, bare, drain, environment::Environment, instructions, limits, model, poison, pure, refuse, repair, report,
+    scale, size,
 };
 
 /// Measures the pipeline by driving its real binaries, and says what one run on one machine has shown.
@@ -22,17 +22,9 @@ pub struct Cli {
     command: Command,
 }
 
+/// What works on servers needs their addresses; the last five do not.
 #[derive(Debug, Subcommand)]
 enum Command {
-    #[command(flatten)]
-    OnServers(OnServers),
-    #[command(flatten)]
-    WithoutServers(WithoutServers),
-}
-
-/// What works on servers, and so needs their addresses.
-#[derive(Debug, Subcommand)]
-enum OnServers {
     /// Measure HTTP, the script and the producer, each alone.
     Limits(limits::LimitsArgs),
     /// Measure what issuer-api accepts, and how soon there is an answer and a row.
@@ -51,11 +43,6 @@ enum OnServers {
     Size(size::SizeArgs),
     /// Measure `dlq-consumer reconcile` and `rebuild` on one coupon with many issued members.
     Repair(repair::RepairArgs),
-}
-
-/// What needs no server.
-#[derive(Debug, Subcommand)]
-enum WithoutServers {
     /// Put what several commands have measured into one table and one plot.
     Report(report::ReportArgs),
     /// Predict from what was measured what a peak needs of each stage, and what gives in first.
@@ -72,62 +59,50 @@ enum WithoutServers {
 
 /// Runs the command.
 pub async fn execute(cli: Cli) -> ExitCode {
-    let outcome = match cli.command {
-        Command::OnServers(OnServers::Accept(arguments)) if arguments.is_elsewhere() => arguments.run_elsewhere().await,
-        Command::OnServers(command) => match Environment::of_process() {
-            Ok(environment) => on_servers(&environment, command).await,
-            Err(error) => {
-                eprintln!("coupon-bench: {error:#}");
-                return ExitCode::from(2);
-            }
-        },
-        Command::WithoutServers(command) => without_servers(command).await,
-    };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("coupon-bench: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// Begins when nobody else measures on these servers, and gives up when somebody stops it (SIGINT, SIGTERM). What was
-/// begun is dropped, and with it end the services and their world.
-async fn on_servers(environment: &Environment, command: OnServers) -> anyhow::Result<()> {
-    let work: Pin<Box<dyn Future<Output = anyhow::Result<()>> + '_>> = match &command {
-        OnServers::Limits(arguments) => Box::pin(limits::run(environment, arguments)),
-        OnServers::Accept(arguments) => Box::pin(accept::run(environment, arguments)),
-        OnServers::Refuse(arguments) => Box::pin(refuse::run(environment, arguments)),
-        OnServers::Drain(arguments) => Box::pin(drain::run(environment, arguments)),
-        OnServers::Mixed(arguments) => Box::pin(drain::run_mixed(environment, arguments)),
-        OnServers::Poison(arguments) => Box::pin(poison::run(environment, arguments)),
-        OnServers::Scale(arguments) => Box::pin(scale::run(environment, arguments)),
-        OnServers::Size(arguments) => Box::pin(size::run(environment, arguments)),
-        // It has a place of its own to remove: it listens for signals, and waits for others, itself.
-        OnServers::Repair(arguments) => return repair::run(environment, arguments).await,
-    };
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let alone = async {
-        let _alone = place::alone(environment).await?;
-        work.await
-    };
-    tokio::select! {
-        outcome = alone => outcome,
-        _ = interrupt.recv() => anyhow::bail!("interrupted"),
-        _ = terminate.recv() => anyhow::bail!("terminated"),
-    }
-}
-
-async fn without_servers(command: WithoutServers) -> anyhow::Result<()> {
-    match command {
-        WithoutServers::Report(arguments) => report::run(&arguments),
-        WithoutServers::Model(arguments) => model::run(&arguments),
-        WithoutServers::Instructions(arguments) => instructions::run(&arguments).await,
-        WithoutServers::Pure(arguments) => {
+    let environment = Environment::of_process();
+    let outcome = match (cli.command, &environment) {
+        (Command::Accept(arguments), _) if arguments.is_elsewhere() => arguments.run_elsewhere().await,
+        (Command::Report(arguments), _) => report::run(&arguments),
+        (Command::Model(arguments), _) => model::run(&arguments),
+        (Command::Instructions(arguments), _) => instructions::run(&arguments).await,
+        (Command::Pure(arguments), _) => {
             pure::run(&arguments);
             Ok(())
         }
-        WithoutServers::Bare(arguments) => bare::run(arguments).await,
+        (Command::Bare(arguments), _) => bare::run(arguments).await,
+        (_, Err(error)) => return failed(error, 2),
+        (command, Ok(environment)) => on_servers(environment, command).await,
+    };
+    outcome.map_or_else(|error| failed(&error, 1), |()| ExitCode::SUCCESS)
+}
+
+fn failed(error: &anyhow::Error, code: u8) -> ExitCode {
+    eprintln!("coupon-bench: {error:#}");
+    ExitCode::from(code)
+}
+
+/// Begins when nobody else measures on these servers, and ends early when somebody stops it (SIGINT, SIGTERM). What was
+/// begun is dropped, and with it end the services and their world.
+async fn on_servers(environment: &Environment, command: Command) -> anyhow::Result<()> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let alone = async {
+        let _alone = environment.alone().await?;
+        match &command {
+            Command::Limits(arguments) => limits::run(environment, arguments).await,
+            Command::Accept(arguments) => accept::run(environment, arguments).await,
+            Command::Refuse(arguments) => refuse::run(environment, arguments).await,
+            Command::Drain(arguments) => drain::run(environment, arguments).await,
+            Command::Mixed(arguments) => drain::run_mixed(environment, arguments).await,
+            Command::Poison(arguments) => poison::run(environment, arguments).await,
+            Command::Scale(arguments) => scale::run(environment, arguments).await,
+            Command::Size(arguments) => size::run(environment, arguments).await,
+            Command::Repair(arguments) => repair::run(environment, arguments).await,
+            _ => unreachable!("what needs no server was run before"),
+        }
+    };
+    tokio::select! {
+        outcome = alone => outcome,
+        _ = interrupt.recv() => anyhow::bail!("stopped by SIGINT; what was made is removed"),
+        _ = terminate.recv() => anyhow::bail!("stopped by SIGTERM; what was made is removed"),
     }
 }

@@ -1,7 +1,17 @@
-//! Where the servers are.
+//! Where the servers are, one run at a time on them, and the worlds of a run.
 
 use anyhow::{Context, Result, ensure};
+use coupon_e2e::{
+    servers::Servers,
+    world::{Setup, World},
+};
+use sqlx::{Connection, PgConnection};
 use url::Url;
+
+use crate::progress;
+
+/// Advisory lock of whoever measures: two at once would measure each other, and change settings of Redis crosswise.
+const LOCK: i64 = 0x_0062_656e_6368;
 
 /// Addresses of PostgreSQL, Redis and Kafka.
 #[derive(Clone, Debug)]
@@ -33,19 +43,14 @@ impl Environment {
         })
     }
 
-    /// `postgres://…` of the database that the environment names; the role may create others.
+    /// `postgres://…` of the database that the environment names.
     pub fn database(&self) -> &str {
         self.database.as_str()
     }
 
-    /// The same PostgreSQL, another database.
-    pub fn database_named(&self, name: &str) -> String {
-        with_path(&self.database, name)
-    }
-
-    /// The same Redis, another logical database.
-    pub fn redis_numbered(&self, number: u16) -> String {
-        with_path(&self.redis, &number.to_string())
+    /// `redis://…` of the logical database that the environment names.
+    pub fn redis(&self) -> &str {
+        self.redis.as_str()
     }
 
     /// Ports of PostgreSQL, Redis and the first Kafka broker.
@@ -55,10 +60,29 @@ impl Environment {
         (self.database.port().unwrap_or(5432), self.redis.port().unwrap_or(6379), kafka.unwrap_or(9092))
     }
 
+    /// Waits until nobody else measures on these servers. The lock is held as long as the connection lives.
+    pub async fn alone(&self) -> Result<PgConnection> {
+        let connection = PgConnection::connect(self.database()).await;
+        let mut connection = connection.context("PostgreSQL of DATABASE_URL does not answer")?;
+        let free: bool =
+            sqlx::query_scalar("SELECT pg_try_advisory_lock($1)").bind(LOCK).fetch_one(&mut connection).await?;
+        if !free {
+            progress::say("another coupon-bench measures on these servers; waiting for its end");
+            sqlx::query("SELECT pg_advisory_lock($1)").bind(LOCK).execute(&mut connection).await?;
+        }
+        Ok(connection)
+    }
+
     /// `host:port`, several with commas between.
     pub fn kafka_brokers(&self) -> &str {
         &self.kafka_brokers
     }
+}
+
+/// A fresh database, logical database of Redis and topics, with as many partitions as in production. Dropping the world
+/// removes them.
+pub async fn world() -> Result<World> {
+    World::with(Setup { servers: Servers::from_env()?, partitions: 8, dlq_partitions: 4 }).await
 }
 
 // The value stays out of the message: it carries a password.
@@ -66,12 +90,6 @@ fn url(variable: impl Fn(&str) -> Result<String>, name: &str, schemes: &[&str]) 
     let url = Url::parse(&variable(name)?).with_context(|| format!("{name} is no URL"))?;
     ensure!(schemes.contains(&url.scheme()), "{name} begins with {}:// and not with {}://", url.scheme(), schemes[0]);
     Ok(url)
-}
-
-fn with_path(url: &Url, path: &str) -> String {
-    let mut url = url.clone();
-    url.set_path(path);
-    url.into()
 }
 
 #[cfg(test)]
@@ -91,10 +109,10 @@ mod tests {
     }
 
     #[test]
-    fn an_address_keeps_all_but_what_is_replaced() {
+    fn an_address_is_kept_as_it_is_and_its_port_is_known() {
         let environment = Environment::read(all).unwrap();
-        assert_eq!(environment.database_named("two"), "postgres://role:secret@localhost:5432/two?sslmode=disable");
-        assert_eq!(environment.redis_numbered(7), "redis://localhost:6379/7");
+        assert_eq!(environment.database(), address("DATABASE_URL"));
+        assert_eq!(environment.redis(), address("REDIS_URL"));
         assert_eq!(environment.kafka_brokers(), "localhost:9092");
         assert_eq!(environment.ports(), (5432, 6379, 9092));
     }

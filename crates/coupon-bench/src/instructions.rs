@@ -6,7 +6,7 @@ mod callgrind;
 use std::{collections::BTreeMap, path::PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use self::callgrind::instructions;
 use crate::{
@@ -36,9 +36,9 @@ pub async fn run(arguments: &InstructionsArgs) -> Result<()> {
     ensure!(!cfg!(debug_assertions), "the limits hold for a release build: cargo run --release -p coupon-bench");
     let limits = limits(LIMITS)?;
     let mut figures = Vec::new();
-    for part in Part::ALL {
-        let limit = limits.get(part.name()).copied().with_context(|| format!("{} has no limit", part.name()))?;
-        figures.push(count(part, limit).await?);
+    for part in Part::value_variants() {
+        let limit = limits.get(&part.name()).copied().with_context(|| format!("{} has no limit", part.name()))?;
+        figures.push(count(*part, limit).await?);
     }
     let over: Vec<String> = figures.iter().filter_map(too_many).collect();
     finish_on(Machine::alone(), 1, figures, arguments.json.as_deref())?;
@@ -48,9 +48,8 @@ pub async fn run(arguments: &InstructionsArgs) -> Result<()> {
 
 async fn count(part: Part, limit: u32) -> Result<Figure> {
     let name = part.name();
-    let counting = progress::step(&format!("counting: {name}"));
+    let _counting = progress::step(&format!("counting: {name}"));
     let (few, many) = (instructions(part, EVENTS.0).await?, instructions(part, EVENTS.1).await?);
-    counting.finish_and_clear();
     let figure = Figure::new(
         &format!("instructions.{name}"),
         &format!("instructions of {name} for an event"),
@@ -83,9 +82,9 @@ mod tests {
     #[test]
     fn each_part_has_a_limit_and_no_limit_is_left_over() {
         let limits = limits(LIMITS).unwrap();
-        let mut parts = Part::ALL.map(Part::name);
+        let mut parts: Vec<String> = Part::value_variants().iter().map(|part| part.name()).collect();
         parts.sort_unstable();
-        assert_eq!(limits.keys().map(String::as_str).collect::<Vec<_>>(), parts);
+        assert_eq!(limits.into_keys().collect::<Vec<_>>(), parts);
     }
 
     #[test]

@@ -3,7 +3,6 @@
 
 mod accept;
 mod bare;
-mod binaries;
 pub mod cli;
 mod drain;
 mod environment;
@@ -14,13 +13,13 @@ mod load;
 mod machine;
 mod measure;
 mod model;
-mod place;
 mod poison;
 mod progress;
 mod pure;
 mod refuse;
 mod repair;
 mod report;
+mod rounds;
 mod scale;
 mod seed;
 mod size;

@@ -1,8 +1,7 @@
 //! What the figures of a run are true of: the machine and the versions of its servers.
 
-use std::fs::read_to_string;
-
 use anyhow::Result;
+use procfs::{CpuInfo, Current, Meminfo};
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
@@ -34,13 +33,12 @@ impl Machine {
 
     /// This machine, where no server took part.
     pub fn alone() -> Self {
-        let read = |path: &str| read_to_string(path).unwrap_or_default();
-        let memory = field(&read("/proc/meminfo"), "MemTotal").unwrap_or_default();
+        let processor = CpuInfo::current().ok().and_then(|all| all.model_name(0).map(str::to_owned));
         Self {
-            processor: field(&read("/proc/cpuinfo"), "model name").unwrap_or_default(),
+            processor: processor.unwrap_or_default(),
             cores: std::thread::available_parallelism().map_or(0, usize::from),
-            memory_mib: memory.trim_end_matches(" kB").parse().unwrap_or(0) / 1024,
-            kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
+            memory_mib: Meminfo::current().map_or(0, |memory| memory.mem_total / 1024 / 1024),
+            kernel: std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
             ..Self::default()
         }
     }

@@ -15,7 +15,7 @@ use clap::Args;
 use self::{costs::Costs, given::Given, peak::Peak};
 use crate::figures::Files;
 
-/// What is predicted.
+/// Arguments: the files, and the peak or the deployment that is predicted for.
 #[derive(Debug, Args)]
 #[command(
     before_help = "Examples:\n  coupon-bench model accept.json refuse.json drain.json size.json --requests 1000000 --campaigns 10\n  \

@@ -2,21 +2,19 @@
 
 use anyhow::{Context, Result};
 use clap::Args;
-use sqlx::{Connection, PgConnection};
 
 use crate::{
-    drain::{
-        load::Load,
-        rounds::{self, Rounds},
-        site::Site,
-        watch::Drained,
-    },
+    drain::{load::Load, site::Site, watch::Drained},
     environment::Environment,
-    figures::{Figure, Goal, Unit, finish},
+    figures::{
+        Figure, Goal,
+        Unit::{Count, PerSecond, Ratio, Us},
+    },
     progress,
+    rounds::Rounds,
 };
 
-/// How much is measured.
+/// Arguments: how many events, and how often.
 #[derive(Debug, Args)]
 #[command(before_help = "Example:\n  coupon-bench poison --events 200000 --json poison.json")]
 pub struct PoisonArgs {
@@ -34,62 +32,56 @@ struct Round {
     with: Drained,
 }
 
-/// Measures, and prints what was measured.
+impl Round {
+    fn ratio(&self) -> f64 {
+        self.with.rows_per_second / self.without.rows_per_second
+    }
+}
+
+/// Measures all rounds, prints the table of figures and writes their file.
 pub async fn run(environment: &Environment, arguments: &PoisonArgs) -> Result<()> {
     let PoisonArgs { events, rounds } = arguments;
-    rounds::look_at_build()?;
-    let mut all = Vec::new();
-    for round in 1..=rounds.rounds {
-        let what = format!("poison, round {round} of {}", rounds.rounds);
-        progress::say(&what);
+    let round = async |_| {
         let load = Load::of(*events, 1);
-        let without = drain(environment, load).await.with_context(|| format!("{what}, all healthy"))?;
-        progress::say(&format!("  all healthy: {:.0} rows/s", without.rows_per_second()));
-        let with = drain(environment, load.poisoned()).await.with_context(|| format!("{what}, 1 % failing"))?;
-        progress::say(&format!("  1 % failing: {:.0} healthy rows/s", with.rows_per_second()));
-        all.push(Round { without, with });
-    }
-    finish(environment, rounds.rounds, figures(&all), rounds.json.as_deref()).await
+        let without = drain(environment, load).await.context("all healthy")?;
+        progress::say(&format!("  all healthy: {:.0} rows/s", without.rows_per_second));
+        let with = drain(environment, load.poisoned()).await.context("1 % failing")?;
+        progress::say(&format!("  1 % failing: {:.0} healthy rows/s", with.rows_per_second));
+        Ok(Round { without, with })
+    };
+    let all = rounds.each(round).await?;
+    rounds.finish(environment, figures(&all)).await
 }
 
 /// One drain. Both kinds have the trigger, so that its cost is in both; what fails must end in the dead letter topic.
 async fn drain(environment: &Environment, load: Load) -> Result<Drained> {
     let site = Site::filled(environment, load).await?;
-    let mut database = PgConnection::connect(&site.world.database_url).await?;
-    sqlx::raw_sql(include_str!("poison/poison.sql")).execute(&mut database).await?;
-    database.close().await?;
-    site.drain(&[]).await
+    sqlx::raw_sql(include_str!("poison/poison.sql")).execute(&site.world.db).await?;
+    site.drain().await
 }
 
 fn figures(rounds: &[Round]) -> Vec<Figure> {
     let figure = |short: &str, name: &str, unit, each: fn(&Round) -> f64| {
         Figure::new(&format!("poison.{short}"), name, unit, rounds.iter().map(each))
     };
+    let healthy = "for each healthy row, 1 % failing";
     vec![
-        figure("healthy_per_second", "healthy rows written, 1 % failing", Unit::PerSecond, |round| {
-            round.with.rows_per_second()
+        figure("healthy_per_second", "healthy rows written, 1 % failing", PerSecond, |round| {
+            round.with.rows_per_second
         })
         .remark("until the last healthy row; each failing record became one dead letter after 4 attempts"),
-        figure("without_per_second", "rows written, none failing", Unit::PerSecond, |round| {
-            round.without.rows_per_second()
-        })
-        .remark("the same events and the same trigger in the same round, every member healthy"),
-        figure("ratio", "healthy drain with 1 % failing, share of that without", Unit::Ratio, |round| {
-            round.with.rows_per_second() / round.without.rows_per_second()
-        })
-        .goal(Goal::AtLeast(0.9))
-        .remark("limit: the same without failing records"),
-        figure("batch_rows", "events in a batch, 1 % failing", Unit::Count, |round| round.with.batch_rows)
+        figure("without_per_second", "rows written, none failing", PerSecond, |round| round.without.rows_per_second)
+            .remark("the same events and the same trigger in the same round, every member healthy"),
+        figure("ratio", "healthy drain with 1 % failing, share of that without", Ratio, Round::ratio)
+            .goal(Goal::AtLeast(0.9))
+            .remark("limit: the same without failing records"),
+        figure("batch_rows", "events in a batch, 1 % failing", Count, |round| round.with.batch_rows)
             .remark("a batch that fails is written once more, by parts, until the record that fails stands alone"),
-        figure("without_batch_rows", "events in a batch, none failing", Unit::Count, |round| round.without.batch_rows),
-        figure("consumer_cpu_us", "CPU of issue-consumer for each healthy row, 1 % failing", Unit::Us, |round| {
-            round.with.us_per_row(round.with.consumer_ms)
-        }),
-        figure("postgres_cpu_us", "CPU of PostgreSQL for each healthy row, 1 % failing", Unit::Us, |round| {
-            round.with.us_per_row(round.with.postgres_ms)
-        }),
-        figure("without_postgres_cpu_us", "CPU of PostgreSQL for each row, none failing", Unit::Us, |round| {
-            round.without.us_per_row(round.without.postgres_ms)
+        figure("without_batch_rows", "events in a batch, none failing", Count, |round| round.without.batch_rows),
+        figure("consumer_cpu_us", &format!("CPU of issue-consumer {healthy}"), Us, |round| round.with.consumer_us),
+        figure("postgres_cpu_us", &format!("CPU of PostgreSQL {healthy}"), Us, |round| round.with.postgres_us),
+        figure("without_postgres_cpu_us", "CPU of PostgreSQL for each row, none failing", Us, |round| {
+            round.without.postgres_us
         }),
     ]
 }

@@ -5,16 +5,16 @@ use std::{
     time::Duration,
 };
 
-use indicatif::{HumanCount, ProgressBar, ProgressStyle};
+use indicatif::{HumanCount, ProgressBar, ProgressFinish, ProgressStyle};
 
-/// Says that something of unknown length has begun; a terminal shows how long it has taken so far.
+/// Says that something of unknown length has begun; a terminal shows how long it has taken so far, until the bar is
+/// dropped.
 pub fn step(what: &str) -> ProgressBar {
     if !stderr().is_terminal() {
         eprintln!("{what}");
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template("{spinner} {msg}  {elapsed}").unwrap_or_else(|_| template_is_wrong());
-    let bar = ProgressBar::new_spinner().with_style(style).with_message(what.to_owned());
+    let bar = shown(ProgressBar::new_spinner(), "{spinner} {msg}  {elapsed}", what);
     bar.enable_steady_tick(Duration::from_millis(200));
     bar
 }
@@ -25,9 +25,7 @@ pub fn counted(what: &str, count: u64) -> ProgressBar {
         eprintln!("{what}: {}", HumanCount(count));
         return ProgressBar::hidden();
     }
-    let template = "{msg} {bar:40} {human_pos} of {human_len}  {per_sec}  {eta} left";
-    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| template_is_wrong());
-    ProgressBar::new(count).with_style(style).with_message(what.to_owned())
+    shown(ProgressBar::new(count), "{msg} {bar:40} {human_pos} of {human_len}  {per_sec}  {eta} left", what)
 }
 
 /// Says something that stays on the screen.
@@ -35,6 +33,7 @@ pub fn say(what: &str) {
     eprintln!("{what}");
 }
 
-fn template_is_wrong() -> ProgressStyle {
-    ProgressStyle::default_bar()
+fn shown(bar: ProgressBar, template: &str, what: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    bar.with_style(style).with_message(what.to_owned()).with_finish(ProgressFinish::AndClear)
 }

@@ -11,15 +11,14 @@ use clap::Args;
 use coupon_e2e::{process::Process, proxy::Proxy, wait::eventually};
 
 use crate::{
-    drain::{
-        load::Load,
-        rounds::{self, Rounds},
-        site::{Set, Site},
-        watch::Drained,
-    },
+    drain::{load::Load, site::Site, watch::Drained},
     environment::Environment,
-    figures::{Figure, Goal, Unit, finish},
+    figures::{
+        Figure, Goal,
+        Unit::{Count, PerSecond, Times},
+    },
     progress,
+    rounds::Rounds,
 };
 
 /// Coupons of the events: more than batches are written at once, so that replicas seldom meet, and few enough that the
@@ -32,7 +31,7 @@ const PARTITIONS: f64 = 8.0;
 /// Longest time until the group has shared its partitions out.
 const SHARED_WITHIN: Duration = Duration::from_mins(1);
 
-/// How much is measured.
+/// Arguments: how many events, and how often.
 #[derive(Debug, Args)]
 #[command(before_help = "Example:\n  coupon-bench scale --far 10 --json scale.json")]
 pub struct ScaleArgs {
@@ -50,24 +49,17 @@ pub struct ScaleArgs {
     rounds: Rounds,
 }
 
-/// Measures, and prints what was measured.
+/// Measures all rounds, prints the table of figures and writes their file.
 pub async fn run(environment: &Environment, arguments: &ScaleArgs) -> Result<()> {
     let ScaleArgs { events, rounds, .. } = arguments;
-    rounds::look_at_build()?;
-    let mut all = Vec::new();
-    for round in 1..=rounds.rounds {
-        let what = format!("scale, round {round} of {}", rounds.rounds);
-        progress::say(&what);
-        let mut both = Vec::new();
-        for replicas in 1..=2 {
-            let drained = drain(environment, Load::of(*events, COUPONS), replicas, arguments);
-            let drained = drained.await.with_context(|| format!("{what}, {replicas} replicas"))?;
-            progress::say(&format!("  {replicas}: {:.0} rows/s", drained.rows_per_second()));
-            both.push(drained);
-        }
-        all.push(<[Drained; 2]>::try_from(both).ok().context("two runs to a round")?);
-    }
-    finish(environment, rounds.rounds, figures(&all, arguments), rounds.json.as_deref()).await
+    let with = async |replicas| {
+        let drained = drain(environment, Load::of(*events, COUPONS), replicas, arguments);
+        let drained = drained.await.with_context(|| format!("{replicas} replicas"))?;
+        progress::say(&format!("  {replicas}: {:.0} rows/s", drained.rows_per_second));
+        anyhow::Ok(drained)
+    };
+    let all = rounds.each(async |_| Ok([with(1).await?, with(2).await?])).await?;
+    rounds.finish(environment, figures(&all, arguments)).await
 }
 
 /// Drains with so many replicas that all have their partitions before the first event is there.
@@ -76,21 +68,18 @@ pub async fn run(environment: &Environment, arguments: &ScaleArgs) -> Result<()>
 /// is filled. So all begin at the same moment with everything waiting, and no rebalance falls into the time.
 async fn drain(environment: &Environment, load: Load, replicas: usize, arguments: &ScaleArgs) -> Result<Drained> {
     let mut site = Site::empty(environment, load).await?;
-    let settings: [Set<'_>; 3] = [
-        ("writer.max_parallel", &1),
-        ("writer.max_batch", &arguments.batch),
-        // A frozen member is not a lost one.
-        ("kafka.session_timeout_ms", &45_000),
-    ];
     let far = Proxy::before(&site.world.database_url).await?;
     far.delay(Duration::from_millis(arguments.far)).await?;
     let mut consumers = Vec::new();
     for _ in 0..replicas {
         let launch = site.world.start_issue_consumer().database_through(&far);
-        consumers.push(settings.iter().fold(launch, |launch, (key, value)| launch.set(key, value)).await?);
+        let launch = launch.set("writer.max_parallel", 1).set("writer.max_batch", arguments.batch);
+        // A frozen member is not a lost one.
+        consumers.push(launch.set("kafka.session_timeout_ms", 45_000).await?);
     }
     let consumers: Vec<&Process> = consumers.iter().collect();
-    shared_out(&consumers).await?;
+    let share = "each replica has its share of the partitions";
+    eventually(share, SHARED_WITHIN, async || have_shares(&consumers).await).await?;
     for consumer in &consumers {
         consumer.stop()?;
     }
@@ -103,11 +92,6 @@ async fn drain(environment: &Environment, load: Load, replicas: usize, arguments
     ensure!(have_shares(&consumers).await?, "the partitions were shared out anew in the middle");
     site.check().await?;
     Ok(drained)
-}
-
-async fn shared_out(consumers: &[&Process]) -> Result<()> {
-    eventually("each replica has its share of the partitions", SHARED_WITHIN, async || have_shares(consumers).await)
-        .await
 }
 
 async fn have_shares(consumers: &[&Process]) -> Result<bool> {
@@ -127,28 +111,26 @@ fn figures(rounds: &[[Drained; 2]], arguments: &ScaleArgs) -> Vec<Figure> {
     };
     let ScaleArgs { batch, far, .. } = arguments;
     let bound = format!("each writes one batch of at most {batch} at a time to a PostgreSQL that is {far} ms away");
+    let uses = "processors that PostgreSQL uses";
     vec![
-        figure("one_per_second", "rows written by one issue-consumer", Unit::PerSecond, |[one, _]| {
-            one.rows_per_second()
-        })
-        .remark(bound.clone()),
-        figure("two_per_second", "rows written by two", Unit::PerSecond, |[_, two]| two.rows_per_second())
-            .remark(bound),
-        figure("ratio", "two issue-consumers against one", Unit::Times, |[one, two]| {
-            two.rows_per_second() / one.rows_per_second()
+        figure("one_per_second", "rows written by one issue-consumer", PerSecond, |[one, _]| one.rows_per_second)
+            .remark(bound.clone()),
+        figure("two_per_second", "rows written by two", PerSecond, |[_, two]| two.rows_per_second).remark(bound),
+        figure("ratio", "two issue-consumers against one", Times, |[one, two]| {
+            two.rows_per_second / one.rows_per_second
         })
         .goal(Goal::AtLeast(1.7))
         .remark(format!("limit: twice as much; {}", shares(rounds))),
-        figure("one_postgres_processors", "processors that PostgreSQL uses, one replica", Unit::Count, |[one, _]| {
-            one.processors(one.postgres_ms)
+        figure("one_postgres_processors", &format!("{uses}, one replica"), Count, |[one, _]| {
+            one.processors(one.postgres_us)
         }),
-        figure("two_postgres_processors", "processors that PostgreSQL uses, two replicas", Unit::Count, |[_, two]| {
-            two.processors(two.postgres_ms)
+        figure("two_postgres_processors", &format!("{uses}, two replicas"), Count, |[_, two]| {
+            two.processors(two.postgres_us)
         }),
-        figure("one_batch_rows", "events in a batch, one replica", Unit::Count, |[one, _]| one.batch_rows),
-        figure("two_batch_rows", "events in a batch, two replicas", Unit::Count, |[_, two]| two.batch_rows),
-        figure("two_consumer_processors", "processors that two replicas use", Unit::Count, |[_, two]| {
-            two.processors(two.consumer_ms)
+        figure("one_batch_rows", "events in a batch, one replica", Count, |[one, _]| one.batch_rows),
+        figure("two_batch_rows", "events in a batch, two replicas", Count, |[_, two]| two.batch_rows),
+        figure("two_consumer_processors", "processors that two replicas use", Count, |[_, two]| {
+            two.processors(two.consumer_us)
         }),
     ]
 }
@@ -156,6 +138,6 @@ fn figures(rounds: &[[Drained; 2]], arguments: &ScaleArgs) -> Vec<Figure> {
 /// What PostgreSQL takes of the machine, in words.
 fn shares(rounds: &[[Drained; 2]]) -> String {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let most = rounds.iter().map(|[_, two]| two.processors(two.postgres_ms)).fold(0.0, f64::max);
+    let most = rounds.iter().map(|[_, two]| two.processors(two.postgres_us)).fold(0.0, f64::max);
     format!("PostgreSQL used at most {most:.2} of {cores} processors with two replicas")
 }

@@ -11,20 +11,20 @@ use self::{
     script::Called,
 };
 use crate::{
-    drain::rounds::{self, Rounds},
     environment::Environment,
-    figures::{Figure, Goal, Unit, finish},
+    figures::{Figure, Goal, Unit},
     measure::servers::Machines,
     progress,
+    rounds::{Rounds, look_at_build},
 };
 
 /// The size that all others are held against.
-const SMALLEST: u32 = 10_000;
+const SMALLEST_SIZE: u32 = 10_000;
 
 /// The size in the middle.
-const MIDDLE: u32 = 1_000_000;
+const MIDDLE_SIZE: u32 = 1_000_000;
 
-/// How much is measured.
+/// Arguments: how many events, and how often.
 #[derive(Debug, Args)]
 #[command(before_help = "Example:\n  coupon-bench size --largest 1000000 --json size.json")]
 pub struct SizeArgs {
@@ -45,47 +45,48 @@ pub struct SizeArgs {
 /// What each round has shown at each size, smallest first.
 type Round = Vec<(Called, Written)>;
 
-/// Measures, and prints what was measured.
+/// Measures all rounds, prints the table of figures and writes their file.
 pub async fn run(environment: &Environment, arguments: &SizeArgs) -> Result<()> {
     let SizeArgs { largest, calls, events, rounds } = arguments;
-    rounds::look_at_build()?;
+    look_at_build()?;
     let redis = Machines::find(environment).redis;
     let mut sizes = Vec::new();
-    for count in [SMALLEST, MIDDLE].into_iter().filter(|count| count < largest).chain([*largest]) {
+    for count in [SMALLEST_SIZE, MIDDLE_SIZE].into_iter().filter(|count| count < largest).chain([*largest]) {
         sizes.push(Sized::fill(environment, count).await.with_context(|| label(u64::from(count)))?);
     }
-    let mut all: Vec<Round> = Vec::new();
-    for round in 1..=rounds.rounds {
-        progress::say(&format!("size, round {round} of {}", rounds.rounds));
+    let round = async |round| {
         let mut called = Vec::new();
         for sized in &mut sizes {
-            let what = format!("round {round}, reserving at {}", sized.label());
+            let what = format!("reserving at {}", sized.label());
             called.push(script::measure(sized, &redis, *calls, round).await.context(what)?);
         }
-        let mut written = Vec::new();
-        for sized in &mut sizes {
-            let what = format!("round {round}, writing at {}", sized.label());
-            written.push(sized.write(*events, round).await.context(what)?);
-        }
-        all.push(called.into_iter().zip(written).collect());
-        for (sized, (called, written)) in sizes.iter().zip(all.last().into_iter().flatten()) {
+        let mut all: Round = Vec::new();
+        for (sized, called) in sizes.iter_mut().zip(called) {
+            let what = format!("writing at {}", sized.label());
+            let written = sized.write(*events, round).await.context(what)?;
             let (script, row) = (called.script_us, written.us_per_row());
             progress::say(&format!("  at {}: script {script:.1} µs, row {row:.1} µs", sized.label()));
+            all.push((called, written));
         }
-    }
-    finish(environment, rounds.rounds, figures(&sizes, &all), rounds.json.as_deref()).await
+        Ok(all)
+    };
+    let all = rounds.each(round).await?;
+    rounds.finish(environment, figures(&sizes, &all)).await
 }
 
 fn figures(sizes: &[Sized], rounds: &[Round]) -> Vec<Figure> {
     let labels: Vec<String> = sizes.iter().map(Sized::label).collect();
     let mut figures = of_each(&labels, rounds);
-    let Some(sized) = sizes.iter().find(|sized| sized.members.count == u64::from(MIDDLE)).or(sizes.last()) else {
+    let Some(sized) = sizes.iter().find(|sized| sized.members.count == u64::from(MIDDLE_SIZE)).or(sizes.last()) else {
         return figures;
     };
     let bytes =
-        Figure::new("size.redis_bytes", "memory of Redis for each issued member", Unit::Bytes, [sized.mark_bytes])
+        Figure::new("size.redis_bytes", "memory of Redis for each issued member", Unit::Bytes, [sized.entry_bytes])
             .goal(Goal::AtMost(150.0))
-            .remark(format!("used_memory after filling {} marks less that before; measured once", sized.label()));
+            .remark(format!(
+                "used_memory after filling {} holder entries less that before; measured once",
+                sized.label()
+            ));
     figures.push(bytes);
     figures
 }
@@ -105,13 +106,8 @@ fn of_each(labels: &[String], rounds: &[Round]) -> Vec<Figure> {
     each("write_us", "CPU for each row written", Unit::Us, row, |(_, written)| written.us_per_row());
     let whole = "what a page needs that is touched for the first time after a checkpoint is in it";
     each("write_wal_bytes", "log of PostgreSQL for each row", Unit::Bytes, whole, |(_, written)| written.wal_bytes);
-    each(
-        "write_per_second",
-        "rows written",
-        Unit::PerSecond,
-        "one issue-consumer with its defaults",
-        |(_, written)| written.drained.rows_per_second(),
-    );
+    let one = "one issue-consumer with its defaults";
+    each("write_per_second", "rows written", Unit::PerSecond, one, |(_, written)| written.drained.rows_per_second);
     let mut against = |short: &str, name: &str, read: fn(&(Called, Written)) -> f64| {
         for (place, label) in labels.iter().enumerate().skip(1) {
             let id = format!("size.{short}_{label}");
@@ -130,14 +126,13 @@ mod tests {
     use super::*;
     use crate::drain::watch::Drained;
 
-    fn round(script_us: f64, consumer_ms: u64) -> (Called, Written) {
+    fn round(script_us: f64, consumer_us: f64) -> (Called, Written) {
         let drained = Drained {
-            rows: 1000,
-            seconds: 1.0,
-            consumer_ms,
+            rows_per_second: 1000.0,
+            consumer_us,
             consumer_whole_us: 1.0,
-            postgres_ms: 10,
-            kafka_ms: 0,
+            postgres_us: 10.0,
+            kafka_us: 0.0,
             peak_mib: 1.0,
             batch_rows: 1.0,
         };
@@ -146,7 +141,7 @@ mod tests {
 
     #[test]
     fn each_size_is_held_against_the_smallest_of_its_round() {
-        let rounds = [vec![round(10.0, 10), round(12.0, 30)], vec![round(20.0, 10), round(20.0, 10)]];
+        let rounds = [vec![round(10.0, 10.0), round(12.0, 30.0)], vec![round(20.0, 10.0), round(20.0, 10.0)]];
         let figures = of_each(&["10k".to_owned(), "1m".to_owned()], &rounds);
         let found = |id: &str| figures.iter().find(|figure| figure.id == id).map(|figure| figure.rounds.clone());
         assert_eq!(found("size.script_ratio_1m"), Some(vec![1.2, 1.0]));

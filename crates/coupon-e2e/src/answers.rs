@@ -10,7 +10,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 /// One answer to one request about one coupon of one member.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Answer {
     /// When the answer had arrived.
     pub at: DateTime<Utc>,

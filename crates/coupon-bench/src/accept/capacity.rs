@@ -7,20 +7,19 @@ use coupon_e2e::{process::Process, world::World};
 
 use super::{CODE, PLENTY, promises};
 use crate::{
-    environment::Environment,
+    environment::{self, Environment},
     limits::{
-        Limits, Machines,
-        bare::{PROBE, PROBE_REQUESTS, enough},
-        each_us,
+        Limits,
+        bare::{PROBE_REQUESTS, PROBE_SECONDS, enough},
         table::Collected,
     },
     load::{Load, Outcome, Requests},
-    measure::usage,
+    measure::{servers::Machines, spread::each_us},
     progress,
 };
 
 /// What was accepted is acknowledged and forgotten by the outbox within this; its CPU time belongs to the run.
-const SETTLED: Duration = Duration::from_millis(300);
+const SETTLING_PAUSE: Duration = Duration::from_millis(300);
 
 /// Measures on a fresh world, lets everything be written, and checks every promise. Returns accepted a second.
 pub async fn measure(
@@ -29,31 +28,25 @@ pub async fn measure(
     limits: &Limits,
     collected: &mut Collected,
 ) -> Result<f64> {
-    let (machines, world) = (Machines::find(environment), crate::limits::world().await?);
+    let (machines, world) = (Machines::find(environment), environment::world().await?);
     world.open_campaign(CODE, PLENTY).await?;
     let api = world.start_api().await?;
     let running = progress::step("issuer-api at full load");
     let (requests, address) = prepare(&world, &api, seconds).await?;
-    let looks = || Some([usage::stat(api.pid())?.cpu_ms, machines.redis.cpu_ms(), machines.kafka.cpu_ms()]);
-    let before = looks().context("issuer-api has ended")?;
+    let before = machines.cpu(&[("api", &api)])?;
     let outcome = Load::capacity(address, requests, seconds).run().await?;
-    tokio::time::sleep(SETTLED).await;
-    let after = looks().context("issuer-api has ended")?;
+    tokio::time::sleep(SETTLING_PAUSE).await;
+    let used = machines.cpu(&[("api", &api)])?.since(&before);
     running.finish_and_clear();
     log(&world, &outcome);
     accepted_all(&outcome)?;
 
-    let (per_second, limit) = (outcome.per_second(202), limits.together());
-    let api_cpu_us = each_us(after[0] - before[0], outcome.count(202));
+    let (per_second, limit, accepted) = (outcome.per_second(202), limits.together(), outcome.count(202));
     collected.put("accept.per_second", per_second);
     collected.put("accept.limit_per_second", limit);
     collected.put("accept.ratio", per_second / limit);
-    collected.put("accept.api_cpu_us", api_cpu_us);
-    let accepted = outcome.count(202);
-    collected.put_cpu("accept.redis_cpu_us", &machines.redis, after[1] - before[1], accepted);
-    collected.put_cpu("accept.kafka_cpu_us", &machines.kafka, after[2] - before[2], accepted);
-    collected.put("accept.load_cpu_us", each_us(outcome.cpu_ms, outcome.count(202)));
-    collected.put("accept.cpu_ratio", api_cpu_us / limits.bare.server_cpu_us);
+    collected.put_cpu("accept", &used, outcome.cpu_ms, accepted);
+    collected.put("accept.cpu_ratio", each_us(used.of("api"), accepted as u64) / limits.bare.server_cpu_us);
     remark("accept.per_second", &outcome, 202, collected);
 
     let _consumers = (world.start_issue_consumer().await?, world.start_dlq_consumer().await?);
@@ -66,7 +59,7 @@ pub async fn prepare(world: &World, api: &Process, seconds: f64) -> Result<(Requ
     let address = address(api)?;
     let host = address.to_string();
     let requests = Requests::make(&world.signer, &host, CODE, 0, PROBE_REQUESTS)?;
-    let probe = Load::capacity(address, requests, PROBE).run().await?;
+    let probe = Load::capacity(address, requests, PROBE_SECONDS).run().await?;
     log(world, &probe);
     accepted_all(&probe)?;
     Ok((Requests::make(&world.signer, &host, CODE, PROBE_REQUESTS, enough(&probe, seconds))?, address))

@@ -1,7 +1,7 @@
 //! `coupon-bench accept --url`: the open-loop load alone, against a system that speaks the same API somewhere else. Only
 //! what a client can see is checked.
 
-use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::HashMap, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
@@ -10,7 +10,7 @@ use url::Url;
 use uuid::Uuid;
 
 use crate::{
-    load::{CONNECTIONS, Load, Outcome, Requests, Schedule, quantile_ms, request_id},
+    load::{Load, Outcome, Requests, Schedule, quantile_ms, request_id},
     progress,
 };
 
@@ -65,9 +65,7 @@ impl Elsewhere {
         let named = format!("{host}:{port}");
         let requests = Requests::make(&self.signer()?, &named, code, self.first_member, schedule.len())?;
         let running = progress::step(&format!("{} requests a second to {named}", self.rate));
-        let requests = Arc::new(requests);
-        let load = Load { address, connections: CONNECTIONS, requests, schedule, stop_after: None, samples: None };
-        let outcome = load.run().await?;
+        let outcome = Load::planned(address, requests, schedule).run().await?;
         running.finish_and_clear();
         show(&outcome)?;
 

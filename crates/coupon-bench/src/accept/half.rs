@@ -1,32 +1,18 @@
 //! Half load: how soon members have their answer and their row, also when many come at once.
 
-use std::sync::Arc;
-
 use anyhow::{Result, ensure};
 use tokio::sync::mpsc::unbounded_channel;
 
-use super::{
-    CODE, capacity,
-    chain::{self, Stage},
-    promises, rows,
-};
+use super::{CODE, capacity, chain::Stage, promises, rows};
 use crate::{
-    limits::{Machines, table::Collected},
-    load::{CONNECTIONS, Load, Outcome, Requests, Samples, Schedule, quantile_ms},
+    limits::table::Collected,
+    load::{Load, Outcome, Requests, Samples, Schedule, quantile_ms},
+    measure::servers::Machines,
     progress,
 };
 
 /// One request in so many is followed to its row.
 const SAMPLED: usize = 20;
-
-const COSTS: chain::CostIds = [
-    "half.api_cpu_us",
-    "half.consumer_cpu_us",
-    "half.redis_cpu_us",
-    "half.kafka_cpu_us",
-    "half.postgres_cpu_us",
-    "half.load_cpu_us",
-];
 
 /// Half load for some seconds; members are numbered from `first`. Returns the number after the last one.
 pub async fn steady(
@@ -37,8 +23,8 @@ pub async fn steady(
     collected: &mut Collected,
 ) -> Result<usize> {
     let written_before = promises::written(&stage.world).await?;
-    let before = stage.cpu_ms(machines)?;
-    let running = progress::step("half load");
+    let before = stage.cpu(machines)?;
+    let _running = progress::step("half load");
     let (to, samples) = unbounded_channel();
     let looking = tokio::spawn(rows::follow(stage.world.db.clone(), samples));
     let mut load = prepare(stage, first, Schedule::steady(rate, seconds))?;
@@ -46,11 +32,9 @@ pub async fn steady(
     let outcome = run(stage, load).await?;
     let rows = looking.await??;
     let written = promises::written(&stage.world).await? - written_before;
-    let after = stage.cpu_ms(machines)?;
-    running.finish_and_clear();
+    let used = stage.cpu(machines)?.since(&before);
 
-    let used = std::array::from_fn(|which| after[which].saturating_sub(before[which]));
-    chain::put_costs(COSTS, (used, outcome.cpu_ms), written, machines, collected);
+    collected.put_cpu("half", &used, outcome.cpu_ms, written);
     let answers = outcome.latencies(false)?;
     collected.put("half.rate", rate);
     collected.put("half.answer_p50_ms", quantile_ms(&answers, 0.5));
@@ -73,11 +57,10 @@ pub async fn burst(
 ) -> Result<()> {
     // What the run before has left to write is not this one's.
     promises::written(&stage.world).await?;
-    let running = progress::step("half load with a burst");
+    let _running = progress::step("half load with a burst");
     let start = (seconds / 2.0 - 0.5).max(0.0);
     let schedule = Schedule::steady(rate, seconds).with_burst(start, count);
     let outcome = run(stage, prepare(stage, first, schedule)?).await?;
-    running.finish_and_clear();
     collected.put("burst.answer_p99_ms", quantile_ms(&outcome.latencies(false)?, 0.99));
     collected.put("burst.own_p99_ms", quantile_ms(&outcome.latencies(true)?, 0.99));
     capacity::remark("burst.answer_p99_ms", &outcome, 202, collected);
@@ -86,9 +69,7 @@ pub async fn burst(
 
 fn prepare(stage: &Stage, first: usize, schedule: Schedule) -> Result<Load> {
     let requests = Requests::make(&stage.world.signer, &stage.address.to_string(), CODE, first, schedule.len())?;
-    let address = stage.address;
-    let requests = Arc::new(requests);
-    Ok(Load { address, connections: CONNECTIONS, requests, schedule, stop_after: None, samples: None })
+    Ok(Load::planned(stage.address, requests, schedule))
 }
 
 async fn run(stage: &Stage, load: Load) -> Result<Outcome> {

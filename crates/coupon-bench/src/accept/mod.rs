@@ -6,25 +6,25 @@ mod chain;
 mod elsewhere;
 mod figures;
 mod half;
-mod memory;
 mod promises;
 mod rows;
 
-use std::path::PathBuf;
-
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
-use coupon_e2e::world::World;
+use coupon_e2e::process::Process;
 
 use crate::{
     environment::Environment,
-    figures::finish,
-    limits::{self, Limits, Machines, table::Collected},
-    load::Outcome,
+    limits::{self, Limits, table::Collected},
+    measure::{servers::Machines, usage},
     progress,
+    rounds::{Rounds, seconds},
 };
 
-pub use self::capacity::{address, remark};
+pub use self::{
+    capacity::{address, log, remark},
+    promises::written,
+};
 
 /// The campaign that members ask for.
 pub const CODE: &str = "BENCH-ACCEPT";
@@ -32,46 +32,40 @@ pub const CODE: &str = "BENCH-ACCEPT";
 /// More than any run can hand out.
 pub const PLENTY: u64 = 50_000_000;
 
-/// What is measured.
+/// Arguments: what is measured, how long and how often.
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:\n  coupon-bench accept\n  coupon-bench accept --rounds 3 --json accept.json\n  \
                    coupon-bench accept --url http://localhost:8080 --coupon SPRING --secret-file hmac.secret \
                    --issuer ISS --audience AUD --rate 500")]
 pub struct AcceptArgs {
-    /// How often everything is measured; the figures are medians.
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
-    rounds: u32,
     /// Length of each run at full load, in seconds; with --url of the one run.
-    #[arg(long, value_name = "S", default_value_t = 5.0, value_parser = limits::seconds)]
+    #[arg(long, value_name = "S", default_value_t = 5.0, value_parser = seconds)]
     seconds: f64,
     /// Length of each run at half load, in seconds.
-    #[arg(long, value_name = "S", default_value_t = 10.0, value_parser = limits::seconds)]
+    #[arg(long, value_name = "S", default_value_t = 10.0, value_parser = seconds)]
     half_seconds: f64,
     /// Requests that come on top of half load within one second; 0: no such run.
     #[arg(long, value_name = "N", default_value_t = 20_000)]
     burst: u32,
-    /// Also write every figure of every round to this file, as JSON.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    #[command(flatten)]
+    rounds: Rounds,
     #[command(flatten)]
     elsewhere: elsewhere::Elsewhere,
 }
 
-/// Measures, and prints what was measured.
+/// Measures all rounds, prints the table of figures and writes their file.
 pub async fn run(environment: &Environment, arguments: &AcceptArgs) -> Result<()> {
-    limits::warn_of_debug_build();
     let mut collected = Collected::default();
-    let mut limits = Vec::new();
-    for round in 1..=arguments.rounds {
-        progress::say(&format!("round {round} of {}", arguments.rounds));
+    let round = async |_| {
         let limit = Limits::measure(environment, arguments.seconds).await?;
         let per_second = capacity::measure(environment, arguments.seconds, &limit, &mut collected).await?;
         with_consumer(environment, arguments, per_second / 2.0, &mut collected).await?;
-        limits.push(limit);
-    }
+        Ok(limit)
+    };
+    let limits = arguments.rounds.each(round).await?;
     let figures = [limits::figures(&limits), collected.figures(figures::ROWS)].concat();
     progress::say("the CPU time of the load generator is in load_cpu_us and in no other figure");
-    finish(environment, arguments.rounds, figures, arguments.json.as_deref()).await
+    arguments.rounds.finish(environment, figures).await
 }
 
 impl AcceptArgs {
@@ -82,7 +76,7 @@ impl AcceptArgs {
 
     /// Asks the other system.
     pub async fn run_elsewhere(&self) -> Result<()> {
-        ensure!(self.json.is_none(), "--json is for figures of this machine; with --url there are none");
+        ensure!(self.rounds.json.is_none(), "--json is for figures of this machine; with --url there are none");
         self.elsewhere.run(self.seconds).await
     }
 }
@@ -96,19 +90,22 @@ async fn with_consumer(
 ) -> Result<()> {
     let machines = Machines::find(environment);
     let stage = chain::Stage::set().await?;
-    memory::idle(&stage, collected)?;
+    // VmRSS once ready.
+    for (name, service) in stage.services() {
+        collected.put(format!("memory.{name}_idle_mib"), memory_mib(service)?.0);
+    }
     let mut asked = stage.full_load(arguments.seconds, &machines, collected).await?;
     asked = half::steady(&stage, &machines, asked, (rate, arguments.half_seconds), collected).await?;
     if arguments.burst > 0 {
         half::burst(&stage, asked, rate, arguments.half_seconds, arguments.burst, collected).await?;
     }
-    memory::loaded(&stage, collected)?;
+    // VmHWM; dlq-consumer had nothing to do, and its figure is not shown.
+    for (name, service) in stage.services() {
+        collected.put(format!("memory.{name}_loaded_mib"), memory_mib(service)?.1);
+    }
     promises::hold(&stage.world).await
 }
 
-/// Notes every answer and waits until each accepted request has its row.
-pub async fn settle(world: &World, outcome: &Outcome) -> Result<()> {
-    capacity::log(world, outcome);
-    promises::written(world).await?;
-    Ok(())
+fn memory_mib(service: &Process) -> Result<(f64, f64)> {
+    usage::memory_mib(&usage::process(service.pid())?).context("a service has ended")
 }

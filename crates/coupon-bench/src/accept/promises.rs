@@ -44,19 +44,20 @@ pub async fn written(world: &World) -> Result<usize> {
 mod tests {
     use super::*;
     use crate::{
-        accept::{CODE, address, settle},
+        accept::{CODE, address, log},
         load::{Load, Requests, member},
     };
 
     #[tokio::test]
-    async fn a_mark_that_vanished_is_a_broken_promise() {
+    async fn a_holder_entry_that_vanished_is_a_broken_promise() {
         let world = World::new().await.unwrap();
         world.open_campaign(CODE, 10).await.unwrap();
         let (api, _consumer) = (world.start_api().await.unwrap(), world.start_issue_consumer().await.unwrap());
         let address = address(&api).unwrap();
         let requests = Requests::make(&world.signer, &address.to_string(), CODE, 0, 10).unwrap();
         let outcome = Load::capacity(address, requests, 30.0).run().await.unwrap();
-        settle(&world, &outcome).await.unwrap();
+        log(&world, &outcome);
+        written(&world).await.unwrap();
         hold_within(&world, Duration::from_secs(20)).await.unwrap();
         world.stock.set_mark(CODE, &member(3), None).await.unwrap();
         let broken = hold_within(&world, Duration::from_secs(1)).await.unwrap_err();

@@ -4,16 +4,16 @@ use std::{fmt::Write, time::Instant};
 
 use anyhow::{Context, Result, ensure};
 use chrono::TimeDelta;
-use sqlx::{Connection, PgConnection};
+use sqlx::PgPool;
 
 use super::load::Load;
 use crate::{
-    measure::servers::Server,
+    measure::{servers::Server, spread::as_f64},
     seed::{VALID_DAYS, rest},
 };
 
 /// Bytes that are sent at once.
-const CHUNK: usize = 1 << 20;
+const CHUNK_BYTES: usize = 1 << 20;
 
 /// The columns that issue-consumer writes; the rest has defaults.
 const STATEMENT: &str = "COPY coupon_issues \
@@ -32,10 +32,10 @@ pub struct Copied {
 ///
 /// The text is prepared before, and sent over one connection with the server's own settings, which is what any other
 /// client meets too: above all, the commit waits for the disk.
-pub async fn measure(url: &str, postgres: &Server, load: &Load, coupon_ids: &[i64]) -> Result<Copied> {
-    let mut database = PgConnection::connect(url).await?;
+pub async fn measure(database: &PgPool, postgres: &Server, load: &Load, coupon_ids: &[i64]) -> Result<Copied> {
+    let mut database = database.acquire().await?;
     let chunks = prepared(load, coupon_ids)?;
-    rest::checkpoint(&mut database).await;
+    rest::checkpoint(&mut *database).await;
     let (cpu, began) = (postgres.cpu_ms(), Instant::now());
     let mut into = database.copy_in_raw(STATEMENT).await?;
     for chunk in &chunks {
@@ -44,35 +44,28 @@ pub async fn measure(url: &str, postgres: &Server, load: &Load, coupon_ids: &[i6
     let rows = into.finish().await.context("the rows are not copied")?;
     let (took, cpu) = (began.elapsed(), postgres.cpu_ms() - cpu);
     ensure!(rows == load.events(), "{rows} rows were copied instead of {}", load.events());
-    sqlx::query("TRUNCATE coupon_issues").execute(&mut database).await?;
-    rest::checkpoint(&mut database).await;
-    database.close().await?;
+    sqlx::query("TRUNCATE coupon_issues").execute(&mut *database).await?;
+    rest::checkpoint(&mut *database).await;
     let rows = as_f64(rows);
     Ok(Copied { rows_per_second: rows / took.as_secs_f64(), postgres_us: as_f64(cpu) * 1000.0 / rows })
 }
 
 fn prepared(load: &Load, coupon_ids: &[i64]) -> Result<Vec<String>> {
     let mut chunks = Vec::new();
-    let mut chunk = String::with_capacity(CHUNK + 1024);
+    let mut chunk = String::with_capacity(CHUNK_BYTES + 1024);
     for number in 0..load.events() {
         let one = load.reservation(number);
         let coupon = coupon_ids.get(usize::try_from(load.coupon_of(number))?).context("the coupon has no key")?;
-        let at = load.reserved_at(number);
+        let at = load.members.reserved_at(number);
         let (reserved, expires) = (at.to_rfc3339(), (at + TimeDelta::days(VALID_DAYS)).to_rfc3339());
         let (id, member, seq) = (one.request_id, one.member, one.seq);
         writeln!(chunk, "{coupon}\t{id}\t{member}\tISSUED\t1\t{seq}\t{reserved}\t{expires}")?;
-        if chunk.len() >= CHUNK {
-            chunks.push(std::mem::replace(&mut chunk, String::with_capacity(CHUNK + 1024)));
+        if chunk.len() >= CHUNK_BYTES {
+            chunks.push(std::mem::replace(&mut chunk, String::with_capacity(CHUNK_BYTES + 1024)));
         }
     }
     chunks.push(chunk);
     Ok(chunks)
-}
-
-/// The number for calculating.
-#[expect(clippy::cast_precision_loss, reason = "nothing that is counted here comes near 2^53")]
-pub fn as_f64(count: u64) -> f64 {
-    count as f64
 }
 
 #[cfg(test)]

@@ -19,8 +19,10 @@ pub const POISON: &str = "-poison";
 /// Events of distinct members, dealt out to the coupons in turn.
 #[derive(Clone, Copy, Debug)]
 pub struct Load {
-    members: Members,
-    coupons: u64,
+    /// Members, one of each event.
+    pub members: Members,
+    /// Number of coupons.
+    pub coupons: u64,
     is_poisoned: bool,
 }
 
@@ -50,11 +52,6 @@ impl Load {
         (0..self.events()).filter(|number| !self.is_poison(*number)).count() as u64
     }
 
-    /// How many coupons.
-    pub fn coupons(&self) -> u64 {
-        self.coupons
-    }
-
     /// Rows that the coupon had before any of these events.
     pub fn before(&self) -> u64 {
         self.members.before()
@@ -82,18 +79,6 @@ impl Load {
         Reservation { member, request_id, seq: self.before() + number / self.coupons + 1 }
     }
 
-    /// When it was reserved.
-    pub fn reserved_at(&self, number: u64) -> chrono::DateTime<Utc> {
-        self.members.reserved_at(number)
-    }
-
-    /// The number of the event of this coupon with this sequence; none if there is no such event.
-    pub fn number_of(&self, coupon: u64, seq: u64) -> Option<u64> {
-        let place = seq.checked_sub(self.before() + 1)?;
-        let number = place.checked_mul(self.coupons)?.checked_add(coupon)?;
-        (number < self.events() && coupon < self.coupons).then_some(number)
-    }
-
     /// The event as `issuer-api` publishes it: its key, and its value.
     pub fn record(&self, number: u64) -> Result<(String, Vec<u8>)> {
         let one = self.reservation(number);
@@ -102,7 +87,7 @@ impl Load {
             request_id: one.request_id.into(),
             coupon_code: self.code(self.coupon_of(number)).parse().context("the code of a coupon")?,
             member_id: one.member.parse().context("the name of a member")?,
-            reserved_at: self.reserved_at(number).timestamp_millis(),
+            reserved_at: self.members.reserved_at(number).timestamp_millis(),
             epoch: 1,
             seq: i64::try_from(one.seq)?,
         };
@@ -113,20 +98,6 @@ impl Load {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_event_is_found_by_its_coupon_and_its_sequence() {
-        for coupons in [1, 7, 100] {
-            let load = Load::of(1000, coupons);
-            for number in 0..load.events() {
-                let seq = load.reservation(number).seq;
-                assert_eq!(load.number_of(load.coupon_of(number), seq), Some(number));
-            }
-            assert_eq!(load.number_of(0, 0), None);
-            assert_eq!(load.number_of(0, 1001), None);
-            assert_eq!(load.number_of(coupons, 1), None);
-        }
-    }
 
     #[test]
     fn one_in_a_hundred_is_poison_and_the_rest_stays_the_same() {

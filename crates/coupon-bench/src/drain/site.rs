@@ -1,14 +1,9 @@
 //! One drain: a world of its own, its coupons, its events, its consumers.
 
-use std::{collections::BTreeMap, fmt::Display};
+use std::collections::BTreeMap;
 
 use anyhow::Result;
-use coupon_e2e::{
-    process::Process,
-    servers::Servers,
-    world::{Setup, World},
-};
-use sqlx::{Connection, PgConnection};
+use coupon_e2e::{process::Process, world::World};
 
 use super::{
     check,
@@ -17,10 +12,11 @@ use super::{
     load::Load,
     watch::{self, Drained},
 };
-use crate::{environment::Environment, measure::servers::Machines, seed::rest};
-
-/// A setting of issue-consumer and its value.
-pub type Set<'a> = (&'a str, &'a dyn Display);
+use crate::{
+    environment::{self, Environment},
+    measure::servers::Machines,
+    seed::rest,
+};
 
 /// Where a drain happens.
 pub struct Site {
@@ -38,10 +34,8 @@ pub struct Site {
 impl Site {
     /// A new world with these coupons, its topic empty.
     pub async fn empty(environment: &Environment, load: Load) -> Result<Self> {
-        let world = new_world().await?;
-        let mut database = PgConnection::connect(&world.database_url).await?;
-        let coupon_ids = fill::coupons(&mut database, &load).await?;
-        database.close().await?;
+        let world = environment::world().await?;
+        let coupon_ids = fill::coupons(&world.db, &load).await?;
         Ok(Self::in_world(environment, world, load, coupon_ids))
     }
 
@@ -66,18 +60,14 @@ impl Site {
 
     /// Measures `COPY` of the same rows and leaves the table empty.
     pub async fn copy(&self) -> Result<Copied> {
-        copy::measure(&self.world.database_url, &self.machines.postgres, &self.load, &self.coupon_ids).await
+        copy::measure(&self.world.db, &self.machines.postgres, &self.load, &self.coupon_ids).await
     }
 
     /// Has one consumer write everything, checks what it has written, and lets it go.
-    pub async fn drain(&self, settings: &[Set<'_>]) -> Result<Drained> {
-        let mut database = PgConnection::connect(&self.world.database_url).await?;
-        rest::checkpoint(&mut database).await;
-        database.close().await?;
-        let launch = self.world.start_issue_consumer().without_waiting();
-        let launch = settings.iter().fold(launch, |launch, (key, value)| launch.set(key, value));
+    pub async fn drain(&self) -> Result<Drained> {
+        rest::checkpoint(&self.world.db).await;
         // Watched from its start: it begins to write before it is seen to be ready.
-        let consumer = launch.await?;
+        let consumer = self.world.start_issue_consumer().without_waiting().await?;
         let drained = self.watch(&[&consumer]).await?;
         self.check().await?;
         Ok(drained)
@@ -86,18 +76,13 @@ impl Site {
     /// Watches these consumers until everything that can be written is.
     pub async fn watch(&self, consumers: &[&Process]) -> Result<Drained> {
         let Self { world, machines, load, .. } = self;
-        watch::until(&world.database_url, machines, consumers, load.before(), load.healthy()).await
+        watch::until(&world.db, machines, consumers, load.before(), load.healthy()).await
     }
 
     /// Whether everything that was to be written is, and nothing else.
     pub async fn check(&self) -> Result<()> {
         check::is_whole(&self.world, &self.load, &self.coupon_ids, &self.ends).await
     }
-}
-
-/// A world to measure in: eight partitions, as in production.
-pub async fn new_world() -> Result<World> {
-    World::with(Setup { servers: Servers::from_env()?, partitions: 8, dlq_partitions: 4 }).await
 }
 
 #[cfg(test)]

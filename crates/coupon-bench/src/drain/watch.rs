@@ -4,37 +4,35 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 use coupon_e2e::process::Process;
-use sqlx::{Connection, PgConnection};
+use sqlx::{PgConnection, PgPool};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::copy::as_f64;
 use crate::measure::{
-    servers::Machines,
-    usage::{memory_mib, stat},
+    servers::{Cpu, Machines},
+    spread::{as_f64, each_us},
+    usage,
 };
 
-/// How often the counters are looked at.
-const EVERY: Duration = Duration::from_millis(20);
+/// Time from one look at the counters to the next.
+const LOOK_PERIOD: Duration = Duration::from_millis(20);
 
 /// Longest time without another row; group join and retries are far shorter.
-const PATIENCE: Duration = Duration::from_mins(1);
+const NEXT_ROW_WITHIN: Duration = Duration::from_mins(1);
 
-/// What was seen between the first commit and the last.
+/// Rates and costs between the first commit and the last.
 #[derive(Clone, Copy, Debug)]
 pub struct Drained {
-    /// Rows that came after the first commit that was seen; what was there by then does not count.
-    pub rows: u64,
-    /// In this time.
-    pub seconds: f64,
-    /// CPU time of all consumers, in ms.
-    pub consumer_ms: u64,
+    /// Rows a second. What was there at the first commit that was seen does not count.
+    pub rows_per_second: f64,
+    /// CPU time of all consumers for each row, in µs.
+    pub consumer_us: f64,
     /// CPU time of all consumers since they started, for each row there is, in µs. What was fetched before the first
     /// commit is in it, and so is starting: never less than what a row costs.
     pub consumer_whole_us: f64,
-    /// CPU time of PostgreSQL, in ms.
-    pub postgres_ms: u64,
-    /// CPU time of Kafka, in ms.
-    pub kafka_ms: u64,
+    /// CPU time of PostgreSQL for each row, in µs.
+    pub postgres_us: f64,
+    /// CPU time of Kafka for each row, in µs.
+    pub kafka_us: f64,
     /// Resident memory of the largest consumer at its peak.
     pub peak_mib: f64,
     /// Events in a batch, on average.
@@ -43,9 +41,17 @@ pub struct Drained {
 
 /// Watches from now on until so many rows more than `before` are committed. The counters of `coupons` are raised in the
 /// statement that inserts, so their sum is the number of rows, and reading it costs next to nothing.
-pub async fn until(url: &str, machines: &Machines, consumers: &[&Process], before: u64, rows: u64) -> Result<Drained> {
-    let mut database = PgConnection::connect(url).await?;
-    let mut ticks = interval(EVERY);
+pub async fn until(
+    database: &PgPool,
+    machines: &Machines,
+    consumers: &[&Process],
+    before: u64,
+    rows: u64,
+) -> Result<Drained> {
+    // One connection for all looks: what its process in PostgreSQL uses is counted as long as it lives.
+    let mut database = database.acquire().await?;
+    let services: Vec<_> = consumers.iter().map(|&consumer| ("consumer", consumer)).collect();
+    let mut ticks = interval(LOOK_PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut first, mut last): (Option<(Instant, u64, Cpu)>, _) = (None, (Instant::now(), 0));
     loop {
@@ -57,22 +63,21 @@ pub async fn until(url: &str, machines: &Machines, consumers: &[&Process], befor
         }
         ensure!(seen <= rows, "{seen} rows are counted of {rows} that there may be");
         if seen > 0 && first.is_none() {
-            first = Some((now, seen, Cpu::read(machines, consumers)));
+            first = Some((now, seen, machines.cpu(&services)?));
         }
-        if let (Some((began, at_first, cpu)), true) = (first, seen == rows) {
+        if let (Some((began, at_first, cpu)), true) = (&first, seen == rows) {
             let counted = rows - at_first;
             ensure!(counted * 2 > rows, "half of the events were written before any was seen; take more (--events)");
-            let whole = Cpu::read(machines, consumers);
+            let whole = machines.cpu(&services)?;
             let used = whole.since(cpu);
-            let memory = consumers.iter().filter_map(|consumer| Some(memory_mib(consumer.pid())?.1));
-            database.close().await?;
+            let processes = consumers.iter().filter_map(|consumer| usage::process(consumer.pid()).ok());
+            let memory = processes.filter_map(|process| Some(usage::memory_mib(&process)?.1));
             return Ok(Drained {
-                rows: counted,
-                seconds: (now - began).as_secs_f64(),
-                consumer_ms: used.consumers,
-                consumer_whole_us: as_f64(whole.consumers) * 1000.0 / as_f64(rows),
-                postgres_ms: used.postgres,
-                kafka_ms: used.kafka,
+                rows_per_second: as_f64(counted) / (now - *began).as_secs_f64(),
+                consumer_us: each_us(used.of("consumer"), counted),
+                consumer_whole_us: each_us(whole.of("consumer"), rows),
+                postgres_us: each_us(used.of("postgres"), counted),
+                kafka_us: each_us(used.of("kafka"), counted),
                 peak_mib: memory.fold(0.0, f64::max),
                 batch_rows: batch_rows(consumers).await?,
             });
@@ -80,7 +85,11 @@ pub async fn until(url: &str, machines: &Machines, consumers: &[&Process], befor
         if consumers.iter().any(|consumer| !consumer.is_running()) {
             bail!("an issue-consumer has ended after {seen} of {rows} rows");
         }
-        ensure!(last.0.elapsed() < PATIENCE, "{seen} of {rows} rows, and none for {} s", PATIENCE.as_secs());
+        ensure!(
+            last.0.elapsed() < NEXT_ROW_WITHIN,
+            "{seen} of {rows} rows, and none for {} s",
+            NEXT_ROW_WITHIN.as_secs()
+        );
     }
 }
 
@@ -100,68 +109,9 @@ async fn batch_rows(consumers: &[&Process]) -> Result<f64> {
     Ok(events / batches)
 }
 
-/// CPU time so far, in ms.
-#[derive(Clone, Copy)]
-struct Cpu {
-    consumers: u64,
-    postgres: u64,
-    kafka: u64,
-}
-
-impl Cpu {
-    fn read(machines: &Machines, consumers: &[&Process]) -> Self {
-        Self {
-            consumers: consumers.iter().filter_map(|consumer| Some(stat(consumer.pid())?.cpu_ms)).sum(),
-            postgres: machines.postgres.cpu_ms(),
-            kafka: machines.kafka.cpu_ms(),
-        }
-    }
-
-    fn since(self, before: Self) -> Self {
-        Self {
-            consumers: self.consumers.saturating_sub(before.consumers),
-            // A worker that has ended meanwhile takes its time with it.
-            postgres: self.postgres.saturating_sub(before.postgres),
-            kafka: self.kafka.saturating_sub(before.kafka),
-        }
-    }
-}
-
 impl Drained {
-    /// Rows a second.
-    pub fn rows_per_second(&self) -> f64 {
-        as_f64(self.rows) / self.seconds
-    }
-
-    /// µs for each row of so many ms in all.
-    pub fn us_per_row(&self, ms: u64) -> f64 {
-        as_f64(ms) * 1000.0 / as_f64(self.rows)
-    }
-
-    /// The share of one processor that so many ms are.
-    pub fn processors(&self, ms: u64) -> f64 {
-        as_f64(ms) / 1000.0 / self.seconds
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn figures_are_of_the_rows_and_the_time_that_were_watched() {
-        let drained = Drained {
-            rows: 50_000,
-            seconds: 2.0,
-            consumer_ms: 500,
-            consumer_whole_us: 10.0,
-            postgres_ms: 1500,
-            kafka_ms: 100,
-            peak_mib: 20.0,
-            batch_rows: 100.0,
-        };
-        assert!((drained.rows_per_second() - 25_000.0).abs() < 0.001);
-        assert!((drained.us_per_row(drained.consumer_ms) - 10.0).abs() < 0.001);
-        assert!((drained.processors(drained.postgres_ms) - 0.75).abs() < 0.001);
+    /// Processors that are busy all the time with so many µs for each row.
+    pub fn processors(&self, us_per_row: f64) -> f64 {
+        us_per_row * self.rows_per_second / 1e6
     }
 }

@@ -11,7 +11,7 @@ use super::{Figure, Measured, Sheet};
 use crate::{environment::Environment, machine::Machine};
 
 /// Longest time Redis may take to say what it is.
-const PATIENCE: Duration = Duration::from_secs(30);
+const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
 /// Prints what was measured, and writes it to the file if there is one. A figure with a round that is no number is an
 /// error: it was divided by something that was not measured.
@@ -31,10 +31,11 @@ pub fn finish_on(machine: Machine, rounds: u32, figures: Vec<Figure>, json: Opti
 
 async fn on_servers(environment: &Environment) -> Result<Machine> {
     let mut database = PgConnection::connect(environment.database()).await.context("PostgreSQL does not answer")?;
-    let redis = redis::Client::open(environment.redis_numbered(0))?;
+    let redis = redis::Client::open(environment.redis())?;
     // Patient: what was measured, perhaps for an hour, must not be lost to a server that is still busy with it.
-    let patient =
-        AsyncConnectionConfig::new().set_response_timeout(Some(PATIENCE)).set_connection_timeout(Some(PATIENCE));
+    let patient = AsyncConnectionConfig::new()
+        .set_response_timeout(Some(ANSWER_WITHIN))
+        .set_connection_timeout(Some(ANSWER_WITHIN));
     let connection = redis.get_multiplexed_async_connection_with_config(&patient);
     let mut redis = connection.await.context("Redis does not answer")?;
     let machine = Machine::look(&mut database, &mut redis).await?;

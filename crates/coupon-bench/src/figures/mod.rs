@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 pub use self::{
     files::Files,
     finish::{finish, finish_on},
-    sheet::Sheet,
+    sheet::{Sheet, table},
     text::whole,
 };
 use crate::{machine::Machine, measure::spread::Spread};

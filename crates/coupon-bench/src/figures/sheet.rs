@@ -10,6 +10,13 @@ use super::{Figure, Measured};
 /// What was measured by one command or by several, as it is shown on a terminal and in a README.
 pub struct Sheet<'a>(pub &'a [Measured]);
 
+/// A table in Markdown, with these columns and no row yet.
+pub fn table<const N: usize>(columns: [&str; N]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::ASCII_MARKDOWN).set_header(columns);
+    table
+}
+
 impl Display for Sheet<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         let machines = self.machines();
@@ -52,9 +59,7 @@ impl Sheet<'_> {
     }
 
     fn table(&self) -> Table {
-        let mut table = Table::new();
-        table.load_preset(presets::ASCII_MARKDOWN);
-        table.set_header(["figure", "median (least – most)", "goal", "kept"]);
+        let mut table = table(["figure", "median (least – most)", "goal", "kept"]);
         for figure in self.figures() {
             table.add_row(self.row(figure));
         }

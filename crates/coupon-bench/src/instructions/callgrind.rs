@@ -15,7 +15,7 @@ pub async fn instructions(part: Part, events: u32) -> Result<u64> {
     out.push(&file);
     let mut command = Command::new("valgrind");
     command.arg("--tool=callgrind").arg(out).arg(std::env::current_exe().context("this program has no path")?);
-    command.args(["pure", part.name(), &events.to_string()]);
+    command.args(["pure", &part.name(), &events.to_string()]);
     // The environment is part of the memory of a process; without it each run is laid out alike.
     command.env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);

@@ -2,40 +2,42 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
-    process::{Child, Command, Stdio},
+    process::Stdio,
     time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
 use coupon_e2e::{wait::eventually, world::World};
-use tokio::net::TcpStream;
+use tokio::{
+    net::TcpStream,
+    process::{Child, Command},
+};
 
-use super::{Limit, each_us};
+use super::Limit;
 use crate::{
     load::{Load, Outcome, Requests},
-    measure::usage,
+    measure::{spread::each_us, usage},
     progress,
 };
 
 /// Length of the probe that says how many requests to prepare; it also warms everything up.
-pub const PROBE: f64 = 0.5;
+pub const PROBE_SECONDS: f64 = 0.5;
 
 /// Requests for the probe.
 pub const PROBE_REQUESTS: usize = 20_000;
 
 /// The limit, and the CPU time of the process for each request.
 pub async fn measure(world: &World, seconds: f64) -> Result<Limit> {
-    let running = progress::step("HTTP and token alone");
+    let _running = progress::step("HTTP and token alone");
     let bare = Bare::start(world).await?;
-    let probe = bare.load(world, 0, PROBE_REQUESTS, PROBE).await?;
+    let probe = bare.load(world, 0, PROBE_REQUESTS, PROBE_SECONDS).await?;
     let before = bare.cpu_ms()?;
     let outcome = bare.load(world, PROBE_REQUESTS, enough(&probe, seconds), seconds).await?;
     let used = bare.cpu_ms()? - before;
-    running.finish_and_clear();
     Ok(Limit {
         per_second: outcome.per_second(200),
-        caller_cpu_us: outcome.cpu_us(),
-        server_cpu_us: each_us(used, outcome.records.len()),
+        caller_cpu_us: each_us(outcome.cpu_ms, outcome.records.len() as u64),
+        server_cpu_us: each_us(used, outcome.records.len() as u64),
     })
 }
 
@@ -62,7 +64,8 @@ impl Bare {
         let mut command = Command::new(std::env::current_exe().context("this program has no path")?);
         command.args(["bare", "--listen", &address.to_string(), "--issuer", world.signer.issuer()]);
         command.args(["--audience", world.signer.audience(), "--hmac-secret-file"]).arg(world.secret_file());
-        let child = command.stdin(Stdio::null()).spawn().context("coupon-bench bare does not start")?;
+        let child =
+            command.stdin(Stdio::null()).kill_on_drop(true).spawn().context("coupon-bench bare does not start")?;
         let bare = Self { child, address };
         let answers = async || TcpStream::connect(address).await.is_ok();
         eventually("coupon-bench bare listens", Duration::from_secs(10), answers).await?;
@@ -77,13 +80,7 @@ impl Bare {
     }
 
     fn cpu_ms(&self) -> Result<u64> {
-        Ok(usage::stat(self.child.id()).context("coupon-bench bare has ended")?.cpu_ms)
-    }
-}
-
-impl Drop for Bare {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
+        let running = self.child.id().and_then(|pid| usage::cpu_ms(pid).ok());
+        running.context("coupon-bench bare has ended")
     }
 }

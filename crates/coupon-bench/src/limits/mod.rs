@@ -4,10 +4,7 @@
 
 pub mod bare;
 mod operations;
-mod servers;
 pub mod table;
-
-use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -22,30 +19,26 @@ use coupon_core::{
 use coupon_e2e::world::World;
 use tokio::sync::oneshot;
 
-pub use self::servers::world;
-pub use crate::measure::servers::Machines;
 use crate::{
-    environment::Environment,
-    figures::{Figure, Unit, finish},
+    environment::{self, Environment},
+    figures::{Figure, Unit},
     load::CONNECTIONS,
+    measure::servers::Machines,
     progress,
+    rounds::{Rounds, seconds},
 };
 
 /// One campaign that no limit can empty.
 const PLENTY: u64 = 100_000_000;
 
-/// What is measured.
+/// Arguments: what is measured, how long and how often.
 #[derive(Debug, Args)]
 pub struct LimitsArgs {
-    /// How often everything is measured; the figures are medians.
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
-    rounds: u32,
     /// Length of each measurement in seconds.
     #[arg(long, value_name = "S", default_value_t = 5.0, value_parser = seconds)]
     seconds: f64,
-    /// Also write every figure of every round to this file, as JSON.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    #[command(flatten)]
+    rounds: Rounds,
 }
 
 /// How fast one part is alone.
@@ -68,7 +61,7 @@ impl Limit {
 
 /// Records on their way to Kafka at once: so many that the producer waits for no one. With as few as there are
 /// connections it would only show how long a record lingers, and be a limit that is none.
-const PRODUCING: usize = 4096;
+const RECORDS_AT_ONCE: usize = 4096;
 
 /// The three limits of one round.
 #[derive(Clone, Copy, Debug, Default)]
@@ -81,22 +74,17 @@ pub struct Limits {
     pub produce: Limit,
 }
 
-/// Measures, and prints what was measured.
+/// Measures all rounds, prints the table of figures and writes their file.
 pub async fn run(environment: &Environment, arguments: &LimitsArgs) -> Result<()> {
-    warn_of_debug_build();
-    let mut rounds = Vec::new();
-    for round in 1..=arguments.rounds {
-        progress::say(&format!("round {round} of {}", arguments.rounds));
-        rounds.push(Limits::measure(environment, arguments.seconds).await?);
-    }
-    let json = arguments.json.as_deref();
-    finish(environment, arguments.rounds, figures(&rounds), json).await
+    let LimitsArgs { seconds, rounds } = arguments;
+    let all = rounds.each(async |_| Limits::measure(environment, *seconds).await).await?;
+    rounds.finish(environment, figures(&all)).await
 }
 
 impl Limits {
     /// Measures all three, one after the other.
     pub async fn measure(environment: &Environment, seconds: f64) -> Result<Self> {
-        let (machines, world) = (Machines::find(environment), world().await?);
+        let (machines, world) = (Machines::find(environment), environment::world().await?);
         let bare = bare::measure(&world, seconds).await?;
         let script = script(&world, &machines, seconds).await?;
         let produce = produce(environment, &world, &machines, seconds).await?;
@@ -111,13 +99,13 @@ impl Limits {
 
 /// Reservations by distinct members, as `issuer-api` makes them.
 async fn script(world: &World, machines: &Machines, seconds: f64) -> Result<Limit> {
-    let running = progress::step("the script alone");
+    let _running = progress::step("the script alone");
     world.open_campaign("LIMIT", PLENTY).await?;
     let url = SecretUrl::new(world.redis_url.clone());
     let code: CouponCode = "LIMIT".parse()?;
     let settings = RedisSettings { url, response_timeout_ms: 5000, connect_timeout_ms: 5000 };
     let stock = tokio::sync::OnceCell::new();
-    let limit = operations::repeat(seconds, CONNECTIONS, &machines.redis, async move |number| {
+    let operation = operations::repeat(seconds, CONNECTIONS, &machines.redis, async move |number| {
         // Made on the thread that uses it: the connection lives on that thread's runtime.
         let stock = stock.get_or_try_init(async || Stock::new(&settings)).await?;
         let member: MemberId = crate::load::member(number).parse()?;
@@ -125,18 +113,16 @@ async fn script(world: &World, machines: &Machines, seconds: f64) -> Result<Limi
         anyhow::ensure!(matches!(reservation, Ok(Held { is_repeat: false, .. })), "not reserved: {reservation:?}");
         Ok(())
     });
-    let limit = limit.await.context("the limit of the script")?;
-    running.finish_and_clear();
-    Ok(limit)
+    operation.await.context("the limit of the script")
 }
 
 /// Events, each acknowledged, as `issuer-api` publishes them.
 async fn produce(environment: &Environment, world: &World, machines: &Machines, seconds: f64) -> Result<Limit> {
-    let running = progress::step("the producer alone");
+    let _running = progress::step("the producer alone");
     let settings = KafkaSettings { brokers: environment.kafka_brokers().to_owned(), properties: Properties::default() };
     let publisher = Publisher::new(&settings, "coupon-bench", world.topic.name())?;
     let code: CouponCode = "LIMIT".parse()?;
-    let limit = operations::repeat(seconds, PRODUCING, &machines.kafka, async move |number| {
+    let operation = operations::repeat(seconds, RECORDS_AT_ONCE, &machines.kafka, async move |number| {
         let event = CouponIssued {
             version: VERSION,
             request_id: RequestId::make(&SystemClock),
@@ -151,9 +137,7 @@ async fn produce(environment: &Environment, world: &World, machines: &Machines, 
         delivered.await??;
         Ok(())
     });
-    let limit = limit.await.context("the limit of the producer")?;
-    running.finish_and_clear();
-    Ok(limit)
+    operation.await.context("the limit of the producer")
 }
 
 /// The figures of all rounds.
@@ -177,25 +161,4 @@ pub fn figures(rounds: &[Limits]) -> Vec<Figure> {
         figure("produce.caller_cpu_us", "CPU of producing", Unit::Us, |limits| limits.produce.caller_cpu_us),
         figure("produce.kafka_cpu_us", "CPU of Kafka taking it", Unit::Us, |limits| limits.produce.server_cpu_us),
     ]
-}
-
-/// CPU time for each of `count`, in µs.
-#[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
-pub fn each_us(cpu_ms: u64, count: usize) -> f64 {
-    cpu_ms as f64 * 1000.0 / count.max(1) as f64
-}
-
-/// Reads a length: 0.2 to 600 seconds.
-pub fn seconds(text: &str) -> Result<f64, String> {
-    let seconds: f64 = text.parse().map_err(|_| "no number of seconds".to_owned())?;
-    if (0.2..=600.0).contains(&seconds) { Ok(seconds) } else { Err("0.2 to 600 seconds".to_owned()) }
-}
-
-/// Figures of a build without optimisation mislead.
-pub fn warn_of_debug_build() {
-    let folder = std::env::var_os("COUPON_BIN_DIR").map(PathBuf::from);
-    let beside = || std::env::current_exe().ok()?.parent().map(PathBuf::from);
-    if folder.or_else(beside).is_some_and(|folder| folder.ends_with("debug")) {
-        progress::say("this is a debug build: its figures say nothing");
-    }
 }

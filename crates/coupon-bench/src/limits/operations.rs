@@ -12,7 +12,7 @@ use tokio::{sync::oneshot, task::LocalSet};
 use super::Limit;
 use crate::{
     load::middle_rate,
-    measure::{servers::Server, usage::Stat},
+    measure::{servers::Server, spread::each_us, usage},
 };
 
 /// Runs `operation` of the numbers 0, 1, 2 … with so many at once for so long.
@@ -20,7 +20,7 @@ pub async fn repeat<O>(seconds: f64, callers: usize, server: &Server, operation:
 where
     O: AsyncFn(usize) -> Result<()> + Send + 'static,
 {
-    let (own, theirs) = (Stat::own_cpu_ms(), server.cpu_ms());
+    let (own, theirs) = (usage::cpu_ms(std::process::id())?, server.cpu_ms());
     let (tell, told) = oneshot::channel();
     let work = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -28,10 +28,9 @@ where
     };
     thread::Builder::new().name("callers".to_owned()).spawn(move || tell.send(work()).ok())?;
     let ended = told.await.map_err(|_| anyhow!("a caller has panicked"))??;
-    let count = ended.len().max(1);
-    let per_second = middle_rate(ended);
-    let each = |before: u64, after: u64| super::each_us(after.saturating_sub(before), count);
-    Ok(Limit { per_second, caller_cpu_us: each(own, Stat::own_cpu_ms()), server_cpu_us: each(theirs, server.cpu_ms()) })
+    let (own, theirs) = (usage::cpu_ms(std::process::id())? - own, server.cpu_ms().saturating_sub(theirs));
+    let (caller_cpu_us, server_cpu_us) = (each_us(own, ended.len() as u64), each_us(theirs, ended.len() as u64));
+    Ok(Limit { per_second: middle_rate(ended), caller_cpu_us, server_cpu_us })
 }
 
 async fn callers_at_once<O>(lasts: Duration, callers: usize, operation: O) -> Result<Vec<u64>>

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::{
     figures::{Figure, Goal, Unit},
-    measure::servers::Server,
+    measure::{servers::Cpu, spread::each_us},
 };
 
 /// What is known of a figure before it is measured.
@@ -35,20 +35,21 @@ pub const fn goal(id: &'static str, name: &'static str, unit: Unit, goal: Goal, 
 /// What was measured, round by round.
 #[derive(Debug, Default)]
 pub struct Collected {
-    values: HashMap<&'static str, Vec<f64>>,
+    values: HashMap<String, Vec<f64>>,
     remarks: HashMap<&'static str, String>,
 }
 
 impl Collected {
     /// Notes the value of a round.
-    pub fn put(&mut self, id: &'static str, value: f64) {
-        self.values.entry(id).or_default().push(value);
+    pub fn put(&mut self, id: impl Into<String>, value: f64) {
+        self.values.entry(id.into()).or_default().push(value);
     }
 
-    /// Notes what each of `count` has cost a server in CPU time, if that server runs on this machine.
-    pub fn put_cpu(&mut self, id: &'static str, server: &Server, cpu_ms: u64, count: usize) {
-        if server.is_here() {
-            self.put(id, super::each_us(cpu_ms, count));
+    /// Notes the CPU time that each of `count` has cost services and servers, and the load generator, as
+    /// `STAGE.NAME_cpu_us`.
+    pub fn put_cpu(&mut self, stage: &str, used: &Cpu, load_ms: u64, count: usize) {
+        for (name, ms) in used.each().chain([("load", load_ms)]) {
+            self.put(format!("{stage}.{name}_cpu_us"), each_us(ms, count as u64));
         }
     }
 

@@ -10,8 +10,8 @@ use tokio::{
 
 use super::response;
 
-/// Larger answers than this are none of this API.
-const MAX_ANSWER: usize = 64 * 1024;
+/// Largest answer that is read; no answer of this API is larger.
+const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
 /// A connection, made again when it was closed.
 #[derive(Debug)]
@@ -62,7 +62,7 @@ impl Connection {
         let mut filled = 0;
         loop {
             if filled == self.buffer.len() {
-                if filled >= MAX_ANSWER {
+                if filled >= MAX_ANSWER_BYTES {
                     bail!("the answer is too large");
                 }
                 self.buffer.resize(filled * 2, 0);

@@ -14,17 +14,17 @@ use tokio::{
 };
 
 use super::{
-    Load, PATIENCE, Sample,
+    ANSWERED_WITHIN, Load, Sample,
     connection::Connection,
     outcome::{Outcome, Record, request_id},
 };
-use crate::measure::usage::Stat;
+use crate::measure::usage::thread_cpu_ms;
 
 /// A connection idle for longer may have been closed by the server.
-const IDLE: Duration = Duration::from_secs(1);
+const MAX_IDLE: Duration = Duration::from_secs(1);
 
 /// How long a connection waits after one that could not be made.
-const AGAIN: Duration = Duration::from_millis(10);
+const RECONNECT_PAUSE: Duration = Duration::from_millis(10);
 
 /// Runs a load on this thread.
 pub fn drive(load: Load) -> Result<Outcome> {
@@ -46,13 +46,13 @@ struct Run {
 async fn run(load: Load) -> Result<Outcome> {
     let mut connections = Vec::with_capacity(load.connections);
     for _ in 0..load.connections {
-        let opened = timeout(PATIENCE, Connection::open(load.address)).await;
+        let opened = timeout(ANSWERED_WITHIN, Connection::open(load.address)).await;
         connections.push(opened.context("nobody takes the connection")?.context("no connection")?);
     }
     let last_due = load.schedule.due_ns(load.schedule.len().saturating_sub(1)).unwrap_or(0);
-    let longest = load.stop_after.unwrap_or(Duration::from_nanos(last_due)) + PATIENCE;
+    let longest = load.stop_after.unwrap_or(Duration::from_nanos(last_due)) + ANSWERED_WITHIN;
     let planned = load.schedule.len();
-    let (started_at, cpu_before) = (Utc::now(), cpu_ms());
+    let (started_at, cpu_before) = (Utc::now(), thread_cpu_ms());
     let run = Rc::new(Run {
         load,
         started: Instant::now(),
@@ -69,7 +69,7 @@ async fn run(load: Load) -> Result<Outcome> {
         }
     })
     .await;
-    let (took, cpu_ms) = (run.started.elapsed(), cpu_ms() - cpu_before);
+    let (took, cpu_ms) = (run.started.elapsed(), thread_cpu_ms() - cpu_before);
     let asked = run.next.get().min(planned);
     let (records, bodies) = (run.records.take(), run.bodies.take());
     let (requests, schedule) = (run.load.requests.clone(), run.load.schedule.clone());
@@ -81,13 +81,13 @@ async fn line(run: Rc<Run>, mut connection: Connection) {
         let now = Instant::now();
         if due > now {
             sleep_until(due.into()).await;
-            if due - now > IDLE {
+            if due - now > MAX_IDLE {
                 connection.forget_if_closed();
             }
         }
         match connection.ask(run.load.requests.bytes(index)).await {
             Ok((status, body)) => run.write(index, due, status, connection.bytes(body)),
-            Err(_) => sleep(AGAIN).await,
+            Err(_) => sleep(RECONNECT_PAUSE).await,
         }
     }
 }
@@ -118,10 +118,4 @@ impl Run {
         bodies.extend_from_slice(body);
         self.records.borrow_mut().push(Record { index, at_ns, status, body: start..bodies.len() });
     }
-}
-
-/// CPU time of this thread so far.
-fn cpu_ms() -> u64 {
-    let text = std::fs::read_to_string("/proc/thread-self/stat").unwrap_or_default();
-    Stat::parse(&text).map_or(0, |stat| stat.cpu_ms)
 }

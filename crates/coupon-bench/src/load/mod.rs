@@ -23,58 +23,58 @@ pub use self::{
     schedule::Schedule,
 };
 
-/// Keep-alive connections, unless something else is asked for. Each has one request in flight.
+/// Keep-alive connections. Each has one request in flight.
 pub const CONNECTIONS: usize = 256;
 
 /// Longest time that answers are waited for after the last request was due, or after the time to stop.
-const PATIENCE: Duration = Duration::from_secs(30);
+const ANSWERED_WITHIN: Duration = Duration::from_secs(30);
 
-/// What is to be sent where and when.
+/// Requests, with the server and the moments to send them.
 #[derive(Debug)]
 pub struct Load {
     /// The server.
     pub address: SocketAddr,
-    /// Connections.
+    /// Number of connections.
     pub connections: usize,
-    /// What is sent.
+    /// Requests in the order of sending.
     pub requests: Arc<Requests>,
     /// When each of them is due.
     pub schedule: Schedule,
     /// After this no request is sent any more, however many are left.
     pub stop_after: Option<Duration>,
-    /// Who hears of some of the answers while the run goes on.
+    /// Receiver of some of the accepted requests while the run goes on.
     pub samples: Option<Samples>,
 }
 
 /// Sends on every so many-th request that was accepted.
 #[derive(Debug)]
 pub struct Samples {
-    /// One in so many.
+    /// Sends every so many-th request.
     pub every: usize,
-    /// To whom.
+    /// Receiver.
     pub to: UnboundedSender<Sample>,
 }
 
 /// A request that was accepted.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample {
-    /// When it was due.
+    /// Moment at which the request was due.
     pub due: std::time::Instant,
-    /// The reservation.
+    /// Request id of the reservation.
     pub request_id: uuid::Uuid,
 }
 
 impl Load {
     /// Everything due at once, for as long as `seconds`: what the server can do.
     pub fn capacity(address: SocketAddr, requests: Requests, seconds: f64) -> Self {
-        Self {
-            address,
-            connections: CONNECTIONS,
-            schedule: Schedule::at_once(requests.len()),
-            requests: Arc::new(requests),
-            stop_after: Some(Duration::from_secs_f64(seconds)),
-            samples: None,
-        }
+        let schedule = Schedule::at_once(requests.len());
+        Self { stop_after: Some(Duration::from_secs_f64(seconds)), ..Self::planned(address, requests, schedule) }
+    }
+
+    /// Everything when the schedule says, to the last request.
+    pub fn planned(address: SocketAddr, requests: Requests, schedule: Schedule) -> Self {
+        let requests = Arc::new(requests);
+        Self { address, connections: CONNECTIONS, requests, schedule, stop_after: None, samples: None }
     }
 
     /// Sends it on a thread of its own and waits for the end.

@@ -17,13 +17,13 @@ const LONGEST_US: u64 = 120_000_000;
 /// A run that is over.
 #[derive(Debug)]
 pub struct Outcome {
-    /// When it began.
+    /// Moment at which the run began.
     pub started_at: DateTime<Utc>,
-    /// What was to be sent.
+    /// Requests that were prepared.
     pub requests: Arc<Requests>,
-    /// When it was due.
+    /// Moment at which each of them was due.
     pub schedule: Schedule,
-    /// How many were sent, from the first one on.
+    /// Number of requests that were sent, from the first one on.
     pub asked: usize,
     /// Every answer, in the order in which they came.
     pub records: Vec<Record>,
@@ -38,13 +38,13 @@ pub struct Outcome {
 /// One answer.
 #[derive(Clone, Debug)]
 pub struct Record {
-    /// Which request.
+    /// Index of the request.
     pub index: usize,
-    /// When it had arrived, in ns from the start.
+    /// Time from the start of the run to the arrival of the answer, in ns.
     pub at_ns: u64,
     /// HTTP status.
     pub status: u16,
-    /// Where in the bodies its own is.
+    /// Range of the answer's body in the bodies of the run.
     pub body: Range<usize>,
 }
 
@@ -58,12 +58,6 @@ impl Outcome {
     /// Answers of any status a second.
     pub fn answers_per_second(&self) -> f64 {
         middle_rate(self.records.iter().map(|record| record.at_ns).collect())
-    }
-
-    /// CPU time of the load generator for each answer, in µs.
-    #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
-    pub fn cpu_us(&self) -> f64 {
-        self.cpu_ms as f64 * 1000.0 / (self.records.len().max(1)) as f64
     }
 
     /// How much of its one core the load generator was busy.
@@ -104,12 +98,10 @@ impl Outcome {
     pub fn latencies(&self, only_burst: bool) -> Result<Histogram<u64>> {
         let mut latencies = Histogram::new_with_bounds(1, LONGEST_US, 3).context("a histogram of latencies")?;
         let counts = |index: usize| !only_burst || self.schedule.is_burst(index);
-        let mut answered = vec![false; self.asked];
         for record in self.records.iter().filter(|record| counts(record.index)) {
-            answered[record.index] = true;
             latencies.saturating_record(self.latency_ns(record) / 1000);
         }
-        for _ in (0..self.asked).filter(|index| counts(*index) && !answered[*index]) {
+        for _ in self.silent().into_iter().filter(|index| counts(*index)) {
             latencies.saturating_record(LONGEST_US);
         }
         Ok(latencies)
@@ -117,18 +109,21 @@ impl Outcome {
 
     /// Every answer in the form in which the oracle reads them; what was not answered is told too.
     pub fn answers(&self, code: &str) -> Vec<Answer> {
+        let at = self.started_at + TimeDelta::from_std(self.took).unwrap_or_default();
+        let silent = self.silent().into_iter().map(|index| Answer {
+            no_answer: Some("no answer came".to_owned()),
+            ..answer(self.requests.member(index), code, at, self.took)
+        });
+        self.records.iter().map(|record| self.answer(code, record)).chain(silent).collect()
+    }
+
+    /// Requests that were sent and never answered, by their index.
+    fn silent(&self) -> Vec<usize> {
         let mut answered = vec![false; self.asked];
-        let mut answers = Vec::with_capacity(self.asked);
         for record in &self.records {
             answered[record.index] = true;
-            answers.push(self.answer(code, record));
         }
-        for index in (0..self.asked).filter(|index| !answered[*index]) {
-            let at = self.started_at + TimeDelta::from_std(self.took).unwrap_or_default();
-            let nothing = empty(self.requests.member(index), code, at, self.took);
-            answers.push(Answer { no_answer: Some("no answer came".to_owned()), ..nothing });
-        }
-        answers
+        (0..self.asked).filter(|index| !answered[*index]).collect()
     }
 
     fn answer(&self, code: &str, record: &Record) -> Answer {
@@ -141,7 +136,7 @@ impl Outcome {
             request_id: text("request_id").and_then(|id| id.parse().ok()),
             state: text("state").and_then(State::parse),
             code: text("code").filter(|_| record.status >= 400).map(str::to_owned),
-            ..empty(self.requests.member(record.index), code, at, took)
+            ..answer(self.requests.member(record.index), code, at, took)
         }
     }
 
@@ -181,20 +176,6 @@ pub fn request_id(body: &[u8]) -> Option<Uuid> {
     told(body, "request_id")?.parse().ok()
 }
 
-fn empty(member: &str, coupon: &str, at: DateTime<Utc>, took: Duration) -> Answer {
-    Answer {
-        at,
-        took,
-        member: member.to_owned(),
-        coupon: coupon.to_owned(),
-        status: None,
-        request_id: None,
-        state: None,
-        code: None,
-        retry_after: None,
-        location: None,
-        content_type: None,
-        body: Value::Null,
-        no_answer: None,
-    }
+fn answer(member: &str, coupon: &str, at: DateTime<Utc>, took: Duration) -> Answer {
+    Answer { at, took, member: member.to_owned(), coupon: coupon.to_owned(), ..Answer::default() }
 }

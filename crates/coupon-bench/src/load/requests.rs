@@ -14,13 +14,8 @@ pub struct Requests {
 impl Requests {
     /// Requests of `count` members, the first of them with number `first`, to this `Host`.
     pub fn make(signer: &Signer, host: &str, code: &str, first: usize, count: usize) -> Result<Self> {
-        Self::of(signer, host, code, (first..first + count).map(member))
-    }
-
-    /// Requests of these members.
-    pub fn of(signer: &Signer, host: &str, code: &str, members: impl IntoIterator<Item = String>) -> Result<Self> {
         let mut requests = Self::default();
-        for member in members {
+        for member in (first..first + count).map(member) {
             let token = signer.token(&member).sign().context("a token cannot be signed")?;
             let head = format!(
                 "POST /api/v1/coupons/{code}/issues HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {token}\r\n\

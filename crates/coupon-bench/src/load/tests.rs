@@ -47,7 +47,7 @@ fn serve(stream: &mut TcpStream, answer: &dyn Fn(usize) -> Option<String>, count
 
 fn load(address: SocketAddr, schedule: Schedule, connections: usize) -> Load {
     let requests = Requests::make(&Signer::new_of_world(), "host", "CODE", 0, schedule.len()).unwrap();
-    Load { address, connections, requests: Arc::new(requests), schedule, stop_after: None, samples: None }
+    Load { connections, ..Load::planned(address, requests, schedule) }
 }
 
 #[tokio::test]

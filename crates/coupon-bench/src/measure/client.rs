@@ -13,17 +13,18 @@ use std::{
 use anyhow::{Context, Result, anyhow};
 use hdrhistogram::Histogram;
 use redis::{AsyncCommands, AsyncConnectionConfig};
-use serde::Serialize;
 use tokio::runtime;
 
-/// How often it asks.
-const EVERY: Duration = Duration::from_millis(1);
+use super::spread::as_f64;
+
+/// Time from one question to the next.
+const ASK_PERIOD: Duration = Duration::from_millis(1);
 
 /// A Redis that is silent for so long is no stall any more.
-const PATIENCE: Duration = Duration::from_mins(1);
+const ANSWER_WITHIN: Duration = Duration::from_mins(1);
 
-/// What its thread is called.
-const NAME: &str = "stall-client";
+/// Name of the thread of a client.
+const THREAD_NAME: &str = "stall-client";
 
 /// A client at work, on a connection and a thread of its own. Dropping it stops it.
 pub struct Client {
@@ -32,10 +33,10 @@ pub struct Client {
 }
 
 /// How long a client waited.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Stalls {
     /// Questions that were answered.
-    pub asked: u64,
+    pub asked: f64,
     /// From the moment each was due to its answer, in ms: half of them at most this.
     pub p50_ms: f64,
     /// 99 in 100 of them at most this.
@@ -48,16 +49,16 @@ pub struct Stalls {
 
 impl Client {
     /// Connects, and asks for a field of a hash in this logical database from now on.
-    pub fn start(url: &str, key: &str, field: &str) -> Result<Self> {
+    pub fn start(url: &str, asked: (&'static str, &'static str)) -> Result<Self> {
         let redis = redis::Client::open(url)?;
         let stop = Arc::new(AtomicBool::new(false));
-        let (stopped, key, field) = (stop.clone(), key.to_owned(), field.to_owned());
+        let stopped = stop.clone();
         let (connected, connects) = sync_channel(1);
-        let thread = thread::Builder::new().name(NAME.to_owned()).spawn(move || {
+        let thread = thread::Builder::new().name(THREAD_NAME.to_owned()).spawn(move || {
             // With a runtime of its own and not by blocking reads: those end early when a signal meets this thread, such as
             // the one that tells of the end of a process, because a read that has a time limit is not begun again.
             let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(ask(redis, connected, &key, &field, &stopped))
+            runtime.block_on(ask(redis, connected, asked, &stopped))
         })?;
         let client = Self { stop, thread: Some(thread) };
         // A thread that is gone without a word has met an error, which it hands over as it ends.
@@ -85,12 +86,12 @@ impl Drop for Client {
 async fn ask(
     redis: redis::Client,
     connected: SyncSender<()>,
-    key: &str,
-    field: &str,
+    (key, field): (&str, &str),
     stop: &AtomicBool,
 ) -> Result<Stalls> {
-    let config =
-        AsyncConnectionConfig::new().set_connection_timeout(Some(PATIENCE)).set_response_timeout(Some(PATIENCE));
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(ANSWER_WITHIN))
+        .set_response_timeout(Some(ANSWER_WITHIN));
     let mut redis = redis.get_multiplexed_async_connection_with_config(&config).await?;
     connected.send(())?;
     let mut record = Record::new()?;
@@ -109,7 +110,7 @@ async fn ask(
         }
         let _: Option<String> = redis.hget(key, field).await.context("Redis did not answer the client")?;
         record.answered(due.elapsed());
-        due += EVERY;
+        due += ASK_PERIOD;
     }
 }
 
@@ -134,19 +135,13 @@ impl Record {
 
     fn read(&self) -> Stalls {
         Stalls {
-            asked: self.waits.len(),
-            p50_ms: ms(self.waits.value_at_quantile(0.50)),
-            p99_ms: ms(self.waits.value_at_quantile(0.99)),
-            max_ms: ms(self.waits.max()),
+            asked: as_f64(self.waits.len()),
+            p50_ms: as_f64(self.waits.value_at_quantile(0.50)) / 1000.0,
+            p99_ms: as_f64(self.waits.value_at_quantile(0.99)) / 1000.0,
+            max_ms: as_f64(self.waits.max()) / 1000.0,
             late_ms: self.late.as_secs_f64() * 1000.0,
         }
     }
-}
-
-/// Milliseconds of so many microseconds.
-#[expect(clippy::cast_precision_loss, reason = "no wait is longer than 2^53 µs")]
-pub fn ms(micros: u64) -> f64 {
-    micros as f64 / 1000.0
 }
 
 #[cfg(test)]
@@ -167,7 +162,7 @@ mod tests {
         record.woke_late(Duration::from_millis(3));
         record.woke_late(Duration::from_millis(2));
         let stalls = record.read();
-        assert_eq!(stalls.asked, 1000);
+        assert!((stalls.asked - 1000.0).abs() < 0.001, "{stalls:?}");
         assert!((stalls.p50_ms - 0.1).abs() < 0.001 && (stalls.p99_ms - 0.1).abs() < 0.001, "{stalls:?}");
         assert!((stalls.max_ms - 250.0).abs() < 1.0 && (stalls.late_ms - 3.0).abs() < 0.001, "{stalls:?}");
     }
@@ -178,7 +173,7 @@ mod tests {
         let mut other = redis::Client::open(url.as_str()).unwrap().get_connection().unwrap();
         // As a process has it that waits for its children.
         let _ended = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::child()).unwrap();
-        let client = Client::start(&url, "coupon-bench:nothing", "here").unwrap();
+        let client = Client::start(&url, ("coupon-bench:nothing", "here")).unwrap();
         let () = redis::cmd("CLIENT").arg("PAUSE").arg(300).arg("ALL").query(&mut other).unwrap();
         let clients = thread_ids();
         assert!(!clients.is_empty());
@@ -193,7 +188,7 @@ mod tests {
     fn thread_ids() -> Vec<u32> {
         let threads = fs::read_dir("/proc/self/task").unwrap().map(|entry| entry.unwrap().path());
         let clients =
-            threads.filter(|path| fs::read_to_string(path.join("comm")).is_ok_and(|comm| comm.trim() == NAME));
+            threads.filter(|path| fs::read_to_string(path.join("comm")).is_ok_and(|comm| comm.trim() == THREAD_NAME));
         clients.map(|path| path.file_name().unwrap().to_str().unwrap().parse().unwrap()).collect()
     }
 
@@ -201,12 +196,12 @@ mod tests {
     fn a_redis_that_stands_still_is_seen_as_every_question_that_was_due() {
         let url = std::env::var("REDIS_URL").expect("REDIS_URL is set; see scripts/test");
         let mut other = redis::Client::open(url.as_str()).unwrap().get_connection().unwrap();
-        let client = Client::start(&url, "coupon-bench:nothing", "here").unwrap();
+        let client = Client::start(&url, ("coupon-bench:nothing", "here")).unwrap();
         let () = redis::cmd("CLIENT").arg("PAUSE").arg(500).arg("ALL").query(&mut other).unwrap();
         // Answered when the pause is over.
         let () = redis::cmd("PING").query(&mut other).unwrap();
         let stalls = client.finish().unwrap();
-        assert!(stalls.asked >= 450, "each that was due was asked: {stalls:?}");
+        assert!(stalls.asked >= 450.0, "each that was due was asked: {stalls:?}");
         assert!(stalls.max_ms >= 450.0 && stalls.p50_ms >= 100.0, "{stalls:?}");
     }
 }

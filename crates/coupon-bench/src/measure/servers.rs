@@ -1,23 +1,35 @@
-//! CPU time of the servers, where they run on this machine: found by the port they listen on.
+//! CPU time of services, and of the servers where they run on this machine: found by the port they listen on.
 
-use std::{
-    collections::{HashMap, HashSet},
-    fs,
+use std::collections::{BTreeMap, HashMap};
+
+use anyhow::{Context, Result};
+use coupon_e2e::process::Process as Service;
+use procfs::{
+    net::{TcpState, tcp, tcp6},
+    process::{FDTarget, Process, Stat, all_processes},
 };
 
-use super::usage::{self, Stat};
+use super::usage;
 use crate::{environment::Environment, progress};
 
 /// A server with all its processes. One that runs elsewhere has none, and uses no time here.
 #[derive(Clone, Debug)]
 pub struct Server {
-    listening: Option<u32>,
+    listening: Option<i32>,
 }
 
 impl Server {
-    /// The server that listens on this TCP port.
+    /// The server that listens on this TCP port. Of several processes that hold the socket the lowest, which is the parent
+    /// of those that inherited it.
     pub fn on_port(port: u16) -> Self {
-        Self { listening: listening_inodes(port).into_iter().find_map(|inode| owner(&inode)) }
+        let sockets = [tcp(), tcp6()].into_iter().flatten().flatten();
+        let listening = sockets.filter(|one| one.state == TcpState::Listen && one.local_address.port() == port);
+        let inodes: Vec<u64> = listening.map(|socket| socket.inode).collect();
+        let holds = |process: &Process| {
+            let mut open = process.fd().into_iter().flatten().flatten();
+            open.any(|open| matches!(open.target, FDTarget::Socket(inode) if inodes.contains(&inode)))
+        };
+        Self { listening: processes().filter(holds).map(|process| process.pid).min() }
     }
 
     /// Whether it runs here.
@@ -29,60 +41,15 @@ impl Server {
     /// process for each connection: keep these open between two looks, or what they used is missing.
     pub fn cpu_ms(&self) -> u64 {
         let Some(root) = self.listening else { return 0 };
-        let parents = parents();
-        let descends = |mut pid: u32| loop {
-            if pid == root {
-                return true;
-            }
-            match parents.get(&pid) {
-                Some(parent) => pid = *parent,
-                None => return false,
-            }
-        };
-        parents.keys().filter(|pid| descends(**pid)).filter_map(|pid| Some(usage::stat(*pid)?.cpu_ms)).sum()
+        let all: HashMap<i32, Stat> = processes().filter_map(|one| Some((one.pid, one.stat().ok()?))).collect();
+        let ancestors = |stat| std::iter::successors(Some(stat), |stat: &&Stat| all.get(&stat.ppid));
+        let own = all.values().filter(|stat| ancestors(*stat).any(|stat| stat.pid == root));
+        own.map(usage::ms_of).sum()
     }
 }
 
-/// Sockets in the state LISTEN (0A) on a port, as `/proc/net/tcp` counts them.
-fn listening_inodes(port: u16) -> HashSet<String> {
-    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|file| fs::read_to_string(file).unwrap_or_default());
-    let suffix = format!(":{port:04X}");
-    let lines = tables.iter().flat_map(|table| table.lines());
-    let inode = |line: &str| {
-        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
-        let is_listening = fields.get(1)?.ends_with(&suffix) && *fields.get(3)? == "0A";
-        if is_listening { fields.get(9).map(|inode| (*inode).to_owned()) } else { None }
-    };
-    lines.filter_map(inode).collect()
-}
-
-/// The process that has a socket open; the lowest, which is the parent of those that inherited it.
-fn owner(inode: &str) -> Option<u32> {
-    let socket = format!("socket:[{inode}]");
-    let holds = |pid: &u32| {
-        let open = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-        open.filter_map(|entry| fs::read_link(entry.path()).ok()).any(|target| target.as_os_str() == socket.as_str())
-    };
-    let mut pids: Vec<u32> = pids().collect();
-    pids.sort_unstable();
-    pids.into_iter().find(holds)
-}
-
-fn pids() -> impl Iterator<Item = u32> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-}
-
-/// Each process with its parent.
-fn parents() -> HashMap<u32, u32> {
-    pids().filter_map(|pid| Some((pid, usage::stat(pid)?.parent))).collect()
-}
-
-impl Stat {
-    /// CPU time of this program so far, in ms: the load generator's own.
-    pub fn own_cpu_ms() -> u64 {
-        usage::stat(std::process::id()).map_or(0, |stat| stat.cpu_ms)
-    }
+fn processes() -> impl Iterator<Item = Process> {
+    all_processes().into_iter().flatten().flatten()
 }
 
 /// The servers whose time counts.
@@ -109,6 +76,39 @@ impl Machines {
         };
         Self { postgres: server("PostgreSQL", postgres), redis: server("Redis", redis), kafka: server("Kafka", kafka) }
     }
+
+    /// CPU time so far of these services, each with its name in figures, and of the servers that run here.
+    pub fn cpu(&self, services: &[(&'static str, &Service)]) -> Result<Cpu> {
+        let mut all = BTreeMap::new();
+        for (name, service) in services {
+            let ms = usage::cpu_ms(service.pid()).with_context(|| format!("the process of {name} has ended"))?;
+            *all.entry(*name).or_default() += ms;
+        }
+        let servers = [("redis", &self.redis), ("kafka", &self.kafka), ("postgres", &self.postgres)];
+        all.extend(servers.into_iter().filter(|(_, server)| server.is_here()).map(|(name, it)| (name, it.cpu_ms())));
+        Ok(Cpu(all))
+    }
+}
+
+/// CPU time in ms by the name of who used it: services of one name together.
+#[derive(Clone, Debug, Default)]
+pub struct Cpu(BTreeMap<&'static str, u64>);
+
+impl Cpu {
+    /// What was used since then. A worker of PostgreSQL that ended meanwhile takes its time with it.
+    pub fn since(&self, before: &Self) -> Self {
+        Self(self.0.iter().map(|(name, ms)| (*name, ms.saturating_sub(before.of(name)))).collect())
+    }
+
+    /// CPU time of one of them; 0 for a server that runs elsewhere.
+    pub fn of(&self, name: &str) -> u64 {
+        self.0.get(name).copied().unwrap_or_default()
+    }
+
+    /// All of them with their names.
+    pub fn each(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.0.iter().map(|(name, ms)| (*name, *ms))
+    }
 }
 
 #[cfg(test)]
@@ -121,7 +121,8 @@ mod tests {
     fn a_listener_of_this_process_is_found_by_its_port_and_none_where_nobody_listens() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        assert_eq!(Server::on_port(port).listening, Some(std::process::id()));
+        let this = i32::try_from(std::process::id()).unwrap();
+        assert_eq!(Server::on_port(port).listening, Some(this));
         drop(listener);
         let nobody = Server::on_port(port);
         assert!(!nobody.is_here());

@@ -1,9 +1,7 @@
 //! Figures over rounds: the median, and how far the rounds lay apart.
 
-use serde::Serialize;
-
 /// One figure of several rounds.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Spread {
     /// The median; of an even number of rounds the mean of the two in the middle.
     pub median: f64,
@@ -32,6 +30,17 @@ impl Spread {
     }
 }
 
+/// A count for calculating.
+#[expect(clippy::cast_precision_loss, reason = "nothing that is counted here comes near 2^53")]
+pub fn as_f64(count: u64) -> f64 {
+    count as f64
+}
+
+/// CPU time for each of `count`, in µs.
+pub fn each_us(cpu_ms: u64, count: u64) -> f64 {
+    as_f64(cpu_ms) * 1000.0 / as_f64(count.max(1))
+}
+
 /// A time given in ms, in the unit that reads best.
 pub fn time(ms: f64) -> String {
     if ms < 1.0 {
@@ -54,6 +63,12 @@ mod tests {
         let even = Spread::of([4.0, 1.0, 2.0, 9.0]);
         assert_eq!(even, Some(Spread { median: 3.0, least: 1.0, most: 9.0 }));
         assert_eq!(Spread::of([]), None);
+    }
+
+    #[test]
+    fn cpu_time_is_shared_out_in_microseconds() {
+        assert!((each_us(500, 50_000) - 10.0).abs() < 1e-9);
+        assert!((each_us(3, 0) - 3000.0).abs() < 1e-9);
     }
 
     #[test]

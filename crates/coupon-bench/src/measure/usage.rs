@@ -1,60 +1,35 @@
-//! What Linux says of a running process in `/proc/PID/status` and `/proc/PID/stat`.
+//! What running processes have used, as `/proc` tells it.
 
-/// Units in which `/proc/PID/stat` counts time: `USER_HZ`, 100 a second for every program on the platforms Rust has.
-const TICK_MS: u64 = 10;
+use procfs::{
+    FromRead, ProcResult,
+    process::{Process, Stat},
+};
 
-/// Peak resident memory in KiB (`VmHWM`) from the text of `/proc/PID/status`; none for a process that has ended.
-pub fn peak_memory_kib(status: &str) -> Option<u64> {
-    kib(status, "VmHWM:")
+/// CPU time of all threads of a process so far, in ms: its own and the kernel's on its behalf.
+pub fn cpu_ms(pid: u32) -> ProcResult<u64> {
+    Ok(ms_of(&process(pid)?.stat()?))
 }
 
-/// The same for what is resident now (`VmRSS`).
-pub fn resident_kib(status: &str) -> Option<u64> {
-    kib(status, "VmRSS:")
+/// CPU time of the calling thread so far, in ms.
+pub fn thread_cpu_ms() -> u64 {
+    Stat::from_file("/proc/thread-self/stat").map_or(0, |stat| ms_of(&stat))
 }
 
-fn kib(status: &str, name: &str) -> Option<u64> {
-    let value = status.lines().find_map(|line| line.strip_prefix(name))?;
-    value.trim().strip_suffix("kB")?.trim_end().parse().ok()
-}
-
-/// What a running process has used so far.
-pub fn stat(pid: u32) -> Option<Stat> {
-    Stat::parse(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
-}
-
-/// Resident memory of a running process in MiB: now, and at its peak.
+/// Resident memory of a process in MiB: now, and at its peak. None for a process that has ended.
 #[expect(clippy::cast_precision_loss, reason = "KiB of a process are far below 2^53")]
-pub fn memory_mib(pid: u32) -> Option<(f64, f64)> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    Some((resident_kib(&status)? as f64 / 1024.0, peak_memory_kib(&status)? as f64 / 1024.0))
+pub fn memory_mib(process: &Process) -> Option<(f64, f64)> {
+    let status = process.status().ok()?;
+    Some((status.vmrss? as f64 / 1024.0, status.vmhwm? as f64 / 1024.0))
 }
 
-/// What `/proc/PID/stat` says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stat {
-    /// Whether it has ended and only waits for its parent to ask how.
-    pub has_ended: bool,
-    /// CPU time of all its threads so far, in ms: its own and the kernel's on its behalf.
-    pub cpu_ms: u64,
-    /// The process that started it.
-    pub parent: u32,
+/// The process of this id.
+pub fn process(pid: u32) -> ProcResult<Process> {
+    Process::new(i32::try_from(pid).unwrap_or(i32::MAX))
 }
 
-impl Stat {
-    /// Reads the text of `/proc/PID/stat`.
-    pub fn parse(text: &str) -> Option<Self> {
-        // The name stands in brackets and may hold spaces and brackets itself; what follows the last one is regular.
-        let (_, fields) = text.rsplit_once(')')?;
-        let fields: Vec<&str> = fields.split_ascii_whitespace().collect();
-        let ticks = |place: usize| fields.get(place)?.parse::<u64>().ok();
-        Some(Self {
-            has_ended: matches!(*fields.first()?, "Z" | "X"),
-            // utime and stime, fields 14 and 15 of proc(5); the state is field 3.
-            cpu_ms: (ticks(11)? + ticks(12)?) * TICK_MS,
-            parent: fields.get(1)?.parse().ok()?,
-        })
-    }
+/// CPU time in ms.
+pub fn ms_of(stat: &Stat) -> u64 {
+    (stat.utime + stat.stime) * 1000 / procfs::ticks_per_second()
 }
 
 #[cfg(test)]
@@ -62,27 +37,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_memory_now_and_at_its_peak_is_read_from_the_status() {
-        let status = "Name:\tdlq-consumer\nVmPeak:\t  310988 kB\nVmHWM:\t   41236 kB\nVmRSS:\t   40004 kB\n";
-        assert_eq!(peak_memory_kib(status), Some(41_236));
-        assert_eq!(resident_kib(status), Some(40_004));
-        assert_eq!(peak_memory_kib("Name:\tdlq-consumer\nState:\tZ (zombie)\n"), None);
-    }
-
-    #[test]
-    fn the_state_and_the_time_are_read_past_any_name() {
-        let rest = "4 1 1 0 -1 4194304 1 0 0 0 123 45 7 8 20 0 9 0 100 1 1";
-        let running = Stat { has_ended: false, cpu_ms: 1680, parent: 4 };
-        assert_eq!(Stat::parse(&format!("17 (dlq) R 1 (x) S {rest}")), Some(running));
-        assert_eq!(Stat::parse(&format!("17 (dlq) Z {rest}")), Some(Stat { has_ended: true, ..running }));
-        assert_eq!(Stat::parse("17 (dlq) S 4"), None);
-        assert_eq!(Stat::parse(""), None);
-    }
-
-    #[test]
     fn this_process_can_be_read() {
-        let read = |file: &str| std::fs::read_to_string(format!("/proc/self/{file}")).unwrap();
-        assert!(peak_memory_kib(&read("status")).unwrap() > 0);
-        assert!(!Stat::parse(&read("stat")).unwrap().has_ended);
+        let this = process(std::process::id()).unwrap();
+        let (now, peak) = memory_mib(&this).unwrap();
+        assert!(now > 0.0 && peak >= now, "{now} of {peak}");
+        assert!(thread_cpu_ms() <= cpu_ms(std::process::id()).unwrap());
+        assert!(cpu_ms(u32::MAX).is_err());
     }
 }

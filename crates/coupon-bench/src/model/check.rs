@@ -3,13 +3,23 @@
 use std::fmt::{Display, Formatter};
 
 use anyhow::{Context, Result, ensure};
-use comfy_table::{Table, presets};
 
-use super::costs::Median;
-use crate::figures::{Figure, Files, Unit};
+use super::costs::Medians;
+use crate::figures::{Figure, Files, Unit, table};
 
-/// Farthest that a prediction may be from what was measured, as a share of the latter.
-const FARTHEST: f64 = 0.25;
+/// Largest difference of a prediction from what was measured, as a share of the latter.
+const MAX_DIFFERENCE: f64 = 0.25;
+
+/// The parts of the chain: in words, in the ids of figures, and whether all of a part is done by one thread, which has
+/// one core at most.
+const PARTS: [(&str, &str, bool); 6] = [
+    ("load generator", "load", true),
+    ("issuer-api", "api", false),
+    ("Redis", "redis", true),
+    ("Kafka, both sides", "kafka", false),
+    ("issue-consumer", "consumer", false),
+    ("PostgreSQL", "postgres", false),
+];
 
 /// A prediction of `chain.per_second` beside what was measured.
 pub struct Check {
@@ -26,40 +36,28 @@ struct Part {
     alone: f64,
     /// In the whole chain, if that was measured.
     chain: Option<f64>,
-    /// Whether all of it is done by one thread, which has one core at most.
+    /// Whether it is done by one thread.
     one_thread: bool,
 }
 
 impl Check {
     /// From the parts in the files. All must be of one machine.
     pub fn of(files: &Files) -> Result<Self> {
-        let of = Median { files };
-        let [load, api, redis, kafka, consumer, postgres, _] = of.each([
-            "half.load_cpu_us",
-            "half.api_cpu_us",
-            "half.redis_cpu_us",
-            "half.kafka_cpu_us",
-            "half.consumer_cpu_us",
-            "half.postgres_cpu_us",
-            "chain.per_second",
-        ])?;
+        let mut of = Medians { files, missing: Vec::new() };
+        let parts = PARTS.map(|(name, who, one_thread)| Part {
+            name,
+            alone: of.needed(&format!("half.{who}_cpu_us")),
+            chain: files.median(&format!("chain.{who}_cpu_us")),
+            one_thread,
+        });
+        of.needed("chain.per_second");
+        of.are_complete()?;
         let (run, measured) = files.figure("chain.per_second").context("looked for above")?;
         let (other, _) = files.figure("half.api_cpu_us").context("looked for above")?;
         let (one, other) = (run.machine.line(), other.machine.line());
         ensure!(one == other, "half.api_cpu_us is from another machine than chain.per_second: {other}, and not {one}");
-        let part = |name, alone, id, one_thread| Part { name, alone, chain: files.median(id), one_thread };
-        Ok(Self {
-            cores: f64::from(u32::try_from(run.machine.cores)?),
-            parts: [
-                part("load generator", load, "chain.load_cpu_us", true),
-                part("issuer-api", api, "chain.api_cpu_us", false),
-                part("Redis", redis, "chain.redis_cpu_us", true),
-                part("Kafka, both sides", kafka, "chain.kafka_cpu_us", false),
-                part("issue-consumer", consumer, "chain.consumer_cpu_us", false),
-                part("PostgreSQL", postgres, "chain.postgres_cpu_us", false),
-            ],
-            measured: measured.clone(),
-        })
+        let cores = f64::from(u32::try_from(run.machine.cores)?);
+        Ok(Self { cores, parts, measured: measured.clone() })
     }
 
     /// Requests a second: all cores busy with all parts, and no single thread with more than one core.
@@ -98,10 +96,10 @@ impl Check {
     pub fn is_near(&self) -> Result<()> {
         let difference = self.difference();
         ensure!(
-            difference.abs() <= FARTHEST,
+            difference.abs() <= MAX_DIFFERENCE,
             "the prediction is {} off, and {} is the most it may be",
             Unit::Ratio.text(difference.abs()),
-            Unit::Ratio.text(FARTHEST)
+            Unit::Ratio.text(MAX_DIFFERENCE)
         );
         Ok(())
     }
@@ -110,9 +108,7 @@ impl Check {
 impl Display for Check {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
         let us = |value| Unit::Us.text(value);
-        let mut table = Table::new();
-        table.load_preset(presets::ASCII_MARKDOWN);
-        table.set_header(["CPU time of a request", "at half load", "whole chain"]);
+        let mut table = table(["CPU time of a request", "at half load", "whole chain"]);
         for part in &self.parts {
             table.add_row([part.name.to_owned(), us(part.alone), part.chain.map_or_else(String::new, us)]);
         }
@@ -122,7 +118,12 @@ impl Display for Check {
         let measured = self.measured.spread().map_or_else(String::new, |spread| spread.text(per_second));
         writeln!(f, "{table}\n")?;
         writeln!(f, "Predicted: {} = {}. Measured: {measured}.", self.arithmetic(), per_second(self.predicted()))?;
-        writeln!(f, "The prediction is {:+.1} % off; {:.0} % are allowed.", self.difference() * 100.0, FARTHEST * 100.0)
+        writeln!(
+            f,
+            "The prediction is {:+.1} % off; {:.0} % are allowed.",
+            self.difference() * 100.0,
+            MAX_DIFFERENCE * 100.0
+        )
     }
 }
 

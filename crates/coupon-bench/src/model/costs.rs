@@ -32,34 +32,24 @@ pub struct Costs {
 }
 
 impl Costs {
-    /// Those in the files. What is missing is an error that says which command measures it.
+    /// Reads the costs from the files. An error names each missing figure and the command that measures it.
     pub fn of(files: &Files) -> Result<Self> {
-        let of = Median { files };
-        let needed = [
-            "accept.api_cpu_us",
-            "refuse.api_cpu_us",
-            "accept.redis_cpu_us",
-            "accept.kafka_cpu_us",
-            "drain.kafka_cpu_us",
-            "drain.consumer_cpu_us",
-            "drain.postgres_cpu_us",
-            "size.redis_bytes",
-        ];
-        let [api_accept, api_refuse, redis_accept, kafka_accept, kafka_row, consumer_row, postgres_row, redis_bytes] =
-            of.each(needed)?;
-        Ok(Self {
-            api_accept,
-            api_refuse,
-            redis_accept,
+        let mut of = Medians { files, missing: Vec::new() };
+        let costs = Self {
+            api_accept: of.needed("accept.api_cpu_us"),
+            api_refuse: of.needed("refuse.api_cpu_us"),
+            redis_accept: of.needed("accept.redis_cpu_us"),
             refuse_measured: files.median("refuse.redis_cpu_us"),
-            kafka_accept,
-            kafka_row,
-            consumer_row,
-            postgres_row,
-            redis_bytes,
+            kafka_accept: of.needed("accept.kafka_cpu_us"),
+            kafka_row: of.needed("drain.kafka_cpu_us"),
+            consumer_row: of.needed("drain.consumer_cpu_us"),
+            postgres_row: of.needed("drain.postgres_cpu_us"),
+            redis_bytes: of.needed("size.redis_bytes"),
             coupon_rows: files.median("drain.rows_per_second"),
             copy_rows: files.median("drain.copy_rows_per_second"),
-        })
+        };
+        of.are_complete()?;
+        Ok(costs)
     }
 
     /// Redis for a request that is refused; where that was not measured, as much as for an accepted one, which is too much.
@@ -68,20 +58,27 @@ impl Costs {
     }
 }
 
-/// The medians of files.
-pub struct Median<'a> {
+/// Medians that a prediction needs.
+pub struct Medians<'a> {
+    /// Files in which the medians are looked for.
     pub files: &'a Files,
+    /// Figures that were not found, each with the command that measures it.
+    pub missing: Vec<String>,
 }
 
-impl Median<'_> {
-    /// Those of all these figures; all that are missing are named at once.
-    pub fn each<const N: usize>(&self, ids: [&str; N]) -> Result<[f64; N]> {
-        let found = ids.map(|id| self.files.median(id));
-        let missing = ids.into_iter().zip(found).filter(|(_, median)| median.is_none());
-        let missing: Vec<String> =
-            missing.map(|(id, _)| format!("{id}, which `coupon-bench {}` measures", command(id))).collect();
-        ensure!(missing.is_empty(), "the files lack {}", missing.join("; "));
-        Ok(found.map(Option::unwrap_or_default))
+impl Medians<'_> {
+    /// The median of a figure. Where there is none, the return value says nothing, and [`Self::are_complete`] fails.
+    pub fn needed(&mut self, id: &str) -> f64 {
+        self.files.median(id).unwrap_or_else(|| {
+            self.missing.push(format!("{id}, which `coupon-bench {}` measures", command(id)));
+            f64::NAN
+        })
+    }
+
+    /// Fails with everything that is missing.
+    pub fn are_complete(&self) -> Result<()> {
+        ensure!(self.missing.is_empty(), "the files lack {}", self.missing.join("; "));
+        Ok(())
     }
 }
 

@@ -3,13 +3,12 @@
 use std::fmt::{Display, Formatter, Result};
 
 use clap::Args;
-use comfy_table::{Table, presets};
 
 use super::{
     costs::Costs,
     peak::{Peak, Stage, many, positive},
 };
-use crate::figures::Unit;
+use crate::figures::{Unit, table};
 
 /// Cores of a deployment, of all replicas together. A stage that is not given is taken to be large enough.
 #[derive(Clone, Debug, Default, Args)]
@@ -79,26 +78,17 @@ impl Outcome<'_> {
 impl Display for Outcome<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         let Some((first, least)) = self.first() else { return Ok(()) };
-        let mut table = Table::new();
-        table.load_preset(presets::ASCII_MARKDOWN).set_header(["stage", "given", "carries", "of the peak"]);
+        let mut table = table(["stage", "given", "carries", "of the peak"]);
         for stage in Stage::ALL {
             let (Some(cores), Some(times)) = (self.given.cores(stage, self.peak), self.times(stage)) else { continue };
             let noun = if stage == Stage::Redis { "shard" } else { "core" };
-            table.add_row([
-                stage.name().to_owned(),
-                many(cores, noun),
-                self.carries(stage, times),
-                Unit::Times.text(times),
-            ]);
+            let (given, of_peak) = (many(cores, noun), Unit::Times.text(times));
+            table.add_row([stage.name().to_owned(), given, self.carries(stage, times), of_peak]);
         }
         writeln!(f, "\nThe deployment that is given:\n\n{table}\n")?;
-        let verdict = if least < 1.0 { "is carried only in part" } else { "is carried" };
-        writeln!(
-            f,
-            "The peak {verdict}; the first bottleneck is {}, at {} of it.",
-            first.name(),
-            Unit::Times.text(least)
-        )
+        let outcome = if least < 1.0 { "is carried only in part" } else { "is carried" };
+        let (first, least) = (first.name(), Unit::Times.text(least));
+        writeln!(f, "The peak {outcome}; the first bottleneck is {first}, at {least} of it.")
     }
 }
 

@@ -2,14 +2,12 @@
 
 use std::fmt::{Display, Formatter, Result};
 
-use comfy_table::{Table, presets};
-
 use super::{
     costs::Costs,
     limits,
     peak::{Peak, Stage, many, pieces},
 };
-use crate::figures::{Unit, whole};
+use crate::figures::{Unit, table, whole};
 
 /// A plan for a peak.
 pub struct Plan<'a> {
@@ -28,8 +26,7 @@ impl Display for Plan<'_> {
             whole(coupons.into()),
             many(campaigns.into(), "code"),
         )?;
-        let mut table = Table::new();
-        table.load_preset(presets::ASCII_MARKDOWN).set_header(["stage", "CPU time", "needs"]);
+        let mut table = table(["stage", "CPU time", "needs"]);
         for stage in Stage::ALL {
             table.add_row([stage.name().to_owned(), self.peak.load(self.costs, stage).arithmetic(), self.needs(stage)]);
         }

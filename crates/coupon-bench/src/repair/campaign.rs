@@ -4,12 +4,12 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use chrono::Utc;
+use coupon_e2e::world::World;
 use rand::seq::index::sample;
 use redis::{AsyncCommands, aio::MultiplexedConnection};
 use sqlx::{Connection, PgConnection};
 
 use crate::{
-    place::Place,
     progress,
     seed::{
         self, key,
@@ -18,10 +18,13 @@ use crate::{
     },
 };
 
-/// Members whose marks are looked at after each run.
-pub const SAMPLE: usize = 1000;
+/// Hash and field that the client of Redis asks for: another key than the campaign's.
+pub const ASKED: (&str, &str) = ("coupon-bench", "asked");
 
-/// A campaign in a place of its own.
+/// Members whose holder entries are looked at after each run.
+pub const SAMPLED_MEMBERS: usize = 1000;
+
+/// A campaign in a world of its own.
 pub struct Campaign {
     /// Who holds its coupons.
     pub members: Members,
@@ -31,17 +34,21 @@ pub struct Campaign {
     pub database: PgConnection,
     /// A connection to its logical database.
     pub redis: MultiplexedConnection,
+    /// Last, so that the connections end before their world does.
+    pub world: World,
 }
 
 impl Campaign {
     /// Fills both servers and waits until they have come to rest.
-    pub async fn seed(place: &Place, count: u32) -> Result<Self> {
+    pub async fn seed(world: World, count: u32) -> Result<Self> {
+        progress::say(&format!("working in the world of {}", world.topic.name()));
         let members = Members::until(Utc::now(), count);
-        let (mut database, mut redis) = (PgConnection::connect(&place.database_url).await?, place.redis.connection());
+        let (mut database, mut redis) = (PgConnection::connect(&world.database_url).await?, world.stock.redis());
         let began = Instant::now();
         let coupon_id = seed::rows(&mut database, &members, members.count).await?;
-        seed::marks(&mut redis, &members, members.count).await?;
-        let mut campaign = Self { members, coupon_id, database, redis };
+        seed::holders(&world.stock, &members, members.count).await?;
+        let () = redis.hset(ASKED.0, ASKED.1, "").await?;
+        let mut campaign = Self { members, coupon_id, database, redis, world };
         campaign.settle().await?;
         progress::say(&format!("filled in {:.1} s", began.elapsed().as_secs_f64()));
         Ok(campaign)
@@ -59,11 +66,12 @@ impl Campaign {
         Ok(numbers.iter().map(|number| self.members.reservation(number as u64)).collect())
     }
 
-    /// Takes the marks of these members away, as a Redis that has lost them.
+    /// Takes the holder entries of these members away, as a Redis that has lost them.
     pub async fn lose(&mut self, missing: &[Reservation]) -> Result<()> {
         let members: Vec<&str> = missing.iter().map(|one| one.member.as_str()).collect();
-        let gone: usize = self.redis.hdel(key("issued"), members).await.context("the marks are not removed")?;
-        ensure!(gone == missing.len(), "only {gone} of {} marks were there to be removed", missing.len());
+        let gone: usize =
+            self.redis.hdel(key("issued"), members).await.context("the holder entries are not removed")?;
+        ensure!(gone == missing.len(), "only {gone} of {} holder entries were there to be removed", missing.len());
         Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, ensure};
 use redis::AsyncCommands;
 use uuid::Uuid;
 
@@ -10,36 +10,35 @@ use super::campaign::Campaign;
 use crate::seed::{CODE, key, members::Reservation};
 
 /// What both servers hold after a run.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Found {
     /// ISSUED rows.
     rows: i64,
-    /// Marks.
-    marks: i64,
+    /// Entries of the `issued` hash.
+    holder_entries: i64,
     /// `coupons`: status, total, counter and epoch.
     coupon: (String, i64, i64, i64),
-    /// `meta`: status, epoch, total and seq, as they stand there.
-    meta: [Option<String>; 4],
+    /// `meta`: status, epoch and total, as they stand there.
+    meta: [Option<String>; 3],
+    /// Whether `seq` in `meta` is a number. How high is nobody's promise: a rebuild begins a new epoch, whose sequence
+    /// counts its own reservations.
+    seq_is_number: bool,
     /// Reservations that were not published.
     outbox: i64,
-    /// Of each member of the sample, in its order.
-    sample: Vec<Held>,
+    /// Members of the sample without a row, or with the row of another request.
+    without_row: usize,
+    /// Members of the sample without a holder entry, or with that of another request.
+    without_holder_entry: usize,
 }
 
-/// What one member holds: request ids of the row and of the mark.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Held {
-    row: Option<Uuid>,
-    mark: Option<Uuid>,
-}
-
-/// Looks at the whole campaign and, request id by request id, at these members.
+/// Looks at the whole campaign and, request id by request id, at these members. An error names no member.
 pub async fn is_whole(campaign: &mut Campaign, sample: &[Reservation], epoch: i64) -> Result<()> {
-    let found = look(campaign, sample).await?;
-    let wrong = judge(&found, sample, i64::try_from(campaign.members.count)?, epoch);
-    if !wrong.is_empty() {
-        bail!("the run ended well, but the campaign is not as it should be:\n  {}", wrong.join("\n  "));
-    }
+    verify(&look(campaign, sample).await?, &whole(i64::try_from(campaign.members.count)?, epoch))
+}
+
+fn verify(found: &Found, whole: &Found) -> Result<()> {
+    let odd = "the run ended well, but the campaign is not as it should be";
+    ensure!(found == whole, "{odd}:\n  {found:?}\n  instead of\n  {whole:?}");
     Ok(())
 }
 
@@ -59,56 +58,39 @@ async fn look(campaign: &mut Campaign, sample: &[Reservation]) -> Result<Found> 
     .fetch_all(&mut *database)
     .await?;
     let held: HashMap<String, Uuid> = held.into_iter().collect();
-    let marks: Vec<Option<String>> =
+    let entries: Vec<Option<String>> =
         redis::cmd("HMGET").arg(key("issued")).arg(&members).query_async(&mut *redis).await?;
-    let of_sample = members.iter().zip(marks).map(|(member, mark)| {
-        let mark = mark.and_then(|text| text.parse().ok());
-        Held { row: held.get(*member).copied(), mark }
-    });
-    let meta: Vec<Option<String>> = redis.hmget(key("meta"), &["status", "epoch", "total", "seq"]).await?;
+    let [status, epoch, total, seq]: [Option<String>; 4] =
+        redis.hmget(key("meta"), &["status", "epoch", "total", "seq"]).await?;
     Ok(Found {
         rows,
-        marks: redis.hlen(key("issued")).await?,
+        holder_entries: redis.hlen(key("issued")).await?,
         coupon,
-        meta: meta.try_into().unwrap_or_default(),
+        meta: [status, epoch, total],
+        seq_is_number: seq.is_some_and(|seq| seq.parse::<i64>().is_ok()),
         outbox: redis.zcard(key("outbox")).await?,
-        sample: of_sample.collect(),
+        without_row: without(sample, members.iter().map(|member| held.get(*member).copied())),
+        without_holder_entry: without(sample, entries.into_iter().map(|entry| entry?.parse().ok())),
     })
 }
 
-/// Everything that is wrong, in words; no member is named.
-fn judge(found: &Found, sample: &[Reservation], count: i64, epoch: i64) -> Vec<String> {
-    let mut wrong = Vec::new();
-    let mut expect = |holds: bool, what: String| {
-        if !holds {
-            wrong.push(what);
-        }
-    };
-    expect(found.rows == count, format!("{} ISSUED rows instead of {count}", found.rows));
-    expect(found.marks == count, format!("{} marks instead of {count}", found.marks));
-    let coupon = ("OPEN".to_owned(), count, count, epoch);
-    expect(
-        found.coupon == coupon,
-        format!("status, total, issued and epoch in PostgreSQL are {:?} instead of {coupon:?}", found.coupon),
-    );
-    let [status, meta_epoch, total, seq] = &found.meta;
-    let meta = [status.as_deref(), meta_epoch.as_deref(), total.as_deref()];
-    let (epoch, total) = (epoch.to_string(), count.to_string());
-    let expected = [Some("OPEN"), Some(epoch.as_str()), Some(total.as_str())];
-    expect(meta == expected, format!("status, epoch and total in Redis are {meta:?} instead of {expected:?}"));
-    let seq = seq.as_ref().and_then(|seq| seq.parse::<i64>().ok());
-    // How high is nobody's promise: a rebuild begins a new epoch, whose sequence counts its own reservations.
-    expect(seq.is_some(), "seq in Redis is no number".to_owned());
-    expect(found.outbox == 0, format!("{} entries in the outbox", found.outbox));
-    let other = |read: fn(&Held) -> Option<Uuid>| {
-        found.sample.iter().zip(sample).filter(|(held, meant)| read(held) != Some(meant.request_id)).count()
-    };
-    let (rows, marks) = (other(|held| held.row), other(|held| held.mark));
-    let looked_at = sample.len();
-    expect(rows == 0, format!("{rows} of {looked_at} members have no row or another request's"));
-    expect(marks == 0, format!("{marks} of {looked_at} members have no mark or another request's"));
-    expect(found.sample.len() == looked_at, "not every member of the sample was looked at".to_owned());
-    wrong
+/// Of these reservations, how many have no request id or another's.
+fn without(sample: &[Reservation], held: impl Iterator<Item = Option<Uuid>>) -> usize {
+    sample.len() - sample.iter().zip(held).filter(|(meant, held)| *held == Some(meant.request_id)).count()
+}
+
+/// What is to be there: all members hold a coupon, and nothing is under way.
+fn whole(count: i64, epoch: i64) -> Found {
+    Found {
+        rows: count,
+        holder_entries: count,
+        coupon: ("OPEN".to_owned(), count, count, epoch),
+        meta: ["OPEN".to_owned(), epoch.to_string(), count.to_string()].map(Some),
+        seq_is_number: true,
+        outbox: 0,
+        without_row: 0,
+        without_holder_entry: 0,
+    }
 }
 
 #[cfg(test)]
@@ -118,51 +100,42 @@ mod tests {
     use super::*;
     use crate::seed::members::Members;
 
-    const COUNT: u32 = 1000;
-
     type Damage = fn(&mut Found);
 
-    fn sample() -> Vec<Reservation> {
-        let members = Members::until(Utc::now(), COUNT);
-        (0..10).map(|number| members.reservation(number)).collect()
-    }
-
-    fn whole(sample: &[Reservation]) -> Found {
-        let some = |text: &str| Some(text.to_owned());
-        Found {
-            rows: 1000,
-            marks: 1000,
-            coupon: ("OPEN".to_owned(), 1000, 1000, 2),
-            meta: [some("OPEN"), some("2"), some("1000"), some("1000")],
-            outbox: 0,
-            sample: sample.iter().map(|one| Held { row: Some(one.request_id), mark: Some(one.request_id) }).collect(),
+    #[test]
+    fn a_whole_campaign_has_nothing_wrong_and_each_damage_is_told() {
+        let verified = |damage: Damage| {
+            let mut found = whole(1000, 2);
+            damage(&mut found);
+            verify(&found, &whole(1000, 2))
+        };
+        assert!(verified(|_| {}).is_ok());
+        let damages: [(Damage, &str); 10] = [
+            (|found| found.rows -= 1, "rows: 999"),
+            (|found| found.holder_entries += 1, "holder_entries: 1001"),
+            (|found| found.coupon.0 = "OPENING".to_owned(), "coupon: (\"OPENING\", 1000, 1000, 2)"),
+            (|found| found.coupon.2 = 999, "coupon: (\"OPEN\", 1000, 999, 2)"),
+            (|found| found.coupon.3 = 1, "coupon: (\"OPEN\", 1000, 1000, 1)"),
+            (|found| found.meta[0] = None, "meta: [None,"),
+            (|found| found.seq_is_number = false, "seq_is_number: false"),
+            (|found| found.outbox = 1, "outbox: 1"),
+            (|found| found.without_row = 1, "without_row: 1"),
+            (|found| found.without_holder_entry = 1, "without_holder_entry: 1"),
+        ];
+        for (damage, told) in damages {
+            let error = verified(damage).unwrap_err().to_string();
+            assert!(error.contains(told), "{told}: {error}");
         }
     }
 
     #[test]
-    fn a_whole_campaign_has_nothing_wrong_and_each_damage_is_told() {
-        let sample = sample();
-        let judged = |damage: Damage| {
-            let mut found = whole(&sample);
-            damage(&mut found);
-            judge(&found, &sample, 1000, 2)
-        };
-        assert!(judged(|_| {}).is_empty());
-        let damages: [(Damage, &str); 10] = [
-            (|found| found.rows -= 1, "999 ISSUED rows"),
-            (|found| found.marks += 1, "1001 marks"),
-            (|found| found.coupon.0 = "OPENING".to_owned(), "in PostgreSQL"),
-            (|found| found.coupon.2 = 999, "in PostgreSQL"),
-            (|found| found.coupon.3 = 1, "in PostgreSQL"),
-            (|found| found.meta[0] = None, "in Redis"),
-            (|found| found.meta[3] = None, "seq in Redis"),
-            (|found| found.outbox = 1, "outbox"),
-            (|found| found.sample[3].row = Some(Uuid::nil()), "1 of 10 members have no row"),
-            (|found| found.sample[3].mark = None, "1 of 10 members have no mark"),
-        ];
-        for (damage, told) in damages {
-            let wrong = judged(damage);
-            assert!(wrong.len() == 1 && wrong[0].contains(told), "{told}: {wrong:?}");
-        }
+    fn a_member_without_its_own_request_id_is_counted() {
+        let members = Members::until(Utc::now(), 1000);
+        let sample: Vec<Reservation> = (0..10).map(|number| members.reservation(number)).collect();
+        let mut held: Vec<Option<Uuid>> = sample.iter().map(|one| Some(one.request_id)).collect();
+        assert_eq!(without(&sample, held.iter().copied()), 0);
+        (held[3], held[7]) = (Some(Uuid::nil()), None);
+        assert_eq!(without(&sample, held.iter().copied()), 2);
+        assert_eq!(without(&sample, held.into_iter().take(5)), 6, "not every member was looked at");
     }
 }

@@ -1,40 +1,54 @@
 //! The rounds: each verb once a round, watched from all sides, and its outcome checked.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use anyhow::{Context, Result};
-use serde::Serialize;
+use coupon_e2e::world::World;
 use tokio::time::sleep;
 
 use super::{
-    campaign::{Campaign, SAMPLE},
+    campaign::{ASKED, Campaign, SAMPLED_MEMBERS},
     check,
-    verb::Verb,
 };
 use crate::{
     measure::{
         client::{Client, Stalls},
-        process,
+        process::{self, Used},
         redis_log::{RedisLog, SlowMoments},
         spread::time,
     },
-    place::{FIELD, OWNER, OwnRedis, Place},
     progress,
+    seed::CODE,
 };
 
+/// A verb in the situation in which it is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verb {
+    /// Part of the ids of its figures.
+    pub id: &'static str,
+    /// As tables and messages name it.
+    pub name: &'static str,
+    arguments: &'static [&'static str],
+}
+
+/// `reconcile --apply` where holder entries are missing in Redis.
+const APPLY: Verb =
+    Verb { id: "apply", name: "reconcile --apply", arguments: &["reconcile", CODE, "--apply", "--by", "bench"] };
+
+/// `rebuild`, which begins a new epoch.
+const REBUILD: Verb = Verb { id: "rebuild", name: "rebuild", arguments: &["rebuild", CODE, "--yes", "--by", "bench"] };
+
+/// In the order in which a round runs them; first `reconcile` where Redis and PostgreSQL agree.
+pub const VERBS: [Verb; 3] =
+    [Verb { id: "reconcile", name: "reconcile", arguments: &["reconcile", CODE] }, APPLY, REBUILD];
+
 /// One run of one verb.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub struct Run {
     /// What was run.
     pub verb: Verb,
-    /// In which round, from 1.
-    pub round: u32,
-    /// How long it took.
-    pub wall_ms: f64,
-    /// CPU time of the process.
-    pub cpu_ms: u64,
-    /// Peak resident memory of the process.
-    pub peak_memory_kib: u64,
+    /// Time and memory of the process.
+    pub used: Used,
     /// How long a client of Redis waited meanwhile.
     pub stalls: Stalls,
     /// How long the same client waited afterwards, for as long, when nobody did anything.
@@ -44,30 +58,25 @@ pub struct Run {
 }
 
 /// Runs all rounds. A run that fails, or leaves the campaign otherwise than it should, ends the measurement.
-pub async fn measure(
-    campaign: &mut Campaign,
-    place: &Place,
-    dlq_consumer: &Path,
-    rounds: u32,
-    missing: u32,
-) -> Result<Vec<Run>> {
+pub async fn measure(campaign: &mut Campaign, dlq_consumer: &Path, rounds: u32, missing: u32) -> Result<Vec<Run>> {
     let mut runs = Vec::new();
     let mut epoch = 1;
     for round in 1..=rounds {
-        for verb in Verb::ALL {
-            let lost = if verb == Verb::Apply { campaign.some(usize::try_from(missing)?)? } else { Vec::new() };
+        for verb in VERBS {
+            let lost = if verb == APPLY { campaign.some(usize::try_from(missing)?)? } else { Vec::new() };
             if !lost.is_empty() {
                 campaign.lose(&lost).await?;
             }
-            let what = format!("round {round} of {rounds}: {}", verb.name());
-            let mut run = watched(campaign, place, dlq_consumer, verb, &what).await.context(what.clone())?;
-            run.round = round;
-            epoch += i64::from(verb == Verb::Rebuild);
+            let what = format!("round {round} of {rounds}: {}", verb.name);
+            let mut run = watched(campaign, dlq_consumer, verb, &what).await.context(what.clone())?;
+            epoch += i64::from(verb == REBUILD);
             let checking = progress::step(&format!("{what}: checking the outcome"));
-            check::is_whole(campaign, &[lost, campaign.some(SAMPLE)?].concat(), epoch).await.context(what.clone())?;
+            check::is_whole(campaign, &[lost, campaign.some(SAMPLED_MEMBERS)?].concat(), epoch)
+                .await
+                .context(what.clone())?;
             campaign.settle().await?;
             checking.finish_and_clear();
-            run.idle = idle(&place.redis, run.wall_ms, &what).await?;
+            run.idle = idle(&campaign.world, run.used.wall_ms, &what).await?;
             progress::say(&line(&what, &run));
             runs.push(run);
         }
@@ -76,44 +85,40 @@ pub async fn measure(
 }
 
 /// Runs a verb while a client asks Redis.
-async fn watched(campaign: &mut Campaign, place: &Place, dlq_consumer: &Path, verb: Verb, what: &str) -> Result<Run> {
+async fn watched(campaign: &mut Campaign, dlq_consumer: &Path, verb: Verb, what: &str) -> Result<Run> {
     campaign.settle().await?;
-    let running = progress::step(what);
+    let _running = progress::step(what);
     let noted = RedisLog::from_now(&campaign.redis).await?;
-    let client = Client::start(&place.redis.url, OWNER, FIELD)?;
-    let used = process::run(dlq_consumer, &verb.arguments(place), &place.variables()).await?;
+    let client = Client::start(&campaign.world.redis_url, ASKED)?;
+    let used = process::run(dlq_consumer, &arguments(verb, &campaign.world), &campaign.world.environment()).await?;
     let stalls = client.finish()?;
     let redis = noted.read().await?;
-    running.finish_and_clear();
-    Ok(Run {
-        verb,
-        round: 0,
-        wall_ms: used.wall.as_secs_f64() * 1000.0,
-        cpu_ms: used.cpu_ms,
-        peak_memory_kib: used.peak_memory_kib,
-        stalls,
-        idle: stalls,
-        redis,
-    })
+    Ok(Run { verb, used, stalls, idle: stalls, redis })
+}
+
+/// The command line behind the name of the binary.
+fn arguments(verb: Verb, world: &World) -> Vec<String> {
+    let settings = [
+        ("kafka.topic", world.topic.name().to_owned()),
+        ("kafka.dlq_topic", world.dlq.name().to_owned()),
+        ("kafka.issue_group_id", world.group_of("issue-consumer")),
+        ("kafka.group_id", world.group_of("dlq-consumer")),
+    ];
+    let settings = settings.into_iter().flat_map(|(key, value)| ["--set".to_owned(), format!("{key}={value}")]);
+    settings.chain(verb.arguments.iter().map(|&word| word.to_owned())).collect()
 }
 
 /// Lets the client ask a Redis at rest. After the run and not before it, because only then is known how long: the
 /// longest of many waits grows with their number.
-async fn idle(redis: &OwnRedis, wall_ms: f64, what: &str) -> Result<Stalls> {
-    let waiting = progress::step(&format!("{what}: the same client on an idle server"));
-    let client = Client::start(&redis.url, OWNER, FIELD)?;
-    sleep(std::time::Duration::from_secs_f64(wall_ms / 1000.0)).await;
-    let stalls = client.finish()?;
-    waiting.finish_and_clear();
-    Ok(stalls)
+async fn idle(world: &World, wall_ms: f64, what: &str) -> Result<Stalls> {
+    let _waiting = progress::step(&format!("{what}: the same client on an idle server"));
+    let client = Client::start(&world.redis_url, ASKED)?;
+    sleep(Duration::from_secs_f64(wall_ms / 1000.0)).await;
+    client.finish()
 }
 
 fn line(what: &str, run: &Run) -> String {
-    format!(
-        "{what}: {}, {} MiB, longest stall {} (idle {})",
-        time(run.wall_ms),
-        run.peak_memory_kib / 1024,
-        time(run.stalls.max_ms),
-        time(run.idle.max_ms)
-    )
+    let Used { wall_ms, peak_mib, .. } = run.used;
+    let (stall, idle) = (time(run.stalls.max_ms), time(run.idle.max_ms));
+    format!("{what}: {}, {peak_mib:.0} MiB, longest stall {stall} (idle {idle})", time(wall_ms))
 }

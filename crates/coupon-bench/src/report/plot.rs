@@ -7,15 +7,15 @@ const WIDTH: f64 = 960.0;
 /// Where the bars begin; the names stand before them.
 const LEFT: f64 = 400.0;
 /// Length of a bar that is as long as its goal.
-const GOAL: f64 = 190.0;
+const GOAL_LENGTH: f64 = 190.0;
 /// Most times its goal that a bar is drawn; what is longer ends in a gap, and its text says how long it is.
-const MOST: f64 = 1.6;
-const ROW: f64 = 26.0;
-const BAR: f64 = 14.0;
+const MAX_GOALS: f64 = 1.6;
+const ROW_HEIGHT: f64 = 26.0;
+const BAR_HEIGHT: f64 = 14.0;
 /// Longest name that is shown whole, in characters: as many as fit before [`LEFT`].
-const NAME: usize = 54;
+const MAX_NAME_CHARACTERS: usize = 54;
 
-/// The file.
+/// Returns the text of the SVG file.
 pub fn draw(measured: &[Measured]) -> String {
     let sheet = Sheet(measured);
     let mut svg = Svg::new();
@@ -41,9 +41,9 @@ pub fn draw(measured: &[Measured]) -> String {
         let top = y;
         for row in &rows {
             row.draw(&mut svg, y);
-            y += ROW;
+            y += ROW_HEIGHT;
         }
-        svg.line("goal", (LEFT + GOAL, top), (LEFT + GOAL, y));
+        svg.line("goal", (LEFT + GOAL_LENGTH, top), (LEFT + GOAL_LENGTH, y));
     }
     svg.finish("The figures of coupon-bench as shares of their goals", WIDTH, y + 20.0)
 }
@@ -76,14 +76,14 @@ impl Row {
     }
 
     fn draw(&self, svg: &mut Svg, y: f64) {
-        let [least, median, most] = self.shares.map(|share| share.min(MOST) * GOAL);
-        let middle = y + ROW / 2.0;
+        let [least, median, most] = self.shares.map(|share| share.min(MAX_GOALS) * GOAL_LENGTH);
+        let middle = y + ROW_HEIGHT / 2.0;
         svg.text("name", 20.0, middle + 4.5, &self.name);
         let class = if self.kept { "kept" } else { "missed" };
-        svg.bar(class, (LEFT, middle - BAR / 2.0), (median, BAR));
-        if self.shares[1] > MOST {
+        svg.bar(class, (LEFT, middle - BAR_HEIGHT / 2.0), (median, BAR_HEIGHT));
+        if self.shares[1] > MAX_GOALS {
             // The bar goes on beyond what is drawn.
-            svg.bar("gap", (LEFT + median - 14.0, middle - BAR / 2.0), (4.0, BAR));
+            svg.bar("gap", (LEFT + median - 14.0, middle - BAR_HEIGHT / 2.0), (4.0, BAR_HEIGHT));
         }
         if least < most {
             svg.line("spread", (LEFT + least, middle), (LEFT + most, middle));
@@ -91,7 +91,7 @@ impl Row {
                 svg.line("spread", (LEFT + end, middle - 4.0), (LEFT + end, middle + 4.0));
             }
         }
-        svg.text("value", LEFT + MOST * GOAL + 16.0, middle + 4.5, &self.text);
+        svg.text("value", LEFT + MAX_GOALS * GOAL_LENGTH + 16.0, middle + 4.5, &self.text);
     }
 }
 
@@ -105,10 +105,10 @@ fn share(value: f64, goal: f64) -> f64 {
 }
 
 fn shortened(name: &str) -> String {
-    if name.chars().count() <= NAME {
+    if name.chars().count() <= MAX_NAME_CHARACTERS {
         return name.to_owned();
     }
-    let begin: String = name.chars().take(NAME - 1).collect();
+    let begin: String = name.chars().take(MAX_NAME_CHARACTERS - 1).collect();
     format!("{}…", begin.trim_end())
 }
 
@@ -132,9 +132,9 @@ mod tests {
         let figure = Figure::new("a.b", "name", Unit::Us, [1e9, 3e9]).goal(Goal::AtMost(0.0));
         let mut svg = Svg::new();
         Row::of("name", &figure, false).unwrap().draw(&mut svg, 0.0);
-        let file = svg.finish("", WIDTH, ROW);
+        let file = svg.finish("", WIDTH, ROW_HEIGHT);
         assert!(
-            file.contains(&format!(r#"class="missed" x="{LEFT:.1}" y="6.0" width="{:.1}""#, GOAL * MOST)),
+            file.contains(&format!(r#"class="missed" x="{LEFT:.1}" y="6.0" width="{:.1}""#, GOAL_LENGTH * MAX_GOALS)),
             "{file}"
         );
         assert!(!file.contains("inf") && !file.contains("NaN"), "{file}");
@@ -143,8 +143,8 @@ mod tests {
     #[test]
     fn a_long_name_is_shortened_to_what_fits() {
         assert_eq!(shortened("short"), "short");
-        assert_eq!(shortened(&"é".repeat(NAME)).chars().count(), NAME);
-        let long = shortened(&"é".repeat(NAME + 1));
-        assert!(long.chars().count() == NAME && long.ends_with("é…"), "{long}");
+        assert_eq!(shortened(&"é".repeat(MAX_NAME_CHARACTERS)).chars().count(), MAX_NAME_CHARACTERS);
+        let long = shortened(&"é".repeat(MAX_NAME_CHARACTERS + 1));
+        assert!(long.chars().count() == MAX_NAME_CHARACTERS && long.ends_with("é…"), "{long}");
     }
 }

@@ -31,29 +31,29 @@ pub struct Svg {
 }
 
 impl Svg {
-    /// An empty one.
+    /// A drawing without elements.
     pub fn new() -> Self {
         Self { elements: String::new() }
     }
 
-    /// Words that begin here, on this base line.
+    /// Adds words that begin at `x` on the base line `y`.
     pub fn text(&mut self, class: &str, x: f64, y: f64, words: &str) {
         self.element(&format!(r#"<text class="{class}" x="{x:.1}" y="{y:.1}">{}</text>"#, escaped(words)));
     }
 
-    /// A filled rectangle from its upper left corner.
+    /// Adds a filled rectangle from its upper left corner.
     pub fn bar(&mut self, class: &str, (x, y): (f64, f64), (width, height): (f64, f64)) {
         self.element(&format!(
             r#"<rect class="{class}" x="{x:.1}" y="{y:.1}" width="{width:.1}" height="{height:.1}"/>"#
         ));
     }
 
-    /// A line from one point to another.
+    /// Adds a line from one point to another.
     pub fn line(&mut self, class: &str, (x1, y1): (f64, f64), (x2, y2): (f64, f64)) {
         self.element(&format!(r#"<line class="{class}" x1="{x1:.1}" y1="{y1:.1}" x2="{x2:.1}" y2="{y2:.1}"/>"#));
     }
 
-    /// The whole file, this large, with a name for who cannot see it.
+    /// Returns the whole file, `width` by `height`, with a name that screen readers speak.
     pub fn finish(self, name: &str, width: f64, height: f64) -> String {
         let name = escaped(name);
         let (inner_width, inner_height) = (width - 1.0, height - 1.0);

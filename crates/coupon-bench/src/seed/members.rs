@@ -5,37 +5,39 @@ use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use uuid::{Builder, Uuid};
 
 /// Reservations in each millisecond.
-const EACH_MS: u64 = 50;
+const RESERVATIONS_PER_MS: u64 = 50;
+
+/// Distance of two members who reserved one after the other, less all rounds through their number. A prime above that
+/// number, so that each member comes once; of these one that leaves a large rest for the numbers that are measured.
+const STRIDE: u64 = 6_186_186_203;
 
 /// So many members, and when the first of them reserved.
 #[derive(Clone, Copy, Debug)]
 pub struct Members {
-    /// How many.
+    /// Number of members.
     pub count: u64,
     first: DateTime<Utc>,
-    /// Distance of two members who reserved one after the other; prime to their number, so that each comes once.
-    stride: u64,
-    /// If they come to a campaign that others came to before.
+    /// Set for members who come to a campaign after others.
     newcomers: Option<Newcomers>,
 }
 
-/// Who come later.
+/// Members who come after others.
 #[derive(Clone, Copy, Debug)]
 struct Newcomers {
-    /// Among the names of so many they spread.
+    /// Number of members before, among whose names these names spread.
     among: u64,
-    /// Reservations before theirs.
+    /// Reservations of the coupon before these.
     before: u64,
-    /// Tells them from those who came at another time.
+    /// Number that tells these newcomers from all others.
     time: u32,
 }
 
-/// One of them, with what was reserved.
+/// One member with its reservation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reservation {
-    /// Whose it is.
+    /// Member who holds it.
     pub member: String,
-    /// UUIDv7 of the moment.
+    /// UUIDv7 of the moment of the reservation.
     pub request_id: Uuid,
     /// Sequence of the coupon, from 1.
     pub seq: u64,
@@ -45,16 +47,16 @@ impl Members {
     /// So many members, all of whom have reserved by now.
     pub fn until(now: DateTime<Utc>, count: u32) -> Self {
         let count = u64::from(count);
-        let lasted = TimeDelta::milliseconds(i64::try_from(count / EACH_MS).unwrap_or(i64::MAX));
+        let lasted = TimeDelta::milliseconds(i64::try_from(count / RESERVATIONS_PER_MS).unwrap_or(i64::MAX));
         // Redis tells the time in ms.
         let first = now.trunc_subsecs(3) - TimeDelta::minutes(1) - lasted;
-        Self { count, first, stride: stride(count), newcomers: None }
+        Self { count, first, newcomers: None }
     }
 
     /// So many others, whose names lie everywhere among these, after `before` reservations. Each time it is others.
     pub fn newcomers(&self, now: DateTime<Utc>, count: u32, before: u64, time: u32) -> Self {
         let newcomers = Some(Newcomers { among: self.count, before, time });
-        Self { stride: self.stride, newcomers, ..Self::until(now, count) }
+        Self { newcomers, ..Self::until(now, count) }
     }
 
     /// Reservations of the same coupon before theirs.
@@ -66,7 +68,7 @@ impl Members {
     /// other would lie side by side in every index, and be read faster than they ever will be.
     pub fn reservation(&self, number: u64) -> Reservation {
         let among = self.newcomers.map_or(self.count, |newcomers| newcomers.among);
-        let place = u128::from(number) * u128::from(self.stride) % u128::from(among) + 1;
+        let place = u128::from(number) * u128::from(STRIDE) % u128::from(among) + 1;
         let time = self.newcomers.map_or(0, |newcomers| u64::from(newcomers.time) + 1);
         let random = mixed(number + (time << 40)).to_be_bytes();
         let mut tail = [0; 10];
@@ -86,21 +88,8 @@ impl Members {
 
     /// When the reservation of this number was made, to the millisecond.
     pub fn reserved_at(&self, number: u64) -> DateTime<Utc> {
-        self.first + TimeDelta::milliseconds(i64::try_from(number / EACH_MS).unwrap_or(i64::MAX))
+        self.first + TimeDelta::milliseconds(i64::try_from(number / RESERVATIONS_PER_MS).unwrap_or(i64::MAX))
     }
-}
-
-/// About 0.618 of the number, which spreads neighbours far apart, and prime to it.
-fn stride(count: u64) -> u64 {
-    let mut stride = count / 1000 * 618 + 1;
-    while gcd(stride, count) != 1 {
-        stride += 1;
-    }
-    stride
-}
-
-fn gcd(a: u64, b: u64) -> u64 {
-    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 /// Spreads a number over 64 bits, one to one: two multiplications by odd constants between shifts.

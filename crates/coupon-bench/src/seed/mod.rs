@@ -1,4 +1,4 @@
-//! Filling the servers: rows by `COPY`, marks by pipelined `HSET`, both from the same members.
+//! Filling the servers: rows by `COPY`, holder entries by `HSET`, both from the same members.
 
 pub mod members;
 pub mod rest;
@@ -7,8 +7,9 @@ use std::fmt::Write;
 
 use anyhow::{Context, Result};
 use chrono::TimeDelta;
-use redis::{AsyncCommands, aio::MultiplexedConnection};
+use coupon_e2e::stock::{self, Stock};
 use sqlx::{AssertSqlSafe, PgConnection};
+use uuid::Uuid;
 
 use self::members::Members;
 use crate::progress;
@@ -16,18 +17,18 @@ use crate::progress;
 /// Name of the coupon.
 pub const CODE: &str = "BENCH";
 
-/// Rows or marks that are sent at once.
-const AT_ONCE: u64 = 10_000;
+/// Rows that are sent at once.
+const ROWS_AT_ONCE: u64 = 10_000;
 
-/// Marks in one command; more would make Redis stand still for longer.
-const IN_A_COMMAND: u64 = 500;
+/// Holder entries in one command; more would make Redis stand still for longer.
+const ENTRIES_IN_A_COMMAND: usize = 500;
 
 /// Days for which a coupon is valid.
 pub const VALID_DAYS: i64 = 30;
 
 /// The key of one part of the campaign in Redis.
 pub fn key(part: &str) -> String {
-    format!("coupon:{{{CODE}}}:{part}")
+    stock::key(CODE, part)
 }
 
 /// Writes the coupon, open, with so many units in all, and an ISSUED row of each member. Returns the coupon's key.
@@ -65,11 +66,10 @@ pub async fn rows(database: &mut PgConnection, members: &Members, total: u64) ->
     }
     execute(database, "COMMIT").await?;
     indexing.finish_and_clear();
-    let vacuuming = progress::step("vacuuming");
+    let _vacuuming = progress::step("vacuuming");
     execute(database, "VACUUM ANALYZE coupon_issues").await?;
     execute(database, "VACUUM ANALYZE coupons").await?;
     execute(database, "RESET synchronous_commit; RESET maintenance_work_mem").await?;
-    vacuuming.finish_and_clear();
     Ok(coupon_id)
 }
 
@@ -81,18 +81,17 @@ async fn copy(database: &mut PgConnection, coupon_id: i64, members: &Members) ->
                      FROM STDIN WITH (FREEZE)";
     let mut into = database.copy_in_raw(statement).await?;
     let bar = progress::counted("rows", members.count);
-    for from in (0..members.count).step_by(usize::try_from(AT_ONCE)?) {
-        let until = (from + AT_ONCE).min(members.count);
+    for from in (0..members.count).step_by(usize::try_from(ROWS_AT_ONCE)?) {
+        let until = (from + ROWS_AT_ONCE).min(members.count);
         into.send(lines(coupon_id, members, from..until)?.into_bytes()).await?;
         bar.set_position(until);
     }
-    bar.finish_and_clear();
     into.finish().await.context("the rows are not written")?;
     Ok(())
 }
 
 fn lines(coupon_id: i64, members: &Members, numbers: std::ops::Range<u64>) -> Result<String> {
-    let mut lines = String::with_capacity(200 * usize::try_from(AT_ONCE)?);
+    let mut lines = String::with_capacity(200 * usize::try_from(ROWS_AT_ONCE)?);
     let (mut reserved_at, mut times) = (None, String::new());
     for number in numbers {
         let one = members.reservation(number);
@@ -107,24 +106,16 @@ fn lines(coupon_id: i64, members: &Members, numbers: std::ops::Range<u64>) -> Re
     Ok(lines)
 }
 
-/// Writes the mark of each member and the campaign's `meta`, as `begin_fill.lua` and `gate.lua` do.
-pub async fn marks(redis: &mut MultiplexedConnection, members: &Members, total: u64) -> Result<()> {
-    let bar = progress::counted("marks", members.count);
-    for from in (0..members.count).step_by(usize::try_from(AT_ONCE)?) {
-        let until = (from + AT_ONCE).min(members.count);
-        let mut pipe = redis::pipe();
-        for first in (from..until).step_by(usize::try_from(IN_A_COMMAND)?) {
-            let command = pipe.cmd("HSET").arg(key("issued"));
-            for number in first..(first + IN_A_COMMAND).min(until) {
-                let one = members.reservation(number);
-                command.arg(one.member).arg(one.request_id.to_string());
-            }
-            command.ignore();
-        }
-        let () = pipe.query_async(redis).await.context("the marks are not written")?;
+/// Writes the holder entry of each member and the campaign's `meta`, as `begin_fill.lua` and `gate.lua` do.
+pub async fn holders(stock: &Stock, members: &Members, total: u64) -> Result<()> {
+    let bar = progress::counted("holder entries", members.count);
+    for from in (0..members.count).step_by(ENTRIES_IN_A_COMMAND) {
+        let until = (from + ENTRIES_IN_A_COMMAND as u64).min(members.count);
+        let some = (from..until).map(|number| members.reservation(number));
+        let some: Vec<(String, Uuid)> = some.map(|one| (one.member, one.request_id)).collect();
+        stock.set_marks(CODE, &some).await.context("the holder entries are not written")?;
         bar.set_position(until);
     }
-    bar.finish_and_clear();
     let (count, total) = (members.count.to_string(), total.to_string());
     let opens_at = members.reserved_at(0).timestamp_millis().to_string();
     let meta = [
@@ -136,9 +127,7 @@ pub async fn marks(redis: &mut MultiplexedConnection, members: &Members, total: 
         ("closes_at", "0"),
         ("seq", &count),
     ];
-    let () = redis.hset_multiple(key("meta"), &meta).await?;
-    let () = redis.sadd("coupons", CODE).await?;
-    Ok(())
+    stock.set_meta(CODE, &meta).await
 }
 
 async fn execute(database: &mut PgConnection, statement: &str) -> Result<()> {

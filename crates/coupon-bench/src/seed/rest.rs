@@ -4,31 +4,31 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use redis::aio::MultiplexedConnection;
-use sqlx::PgConnection;
+use sqlx::{PgConnection, PgExecutor};
 use tokio::time::sleep;
 
 use crate::machine::field;
 
 /// Longest time the servers may take to come to rest.
-const PATIENCE: Duration = Duration::from_mins(15);
+const AT_REST_WITHIN: Duration = Duration::from_mins(15);
 
 /// Waits until nothing of what was done before is still going on inside the servers: no file is rewritten and no
 /// memory freed in the background, and PostgreSQL has nothing to write at a checkpoint.
 pub async fn settle(database: &mut PgConnection, redis: &mut MultiplexedConnection) -> Result<()> {
-    checkpoint(database).await;
+    checkpoint(&mut *database).await;
     let began = Instant::now();
     loop {
         let info: String = redis::cmd("INFO").query_async(redis).await?;
         if is_at_rest(&info) {
             return Ok(());
         }
-        ensure!(began.elapsed() < PATIENCE, "Redis does not come to rest");
+        ensure!(began.elapsed() < AT_REST_WITHIN, "Redis does not come to rest");
         sleep(Duration::from_millis(100)).await;
     }
 }
 
-/// Has PostgreSQL write out what is still in memory alone.
-pub async fn checkpoint(database: &mut PgConnection) {
+/// Has PostgreSQL write all changed pages to disk, if its role may.
+pub async fn checkpoint(database: impl PgExecutor<'_>) {
     // Only some roles may; without it, a checkpoint falls into a measurement now and then.
     sqlx::query("CHECKPOINT").execute(database).await.ok();
 }

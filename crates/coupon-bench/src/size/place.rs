@@ -1,28 +1,24 @@
-//! A campaign of one size in a world of its own: so many rows, so many marks, and room for more.
+//! A campaign of one size in a world of its own: so many rows, so many holder entries, and room for more.
 
 use anyhow::{Context, Result};
 use chrono::Utc;
 use redis::{aio::MultiplexedConnection, cmd};
-use sqlx::{Connection, PgConnection};
+use sqlx::PgConnection;
 
 use crate::{
-    drain::{
-        copy::as_f64,
-        load::Load,
-        site::{Site, new_world},
-        watch::Drained,
-    },
-    environment::Environment,
+    drain::{load::Load, site::Site, watch::Drained},
+    environment::{self, Environment},
     machine::field,
+    measure::spread::as_f64,
     progress,
     seed::{self, members::Members, rest},
 };
 
 /// Units that are still free, more than all rounds take.
-const ROOM: u64 = 100_000_000;
+const FREE_UNITS: u64 = 100_000_000;
 
 /// From this size on what a round adds changes it by a percent at most, and it is not filled anew each time.
-const LARGE: u64 = 5_000_000;
+const MIN_LARGE_SIZE: u64 = 5_000_000;
 
 /// One size.
 pub struct Sized {
@@ -30,10 +26,10 @@ pub struct Sized {
     pub members: Members,
     /// Its world; what is drained there changes with each round.
     pub site: Site,
-    /// A connection to its marks.
+    /// A connection to its holder entries.
     pub redis: MultiplexedConnection,
-    /// Memory of Redis for each mark, in bytes.
-    pub mark_bytes: f64,
+    /// Memory of Redis for each holder entry, in bytes.
+    pub entry_bytes: f64,
     /// Rows of the coupon.
     rows: u64,
 }
@@ -52,22 +48,21 @@ impl Sized {
     pub async fn fill(environment: &Environment, count: u32) -> Result<Self> {
         progress::say(&format!("filling {}", label(u64::from(count))));
         let members = Members::until(Utc::now(), count);
-        let world = new_world().await?;
+        let world = environment::world().await?;
         let mut redis = world.stock.redis();
-        let mut database = PgConnection::connect(&world.database_url).await?;
-        let coupon_id = seed::rows(&mut database, &members, members.count + ROOM).await?;
+        let mut database = world.db.acquire().await?;
+        let coupon_id = seed::rows(&mut database, &members, members.count + FREE_UNITS).await?;
         rest::settle(&mut database, &mut redis).await?;
         let before = used_memory(&mut redis).await?;
-        seed::marks(&mut redis, &members, members.count + ROOM).await?;
+        seed::holders(&world.stock, &members, members.count + FREE_UNITS).await?;
         rest::settle(&mut database, &mut redis).await?;
-        let marks = used_memory(&mut redis).await?.saturating_sub(before);
-        database.close().await?;
+        let entries = used_memory(&mut redis).await?.saturating_sub(before);
         let load = Load::of_members(members);
         Ok(Self {
             members,
             site: Site::in_world(environment, world, load, vec![coupon_id]),
             redis,
-            mark_bytes: as_f64(marks) / as_f64(members.count),
+            entry_bytes: as_f64(entries) / as_f64(members.count),
             rows: members.count,
         })
     }
@@ -79,19 +74,18 @@ impl Sized {
 
     /// Has a real issue-consumer write so many new events, into a table of this size.
     pub async fn write(&mut self, events: u32, round: u32) -> Result<Written> {
-        let mut database = PgConnection::connect(&self.site.world.database_url).await?;
-        if self.rows > self.members.count && self.members.count < LARGE {
-            sqlx::query("DELETE FROM coupons").execute(&mut database).await?;
-            let coupon_id = seed::rows(&mut database, &self.members, self.members.count + ROOM).await?;
+        let mut database = self.site.world.db.acquire().await?;
+        if self.rows > self.members.count && self.members.count < MIN_LARGE_SIZE {
+            sqlx::query("DELETE FROM coupons").execute(&mut *database).await?;
+            let coupon_id = seed::rows(&mut database, &self.members, self.members.count + FREE_UNITS).await?;
             (self.site.coupon_ids, self.rows) = (vec![coupon_id], self.members.count);
         }
         self.site.load = Load::of_members(self.members.newcomers(Utc::now(), events, self.rows, round));
         self.site.fill().await?;
-        rest::checkpoint(&mut database).await;
+        rest::checkpoint(&mut *database).await;
         let log = log_bytes(&mut database).await?;
-        let drained = self.site.drain(&[]).await?;
+        let drained = self.site.drain().await?;
         let log = log_bytes(&mut database).await? - log;
-        database.close().await?;
         self.rows += u64::from(events);
         Ok(Written { drained, wal_bytes: log / f64::from(events) })
     }
@@ -100,7 +94,7 @@ impl Sized {
 impl Written {
     /// CPU time of PostgreSQL and of issue-consumer for each row, in µs.
     pub fn us_per_row(&self) -> f64 {
-        self.drained.us_per_row(self.drained.postgres_ms + self.drained.consumer_ms)
+        self.drained.postgres_us + self.drained.consumer_us
     }
 }
 

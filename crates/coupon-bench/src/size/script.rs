@@ -1,7 +1,5 @@
 //! What reserving costs Redis: its own time for each call of `reserve.lua`, and its CPU time.
 
-use std::{cell::Cell, rc::Rc};
-
 use anyhow::{Context, Result, bail, ensure};
 use chrono::Utc;
 use coupon_core::{
@@ -9,22 +7,21 @@ use coupon_core::{
     runtime::SecretUrl,
     stock::{Held, RedisSettings, Stock},
 };
+use futures_util::{TryStreamExt, stream};
 use redis::{AsyncCommands, aio::MultiplexedConnection, cmd};
-use tokio::task::{JoinSet, LocalSet};
 
 use super::place::Sized;
 use crate::{
-    drain::copy::as_f64,
-    measure::servers::Server,
+    measure::{servers::Server, spread::as_f64},
     progress,
     seed::{CODE, key, members::Members},
 };
 
-/// Calls that are under way at once.
-const AT_ONCE: usize = 64;
+/// Calls of the script that are under way at once.
+const CALLS_AT_ONCE: usize = 64;
 
-/// Marks that are removed by one command.
-const IN_A_COMMAND: usize = 500;
+/// Holder entries that are removed by one command.
+const ENTRIES_IN_A_COMMAND: usize = 500;
 
 /// Tells the newcomers of a script from those of a drain.
 const NO_DRAIN: u32 = 1000;
@@ -53,7 +50,10 @@ pub async fn measure(sized: &mut Sized, server: &Server, calls: u32, round: u32)
     let early = sized.members.newcomers(Utc::now(), 1, sized.members.count, NO_DRAIN * 2 + round);
     reserve(&stock, &code, &early, 0).await?;
     let (stats, cpu) = (CommandStats::read(&mut sized.redis).await?, server.cpu_ms());
-    all(&stock, &code, newcomers).await?;
+    let everybody = stream::iter((0..newcomers.count).map(Ok));
+    everybody
+        .try_for_each_concurrent(CALLS_AT_ONCE, async |number| reserve(&stock, &code, &newcomers, number).await)
+        .await?;
     let (ran, cpu) = (CommandStats::read(&mut sized.redis).await?.since(stats), server.cpu_ms() - cpu);
     ensure!(ran.calls >= u64::from(calls), "Redis counts {} calls of {calls}", ran.calls);
     if ran.calls > u64::from(calls) {
@@ -61,35 +61,9 @@ pub async fn measure(sized: &mut Sized, server: &Server, calls: u32, round: u32)
     }
     give_back(&mut sized.redis, &early).await?;
     give_back(&mut sized.redis, &newcomers).await?;
-    let marks: u64 = sized.redis.hlen(key("issued")).await?;
-    ensure!(marks == sized.members.count, "{marks} marks are left instead of {}", sized.members.count);
+    let entries: u64 = sized.redis.hlen(key("issued")).await?;
+    ensure!(entries == sized.members.count, "{entries} holder entries are left instead of {}", sized.members.count);
     Ok(Called { script_us: as_f64(ran.micros) / as_f64(ran.calls), cpu_us: as_f64(cpu) * 1000.0 / f64::from(calls) })
-}
-
-/// Everybody, so many at once.
-async fn all(stock: &Stock, code: &CouponCode, members: Members) -> Result<()> {
-    let local = LocalSet::new();
-    let next = Rc::new(Cell::new(0));
-    let mut tasks = JoinSet::new();
-    for _ in 0..AT_ONCE {
-        let (stock, code, next) = (stock.clone(), code.clone(), next.clone());
-        let task = async move {
-            while next.get() < members.count {
-                let number = next.replace(next.get() + 1);
-                reserve(&stock, &code, &members, number).await?;
-            }
-            Result::<()>::Ok(())
-        };
-        tasks.spawn_local_on(task, &local);
-    }
-    local
-        .run_until(async {
-            while let Some(ended) = tasks.join_next().await {
-                ended??;
-            }
-            Ok(())
-        })
-        .await
 }
 
 async fn reserve(stock: &Stock, code: &CouponCode, members: &Members, number: u64) -> Result<()> {
@@ -104,10 +78,10 @@ async fn reserve(stock: &Stock, code: &CouponCode, members: &Members, number: u6
 async fn give_back(redis: &mut MultiplexedConnection, members: &Members) -> Result<()> {
     let names: Vec<String> = (0..members.count).map(|number| members.reservation(number).member).collect();
     let mut gone = 0;
-    for some in names.chunks(IN_A_COMMAND) {
+    for some in names.chunks(ENTRIES_IN_A_COMMAND) {
         gone += redis.hdel::<_, _, u64>(key("issued"), some).await?;
     }
-    ensure!(gone == members.count, "{gone} of {} marks were there to be given back", members.count);
+    ensure!(gone == members.count, "{gone} of {} holder entries were there to be given back", members.count);
     let _: u64 = redis.unlink(key("outbox")).await?;
     Ok(())
 }

@@ -2,8 +2,8 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, process::Stdio, time::Duration};
 
-use anyhow::{Context, Result};
-use coupon_e2e::{servers::Servers, wait::eventually};
+use anyhow::{Context, Result, ensure};
+use coupon_e2e::servers::Servers;
 use rdkafka::{
     ClientConfig,
     consumer::{BaseConsumer, Consumer},
@@ -19,25 +19,15 @@ use tokio::{
 /// Longest time anything here may take.
 pub const SOON: Duration = Duration::from_mins(1);
 
-/// The settings of Redis and its logical databases 1 to 15 are looked at, which only one test at a time may change.
+/// The settings of Redis are looked at, which only one test at a time may change.
 static ALONE: Mutex<()> = Mutex::const_new(());
 
 /// The servers as they were before, and a folder.
 pub struct Bench {
     pub servers: Servers,
     pub folder: TempDir,
-    before: Traces,
-    _alone: MutexGuard<'static, ()>,
-}
-
-/// What a run may leave behind.
-#[derive(Debug, PartialEq, Eq)]
-struct Traces {
-    databases: Vec<String>,
-    topics: Vec<String>,
-    /// Owner of each logical database that has one.
-    owners: Vec<(u16, String)>,
     settings: Vec<String>,
+    _alone: MutexGuard<'static, ()>,
 }
 
 /// How a run ended.
@@ -51,8 +41,8 @@ impl Bench {
     pub async fn new() -> Result<Self> {
         let alone = ALONE.lock().await;
         let servers = Servers::from_env()?;
-        let before = traces(&servers).await?;
-        Ok(Self { servers, folder: tempfile::tempdir()?, before, _alone: alone })
+        let settings = settings(&servers)?;
+        Ok(Self { servers, folder: tempfile::tempdir()?, settings, _alone: alone })
     }
 
     /// A program in the place of `dlq-consumer`.
@@ -75,14 +65,16 @@ impl Bench {
         ended(Self::command(arguments).output()).await
     }
 
-    /// Waits until the servers are as they were.
-    pub async fn is_as_before(&self) -> Result<()> {
-        eventually("nothing is left behind", SOON, async || -> Result<bool> {
-            let now = traces(&self.servers).await?;
-            anyhow::ensure!(now == self.before, "{now:?} instead of {:?}", self.before);
-            Ok(true)
-        })
-        .await
+    /// Whether the servers are as they were before this run: nothing of its worlds is there, and Redis has its settings.
+    pub async fn is_as_before(&self, run: &Ended) -> Result<()> {
+        ensure!(!run.stderr.contains("left behind"), "{}", run.stderr);
+        let said = run.stderr.split("working in the world of it-").skip(1);
+        let worlds: Vec<String> = said.filter_map(|rest| Some(rest.split_once('.')?.0.to_owned())).collect();
+        let left = left_of(&worlds, &self.servers).await?;
+        ensure!(left.is_empty(), "left behind: {left:?}");
+        let settings = settings(&self.servers)?;
+        ensure!(settings == self.settings, "{settings:?} instead of {:?}", self.settings);
+        Ok(())
     }
 }
 
@@ -96,24 +88,29 @@ pub async fn ended(output: impl Future<Output = std::io::Result<std::process::Ou
     })
 }
 
-async fn traces(servers: &Servers) -> Result<Traces> {
+/// Settings of Redis that a run changes while it measures.
+fn settings(servers: &Servers) -> Result<Vec<String>> {
+    let mut redis = redis::Client::open(servers.redis(0)?)?.get_connection()?;
+    let mut settings = Vec::new();
+    for name in ["slowlog-log-slower-than", "slowlog-max-len", "latency-monitor-threshold"] {
+        settings.extend(redis::cmd("CONFIG").arg("GET").arg(name).query::<Vec<String>>(&mut redis)?);
+    }
+    Ok(settings)
+}
+
+/// What is still there of the worlds with these ids: databases, topics and claims on a logical database of Redis.
+async fn left_of(worlds: &[String], servers: &Servers) -> Result<Vec<String>> {
     let mut database = PgConnection::connect(&servers.database_url).await?;
-    let databases = "SELECT datname::text FROM pg_database WHERE datname LIKE 'coupon\\_bench\\_%' ORDER BY 1";
-    let databases = sqlx::query_scalar(databases).fetch_all(&mut database).await?;
+    let mut left: Vec<String> =
+        sqlx::query_scalar("SELECT datname::text FROM pg_database").fetch_all(&mut database).await?;
     let consumer: BaseConsumer = ClientConfig::new().set("bootstrap.servers", &servers.kafka_brokers).create()?;
     let metadata = consumer.fetch_metadata(None, SOON)?;
-    let topics = metadata.topics().iter().map(|topic| topic.name().to_owned());
-    let mut topics: Vec<String> = topics.filter(|name| name.starts_with("coupon-bench-")).collect();
-    topics.sort();
-    let mut owners = Vec::new();
-    let mut settings = Vec::new();
-    for number in 1..=15 {
-        let mut redis = redis::Client::open(servers.redis(number)?)?.get_connection()?;
-        let owner: Option<String> = redis.hget("coupon-bench", "owner")?;
-        owners.extend(owner.map(|owner| (number, owner)));
-        for name in ["slowlog-log-slower-than", "slowlog-max-len", "latency-monitor-threshold"] {
-            settings.extend(redis::cmd("CONFIG").arg("GET").arg(name).query::<Vec<String>>(&mut redis)?);
-        }
+    left.extend(metadata.topics().iter().map(|topic| topic.name().to_owned()));
+    let mut redis = redis::Client::open(servers.redis(0)?)?.get_connection()?;
+    let claims: Vec<String> = redis.keys("it:claim:*")?;
+    for claim in claims {
+        left.extend(redis.get::<_, Option<String>>(claim)?);
     }
-    Ok(Traces { databases, topics, owners, settings })
+    left.retain(|name| worlds.iter().any(|world| name.contains(world)));
+    Ok(left)
 }

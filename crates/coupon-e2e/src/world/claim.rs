@@ -23,22 +23,33 @@ pub struct Claim {
 impl Claim {
     /// Takes a free logical database of Redis for a world of this process.
     pub fn take(servers: &Servers) -> Result<Self> {
-        let mut redis = connect(servers)?;
+        Self::take_from(servers, rand::random_range(1..REDIS_DATABASES))
+    }
+
+    /// Takes the first free one from this number on. One that holds data is somebody's: the end of a world would delete
+    /// that data, so no world claims it.
+    fn take_from(servers: &Servers, first: u16) -> Result<Self> {
+        let mut redis = connect(servers, 0)?;
         let id = format!("{:08x}", rand::random::<u32>());
         let word = format!("{} {id}", owner::this_process());
-        let first = rand::random_range(1..REDIS_DATABASES);
         for index in (first..REDIS_DATABASES).chain(1..first) {
+            let keys: u64 = redis::cmd("DBSIZE").query(&mut connect(servers, index)?)?;
+            if keys > 0 {
+                continue;
+            }
             let taken = redis.set_options::<_, _, Option<String>>(key(index), &word, only_if_free())?;
             if taken.is_some() {
                 return Ok(Self { id, redis_index: index });
             }
         }
-        bail!("all {REDIS_DATABASES} logical databases of Redis are taken; delete the keys it:claim:* of number 0")
+        bail!(
+            "each of {REDIS_DATABASES} logical databases of Redis is taken or holds data; see the keys it:claim:* of number 0"
+        )
     }
 
     /// Claims whose process is gone.
     pub fn abandoned(servers: &Servers) -> Result<Vec<Self>> {
-        let mut redis = connect(servers)?;
+        let mut redis = connect(servers, 0)?;
         let keys = redis.scan_match::<_, String>("it:claim:*")?.collect::<redis::RedisResult<Vec<_>>>()?;
         let mut claims = Vec::new();
         for key in keys {
@@ -51,13 +62,14 @@ impl Claim {
     /// Whether this run is the one to clean up behind an abandoned claim: of two that start at once, one is.
     pub fn take_broom(&self, servers: &Servers) -> Result<bool> {
         let broom = only_if_free().with_expiration(SetExpiry::EX(120));
-        let mine = connect(servers)?.set_options::<_, _, Option<String>>(format!("it:broom:{}", self.id), "", broom)?;
+        let mine =
+            connect(servers, 0)?.set_options::<_, _, Option<String>>(format!("it:broom:{}", self.id), "", broom)?;
         Ok(mine.is_some())
     }
 
     /// Gives the claim back, after everything else is gone.
     pub fn release(&self, servers: &Servers) -> Result<()> {
-        Ok(connect(servers)?.del(key(self.redis_index))?)
+        Ok(connect(servers, 0)?.del(key(self.redis_index))?)
     }
 
     /// Name of the world's database.
@@ -77,8 +89,8 @@ fn abandoned(key: &str, word: &str) -> Option<Claim> {
     (!owner::lives(owner)).then(|| Claim { id: id.to_owned(), redis_index })
 }
 
-fn connect(servers: &Servers) -> Result<Connection> {
-    let client = redis::Client::open(servers.redis(0)?)?;
+fn connect(servers: &Servers, index: u16) -> Result<Connection> {
+    let client = redis::Client::open(servers.redis(index)?)?;
     client.get_connection().context("Redis of REDIS_URL does not answer")
 }
 
@@ -93,6 +105,21 @@ fn key(index: u16) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_logical_database_with_data_is_not_claimed_and_stays_as_it_is() {
+        let servers = Servers::from_env().expect("addresses of the servers; see scripts/test");
+        // Held until the data is there, so that no other world claims it.
+        let held = Claim::take(&servers).expect("a free logical database");
+        let mut redis = connect(&servers, held.redis_index).expect("a connection");
+        let () = redis.set("somebody's", "data").expect("Redis answers");
+        held.release(&servers).expect("Redis answers");
+        let next = Claim::take_from(&servers, held.redis_index).expect("another logical database");
+        next.release(&servers).expect("Redis answers");
+        let data: Option<String> = redis.get_del("somebody's").expect("Redis answers");
+        assert_eq!(data.as_deref(), Some("data"));
+        assert_ne!(next.redis_index, held.redis_index);
+    }
 
     #[test]
     fn only_claims_of_dead_processes_are_abandoned() {

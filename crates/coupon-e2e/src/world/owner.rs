@@ -1,6 +1,8 @@
 //! Processes of this machine: who owns a claim and whether it still lives.
 
-use std::{fs, process};
+use std::process;
+
+use procfs::process::{Process, all_processes};
 
 /// This process, told apart from a later one with the same pid by its start time.
 pub fn this_process() -> String {
@@ -18,23 +20,14 @@ pub fn lives(owner: &str) -> bool {
 
 /// Processes one of whose arguments contains this text.
 pub fn with_argument(text: &str) -> Vec<u32> {
-    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-    processes
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter(|pid| *pid != process::id())
-        .filter(|pid| {
-            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            String::from_utf8_lossy(&line).contains(text)
-        })
-        .collect()
+    let has_it = |process: &Process| process.cmdline().is_ok_and(|line| line.iter().any(|word| word.contains(text)));
+    let those = all_processes().into_iter().flatten().flatten().filter(has_it);
+    those.filter_map(|process| u32::try_from(process.pid).ok()).filter(|pid| *pid != process::id()).collect()
 }
 
-/// Start time of a process in clock ticks since boot: field 22 of proc(5)'s stat, counted behind the name,
-/// which may itself hold blanks and brackets.
+/// Start time of a process in clock ticks since boot.
 fn started(pid: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let behind_name = stat.rsplit_once(") ")?.1;
-    behind_name.split(' ').nth(19)?.parse().ok()
+    Some(Process::new(i32::try_from(pid).ok()?).ok()?.stat().ok()?.starttime)
 }
 
 #[cfg(test)]

@@ -5,8 +5,17 @@ use coupon_e2e::{stock::key, world::World};
 use rand::{Rng, rngs::StdRng, seq::IndexedRandom};
 use uuid::Uuid;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Damage {
+/// Declares the damages and the list of all of them.
+macro_rules! damages {
+    ($($(#[$meta:meta])* $variant:ident,)+) => {
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Damage { $($(#[$meta])* $variant,)+ }
+        use Damage::{$($variant),+};
+        const ALL: &[Damage] = &[$($variant),+];
+    };
+}
+
+damages! {
     /// Rows are deleted by hand, and the counter stays.
     Rows,
     /// The counter is anything.
@@ -50,36 +59,6 @@ pub enum Damage {
     /// The group's offsets are set forward past a member whose record it has not read.
     OffsetsForward,
 }
-
-use Damage::{
-    Counter, Flush, GateSuspect, HighSeq, HolderForeign, HolderForged, HolderGone, HolderUnreadable, Holders, Meta,
-    MetaField, MetaRubbish, OffsetsBack, OffsetsForward, OutboxAgain, OutboxUnreadable, RedisEpoch, RowEpoch, Rows,
-    Seq, Total,
-};
-
-const ALL: [Damage; 21] = [
-    Rows,
-    Counter,
-    HighSeq,
-    HolderGone,
-    HolderForged,
-    HolderForeign,
-    HolderUnreadable,
-    Holders,
-    OutboxAgain,
-    OutboxUnreadable,
-    Meta,
-    MetaField,
-    MetaRubbish,
-    GateSuspect,
-    Total,
-    Seq,
-    RedisEpoch,
-    RowEpoch,
-    Flush,
-    OffsetsBack,
-    OffsetsForward,
-];
 
 /// Damages of what is known of a request in Redis.
 const OF_HOLDERS: [Damage; 5] = [HolderGone, HolderForeign, HolderUnreadable, Holders, Flush];
