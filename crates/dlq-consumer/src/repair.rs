@@ -176,7 +176,7 @@ impl Repair {
             }
             // Nobody has to look at one that the member did not lose anything by.
             GivenUp::Compensated { failed_issue_id } if !matches!(remedy, Remedy::Supersede(_)) => {
-                alarm::given_up(event, &failure, failed_issue_id);
+                alarm::log_compensated(event, &failure, failed_issue_id);
             }
             GivenUp::Compensated { .. } | GivenUp::Held | GivenUp::Parked => {}
         }

@@ -102,7 +102,7 @@ impl Upgrade {
             let given_up = self.database.give_up(give_up).await.map_err(|error| Failure::from(&error))?;
             metrics::counter!("coupon_give_ups_total", "outcome" => outcome_word(given_up)).increment(1);
             if let (GivenUp::Compensated { failed_issue_id }, Remedy::GiveBack) = (given_up, remedy) {
-                alarm::given_up(event, &failure, failed_issue_id);
+                alarm::log_compensated(event, &failure, failed_issue_id);
             }
             return Ok(true);
         }
