@@ -79,8 +79,8 @@ mutant 'a gate opened though redis sold too much' $CORE/repo/rebuilds.rs "$E2E" 
   'is_closed || is_sound && !is_found_unsound' 'is_closed || is_sound'
 mutant 'a link that leads to no entry' $DLQ/alarm/view.rs "$E2E" an_alarm_names_the_installation \
   'format!("{url}{anchor}")' 'format!("{anchor}{url}")'
-mutant 'a held letter that is warned of every minute' $DLQ/upgrade.rs '-p dlq-consumer --test it' a_held_letter_that_cannot \
-  'Err(failure) if said.insert(letter_id) => {' 'Err(failure) if !said.contains(&letter_id) => {'
+mutant 'a held letter that is warned of every minute' $DLQ/jobs/newer_versions.rs '-p dlq-consumer --test it' a_held_letter_that_cannot \
+  'Err(failure) if warned.insert(letter_id) => {' 'Err(failure) if !warned.contains(&letter_id) => {'
 mutant 'no all-clear of lost data' $DLQ/alarm/classify.rs "$E2E" an_all_clear_of_lost_data \
   '(Severity::Critical, "alarm-lost", true)' '(Severity::Critical, "alarm-lost", false)'
 mutant 'an all-clear because a campaign is CLOSED' $CORE/repo/alarms/all_clear.rs "$E2E" an_all_clear_of_lost_data \

@@ -17,7 +17,7 @@ use coupon_core::{
     runtime::SecretUrl,
     writing::{Writer, WriterSettings},
 };
-use dlq_consumer::upgrade::Upgrade;
+use dlq_consumer::jobs::NewerVersions;
 use sqlx::{Connection, Executor, PgConnection};
 use uuid::Uuid;
 
@@ -108,9 +108,9 @@ impl Ahead {
         }
     }
 
-    fn build(&self, supported: u64) -> Upgrade {
+    fn build(&self, supported: u64) -> NewerVersions {
         let (database, writer) = (self.database.clone(), self.writer.clone());
-        Upgrade { database, writer, clock: Arc::new(SystemClock), supported }
+        NewerVersions { database, writer, clock: Arc::new(SystemClock), supported }
     }
 
     async fn decision(&self, event: &CouponIssued) -> Option<Decision> {
