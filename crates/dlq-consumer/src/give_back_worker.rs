@@ -92,8 +92,7 @@ impl GiveBackWorker {
         // Coupons whose data is broken: they must not keep the others from theirs.
         let mut broken = Vec::new();
         loop {
-            let due =
-                self.database.due_give_backs(BATCH_GIVE_BACKS, &broken).await.map_err(|error| Failure::from(&error))?;
+            let due = self.database.due_give_backs(BATCH_GIVE_BACKS, &broken).await?;
             metrics::gauge!("coupon_give_backs_due").set(u32::try_from(due.len()).unwrap_or(u32::MAX));
             let (found, before) = (due.len(), broken.len());
             for due in due {
@@ -119,12 +118,8 @@ impl GiveBackWorker {
 
     async fn give_one_back(&self, due: DueGiveBack) -> Result<(), Failure> {
         let (code, request_id, successor) = (due.coupon_code.clone(), due.request_id, due.superseded_by());
-        let given_back = self
-            .stock
-            .give_back(&code, &due.member_id, request_id, successor)
-            .await
-            .map_err(|error| Failure::from(&error))?;
-        self.database.note_given_back(due, self.clock.now()).await.map_err(|error| Failure::from(&error))?;
+        let given_back = self.stock.give_back(&code, &due.member_id, request_id, successor).await?;
+        self.database.note_given_back(due, self.clock.now()).await?;
         match (given_back, successor) {
             (GiveBack::Done, None) => tracing::info!(%request_id, coupon = %code, "unit given back"),
             (GiveBack::Done, Some(holder)) => {
@@ -139,15 +134,15 @@ impl GiveBackWorker {
 
     /// Closes the gates that are open in Redis although their campaign is SUSPECT.
     async fn close_suspects(&self) -> Result<(), Failure> {
-        for (code, epoch) in self.database.suspects().await.map_err(|error| Failure::from(&error))? {
-            let view = self.stock.view(&code).await.map_err(|error| Failure::from(&error))?;
+        for (code, epoch) in self.database.suspects().await? {
+            let view = self.stock.view(&code).await?;
             let is_shut = |status: &str| status == CouponStatus::Suspect.as_str();
             let Some(view) = view.filter(|view| !is_shut(&view.status) && !view.is_filling()) else { continue };
             // A rebuild that ends changes the row before it opens the gate: one that is open while its row is still SUSPECT,
             // of whatever epoch its data is, sells what is not to be trusted.
-            let row = self.database.coupon(&code).await.map_err(|error| Failure::from(&error))?;
+            let row = self.database.coupon(&code).await?;
             if row.is_some_and(|row| row.status == CouponStatus::Suspect && row.epoch == epoch) {
-                let outcome = self.stock.suspect(&code, view.epoch).await.map_err(|error| Failure::from(&error))?;
+                let outcome = self.stock.suspect(&code, view.epoch).await?;
                 tracing::warn!(coupon = %code, epoch = view.epoch, ?outcome, "{code} is SUSPECT, and its gate is closed now");
             }
         }

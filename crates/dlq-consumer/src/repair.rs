@@ -57,7 +57,7 @@ impl Handler for Repair {
     const EXHAUSTED_DEPENDENCY: &'static str = "postgresql";
 
     fn read(&self, record: &Record) -> Result<Arc<CouponIssued>, Failure> {
-        CouponIssued::decode(record.value.as_deref(), VERSION).map(Arc::new).map_err(|error| Failure::from(&error))
+        Ok(Arc::new(CouponIssued::decode(record.value.as_deref(), VERSION)?))
     }
 
     fn request_id(&self, event: &Arc<CouponIssued>) -> RequestId {
@@ -120,7 +120,7 @@ impl Handler for Repair {
     }
 
     async fn probe(&self) -> Result<(), Failure> {
-        self.database.probe().await.map_err(|error| Failure::from(&error))
+        Ok(self.database.probe().await?)
     }
 }
 
@@ -174,8 +174,7 @@ impl Repair {
         };
         match decide_against(&self.database, give_up).await? {
             GivenUp::CompensatedBefore => {
-                let asked = self.database.ask_give_back_again(event.coupon_code.clone(), event.request_id).await;
-                asked.map_err(|error| Failure::from(&error))?;
+                self.database.ask_give_back_again(event.coupon_code.clone(), event.request_id).await?;
             }
             GivenUp::Issued => {
                 tracing::info!(request_id = work.request_id(), "the request was issued after all; nothing to give up");
@@ -209,8 +208,7 @@ impl Repair {
             now: self.clock.now(),
         };
         metrics::counter!("coupon_dead_letters_total", "status" => status.as_str()).increment(1);
-        let stored = self.database.put_down(letter(&work.record, attempts), verdict).await;
-        stored.map_err(|error| Failure::from(&error))?;
+        self.database.put_down(letter(&work.record, attempts), verdict).await?;
         self.alarms_wakeup.notify_one();
         Ok(())
     }
@@ -219,7 +217,7 @@ impl Repair {
 /// Takes the decision against an event, counts it, and logs it if the member lost a coupon by it.
 pub async fn decide_against(database: &Database, give_up: GiveUp) -> Result<GivenUp, Failure> {
     let (event, failure, remedy) = (give_up.event.clone(), give_up.failure.clone(), give_up.remedy);
-    let given_up = database.give_up(give_up).await.map_err(|error| Failure::from(&error))?;
+    let given_up = database.give_up(give_up).await?;
     metrics::counter!("coupon_give_ups_total", "outcome" => outcome_label(given_up)).increment(1);
     if let (GivenUp::Compensated { failed_issue_id }, Remedy::GiveBack | Remedy::GiveBackAndSuspect) =
         (given_up, remedy)

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 /// Most characters of a payload that are shown.
 const MAX_PAYLOAD_CHARACTERS: usize = 8_000;
-/// Shorter names are shown whole by [`hidden`] anyway, and would be found everywhere.
+/// Shorter names are shown whole by `hidden` anyway, and would be found everywhere.
 const MIN_NAME_CHARACTERS: usize = 3;
 
 /// Hides the members a dead letter names, wherever they stand in its texts.
@@ -60,7 +60,7 @@ impl Mask {
         if self.is_on { hidden(member) } else { member.to_owned() }
     }
 
-    /// The text as it may be shown: see [`Mask::text`] and [`inert`].
+    /// The text as it may be shown: without the members' names, and inert.
     pub fn shown(&self, text: &str) -> String {
         inert(&self.text(text))
     }

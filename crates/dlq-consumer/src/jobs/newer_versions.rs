@@ -58,8 +58,7 @@ impl NewerVersions {
     pub async fn decide_held(&self, warned: &mut BTreeSet<i64>) -> Result<usize, Failure> {
         let (mut decided, mut after) = (0, 0);
         loop {
-            let letters = self.database.letters_held_for_an_upgrade(self.supported, after, PAGE_LETTERS).await;
-            let letters = letters.map_err(|error| Failure::from(&error))?;
+            let letters = self.database.letters_held_for_an_upgrade(self.supported, after, PAGE_LETTERS).await?;
             let Some(last) = letters.last() else { return Ok(decided) };
             after = last.id;
             for letter in letters {
@@ -101,7 +100,6 @@ impl NewerVersions {
         self.writer.settle(event, outcome, self.clock.now()).await?;
         let to =
             if outcome == IssueOutcome::CompensatedBefore { LetterStatus::Duplicate } else { LetterStatus::Recovered };
-        let moved = self.database.move_letter(letter.id, LetterStatus::Held, to, self.clock.now());
-        moved.await.map_err(|error| Failure::from(&error))
+        Ok(self.database.move_letter(letter.id, LetterStatus::Held, to, self.clock.now()).await?)
     }
 }
