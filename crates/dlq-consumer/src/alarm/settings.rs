@@ -148,10 +148,25 @@ fn is_base_url(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use coupon_core::runtime::{SettingsArgs, load, print_effective};
+    use coupon_core::runtime::{Settings, SettingsArgs, load, print_effective};
 
     use super::*;
-    use crate::config::Config;
+
+    /// The only table of the defaults that these tests are about.
+    #[derive(Debug, Serialize, Deserialize)]
+    struct Config {
+        alarms: AlarmSettings,
+    }
+
+    impl Settings for Config {
+        const PREFIX: &'static str = "DLQ_CONSUMER";
+        const DEFAULTS: &'static str = include_str!("../../config.default.toml");
+        const ALIASES: &'static [(&'static str, &'static str)] = &[];
+
+        fn check(&self) -> Result<(), SettingsError> {
+            self.alarms.check()
+        }
+    }
 
     fn with(pairs: &[(&str, &str)]) -> Result<Config, SettingsError> {
         let set = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
