@@ -7,7 +7,7 @@ use coupon_core::{
     event::{CouponIssued, VERSION},
     ids::CouponCode,
     kafka::Watermark,
-    repo::issues::Batch,
+    repo::coupon_issues::Batch,
 };
 use uuid::Uuid;
 

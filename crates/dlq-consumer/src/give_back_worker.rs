@@ -7,7 +7,7 @@ use coupon_core::{
     clock::Clock,
     failure::{Class, Failure},
     ids::CouponCode,
-    repo::{Database, coupons::CouponStatus, give_backs::DueGiveBack},
+    repo::{Database, coupon_issues::DueGiveBack, coupons::CouponStatus},
     retry::Backoff,
     runtime::{Shutdown, Throttle},
     stock::{GiveBack, Stock},

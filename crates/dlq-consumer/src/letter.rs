@@ -4,18 +4,21 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use coupon_core::{
     failure::{Class, Failure, cut},
     kafka::{Record, read_origin},
-    repo::{dead_letters::Letter, give_ups::Remedy, issues::IssueOutcome},
+    repo::{
+        coupon_issues::{IssueOutcome, Remedy},
+        dlq_events::NewDlqEvent,
+    },
     writing::judge,
 };
 
 /// The letter that came in this record, after so many attempts.
-pub fn letter(record: &Record, attempts: u32) -> Letter {
+pub fn letter(record: &Record, attempts: u32) -> NewDlqEvent {
     let origin = read_origin(record);
     let headers = record.headers.iter().map(|header| {
         let value = header.value.as_ref().map(|value| STANDARD.encode(value));
         serde_json::json!({ "name": header.name.replace('\0', "?"), "value": value })
     });
-    Letter {
+    NewDlqEvent {
         topic: record.topic.clone(),
         partition: record.partition,
         offset: record.offset,

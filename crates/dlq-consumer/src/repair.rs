@@ -18,9 +18,8 @@ use coupon_core::{
     kafka::{Handler, History, Record, Work},
     repo::{
         Database,
-        dead_letters::{LetterStatus, Verdict},
-        give_ups::{GiveUp, GivenUp, Remedy},
-        issues::IssueOutcome,
+        coupon_issues::{Compensation, CompensationOutcome, IssueOutcome, Remedy},
+        dlq_events::{Classification, DlqEventStatus},
         may_be_the_records_doing,
     },
     writing::{Writer, codes, judge},
@@ -79,10 +78,10 @@ impl Handler for Repair {
         self.writer.settle(event, outcome, self.clock.now()).await?;
         let status = if outcome == IssueOutcome::CompensatedBefore {
             self.give_backs_wakeup.notify_one();
-            LetterStatus::Duplicate
+            DlqEventStatus::Duplicate
         } else {
             tracing::info!(request_id = work.request_id(), outcome = outcome.as_str(), "dead letter recovered");
-            LetterStatus::Recovered
+            DlqEventStatus::Recovered
         };
         self.put_down(work, status, &arrival(&work.record), number).await
     }
@@ -98,9 +97,9 @@ impl Handler for Repair {
             Ok(event) if !is_undecidable(failure) => event,
             _ => {
                 let status = if failure.code == DecodeError::Newer(0).code() {
-                    LetterStatus::Held
+                    DlqEventStatus::Held
                 } else {
-                    LetterStatus::Parked
+                    DlqEventStatus::Parked
                 };
                 return self.put_down(work, status, failure, history.attempts).await;
             }
@@ -109,7 +108,7 @@ impl Handler for Repair {
         match self.decide(work, event, failure.clone(), history.attempts, remedy).await {
             // The database will never take this decision; the record is kept for somebody to look at.
             Err(refused) if is_refused(refused.class, history) => {
-                self.put_down(work, LetterStatus::Parked, &refused, history.attempts).await
+                self.put_down(work, DlqEventStatus::Parked, &refused, history.attempts).await
             }
             decided => decided,
         }
@@ -163,7 +162,7 @@ impl Repair {
         let letter = letter(&work.record, attempts);
         // A rebuild replaced the data they were reserved in; no deployment can be at fault.
         let budget = (failure.code != codes::OLD_EPOCH).then_some(self.budget);
-        let give_up = GiveUp {
+        let give_up = Compensation {
             event: CouponIssued::clone(event),
             failure,
             letter,
@@ -173,13 +172,13 @@ impl Repair {
             by: None,
         };
         match decide_against(&self.database, give_up).await? {
-            GivenUp::CompensatedBefore => {
+            CompensationOutcome::CompensatedBefore => {
                 self.database.ask_give_back_again(event.coupon_code.clone(), event.request_id).await?;
             }
-            GivenUp::Issued => {
+            CompensationOutcome::Issued => {
                 tracing::info!(request_id = work.request_id(), "the request was issued after all; nothing to give up");
             }
-            GivenUp::Compensated { .. } | GivenUp::Held | GivenUp::Parked => {}
+            CompensationOutcome::Compensated { .. } | CompensationOutcome::Held | CompensationOutcome::Parked => {}
         }
         self.give_backs_wakeup.notify_one();
         self.alarms_wakeup.notify_one();
@@ -189,7 +188,7 @@ impl Repair {
     async fn put_down(
         &self,
         work: &Work<Arc<CouponIssued>>,
-        status: LetterStatus,
+        status: DlqEventStatus,
         failure: &Failure,
         attempts: u32,
     ) -> Result<(), Failure> {
@@ -198,13 +197,13 @@ impl Repair {
             Err(DecodeError::Newer(version)) => Some(version),
             Err(_) => None,
         };
-        let verdict = Verdict {
+        let verdict = Classification {
             status,
             event: work.item.as_deref().ok(),
             event_version,
             failure,
             failed_issue_id: None,
-            alarm: matches!(status, LetterStatus::Held | LetterStatus::Parked),
+            alarm: matches!(status, DlqEventStatus::Held | DlqEventStatus::Parked),
             now: self.clock.now(),
         };
         metrics::counter!("coupon_dead_letters_total", "status" => status.as_str()).increment(1);
@@ -215,11 +214,11 @@ impl Repair {
 }
 
 /// Takes the decision against an event, counts it, and logs it if the member lost a coupon by it.
-pub async fn decide_against(database: &Database, give_up: GiveUp) -> Result<GivenUp, Failure> {
+pub async fn decide_against(database: &Database, give_up: Compensation) -> Result<CompensationOutcome, Failure> {
     let (event, failure, remedy) = (give_up.event.clone(), give_up.failure.clone(), give_up.remedy);
     let given_up = database.give_up(give_up).await?;
     metrics::counter!("coupon_give_ups_total", "outcome" => outcome_label(given_up)).increment(1);
-    if let (GivenUp::Compensated { failed_issue_id }, Remedy::GiveBack | Remedy::GiveBackAndSuspect) =
+    if let (CompensationOutcome::Compensated { failed_issue_id }, Remedy::GiveBack | Remedy::GiveBackAndSuspect) =
         (given_up, remedy)
     {
         alarm::log_compensated(&event, &failure, failed_issue_id);
@@ -228,12 +227,12 @@ pub async fn decide_against(database: &Database, give_up: GiveUp) -> Result<Give
 }
 
 /// The label `outcome` of `coupon_give_ups_total`.
-pub fn outcome_label(given_up: GivenUp) -> &'static str {
+pub fn outcome_label(given_up: CompensationOutcome) -> &'static str {
     match given_up {
-        GivenUp::Compensated { .. } => "COMPENSATED",
-        GivenUp::CompensatedBefore => "COMPENSATED_BEFORE",
-        GivenUp::Issued => "ISSUED",
-        GivenUp::Held => "HELD",
-        GivenUp::Parked => "PARKED",
+        CompensationOutcome::Compensated { .. } => "COMPENSATED",
+        CompensationOutcome::CompensatedBefore => "COMPENSATED_BEFORE",
+        CompensationOutcome::Issued => "ISSUED",
+        CompensationOutcome::Held => "HELD",
+        CompensationOutcome::Parked => "PARKED",
     }
 }

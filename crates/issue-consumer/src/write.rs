@@ -8,7 +8,7 @@ use coupon_core::{
     failure::Failure,
     ids::RequestId,
     kafka::{Attempt, DeadLetter, Handler, History, Publisher, Record, Work},
-    repo::{Database, issues::IssueOutcome, may_be_the_records_doing},
+    repo::{Database, coupon_issues::IssueOutcome, may_be_the_records_doing},
     writing::Writer,
 };
 

@@ -6,7 +6,7 @@ use coupon_core::{
     clock::Clock,
     failure::{Class, Classified},
     ids::{CouponCode, MemberId, RequestId},
-    repo::{coupons::CouponStatus, issues::Decided},
+    repo::{coupon_issues::Decided, coupons::CouponStatus},
     runtime::{Throttle, chain},
     stock::{Refused, Reservation, Reserved, Stock, StockError},
 };

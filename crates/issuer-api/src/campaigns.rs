@@ -11,8 +11,8 @@ use coupon_core::{
     ids::{CouponCode, MemberId, RequestId},
     repo::{
         Database, RepoError,
+        coupon_issues::{Decided, Lettered, Requested},
         coupons::Coupon,
-        issues::{Decided, Lettered, Requested},
     },
     runtime::chain,
 };

@@ -6,7 +6,7 @@
 use chrono::{DateTime, Utc};
 use coupon_core::{
     ids::{CouponCode, MemberId, RequestId},
-    repo::issues::{Decided, Decision, Lettered, Requested},
+    repo::coupon_issues::{Decided, Decision, Lettered, Requested},
     stock::{Holder, StockError},
 };
 

@@ -8,11 +8,11 @@ use crate::{event::CouponIssued, failure::Failure, words::words};
 
 mod rows;
 
-pub use rows::LetterRow;
+pub use rows::DlqEvent;
 
 words! {
     /// What became of a record of the DLQ topic.
-    pub enum LetterStatus as "dead letter status" {
+    pub enum DlqEventStatus as "dead letter status" {
         /// Written after all.
         Recovered = "RECOVERED",
         /// Given up; the unit goes back.
@@ -32,7 +32,7 @@ words! {
 
 /// A record of the DLQ topic as the database keeps it.
 #[derive(Clone, Debug)]
-pub struct Letter {
+pub struct NewDlqEvent {
     /// Where it lies in the DLQ topic.
     pub topic: String,
     /// Partition there.
@@ -57,7 +57,7 @@ pub struct Letter {
 #[derive(Clone, Copy, Debug)]
 pub struct Verdict<'a> {
     /// What became of it.
-    pub status: LetterStatus,
+    pub status: DlqEventStatus,
     /// The event, if the record could be read.
     pub event: Option<&'a CouponIssued>,
     /// Version of the event, also when it is newer than this build reads.
@@ -75,7 +75,7 @@ pub struct Verdict<'a> {
 impl Database {
     /// Puts a letter down. A record that came before (the same place and time) is left as it was, unless it was still
     /// undecided.
-    pub async fn put_down(&self, letter: Letter, verdict: Verdict<'_>) -> Result<(), RepoError> {
+    pub async fn put_down(&self, letter: NewDlqEvent, verdict: Verdict<'_>) -> Result<(), RepoError> {
         let (status, alarm, now) = (verdict.status, verdict.alarm, verdict.now);
         let (event, failure, version) = (verdict.event.cloned(), verdict.failure.clone(), verdict.event_version);
         self.detached("put a dead letter down", move |pool| async move {
@@ -98,8 +98,8 @@ impl Database {
     pub async fn move_letter(
         &self,
         id: i64,
-        from: LetterStatus,
-        to: LetterStatus,
+        from: DlqEventStatus,
+        to: DlqEventStatus,
         now: DateTime<Utc>,
     ) -> Result<bool, RepoError> {
         self.detached("move a dead letter on", move |pool| async move {
@@ -116,7 +116,11 @@ impl Database {
     }
 }
 
-pub(super) async fn insert(tx: &mut PgConnection, letter: &Letter, verdict: &Verdict<'_>) -> Result<(), sqlx::Error> {
+pub(super) async fn insert(
+    tx: &mut PgConnection,
+    letter: &NewDlqEvent,
+    verdict: &Verdict<'_>,
+) -> Result<(), sqlx::Error> {
     let event = verdict.event;
     sqlx::query(
         "INSERT INTO dlq_events

@@ -6,14 +6,14 @@ use uuid::Uuid;
 
 use super::{
     Database, RepoError,
-    filter::{Filter, OF_FAILED},
+    filter::{FAILED_ISSUE_FILTER, Filter},
     numbers,
 };
 use crate::words::words;
 
 words! {
     /// Where a failed request stands.
-    pub enum FailedStatus as "status of a failed request" {
+    pub enum FailedIssueStatus as "status of a failed request" {
         /// Somebody has to look.
         Pending = "PENDING",
         /// Put right.
@@ -25,7 +25,7 @@ words! {
 
 /// A request that was given up.
 #[derive(Clone, Debug, sqlx::FromRow, serde::Serialize)]
-pub struct FailedIssue {
+pub struct FailedCouponIssue {
     /// Number.
     #[serde(flatten, serialize_with = "numbers::entry")]
     pub id: i64,
@@ -37,7 +37,7 @@ pub struct FailedIssue {
     pub request_id: Uuid,
     /// Where it stands.
     #[sqlx(try_from = "String")]
-    pub status: FailedStatus,
+    pub status: FailedIssueStatus,
     /// Class of the last failure.
     pub error_class: String,
     /// Its code.
@@ -91,7 +91,7 @@ FROM failed_coupon_issues f
 LEFT JOIN coupons c ON c.coupon_code = f.coupon_code
 LEFT JOIN coupon_issues i ON i.coupon_id = c.coupon_id AND i.request_id = f.request_id";
 
-impl FailedIssue {
+impl FailedCouponIssue {
     /// What it is counted under, also in rows of builds that did not know it.
     pub fn cause(&self) -> String {
         self.cause.clone().unwrap_or_else(|| format!("{} {}", self.error_class, self.error_code))
@@ -105,9 +105,9 @@ impl Database {
         filter: &Filter,
         before: Option<i64>,
         limit: i64,
-    ) -> Result<Vec<FailedIssue>, RepoError> {
+    ) -> Result<Vec<FailedCouponIssue>, RepoError> {
         let select = format!(
-            "{SELECT} WHERE {OF_FAILED} AND ($10::bigint IS NULL OR f.id < $10)
+            "{SELECT} WHERE {FAILED_ISSUE_FILTER} AND ($10::bigint IS NULL OR f.id < $10)
              ORDER BY f.id DESC LIMIT $11"
         );
         let pool = self.pool();
@@ -119,7 +119,7 @@ impl Database {
     }
 
     /// One failed request.
-    pub async fn failed_issue(&self, id: i64) -> Result<Option<FailedIssue>, RepoError> {
+    pub async fn failed_issue(&self, id: i64) -> Result<Option<FailedCouponIssue>, RepoError> {
         let pool = self.pool();
         let question =
             sqlx::query_as(AssertSqlSafe(format!("{SELECT} WHERE f.id = $1"))).bind(id).fetch_optional(&pool);
@@ -127,7 +127,11 @@ impl Database {
     }
 
     /// The failed request of this id.
-    pub async fn failed_issue_of(&self, request_id: Uuid, coupon: &str) -> Result<Option<FailedIssue>, RepoError> {
+    pub async fn failed_issue_of(
+        &self,
+        request_id: Uuid,
+        coupon: &str,
+    ) -> Result<Option<FailedCouponIssue>, RepoError> {
         let select = format!("{SELECT} WHERE f.request_id = $1 AND f.coupon_code = $2");
         let pool = self.pool();
         let question = sqlx::query_as(AssertSqlSafe(select)).bind(request_id).bind(coupon).fetch_optional(&pool);

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::AssertSqlSafe;
 
-use super::{Database, RepoError, coupons::ShownStatus, dead_letters::LetterStatus, filter::Filter, settling::List};
+use super::{Database, RepoError, coupons::ShownStatus, dead_letters::DlqEventStatus, filter::Filter, settling::List};
 
 /// Most groups that are named; a list longer than that is read by nobody.
 const MOST_GROUPS: i64 = 100;
@@ -131,7 +131,7 @@ impl Database {
         let groups = async |select: &'static str| {
             self.bounded("group what waits", sqlx::query_as(select).bind(MOST_GROUPS).fetch_all(&pool)).await
         };
-        let letters = async |status: LetterStatus| {
+        let letters = async |status: DlqEventStatus| {
             let question = sqlx::query_as(LETTERS_BY_CAUSE).bind(MOST_GROUPS).bind(status.as_str()).fetch_all(&pool);
             self.bounded("group dead letters that wait", question).await
         };
@@ -139,8 +139,8 @@ impl Database {
             counts,
             by_cause: groups(BY_CAUSE).await?,
             by_coupon: groups(BY_COUPON).await?,
-            held_by_cause: letters(LetterStatus::Held).await?,
-            parked_by_cause: letters(LetterStatus::Parked).await?,
+            held_by_cause: letters(DlqEventStatus::Held).await?,
+            parked_by_cause: letters(DlqEventStatus::Parked).await?,
         })
     }
 

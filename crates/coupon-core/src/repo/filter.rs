@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sqlx::{Arguments, postgres::PgArguments};
 
-use super::{dead_letters::LetterStatus, failed_issues::FailedStatus};
+use super::{dead_letters::DlqEventStatus, failed_issues::FailedIssueStatus};
 use crate::ids::{CouponCode, MemberId};
 
 /// A choice of rows; what is not given does not restrict.
@@ -13,7 +13,7 @@ use crate::ids::{CouponCode, MemberId};
 pub struct Filter {
     /// These numbers only; empty: any.
     pub ids: Vec<i64>,
-    /// Of this status, a word of [`FailedStatus`] or [`LetterStatus`].
+    /// Of this status, a word of [`FailedIssueStatus`] or [`DlqEventStatus`].
     pub status: Option<String>,
     /// Of this campaign.
     pub coupon: Option<CouponCode>,
@@ -32,7 +32,7 @@ pub struct Filter {
 }
 
 /// The condition over `failed_coupon_issues f`, with the arguments $1 to $9 of [`Filter::arguments`].
-pub(super) const OF_FAILED: &str = "
+pub(super) const FAILED_ISSUE_FILTER: &str = "
     ($1::bigint[] = '{}' OR f.id = ANY($1)) AND ($2::text IS NULL OR f.status = $2)
     AND ($3::text IS NULL OR f.coupon_code = $3) AND ($4::text IS NULL OR f.member_id = $4)
     AND ($5::text IS NULL OR strpos(lower(coalesce(f.cause, concat_ws(' ', f.error_class, f.error_code))), lower($5)) > 0
@@ -42,7 +42,7 @@ pub(super) const OF_FAILED: &str = "
     AND ($9::bigint IS NULL OR f.id <= $9)";
 
 /// The condition over `dlq_events f`, with the same arguments.
-pub(super) const OF_LETTERS: &str = "
+pub(super) const DLQ_EVENT_FILTER: &str = "
     ($1::bigint[] = '{}' OR f.id = ANY($1)) AND ($2::text IS NULL OR f.status = $2)
     AND ($3::text IS NULL OR f.coupon_code = $3) AND ($4::text IS NULL OR f.member_id = $4)
     AND ($5::text IS NULL OR strpos(lower(f.cause), lower($5)) > 0 OR strpos(lower(f.error_message), lower($5)) > 0)
@@ -53,17 +53,17 @@ pub(super) const OF_LETTERS: &str = "
 impl Filter {
     /// The same, of this status of the work list.
     #[must_use]
-    pub fn of_status(self, status: FailedStatus) -> Self {
+    pub fn of_status(self, status: FailedIssueStatus) -> Self {
         Self { status: Some(status.as_str().to_owned()), ..self }
     }
 
     /// The same, of this status of dead letters.
     #[must_use]
-    pub fn of_letter_status(self, status: LetterStatus) -> Self {
+    pub fn of_letter_status(self, status: DlqEventStatus) -> Self {
         Self { status: Some(status.as_str().to_owned()), ..self }
     }
 
-    /// The arguments $1 to $9 of [`OF_FAILED`] and [`OF_LETTERS`]; what a statement needs beyond them comes after.
+    /// The arguments $1 to $9 of [`FAILED_ISSUE_FILTER`] and [`DLQ_EVENT_FILTER`]; what a statement needs beyond them comes after.
     pub(super) fn arguments(&self) -> Result<PgArguments, sqlx::Error> {
         let mut arguments = PgArguments::default();
         let add = |arguments: &mut PgArguments| {

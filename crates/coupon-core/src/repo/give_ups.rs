@@ -8,7 +8,7 @@ use super::{
     Database, RepoError,
     alarms::{Notice, insert_notice},
     coupons::{Actor, append_audit},
-    dead_letters::{self, Letter, LetterStatus, Verdict},
+    dead_letters::{self, DlqEventStatus, NewDlqEvent, Verdict},
     pool::Pool,
     rebuilds::note_found_unsound,
     replays::{close_replay, settle_by_hand},
@@ -25,13 +25,13 @@ use crate::{
 
 /// A request to be given up.
 #[derive(Clone, Debug)]
-pub struct GiveUp {
+pub struct Compensation {
     /// The event that could not be written.
     pub event: CouponIssued,
     /// Why.
     pub failure: Failure,
     /// The record it came in.
-    pub letter: Letter,
+    pub letter: NewDlqEvent,
     /// What is to happen to the member's mark.
     pub remedy: Remedy,
     /// How many may be given up; `None`: however many there are, because no deployment can be at fault.
@@ -54,7 +54,7 @@ pub struct Operator {
     pub is_by_hand: bool,
 }
 
-impl GiveUp {
+impl Compensation {
     fn by_hand(&self) -> Option<&Operator> {
         self.by.as_ref().filter(|by| by.is_by_hand)
     }
@@ -73,7 +73,7 @@ pub enum Remedy {
 
 /// What became of giving up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GivenUp {
+pub enum CompensationOutcome {
     /// Decided COMPENSATED by this call.
     Compensated {
         /// Row of the work list.
@@ -108,21 +108,21 @@ impl Database {
     /// could not be decided is kept as HELD or PARKED.
     ///
     /// An error means that nothing was decided and nothing kept.
-    pub async fn give_up(&self, give_up: GiveUp) -> Result<GivenUp, RepoError> {
+    pub async fn give_up(&self, give_up: Compensation) -> Result<CompensationOutcome, RepoError> {
         self.detached("give up a request", move |pool| async move {
             let given_up = decide(&pool, &give_up).await?;
             let kept_as = match given_up {
-                GivenUp::Compensated { .. } => return Ok(given_up),
-                GivenUp::CompensatedBefore => LetterStatus::Duplicate,
-                GivenUp::Issued => LetterStatus::Recovered,
-                GivenUp::Held => LetterStatus::Held,
-                GivenUp::Parked => LetterStatus::Parked,
+                CompensationOutcome::Compensated { .. } => return Ok(given_up),
+                CompensationOutcome::CompensatedBefore => DlqEventStatus::Duplicate,
+                CompensationOutcome::Issued => DlqEventStatus::Recovered,
+                CompensationOutcome::Held => DlqEventStatus::Held,
+                CompensationOutcome::Parked => DlqEventStatus::Parked,
             };
-            let alarm = matches!(given_up, GivenUp::Held | GivenUp::Parked);
+            let alarm = matches!(given_up, CompensationOutcome::Held | CompensationOutcome::Parked);
             crash::pass("keep what is undecided", Moment::Before);
             let mut tx = pool.begin().await?;
             // That Redis sold too much is true whoever pays for it.
-            if give_up.remedy == Remedy::GiveBackAndSuspect && given_up == GivenUp::Held {
+            if give_up.remedy == Remedy::GiveBackAndSuspect && given_up == CompensationOutcome::Held {
                 suspect(&mut tx, &give_up).await?;
             }
             dead_letters::insert(&mut tx, &give_up.letter, &verdict(&give_up, kept_as, None, alarm)).await?;
@@ -134,7 +134,7 @@ impl Database {
     }
 }
 
-async fn decide(pool: &Pool, give_up: &GiveUp) -> Result<GivenUp, sqlx::Error> {
+async fn decide(pool: &Pool, give_up: &Compensation) -> Result<CompensationOutcome, sqlx::Error> {
     let event = &give_up.event;
     let mut tx = pool.begin().await?;
     let superseded_by = match give_up.remedy {
@@ -158,13 +158,13 @@ async fn decide(pool: &Pool, give_up: &GiveUp) -> Result<GivenUp, sqlx::Error> {
             .bind(event.coupon_code.as_str())
             .fetch_optional(&mut *tx)
             .await?;
-    let Some(coupon_id) = locked else { return Ok(GivenUp::Parked) };
+    let Some(coupon_id) = locked else { return Ok(CompensationOutcome::Parked) };
     if decided.is_none() {
         return decision_before(&mut tx, coupon_id, event.request_id.as_uuid()).await;
     }
     // Dropping the transaction takes the decision back.
     if superseded_by.is_none() && !spend(&mut tx, coupon_id, give_up).await? {
-        return Ok(GivenUp::Held);
+        return Ok(CompensationOutcome::Held);
     }
     if give_up.remedy == Remedy::GiveBackAndSuspect {
         suspect(&mut tx, give_up).await?;
@@ -172,7 +172,7 @@ async fn decide(pool: &Pool, give_up: &GiveUp) -> Result<GivenUp, sqlx::Error> {
     let failed_issue_id = put_on_work_list(&mut tx, give_up).await?;
     // Nobody is told of what an operator has just decided; what a replay found it could not issue is news.
     let alarm = superseded_by.is_none() && give_up.by_hand().is_none();
-    let verdict = verdict(give_up, LetterStatus::Compensated, Some(failed_issue_id), alarm);
+    let verdict = verdict(give_up, DlqEventStatus::Compensated, Some(failed_issue_id), alarm);
     dead_letters::insert(&mut tx, &give_up.letter, &verdict).await?;
     if let Some(Operator { name, reason, .. }) = &give_up.by {
         let actor = Actor { name: name.clone(), now: give_up.now };
@@ -181,10 +181,10 @@ async fn decide(pool: &Pool, give_up: &GiveUp) -> Result<GivenUp, sqlx::Error> {
         append_audit(&mut tx, &actor, "compensate", &subject, change, reason).await?;
     }
     tx.commit().await?;
-    Ok(GivenUp::Compensated { failed_issue_id })
+    Ok(CompensationOutcome::Compensated { failed_issue_id })
 }
 
-async fn suspect(tx: &mut PgConnection, give_up: &GiveUp) -> Result<(), sqlx::Error> {
+async fn suspect(tx: &mut PgConnection, give_up: &Compensation) -> Result<(), sqlx::Error> {
     let code = &give_up.event.coupon_code;
     // A campaign that somebody closed stays CLOSED: it sells nothing, and its status says what it goes back to.
     let status: Option<(String, String)> = sqlx::query_as(
@@ -212,17 +212,21 @@ async fn suspect(tx: &mut PgConnection, give_up: &GiveUp) -> Result<(), sqlx::Er
     insert_notice(tx, &notice).await
 }
 
-async fn decision_before(tx: &mut PgConnection, coupon_id: i64, request_id: Uuid) -> Result<GivenUp, sqlx::Error> {
+async fn decision_before(
+    tx: &mut PgConnection,
+    coupon_id: i64,
+    request_id: Uuid,
+) -> Result<CompensationOutcome, sqlx::Error> {
     let decision: String =
         sqlx::query_scalar("SELECT decision FROM coupon_issues WHERE coupon_id = $1 AND request_id = $2")
             .bind(coupon_id)
             .bind(request_id)
             .fetch_one(tx)
             .await?;
-    Ok(if decision == "ISSUED" { GivenUp::Issued } else { GivenUp::CompensatedBefore })
+    Ok(if decision == "ISSUED" { CompensationOutcome::Issued } else { CompensationOutcome::CompensatedBefore })
 }
 
-async fn spend(tx: &mut PgConnection, coupon_id: i64, give_up: &GiveUp) -> Result<bool, sqlx::Error> {
+async fn spend(tx: &mut PgConnection, coupon_id: i64, give_up: &Compensation) -> Result<bool, sqlx::Error> {
     let Some(budget) = give_up.budget else { return Ok(true) };
     let cause = give_up.failure.budget();
     let bucket: Option<(f64, DateTime<Utc>)> =
@@ -240,7 +244,7 @@ async fn spend(tx: &mut PgConnection, coupon_id: i64, give_up: &GiveUp) -> Resul
 
 /// PENDING; a superseded request needs nobody and is born RESOLVED, and so is what an operator has decided by hand, and a
 /// replay: the entry that it replays stays on the list, unless an operator decides, and the replay is closed here.
-async fn put_on_work_list(tx: &mut PgConnection, give_up: &GiveUp) -> Result<i64, sqlx::Error> {
+async fn put_on_work_list(tx: &mut PgConnection, give_up: &Compensation) -> Result<i64, sqlx::Error> {
     let by_hand = give_up.by_hand();
     if let Some(by) = by_hand {
         settle_by_hand(tx, give_up, by).await?;
@@ -280,7 +284,7 @@ async fn put_on_work_list(tx: &mut PgConnection, give_up: &GiveUp) -> Result<i64
     .await
 }
 
-fn verdict(give_up: &GiveUp, status: LetterStatus, failed_issue_id: Option<i64>, alarm: bool) -> Verdict<'_> {
+fn verdict(give_up: &Compensation, status: DlqEventStatus, failed_issue_id: Option<i64>, alarm: bool) -> Verdict<'_> {
     Verdict {
         status,
         event: Some(&give_up.event),

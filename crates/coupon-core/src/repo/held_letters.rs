@@ -5,19 +5,19 @@ use sqlx::Arguments;
 use super::{
     Database, RepoError,
     coupons::{Actor, append_audit},
-    dead_letters::{Letter, LetterStatus},
-    filter::{Filter, OF_LETTERS},
+    dead_letters::{DlqEventStatus, NewDlqEvent},
+    filter::{DLQ_EVENT_FILTER, Filter},
     replays::{Plan, advance},
 };
 use crate::failure::{Class, Failure};
 
 /// An undecided letter, whole.
 #[derive(Clone, Debug)]
-pub struct UndecidedLetter {
+pub struct UndecidedDlqEvent {
     /// Number.
     pub id: i64,
     /// The record.
-    pub letter: Letter,
+    pub letter: NewDlqEvent,
     /// The failure it was put down with.
     pub failure: Failure,
 }
@@ -58,7 +58,7 @@ impl Database {
     pub async fn plan_letters(&self, filter: &Filter, supported: u64) -> Result<Plan, RepoError> {
         let pool = self.pool();
         let sql = format!(
-            "SELECT refusal, count(*), max(id) FROM (SELECT f.id, {VERDICT} WHERE {OF_LETTERS}) AS judged GROUP BY refusal"
+            "SELECT refusal, count(*), max(id) FROM (SELECT f.id, {VERDICT} WHERE {DLQ_EVENT_FILTER}) AS judged GROUP BY refusal"
         );
         let question = async {
             let mut arguments = filter.arguments()?;
@@ -75,11 +75,11 @@ impl Database {
         filter: &Filter,
         after: i64,
         limit: i64,
-    ) -> Result<Vec<UndecidedLetter>, RepoError> {
+    ) -> Result<Vec<UndecidedDlqEvent>, RepoError> {
         let pool = self.pool();
         let sql = format!(
             "SELECT f.* FROM dlq_events f
-             WHERE {OF_LETTERS} AND f.status IN ('HELD', 'PARKED') AND f.id > $10 ORDER BY f.id LIMIT $11"
+             WHERE {DLQ_EVENT_FILTER} AND f.status IN ('HELD', 'PARKED') AND f.id > $10 ORDER BY f.id LIMIT $11"
         );
         let question = async {
             let mut arguments = filter.arguments()?;
@@ -97,7 +97,7 @@ impl Database {
         supported: u64,
         after: i64,
         limit: i64,
-    ) -> Result<Vec<UndecidedLetter>, RepoError> {
+    ) -> Result<Vec<UndecidedDlqEvent>, RepoError> {
         let pool = self.pool();
         let question = sqlx::query_as(
             "SELECT * FROM dlq_events
@@ -118,7 +118,7 @@ impl Database {
         &self,
         job_id: i64,
         letter: i64,
-        to: LetterStatus,
+        to: DlqEventStatus,
         actor: Actor,
         reason: String,
     ) -> Result<bool, RepoError> {
@@ -157,8 +157,8 @@ async fn count_success(tx: &mut sqlx::PgConnection, job_id: i64) -> Result<(), s
 }
 
 impl Row {
-    fn whole(self) -> UndecidedLetter {
-        UndecidedLetter {
+    fn whole(self) -> UndecidedDlqEvent {
+        UndecidedDlqEvent {
             id: self.id,
             failure: Failure {
                 class: self.error_class.parse().unwrap_or(Class::Unknown),
@@ -167,7 +167,7 @@ impl Row {
                 chain: self.stack_trace,
                 by_itself: false,
             },
-            letter: Letter {
+            letter: NewDlqEvent {
                 topic: self.dlq_topic,
                 partition: self.dlq_partition,
                 offset: self.dlq_offset,

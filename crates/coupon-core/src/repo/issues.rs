@@ -73,7 +73,7 @@ impl IssueOutcome {
 }
 
 /// All rows of a batch at once.
-pub const WHOLE: i32 = i32::MAX;
+pub const WHOLE_BATCH: i32 = i32::MAX;
 
 /// Rows that are tried at once after a whole batch was refused: with one in a hundred that is, fewer cost more beginnings
 /// and more cost more rows that were written in vain. Measured; 16 and 64 are as good within a tenth.
@@ -90,7 +90,7 @@ pub struct Written {
 }
 
 impl Database {
-    /// Writes events of one coupon and one epoch by one statement, up to `part` rows of it at once; [`WHOLE`] where none is
+    /// Writes events of one coupon and one epoch by one statement, up to `part` rows of it at once; [`WHOLE_BATCH`] where none is
     /// expected to be refused. With `wait` an event whose row somebody holds for longer than that is refused by itself;
     /// without, that fails the batch.
     ///

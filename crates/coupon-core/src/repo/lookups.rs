@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::{Database, RepoError, dead_letters::LetterRow, failed_issues::FailedIssue, filter::Filter};
+use super::{Database, RepoError, dead_letters::DlqEvent, failed_issues::FailedCouponIssue, filter::Filter};
 use crate::ids::{CouponCode, MemberId};
 
 /// Most rows of each kind that are found.
@@ -71,7 +71,7 @@ impl Database {
     }
 
     /// The entries of the work list that are this request's, or that it replays.
-    pub async fn entries_on(&self, request_id: Uuid) -> Result<Vec<FailedIssue>, RepoError> {
+    pub async fn entries_on(&self, request_id: Uuid) -> Result<Vec<FailedCouponIssue>, RepoError> {
         let pool = self.pool();
         let question = sqlx::query_scalar(
             "SELECT f.id FROM coupons c JOIN failed_coupon_issues f USING (coupon_code) WHERE f.request_id = $1
@@ -87,7 +87,7 @@ impl Database {
     }
 
     /// All that waits or waited for somebody of this member, newest first, at most 1,000 of each.
-    pub async fn failures_of(&self, member: &MemberId) -> Result<(Vec<FailedIssue>, Vec<LetterRow>), RepoError> {
+    pub async fn failures_of(&self, member: &MemberId) -> Result<(Vec<FailedCouponIssue>, Vec<DlqEvent>), RepoError> {
         let filter = Filter { member: Some(member.clone()), ..Filter::default() };
         Ok((self.failed_issues(&filter, None, MOST).await?, self.letters(&filter, None, MOST).await?))
     }

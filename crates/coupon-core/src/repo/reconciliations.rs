@@ -10,7 +10,7 @@ use crate::ids::{CouponCode, RequestId};
 
 /// A decision, as a comparison needs it.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
-pub struct Word {
+pub struct RequestDecision {
     /// The request.
     #[sqlx(try_from = "Uuid")]
     pub request_id: RequestId,
@@ -34,7 +34,7 @@ pub enum Aside {
 
 /// The counter of a campaign, and what it should be, at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::FromRow)]
-pub struct Count {
+pub struct RowCount {
     /// `coupons.issued_quantity`.
     pub counter: i64,
     /// ISSUED rows.
@@ -70,7 +70,7 @@ pub struct ReconciliationRow {
 
 impl Database {
     /// The decisions on these requests, where there are any.
-    pub async fn words(&self, code: &CouponCode, ids: &[Uuid]) -> Result<HashMap<Uuid, Word>, RepoError> {
+    pub async fn words(&self, code: &CouponCode, ids: &[Uuid]) -> Result<HashMap<Uuid, RequestDecision>, RepoError> {
         if ids.is_empty() {
             return Ok(HashMap::new());
         }
@@ -83,7 +83,7 @@ impl Database {
         .bind(code.as_str())
         .bind(ids)
         .fetch_all(&pool);
-        let words: Vec<Word> = self.bounded("look up decisions", question).await?;
+        let words: Vec<RequestDecision> = self.bounded("look up decisions", question).await?;
         Ok(words.into_iter().map(|word| (word.request_id.as_uuid(), word)).collect())
     }
 
@@ -125,7 +125,7 @@ impl Database {
     }
 
     /// Counter and rows of a campaign, both of one moment. Reads every row of an index: a second for some millions.
-    pub async fn count(&self, code: &CouponCode) -> Result<Option<Count>, RepoError> {
+    pub async fn count(&self, code: &CouponCode) -> Result<Option<RowCount>, RepoError> {
         let pool = self.pool();
         let question = async {
             let mut tx = pool.begin().await?;
@@ -184,7 +184,7 @@ impl Database {
     /// Corrects the counter by what [`Database::count`] found it to differ. It and the rows change together, so the
     /// difference stays what it was whatever is issued meanwhile, and nothing is counted while the row is locked. `false`
     /// when there are more rows than coupons in all, which no counter can mend.
-    pub async fn mend_counter(&self, code: CouponCode, count: Count) -> Result<bool, RepoError> {
+    pub async fn mend_counter(&self, code: CouponCode, count: RowCount) -> Result<bool, RepoError> {
         self.detached("mend a counter", move |pool| async move {
             let mended = sqlx::query(
                 "UPDATE coupons SET issued_quantity = issued_quantity + $2

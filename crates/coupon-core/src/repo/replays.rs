@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::{
     Database, RepoError,
-    filter::{Filter, OF_FAILED},
+    filter::{FAILED_ISSUE_FILTER, Filter},
     replay_jobs::SILENT_AFTER,
 };
 use crate::{
@@ -182,7 +182,7 @@ impl Database {
     pub async fn plan_replay(&self, filter: &Filter, after_close: bool, now: DateTime<Utc>) -> Result<Plan, RepoError> {
         let pool = self.pool();
         let sql = format!(
-            "SELECT refusal, count(*), max(id) FROM (SELECT f.id, {VERDICT} WHERE {OF_FAILED}) AS judged GROUP BY refusal"
+            "SELECT refusal, count(*), max(id) FROM (SELECT f.id, {VERDICT} WHERE {FAILED_ISSUE_FILTER}) AS judged GROUP BY refusal"
         );
         let question = async {
             let mut arguments = filter.arguments()?;
@@ -198,7 +198,7 @@ impl Database {
     pub async fn rows_to_replay(&self, filter: &Filter, after: i64, limit: i64) -> Result<Vec<i64>, RepoError> {
         let pool = self.pool();
         let sql = format!(
-            "SELECT f.id FROM failed_coupon_issues f WHERE {OF_FAILED} AND {NOT_BY_HAND} AND f.id > $10
+            "SELECT f.id FROM failed_coupon_issues f WHERE {FAILED_ISSUE_FILTER} AND {NOT_BY_HAND} AND f.id > $10
              ORDER BY f.id LIMIT $11"
         );
         let question = async {
@@ -305,7 +305,7 @@ async fn judge(
     arguments.add(now).map_err(sqlx::Error::Encode)?;
     // First the lock, then the verdict: what somebody else commits between the two must be seen.
     sqlx::query("SELECT id FROM failed_coupon_issues WHERE id = $1 FOR UPDATE").bind(row).execute(&mut *tx).await?;
-    let sql = ["SELECT", VERDICT, "WHERE", OF_FAILED].join(" ");
+    let sql = ["SELECT", VERDICT, "WHERE", FAILED_ISSUE_FILTER].join(" ");
     let word: Option<Option<String>> =
         sqlx::query_scalar_with(sqlx::AssertSqlSafe(sql), arguments).fetch_optional(&mut *tx).await?;
     match word {

@@ -5,9 +5,9 @@ use sqlx::AssertSqlSafe;
 use super::{
     Database, RepoError,
     coupons::Actor,
-    dead_letters::LetterStatus,
-    failed_issues::FailedStatus,
-    filter::{Filter, OF_FAILED, OF_LETTERS},
+    dead_letters::DlqEventStatus,
+    failed_issues::FailedIssueStatus,
+    filter::{DLQ_EVENT_FILTER, FAILED_ISSUE_FILTER, Filter},
 };
 use crate::words::words;
 
@@ -48,8 +48,8 @@ impl List {
     /// The condition of a [`Filter`] over this table, named `f`.
     pub(super) fn condition(self) -> &'static str {
         match self {
-            Self::Requests => OF_FAILED,
-            Self::Letters => OF_LETTERS,
+            Self::Requests => FAILED_ISSUE_FILTER,
+            Self::Letters => DLQ_EVENT_FILTER,
         }
     }
 }
@@ -59,17 +59,17 @@ impl Verb {
     ///
     /// A dead letter that is HELD is an accepted request without a decision: no word settles it.
     pub fn transition(self, list: List) -> (&'static [&'static str], &'static str) {
-        const PENDING: &[&str] = &[FailedStatus::Pending.as_str()];
-        const SETTLED: &[&str] = &[FailedStatus::Ignored.as_str(), FailedStatus::Resolved.as_str()];
-        const PARKED: &[&str] = &[LetterStatus::Parked.as_str()];
-        const SETTLED_LETTER: &[&str] = &[LetterStatus::Ignored.as_str(), LetterStatus::Resolved.as_str()];
+        const PENDING: &[&str] = &[FailedIssueStatus::Pending.as_str()];
+        const SETTLED: &[&str] = &[FailedIssueStatus::Ignored.as_str(), FailedIssueStatus::Resolved.as_str()];
+        const PARKED: &[&str] = &[DlqEventStatus::Parked.as_str()];
+        const SETTLED_LETTER: &[&str] = &[DlqEventStatus::Ignored.as_str(), DlqEventStatus::Resolved.as_str()];
         match (self, list) {
-            (Self::Resolve, List::Requests) => (PENDING, FailedStatus::Resolved.as_str()),
-            (Self::Ignore, List::Requests) => (PENDING, FailedStatus::Ignored.as_str()),
-            (Self::Reopen, List::Requests) => (SETTLED, FailedStatus::Pending.as_str()),
-            (Self::Resolve, List::Letters) => (PARKED, LetterStatus::Resolved.as_str()),
-            (Self::Ignore, List::Letters) => (PARKED, LetterStatus::Ignored.as_str()),
-            (Self::Reopen, List::Letters) => (SETTLED_LETTER, LetterStatus::Parked.as_str()),
+            (Self::Resolve, List::Requests) => (PENDING, FailedIssueStatus::Resolved.as_str()),
+            (Self::Ignore, List::Requests) => (PENDING, FailedIssueStatus::Ignored.as_str()),
+            (Self::Reopen, List::Requests) => (SETTLED, FailedIssueStatus::Pending.as_str()),
+            (Self::Resolve, List::Letters) => (PARKED, DlqEventStatus::Resolved.as_str()),
+            (Self::Ignore, List::Letters) => (PARKED, DlqEventStatus::Ignored.as_str()),
+            (Self::Reopen, List::Letters) => (SETTLED_LETTER, DlqEventStatus::Parked.as_str()),
         }
     }
 

@@ -16,7 +16,7 @@ use crate::{
     ids::CouponCode,
     repo::{
         Database,
-        issues::{IssueOutcome, WHOLE, Written},
+        issues::{IssueOutcome, WHOLE_BATCH, Written},
     },
 };
 
@@ -175,7 +175,7 @@ impl Batches {
 
     /// Writes an event by a statement of its own.
     pub(super) async fn issue(&self, event: &Arc<CouponIssued>) -> Result<IssueOutcome, Failure> {
-        let written = self.database.issue(vec![Arc::clone(event)], WHOLE, None).await;
+        let written = self.database.issue(vec![Arc::clone(event)], WHOLE_BATCH, None).await;
         let Written { outcomes, .. } = written.map_err(|error| Failure::from(&error))?;
         let outcome = outcomes.into_iter().next().flatten().ok_or_else(super::lost)?;
         outcome.map_err(|error| Failure::from(&error))
@@ -218,7 +218,7 @@ impl QueueWriter {
         self.has_begun = true;
         let batches = Arc::clone(&self.batches);
         // What a batch was like the next one probably is. Of suspects each is expected to be refused.
-        let mut part = if self.lane.suspects { 1 } else { WHOLE };
+        let mut part = if self.lane.suspects { 1 } else { WHOLE_BATCH };
         while let Ok(_permit) = batches.parallel.acquire().await
             && let Some(batch) = self.next()
         {

@@ -12,7 +12,7 @@ use coupon_core::{
     ids::CouponCode,
     repo::{
         Database, RepoError,
-        issues::{IssueOutcome, WHOLE},
+        coupon_issues::{IssueOutcome, WHOLE_BATCH},
     },
     writing::{Writer, WriterSettings},
 };
@@ -33,7 +33,7 @@ async fn each_event_of_a_batch_gets_its_own_outcome_whatever_parts_it_begins_wit
     let own = OwnDatabase::create("refused").await;
     let (database, url) = own.parts();
     let mut raw = refusing(&url).await;
-    for (number, part) in [WHOLE, 32, 7, 1].into_iter().enumerate() {
+    for (number, part) in [WHOLE_BATCH, 32, 7, 1].into_iter().enumerate() {
         let code: CouponCode = format!("REFUSED-{number}").parse().unwrap();
         campaign(&database, &code, 999).await;
         let known = event(&code, "m-005");
@@ -132,7 +132,7 @@ async fn a_refusal_names_its_constraint_whether_the_row_was_alone_or_among_other
     campaign(&database, &code, 99).await;
     let batch: Vec<CouponIssued> = ["a", "b-bad", "c"].iter().map(|member| event(&code, member)).collect();
     for events in [&batch[..], &batch[1..2]] {
-        let (outcomes, _) = all_issued(&database, events, WHOLE).await;
+        let (outcomes, _) = all_issued(&database, events, WHOLE_BATCH).await;
         let refused: Vec<_> = outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).collect();
         assert_eq!(refused.len(), 1);
         assert_eq!(refused[0].constraint(), Some("nobody_called_bad"));
@@ -162,7 +162,7 @@ async fn causes_and_budgets_keep_apart_what_the_server_names_in_its_fields_alone
     let batch: Vec<CouponIssued> =
         ["price-1", "price-2", "region-1", "good"].iter().map(|member| event(&code, member)).collect();
     let failures = async |events: &[CouponIssued]| -> Vec<Failure> {
-        let (outcomes, _) = all_issued(&database, events, WHOLE).await;
+        let (outcomes, _) = all_issued(&database, events, WHOLE_BATCH).await;
         outcomes.iter().filter_map(|outcome| outcome.as_ref().err().map(Failure::from)).collect()
     };
     // Told by the statement that names the rows of a batch, and by the driver of a row that was alone.

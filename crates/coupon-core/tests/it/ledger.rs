@@ -9,9 +9,8 @@ use coupon_core::{
     ids::{CouponCode, RequestId},
     repo::{
         Database,
-        dead_letters::Letter,
-        give_ups::{GiveUp, GivenUp, Remedy},
-        issues::{Decision, IssueOutcome, WHOLE, Written},
+        coupon_issues::{Compensation, CompensationOutcome, Decision, IssueOutcome, Remedy, WHOLE_BATCH, Written},
+        dlq_events::NewDlqEvent,
     },
 };
 use sqlx::{Connection, PgConnection};
@@ -36,7 +35,7 @@ async fn r8_issue_and_compensation_of_one_request_at_once_a_thousand_times_one_d
         let (left, right) = (database.clone(), database.clone());
         let give_up = give_up(&event, round, BUDGET);
         // Each goes first every other time, so that both orders and everything between them happen.
-        let issue = async move { retried(|| left.issue(shared(&batch), WHOLE, None)).await };
+        let issue = async move { retried(|| left.issue(shared(&batch), WHOLE_BATCH, None)).await };
         let compensate = async move { retried(|| right.give_up(give_up.clone())).await };
         let (outcome, given_up) = if round % 2 == 0 {
             let issue = tokio::spawn(issue);
@@ -48,11 +47,11 @@ async fn r8_issue_and_compensation_of_one_request_at_once_a_thousand_times_one_d
         let decided = database.decisions(&code, &event.member_id, Some(event.request_id)).await.unwrap()[0].decision;
         match decided {
             Decision::Issued => {
-                assert_eq!((told(&outcome, 0), given_up), (IssueOutcome::IssuedNow, GivenUp::Issued));
+                assert_eq!((told(&outcome, 0), given_up), (IssueOutcome::IssuedNow, CompensationOutcome::Issued));
             }
             Decision::Compensated => {
                 assert_eq!(told(&outcome, 0), IssueOutcome::CompensatedBefore);
-                assert!(matches!(given_up, GivenUp::Compensated { .. }));
+                assert!(matches!(given_up, CompensationOutcome::Compensated { .. }));
             }
         }
         if decided == Decision::Issued { issued += 1 } else { compensated += 1 }
@@ -74,7 +73,7 @@ async fn a_reservation_that_claims_to_be_of_the_future_is_valid_from_now_on_howe
     campaign(&database, &code, 3).await;
     let of_2100 = |member: &str| CouponIssued { reserved_at: 4_102_444_800_000, ..event(&code, member) };
     // As a whole batch, by parts, and what fits under the cap.
-    for (members, part) in [(vec!["a"], WHOLE), (vec!["b"], 1), (vec!["c", "d"], WHOLE)] {
+    for (members, part) in [(vec!["a"], WHOLE_BATCH), (vec!["b"], 1), (vec!["c", "d"], WHOLE_BATCH)] {
         let events: Vec<CouponIssued> = members.into_iter().map(of_2100).collect();
         database.issue(shared(&events), part, None).await.unwrap();
     }
@@ -106,7 +105,7 @@ async fn overlapping_batches_write_each_event_once_and_the_counter_is_their_numb
         writers.spawn(async move {
             let mut now = 0;
             for batch in mine.chunks(100) {
-                let written = retried(|| database.issue(shared(batch), WHOLE, None)).await;
+                let written = retried(|| database.issue(shared(batch), WHOLE_BATCH, None)).await;
                 let outcomes: Vec<IssueOutcome> = (0..batch.len()).map(|place| told(&written, place)).collect();
                 now += outcomes.iter().filter(|outcome| **outcome == IssueOutcome::IssuedNow).count();
                 assert!(
@@ -142,18 +141,21 @@ async fn every_outcome_is_told_apart() {
     let stolen = CouponIssued { member_id: "thief".parse().unwrap(), ..first.clone() };
     assert_eq!(issue(&database, &stolen).await, IssueOutcome::OtherMember);
     let given_up = event(&code, "b");
-    assert!(matches!(database.give_up(give_up(&given_up, 1, BUDGET)).await.unwrap(), GivenUp::Compensated { .. }));
+    assert!(matches!(
+        database.give_up(give_up(&given_up, 1, BUDGET)).await.unwrap(),
+        CompensationOutcome::Compensated { .. }
+    ));
     assert_eq!(issue(&database, &given_up).await, IssueOutcome::CompensatedBefore);
-    assert_eq!(database.give_up(give_up(&given_up, 2, BUDGET)).await.unwrap(), GivenUp::CompensatedBefore);
-    assert_eq!(database.give_up(give_up(&first, 3, BUDGET)).await.unwrap(), GivenUp::Issued);
+    assert_eq!(database.give_up(give_up(&given_up, 2, BUDGET)).await.unwrap(), CompensationOutcome::CompensatedBefore);
+    assert_eq!(database.give_up(give_up(&first, 3, BUDGET)).await.unwrap(), CompensationOutcome::Issued);
     let unknown = CouponIssued { coupon_code: "NOBODY".parse().unwrap(), ..event(&code, "c") };
     assert_eq!(issue(&database, &unknown).await, IssueOutcome::CouponUnknown);
-    assert_eq!(database.give_up(give_up(&unknown, 4, BUDGET)).await.unwrap(), GivenUp::Parked);
+    assert_eq!(database.give_up(give_up(&unknown, 4, BUDGET)).await.unwrap(), CompensationOutcome::Parked);
     assert_eq!(issue(&database, &CouponIssued { epoch: 2, ..event(&code, "d") }).await, IssueOutcome::NewerEpoch);
 
     // Two are left, three ask in one batch: what fits is issued, the rest is told so.
     let batch: Vec<CouponIssued> = ["x", "y", "z"].iter().map(|member| event(&code, member)).collect();
-    let written = database.issue(shared(&batch), WHOLE, None).await.unwrap();
+    let written = database.issue(shared(&batch), WHOLE_BATCH, None).await.unwrap();
     let outcomes: Vec<IssueOutcome> = (0..batch.len()).map(|place| told(&written, place)).collect();
     assert_eq!(outcomes.iter().filter(|outcome| **outcome == IssueOutcome::CapReached).count(), 1, "{outcomes:?}");
     let mut raw = PgConnection::connect(&url).await.unwrap();
@@ -184,8 +186,8 @@ async fn a_budget_lets_so_many_go_at_once_and_holds_the_rest_undecided() {
         give_up.failure = Failure::new(Class::Unknown, "P0001", &format!("no coupon for {name}"));
         let given_up = database.give_up(give_up).await.unwrap();
         let decided = database.decisions(&code, &event.member_id, Some(event.request_id)).await.unwrap();
-        assert_eq!(!decided.is_empty(), given_up != GivenUp::Held, "what is held is undecided");
-        given_up == GivenUp::Held
+        assert_eq!(!decided.is_empty(), given_up != CompensationOutcome::Held, "what is held is undecided");
+        given_up == CompensationOutcome::Held
     };
     assert_eq!([given_up(1, 0).await, given_up(2, 0).await, given_up(3, 0).await], [false, false, true]);
     assert_eq!([given_up(4, 1).await, given_up(5, 1).await], [false, true], "one more a second later");
@@ -236,7 +238,7 @@ async fn retried<T, F: Future<Output = Result<T, coupon_core::repo::RepoError>>>
 }
 
 pub async fn issue(database: &Database, event: &CouponIssued) -> IssueOutcome {
-    told(&database.issue(shared(std::slice::from_ref(event)), WHOLE, None).await.unwrap(), 0)
+    told(&database.issue(shared(std::slice::from_ref(event)), WHOLE_BATCH, None).await.unwrap(), 0)
 }
 
 /// What one event of a batch was told.
@@ -256,8 +258,8 @@ pub fn event(code: &CouponCode, member: &str) -> CouponIssued {
     }
 }
 
-pub fn give_up(event: &CouponIssued, offset: i64, budget: Budget) -> GiveUp {
-    let letter = Letter {
+pub fn give_up(event: &CouponIssued, offset: i64, budget: Budget) -> Compensation {
+    let letter = NewDlqEvent {
         topic: "t.DLQ".to_owned(),
         partition: 0,
         offset,
@@ -269,7 +271,7 @@ pub fn give_up(event: &CouponIssued, offset: i64, budget: Budget) -> GiveUp {
         attempts: 3,
     };
     let failure = Failure::new(Class::Unknown, "P0001", "the test says no");
-    GiveUp {
+    Compensation {
         event: event.clone(),
         failure,
         letter,

@@ -7,7 +7,7 @@ use coupon_core::{
     event::CouponIssued,
     failure::{Class, Classified, Failure},
     ids::CouponCode,
-    repo::{Database, DatabaseSettings, Rehearsal, issues::IssueOutcome},
+    repo::{Database, DatabaseSettings, Rehearsal, coupon_issues::IssueOutcome},
     runtime::SecretUrl,
     writing::{Writer, WriterSettings},
 };

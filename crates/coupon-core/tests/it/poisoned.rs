@@ -5,10 +5,7 @@ use std::{future::poll_fn, pin::pin, task::Poll};
 
 use coupon_core::{
     ids::CouponCode,
-    repo::{
-        coupons::{Actor, NewCoupon},
-        totals::TotalInRedis,
-    },
+    repo::coupons::{Actor, NewCoupon, TotalInRedis},
 };
 use sqlx::{Connection, PgConnection};
 

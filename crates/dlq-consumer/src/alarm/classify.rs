@@ -2,7 +2,7 @@
 //! it. Anchors are those of `deploy/README.md`.
 
 use coupon_core::{
-    repo::{alarms::Letters, dead_letters::LetterStatus},
+    repo::{alarms::Letters, dlq_events::DlqEventStatus},
     writing::codes,
 };
 use serde::Serialize;
@@ -72,13 +72,13 @@ pub fn of_letters(letters: &Letters) -> Class {
     of_statuses(&letters.by_status, is_foreign)
 }
 
-fn of_statuses(by_status: &[(LetterStatus, usize)], is_foreign: bool) -> Class {
+fn of_statuses(by_status: &[(DlqEventStatus, usize)], is_foreign: bool) -> Class {
     let has = |wanted| by_status.iter().any(|(status, _)| *status == wanted);
-    let (severity, anchor) = if has(LetterStatus::Compensated) {
+    let (severity, anchor) = if has(DlqEventStatus::Compensated) {
         (Severity::Critical, "alarm-given-up")
-    } else if has(LetterStatus::Held) {
+    } else if has(DlqEventStatus::Held) {
         (Severity::Critical, "alarm-held")
-    } else if has(LetterStatus::Parked) && !is_foreign {
+    } else if has(DlqEventStatus::Parked) && !is_foreign {
         (Severity::Critical, "alarm-parked")
     } else {
         (Severity::Warning, "alarm-parked")
@@ -95,7 +95,7 @@ mod tests {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/README.md");
         let runbook = std::fs::read_to_string(path).unwrap();
         let of_notices = ["SUSPECT X", "LOST X", "DRIFT X", "REQUEUED X"].map(of_notice);
-        let of_letters = [LetterStatus::Compensated, LetterStatus::Held, LetterStatus::Parked]
+        let of_letters = [DlqEventStatus::Compensated, DlqEventStatus::Held, DlqEventStatus::Parked]
             .map(|status| of_statuses(&[(status, 1)], false));
         for Class { anchor, .. } in of_notices.into_iter().chain(of_letters).chain([ALL_CLEAR]) {
             assert_eq!(runbook.matches(&format!("<a id=\"{anchor}\"></a>")).count(), 1, "{anchor}");

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use coupon_core::repo::{
     alarms::{AlarmGroup, Claim, Cleared, Letters, NoticeRow, Sample},
-    dead_letters::LetterStatus,
-    settling::List,
+    dlq_events::DlqEventStatus,
+    work_list::List,
 };
 
 use super::{
@@ -116,9 +116,9 @@ fn of_notice(notice: &NoticeRow) -> Alarm {
 pub fn counted(by_status: &BTreeMap<&'static str, usize>) -> String {
     let part = |(status, count): (&&str, &usize)| {
         let (what, how) = match status.parse() {
-            Ok(LetterStatus::Compensated) => ("request", "given up"),
-            Ok(LetterStatus::Held) => ("dead letter", "held undecided"),
-            Ok(LetterStatus::Parked) => ("dead letter", "parked undecided"),
+            Ok(DlqEventStatus::Compensated) => ("request", "given up"),
+            Ok(DlqEventStatus::Held) => ("dead letter", "held undecided"),
+            Ok(DlqEventStatus::Parked) => ("dead letter", "parked undecided"),
             _ => ("dead letter", &*status.to_lowercase()),
         };
         let plural = if *count == 1 { "" } else { "s" };

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use coupon_core::{
     clock::{Clock, SystemClock},
-    repo::{filter::Filter, numbers::TypedNumber, settling::List},
+    repo::work_list::{Filter, List, TypedNumber},
     runtime::operator::counted,
 };
 

@@ -7,11 +7,9 @@ use coupon_core::{
     ids::{CouponCode, MemberId},
     repo::{
         RepoError,
-        dead_letters::LetterStatus,
-        failed_issues::FailedStatus,
-        filter::Filter,
-        numbers::{Number, TypedNumber},
-        settling::List,
+        dlq_events::DlqEventStatus,
+        failed_coupon_issues::FailedIssueStatus,
+        work_list::{Filter, List, Number, TypedNumber},
     },
     runtime::Escaped,
     words::UnknownWord,
@@ -82,8 +80,8 @@ impl FilterArgs {
 pub(super) fn status(list: List, word: Option<String>) -> Result<Option<String>, Usage> {
     let Some(word) = word else { return Ok(None) };
     let known = match list {
-        List::Requests => word.parse::<FailedStatus>().map(drop),
-        List::Letters => word.parse::<LetterStatus>().map(drop),
+        List::Requests => word.parse::<FailedIssueStatus>().map(drop),
+        List::Letters => word.parse::<DlqEventStatus>().map(drop),
     };
     let usage = |unknown: UnknownWord| match list {
         List::Requests => Usage(format!("{unknown}; dead letters are listed with --dead-letters")),

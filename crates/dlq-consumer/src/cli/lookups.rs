@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use coupon_core::{
     ids::{CouponCode, MemberId},
-    repo::lookups::{Decision, Issued},
+    repo::coupon_issues::{Decision, Issued},
     runtime::chain,
 };
 use uuid::Uuid;

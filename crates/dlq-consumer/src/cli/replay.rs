@@ -5,10 +5,9 @@ use std::{collections::BTreeSet, process::ExitCode};
 use coupon_core::{
     clock::{Clock, SystemClock},
     repo::{
-        failed_issues::FailedStatus,
-        filter::Filter,
+        failed_coupon_issues::FailedIssueStatus,
         replay_jobs::{Job, JobKind, JobStatus},
-        settling::List,
+        work_list::{Filter, List},
     },
     runtime::Escaped,
 };
@@ -68,7 +67,7 @@ async fn begin(config: &Config, args: NewArgs) -> anyhow::Result<ExitCode> {
     let mut filter = Filter { ids, up_to, ..args.filter.filter(SystemClock.now()) };
     // Named rows are judged one by one, so that the answer says what is wrong with them.
     if filter.ids.is_empty() && kind == JobKind::Requests {
-        filter = filter.of_status(FailedStatus::Pending);
+        filter = filter.of_status(FailedIssueStatus::Pending);
     }
     let request = Request {
         kind,

@@ -5,11 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 pub(super) use coupon_core::runtime::operator::reason;
 use coupon_core::{
-    repo::{
-        filter::Filter,
-        numbers::TypedNumber,
-        settling::{List, Settling, Verb},
-    },
+    repo::work_list::{Filter, List, Settling, TypedNumber, Verb},
     runtime::operator::counted,
 };
 

@@ -6,7 +6,10 @@ use anyhow::bail;
 use chrono::TimeDelta;
 use clap::Args;
 use coupon_core::{
-    repo::{audit::AuditFilter, filter::Filter, numbers::TypedNumber, settling::List},
+    repo::{
+        audit::AuditFilter,
+        work_list::{Filter, List, TypedNumber},
+    },
     runtime::Escaped,
 };
 

@@ -2,7 +2,7 @@
 
 use coupon_core::{
     ids::{CouponCode, MemberId, RequestId},
-    repo::{RepoError, dead_letters::LetterRow, failed_issues::FailedIssue, lookups::Decision},
+    repo::{RepoError, coupon_issues::Decision, dlq_events::DlqEvent, failed_coupon_issues::FailedCouponIssue},
     stock::StockError,
 };
 use serde::Serialize;
@@ -16,9 +16,9 @@ pub struct LookupResult {
     /// Decisions in PostgreSQL.
     pub decisions: Vec<Decision>,
     /// Entries of the work list.
-    pub entries: Vec<FailedIssue>,
+    pub entries: Vec<FailedCouponIssue>,
     /// Dead letters.
-    pub dead_letters: Vec<LetterRow>,
+    pub dead_letters: Vec<DlqEvent>,
     /// Who holds a unit in Redis, decided or not.
     pub holders: Vec<Holder>,
     /// Why the holders are not known.

@@ -7,12 +7,9 @@ use chrono::TimeDelta;
 use coupon_core::repo::{
     RepoError,
     audit::AuditRow,
-    dead_letters::{LetterRow, LetterStatus},
-    failed_issues::{FailedIssue, ReplayLink},
-    figures::Figures,
-    filter::Filter,
-    numbers::Number,
-    settling::{List, Settling, Verb},
+    dlq_events::{DlqEvent, DlqEventStatus},
+    failed_coupon_issues::{FailedCouponIssue, ReplayLink},
+    work_list::{Figures, Filter, List, Number, Settling, Verb},
 };
 use serde::Serialize;
 
@@ -26,11 +23,11 @@ const BATCH: i64 = 500;
 pub struct Entry {
     /// The entry.
     #[serde(flatten)]
-    pub entry: FailedIssue,
+    pub entry: FailedCouponIssue,
     /// Its replays, oldest first.
     pub replays: Vec<ReplayLink>,
     /// The dead letters of its request, oldest first.
-    pub dead_letters: Vec<LetterRow>,
+    pub dead_letters: Vec<DlqEvent>,
     /// What was done to it, newest first.
     pub audit: Vec<AuditRow>,
 }
@@ -40,7 +37,7 @@ pub struct Entry {
 pub struct DeadLetterDetails {
     /// The letter.
     #[serde(flatten)]
-    pub letter: LetterRow,
+    pub letter: DlqEvent,
     /// Its value, if it is text.
     pub payload: Option<String>,
     /// Its value, byte for byte.
@@ -50,7 +47,7 @@ pub struct DeadLetterDetails {
     /// Its headers in order, values in base64.
     pub headers: serde_json::Value,
     /// The entry of its request on the work list.
-    pub entry: Option<FailedIssue>,
+    pub entry: Option<FailedCouponIssue>,
     /// What was done to it, newest first.
     pub audit: Vec<AuditRow>,
 }
@@ -184,7 +181,7 @@ impl Desk {
                 List::Requests if settling.verb == Verb::Reopen => Settled::Replay,
                 List::Requests => Settled::UnderWay,
             },
-            Some((_, status)) if settling.list == List::Letters && status == LetterStatus::Held.as_str() => {
+            Some((_, status)) if settling.list == List::Letters && status == DlqEventStatus::Held.as_str() => {
                 Settled::Undecided(status.clone())
             }
             Some((_, status)) => Settled::Not(status.clone()),

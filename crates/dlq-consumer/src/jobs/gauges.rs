@@ -6,10 +6,10 @@ use coupon_core::{
     clock::Clock,
     repo::{
         Database, RepoError,
+        coupon_issues::CompensationOutcome,
         coupons::ShownStatus,
-        dead_letters::LetterStatus,
-        figures::{Campaigns, Counts},
-        give_ups::GivenUp,
+        dlq_events::DlqEventStatus,
+        work_list::{Campaigns, Counts},
     },
     runtime::{Tasks, admin::count_from_zero, chain},
 };
@@ -35,14 +35,14 @@ pub fn start(database: Database, clock: Arc<dyn Clock>, tasks: &Tasks) {
 /// Shows what has not happened yet as 0, so that a rate sees its first time.
 fn measure_from_zero() {
     let given_up = [
-        GivenUp::Compensated { failed_issue_id: 0 },
-        GivenUp::CompensatedBefore,
-        GivenUp::Issued,
-        GivenUp::Held,
-        GivenUp::Parked,
+        CompensationOutcome::Compensated { failed_issue_id: 0 },
+        CompensationOutcome::CompensatedBefore,
+        CompensationOutcome::Issued,
+        CompensationOutcome::Held,
+        CompensationOutcome::Parked,
     ];
     count_from_zero("coupon_give_ups_total", "outcome", given_up.map(outcome_label));
-    count_from_zero("coupon_dead_letters_total", "status", LetterStatus::WORDS.iter().copied());
+    count_from_zero("coupon_dead_letters_total", "status", DlqEventStatus::WORDS.iter().copied());
     for name in ["coupon_reconciliations_total", "coupon_reconciliations_failed_total", "coupon_sweeps_failed_total"] {
         metrics::counter!(name).increment(0);
     }
@@ -62,7 +62,7 @@ fn show_work(counts: &Counts, clock: &dyn Clock) {
     let oldest = counts.oldest_pending_at.map_or(Duration::ZERO, |at| (clock.now() - at).to_std().unwrap_or_default());
     metrics::gauge!("coupon_work_list_pending").set(float(counts.pending));
     metrics::gauge!("coupon_work_list_oldest_seconds").set(oldest.as_secs_f64());
-    for (status, letters) in [(LetterStatus::Held, counts.held), (LetterStatus::Parked, counts.parked)] {
+    for (status, letters) in [(DlqEventStatus::Held, counts.held), (DlqEventStatus::Parked, counts.parked)] {
         metrics::gauge!("coupon_dead_letters_undecided", "status" => status.as_str()).set(float(letters));
     }
     metrics::gauge!("coupon_alarms_unsent").set(float(counts.alarms_unsent));

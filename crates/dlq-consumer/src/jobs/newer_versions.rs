@@ -7,7 +7,9 @@ use coupon_core::{
     event::CouponIssued,
     failure::{Class, Failure},
     repo::{
-        Database, dead_letters::LetterStatus, give_ups::GiveUp, held_letters::UndecidedLetter, issues::IssueOutcome,
+        Database,
+        coupon_issues::{Compensation, IssueOutcome},
+        dlq_events::{DlqEventStatus, UndecidedDlqEvent},
     },
     runtime::Shutdown,
     writing::Writer,
@@ -81,10 +83,10 @@ impl NewerVersions {
         }
     }
 
-    async fn decide(&self, letter: UndecidedLetter, event: &Arc<CouponIssued>) -> Result<bool, Failure> {
+    async fn decide(&self, letter: UndecidedDlqEvent, event: &Arc<CouponIssued>) -> Result<bool, Failure> {
         let outcome = self.writer.write(event, true).await?;
         if let Some((remedy, failure)) = against(outcome) {
-            let give_up = GiveUp {
+            let give_up = Compensation {
                 event: CouponIssued::clone(event),
                 failure,
                 letter: letter.letter,
@@ -98,8 +100,11 @@ impl NewerVersions {
             return Ok(true);
         }
         self.writer.settle(event, outcome, self.clock.now()).await?;
-        let to =
-            if outcome == IssueOutcome::CompensatedBefore { LetterStatus::Duplicate } else { LetterStatus::Recovered };
-        Ok(self.database.move_letter(letter.id, LetterStatus::Held, to, self.clock.now()).await?)
+        let to = if outcome == IssueOutcome::CompensatedBefore {
+            DlqEventStatus::Duplicate
+        } else {
+            DlqEventStatus::Recovered
+        };
+        Ok(self.database.move_letter(letter.id, DlqEventStatus::Held, to, self.clock.now()).await?)
     }
 }

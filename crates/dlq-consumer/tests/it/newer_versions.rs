@@ -9,10 +9,10 @@ use coupon_core::{
     ids::{CouponCode, RequestId},
     repo::{
         Database, DatabaseSettings,
+        coupon_issues::Decision,
         coupons::{Actor, NewCoupon},
-        dead_letters::{Letter, LetterStatus, Verdict},
-        filter::Filter,
-        issues::Decision,
+        dlq_events::{DlqEventStatus, Letter, Verdict},
+        work_list::Filter,
     },
     runtime::SecretUrl,
     writing::{Writer, WriterSettings},
@@ -31,7 +31,7 @@ async fn d9_a_held_letter_is_decided_by_the_build_that_can_read_it() {
     assert_eq!(ahead.decision(&event).await, None);
     assert_eq!(ahead.build(2).decide_held(&mut said).await.unwrap(), 1);
     assert_eq!(ahead.decision(&event).await, Some(Decision::Issued));
-    assert_eq!(ahead.statuses().await, [LetterStatus::Recovered]);
+    assert_eq!(ahead.statuses().await, [DlqEventStatus::Recovered]);
     assert_eq!(ahead.build(2).decide_held(&mut said).await.unwrap(), 0, "nothing is decided twice");
 }
 
@@ -51,7 +51,7 @@ async fn a_held_letter_whose_member_holds_one_or_whose_epoch_is_over_is_decided_
         assert_eq!(ahead.decision(event).await, Some(Decision::Compensated));
     }
     // Newest first.
-    let statuses = [LetterStatus::Compensated, LetterStatus::Compensated, LetterStatus::Recovered];
+    let statuses = [DlqEventStatus::Compensated, DlqEventStatus::Compensated, DlqEventStatus::Recovered];
     assert_eq!(ahead.statuses().await, statuses);
     assert_eq!(ahead.build(2).decide_held(&mut said).await.unwrap(), 0, "nothing is decided twice");
 }
@@ -65,7 +65,7 @@ async fn a_held_letter_that_cannot_be_written_is_warned_of_once() {
     for _ in 0..2 {
         assert_eq!(ahead.build(2).decide_held(&mut said).await.unwrap(), 0);
     }
-    assert_eq!((said.len(), ahead.statuses().await), (1, vec![LetterStatus::Held]));
+    assert_eq!((said.len(), ahead.statuses().await), (1, vec![DlqEventStatus::Held]));
 }
 
 /// A campaign of which a newer build has written events.
@@ -119,7 +119,7 @@ impl Ahead {
         decided.into_iter().find(|decided| decided.request_id == id).map(|decided| decided.decision)
     }
 
-    async fn statuses(&self) -> Vec<LetterStatus> {
+    async fn statuses(&self) -> Vec<DlqEventStatus> {
         let letters = self.database.letters(&Filter::default(), None, 10).await.unwrap();
         letters.iter().map(|letter| letter.status).collect()
     }
@@ -142,7 +142,7 @@ async fn hold(database: &Database, event: &CouponIssued, offset: i64) {
     };
     let failure = Failure::from(&unreadable);
     let verdict = Verdict {
-        status: LetterStatus::Held,
+        status: DlqEventStatus::Held,
         event: None,
         event_version: Some(2),
         failure: &failure,

@@ -2,10 +2,7 @@
 
 use coupon_core::{
     ids::CouponCode,
-    repo::{
-        coupons::{Coupon, CouponStatus},
-        totals::TotalInRedis,
-    },
+    repo::coupons::{Coupon, CouponStatus, TotalInRedis},
     stock::SetTotal,
 };
 

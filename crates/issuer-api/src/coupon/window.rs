@@ -1,10 +1,7 @@
 //! `coupon set-window`: absolute times under a version, so that a late or repeated call never undoes a newer one.
 
 use coupon_core::{
-    repo::{
-        coupons::{Coupon, CouponStatus},
-        windows::{NewWindow, WindowRefusal, WindowSet},
-    },
+    repo::coupons::{Coupon, CouponStatus, NewWindow, WindowRefusal, WindowSet},
     runtime::operator::Usage,
     stock::SetWindow,
 };

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::{Claim, NoticeRow};
-use crate::repo::{Database, RepoError, dead_letters::LetterStatus};
+use crate::repo::{Database, RepoError, dead_letters::DlqEventStatus};
 
 /// Letters told of in one go; what is beyond waits for the next one.
 const LETTERS: i64 = 50_000;
@@ -26,7 +26,7 @@ pub struct Letters {
     /// Their numbers, the lowest first.
     pub ids: Vec<i64>,
     /// How many of each status.
-    pub by_status: Vec<(LetterStatus, usize)>,
+    pub by_status: Vec<(DlqEventStatus, usize)>,
     /// How many of each campaign, the most first; `None` for records that cannot be read.
     pub by_coupon: Vec<(Option<String>, usize)>,
     /// When the first was put down.
@@ -44,7 +44,7 @@ pub struct Sample {
     pub id: i64,
     /// What became of it.
     #[sqlx(try_from = "String")]
-    pub status: LetterStatus,
+    pub status: DlqEventStatus,
     /// First origin: topic.
     pub origin_topic: Option<String>,
     /// First origin: partition.
@@ -82,7 +82,7 @@ pub struct Sample {
 #[derive(sqlx::FromRow)]
 struct Part {
     #[sqlx(try_from = "String")]
-    status: LetterStatus,
+    status: DlqEventStatus,
     coupon_code: Option<String>,
     ids: Vec<i64>,
     first_at: DateTime<Utc>,
@@ -122,7 +122,7 @@ impl Database {
 fn together(parts: Vec<Part>, sample: Sample) -> Letters {
     let (mut first_at, mut last_at) = (sample.created_at, sample.created_at);
     let mut ids = Vec::new();
-    let mut by_status = BTreeMap::<&str, (LetterStatus, usize)>::new();
+    let mut by_status = BTreeMap::<&str, (DlqEventStatus, usize)>::new();
     let mut by_coupon = BTreeMap::<Option<String>, usize>::new();
     for part in parts {
         (first_at, last_at) = (first_at.min(part.first_at), last_at.max(part.last_at));

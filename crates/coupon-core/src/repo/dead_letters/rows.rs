@@ -4,22 +4,22 @@ use chrono::{DateTime, Utc};
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
-use super::LetterStatus;
+use super::DlqEventStatus;
 use crate::repo::{
     Database, RepoError,
-    filter::{Filter, OF_LETTERS},
+    filter::{DLQ_EVENT_FILTER, Filter},
     numbers,
 };
 
 /// A dead letter as operators see it.
 #[derive(Clone, Debug, sqlx::FromRow, serde::Serialize)]
-pub struct LetterRow {
+pub struct DlqEvent {
     /// Number.
     #[serde(flatten, serialize_with = "numbers::letter")]
     pub id: i64,
     /// What became of it.
     #[sqlx(try_from = "String")]
-    pub status: LetterStatus,
+    pub status: DlqEventStatus,
     /// Place in the DLQ topic.
     pub dlq_topic: String,
     /// Partition there.
@@ -75,9 +75,9 @@ pub struct LetterRow {
 
 impl Database {
     /// Dead letters of this choice, newest first, below `before`.
-    pub async fn letters(&self, filter: &Filter, before: Option<i64>, limit: i64) -> Result<Vec<LetterRow>, RepoError> {
+    pub async fn letters(&self, filter: &Filter, before: Option<i64>, limit: i64) -> Result<Vec<DlqEvent>, RepoError> {
         let select = format!(
-            "SELECT f.* FROM dlq_events f WHERE {OF_LETTERS} AND ($10::bigint IS NULL OR f.id < $10)
+            "SELECT f.* FROM dlq_events f WHERE {DLQ_EVENT_FILTER} AND ($10::bigint IS NULL OR f.id < $10)
              ORDER BY f.id DESC LIMIT $11"
         );
         let pool = self.pool();
@@ -89,14 +89,14 @@ impl Database {
     }
 
     /// One dead letter.
-    pub async fn letter(&self, id: i64) -> Result<Option<LetterRow>, RepoError> {
+    pub async fn letter(&self, id: i64) -> Result<Option<DlqEvent>, RepoError> {
         let pool = self.pool();
         let question = sqlx::query_as("SELECT * FROM dlq_events WHERE id = $1").bind(id).fetch_optional(&pool);
         self.bounded("read a dead letter", question).await
     }
 
     /// The dead letters of one request, oldest first, at most 100.
-    pub async fn letters_of(&self, request_id: Uuid) -> Result<Vec<LetterRow>, RepoError> {
+    pub async fn letters_of(&self, request_id: Uuid) -> Result<Vec<DlqEvent>, RepoError> {
         let pool = self.pool();
         let question = sqlx::query_as("SELECT * FROM dlq_events WHERE original_event_id = $1 ORDER BY id LIMIT 100")
             .bind(request_id)

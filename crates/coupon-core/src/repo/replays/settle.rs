@@ -8,7 +8,7 @@ use crate::{
     ids::RequestId,
     repo::{
         Database, RepoError,
-        give_ups::{GiveUp, Operator},
+        give_ups::{Compensation, Operator},
     },
 };
 
@@ -102,7 +102,7 @@ impl Database {
 /// one whose replay was told that the member holds this request.
 pub(in crate::repo) async fn settle_by_hand(
     tx: &mut PgConnection,
-    give_up: &GiveUp,
+    give_up: &Compensation,
     by: &Operator,
 ) -> Result<(), sqlx::Error> {
     // The entries before their replays, in the order in which a replay is linked.
@@ -134,7 +134,10 @@ pub(in crate::repo) async fn settle_by_hand(
 }
 
 /// If the request is a replay, it has come to nothing. Gives the entry that it replays.
-pub(in crate::repo) async fn close_replay(tx: &mut PgConnection, give_up: &GiveUp) -> Result<Option<i64>, sqlx::Error> {
+pub(in crate::repo) async fn close_replay(
+    tx: &mut PgConnection,
+    give_up: &Compensation,
+) -> Result<Option<i64>, sqlx::Error> {
     sqlx::query_scalar(
         "UPDATE replays SET outcome = 'COMPENSATED', updated_at = $2 WHERE request_id = $1 RETURNING failed_issue_id",
     )

@@ -42,7 +42,7 @@ struct Demo {
     auth: Auth,
     database: Database,
     kafka: Kafka,
-    give_up: GiveUp,
+    give_up: Compensation,
     log: LogSettings,
 }
 
@@ -74,7 +74,7 @@ struct Kafka {
 }
 
 #[derive(Debug, Deserialize, Serialize)]
-struct GiveUp {
+struct Compensation {
     per_second: f64,
 }
 

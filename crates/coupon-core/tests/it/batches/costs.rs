@@ -6,7 +6,7 @@ use coupon_core::{
     event::CouponIssued,
     failure::Class,
     ids::CouponCode,
-    repo::issues::{IssueOutcome, WHOLE},
+    repo::coupon_issues::{IssueOutcome, WHOLE_BATCH},
 };
 use sqlx::{Connection, PgConnection};
 
@@ -37,7 +37,7 @@ async fn rows_refused_after_they_were_inserted_are_not_tried_with_all_others_aga
     let own = OwnDatabase::create("too_late").await;
     let (database, url) = own.parts();
     let mut counted = Counted::in_database(&url).await;
-    for (number, part) in [WHOLE, 256, 32].into_iter().enumerate() {
+    for (number, part) in [WHOLE_BATCH, 256, 32].into_iter().enumerate() {
         let code: CouponCode = format!("TOO-LATE-{number}").parse().unwrap();
         campaign(&database, &code, 999).await;
         let known = event(&code, "m-000");

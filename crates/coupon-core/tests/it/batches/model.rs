@@ -1,6 +1,6 @@
 //! Random batches against a model: what each event is told, what is counted, and how many statements that takes.
 
-use coupon_core::{event::CouponIssued, failure::Failure, ids::CouponCode, repo::issues::IssueOutcome};
+use coupon_core::{event::CouponIssued, failure::Failure, ids::CouponCode, repo::coupon_issues::IssueOutcome};
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::SliceRandom};
 use sqlx::{Connection, PgConnection};
 

@@ -1,22 +1,22 @@
 //! Entries of the work list.
 
 use coupon_core::repo::{
-    dead_letters::LetterRow,
-    failed_issues::{FailedIssue, ReplayLink},
-    settling::List,
+    dlq_events::DlqEvent,
+    failed_coupon_issues::{FailedCouponIssue, ReplayLink},
+    work_list::List,
 };
 
 use super::{Column, Output, fields, figures, first, json, optional, rows, section, time, yes_or};
 use crate::desk::work_list::Entry;
 
 /// Columns of a table; wide: with the whole reason.
-pub(in crate::cli) fn table(wide: bool) -> Vec<Column<FailedIssue>> {
-    let reason: Column<FailedIssue> =
+pub(in crate::cli) fn table(wide: bool) -> Vec<Column<FailedCouponIssue>> {
+    let reason: Column<FailedCouponIssue> =
         if wide { ("reason", |row| row.reason.clone()) } else { ("reason", |row| first(&row.reason, 60)) };
     TABLE.iter().copied().chain([reason]).collect()
 }
 
-const TABLE: &[Column<FailedIssue>] = &[
+const TABLE: &[Column<FailedCouponIssue>] = &[
     ("id", |row| number(row.id)),
     ("status", |row| row.status.to_string()),
     ("coupon", |row| row.coupon_code.clone()),
@@ -33,7 +33,7 @@ fn number(id: i64) -> String {
 }
 
 /// Columns of CSV, named as in JSON.
-pub(in crate::cli) const CSV: &[Column<FailedIssue>] = &[
+pub(in crate::cli) const CSV: &[Column<FailedCouponIssue>] = &[
     ("id", |row| row.id.to_string()),
     ("coupon_code", |row| row.coupon_code.clone()),
     ("member_id", |row| row.member_id.clone()),
@@ -63,7 +63,7 @@ const REPLAYS: &[Column<ReplayLink>] = &[
     ("begun at", |row| time(row.created_at)),
 ];
 
-const LETTERS: &[Column<LetterRow>] = &[
+const LETTERS: &[Column<DlqEvent>] = &[
     ("id", |row| List::Letters.number(row.id).to_string()),
     ("status", |row| row.status.to_string()),
     ("place", |row| format!("{} {}/{}", row.dlq_topic, row.dlq_partition, row.dlq_offset)),

@@ -2,8 +2,7 @@
 
 use coupon_core::repo::{
     audit::AuditRow,
-    figures::{Cause, Group},
-    settling::List,
+    work_list::{Cause, Group, List},
 };
 use serde::Serialize;
 

@@ -1,18 +1,18 @@
 //! Dead letters.
 
-use coupon_core::repo::{dead_letters::LetterRow, settling::List};
+use coupon_core::repo::{dlq_events::DlqEvent, work_list::List};
 
 use super::{Column, Output, fields, figures, first, json, optional, rows, section, time, yes_or};
 use crate::desk::work_list::DeadLetterDetails;
 
 /// Columns of a table; wide: with the whole error.
-pub(in crate::cli) fn table(wide: bool) -> Vec<Column<LetterRow>> {
-    let error: Column<LetterRow> =
+pub(in crate::cli) fn table(wide: bool) -> Vec<Column<DlqEvent>> {
+    let error: Column<DlqEvent> =
         if wide { ("error", |row| row.error_message.clone()) } else { ("error", |row| first(&row.error_message, 60)) };
     TABLE.iter().copied().chain([error]).collect()
 }
 
-const TABLE: &[Column<LetterRow>] = &[
+const TABLE: &[Column<DlqEvent>] = &[
     ("id", |row| number(row.id)),
     ("status", |row| row.status.to_string()),
     ("coupon", |row| row.coupon_code.clone().unwrap_or_else(|| "-".to_owned())),
@@ -29,7 +29,7 @@ fn number(id: i64) -> String {
 }
 
 /// Columns of CSV, named as in JSON.
-pub(in crate::cli) const CSV: &[Column<LetterRow>] = &[
+pub(in crate::cli) const CSV: &[Column<DlqEvent>] = &[
     ("id", |row| row.id.to_string()),
     ("status", |row| row.status.to_string()),
     ("dlq_topic", |row| row.dlq_topic.clone()),

@@ -1,7 +1,7 @@
 //! The command line of `replay …`.
 
 use clap::{Args, Subcommand};
-use coupon_core::repo::numbers::TypedNumber;
+use coupon_core::repo::work_list::TypedNumber;
 
 use crate::cli::{ByArgs, filter::FilterArgs, print::Output, settling::reason};
 

@@ -6,9 +6,9 @@ use chrono::DateTime;
 use coupon_core::{
     ids::{MemberId, RequestId},
     repo::{
+        coupon_issues::Decision,
         coupons::Coupon,
-        issues::Decision,
-        reconciliations::{Aside, Word},
+        reconciliations::{Aside, RequestDecision},
     },
     stock::{GiveBack, Mended, OutboxEntry},
 };
@@ -26,7 +26,7 @@ const PAGE: usize = 1_000;
 /// What is known of a page of candidates.
 struct Facts {
     marks: Vec<Option<String>>,
-    words: HashMap<Uuid, Word>,
+    words: HashMap<Uuid, RequestDecision>,
     holders: HashMap<String, RequestId>,
     aside: HashMap<Uuid, Aside>,
     promised: HashSet<Uuid>,

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use coupon_core::{
     ids::{MemberId, RequestId},
-    repo::{coupons::Coupon, issues::Decision},
+    repo::{coupon_issues::Decision, coupons::Coupon},
 };
 use uuid::Uuid;
 

@@ -3,9 +3,9 @@
 use coupon_core::{
     event::{CouponIssued, VERSION},
     repo::{
-        filter::Filter,
-        give_ups::{GivenUp, Operator, Remedy},
+        coupon_issues::{CompensationOutcome, Operator, Remedy},
         replays::Plan,
+        work_list::Filter,
     },
     writing::codes,
 };
@@ -58,9 +58,9 @@ impl Desk {
                 let failure = letter.failure.clone();
                 let given_up = self.compensate_letter(letter, &event, failure, Remedy::GiveBack, by).await?;
                 match given_up {
-                    GivenUp::Compensated { .. } => sum.compensated += 1,
-                    GivenUp::CompensatedBefore | GivenUp::Issued => sum.decided_before += 1,
-                    GivenUp::Held | GivenUp::Parked => sum.left += 1,
+                    CompensationOutcome::Compensated { .. } => sum.compensated += 1,
+                    CompensationOutcome::CompensatedBefore | CompensationOutcome::Issued => sum.decided_before += 1,
+                    CompensationOutcome::Held | CompensationOutcome::Parked => sum.left += 1,
                 }
                 told(&sum);
             }

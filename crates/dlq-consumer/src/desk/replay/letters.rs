@@ -7,10 +7,8 @@ use coupon_core::{
     event::{CouponIssued, DecodeError, VERSION},
     failure::{Class, Failure},
     repo::{
-        dead_letters::LetterStatus,
-        give_ups::{GiveUp, GivenUp, Operator, Remedy},
-        held_letters::UndecidedLetter,
-        issues::IssueOutcome,
+        coupon_issues::{Compensation, CompensationOutcome, IssueOutcome, Operator, Remedy},
+        dlq_events::{DlqEventStatus, UndecidedDlqEvent},
         replay_jobs::Job,
     },
 };
@@ -33,7 +31,7 @@ impl Desk {
         begin_each(job, letters, pace, told, async |letter| self.replay_letter(job, letter).await).await
     }
 
-    async fn replay_letter(&self, job: &Job, letter: UndecidedLetter) -> Result<Begun, DeskError> {
+    async fn replay_letter(&self, job: &Job, letter: UndecidedDlqEvent) -> Result<Begun, DeskError> {
         let event = match CouponIssued::decode(letter.letter.payload.as_deref(), VERSION) {
             Ok(event) => Arc::new(event),
             Err(error) => {
@@ -55,11 +53,11 @@ impl Desk {
         };
         match written {
             Ok(outcome @ (IssueOutcome::IssuedNow | IssueOutcome::IssuedBefore)) => {
-                self.settle(job, &letter, LetterStatus::Recovered, outcome.as_str()).await
+                self.settle(job, &letter, DlqEventStatus::Recovered, outcome.as_str()).await
             }
             Ok(outcome @ IssueOutcome::CompensatedBefore) => {
                 self.database.ask_give_back_again(event.coupon_code.clone(), event.request_id).await?;
-                self.settle(job, &letter, LetterStatus::Duplicate, outcome.as_str()).await
+                self.settle(job, &letter, DlqEventStatus::Duplicate, outcome.as_str()).await
             }
             Ok(outcome @ (IssueOutcome::MemberHoldsOne(_) | IssueOutcome::OldEpoch)) => {
                 self.decide_against(job, letter, &event, outcome).await
@@ -77,7 +75,7 @@ impl Desk {
     async fn decide_against(
         &self,
         job: &Job,
-        letter: UndecidedLetter,
+        letter: UndecidedDlqEvent,
         event: &CouponIssued,
         outcome: IssueOutcome,
     ) -> Result<Begun, DeskError> {
@@ -93,13 +91,13 @@ impl Desk {
     /// Decides a letter COMPENSATED, in the operator's name.
     pub(super) async fn compensate_letter(
         &self,
-        letter: UndecidedLetter,
+        letter: UndecidedDlqEvent,
         event: &CouponIssued,
         failure: Failure,
         remedy: Remedy,
         by: Operator,
-    ) -> Result<GivenUp, DeskError> {
-        let give_up = GiveUp {
+    ) -> Result<CompensationOutcome, DeskError> {
+        let give_up = Compensation {
             event: event.clone(),
             failure,
             letter: letter.letter,
@@ -114,8 +112,8 @@ impl Desk {
     async fn settle(
         &self,
         job: &Job,
-        letter: &UndecidedLetter,
-        to: LetterStatus,
+        letter: &UndecidedDlqEvent,
+        to: DlqEventStatus,
         word: &str,
     ) -> Result<Begun, DeskError> {
         let reason = audited(job, word);
@@ -127,7 +125,7 @@ impl Desk {
     async fn refuse(
         &self,
         job: &Job,
-        letter: &UndecidedLetter,
+        letter: &UndecidedDlqEvent,
         reason: &str,
         is_verdict: bool,
     ) -> Result<Begun, DeskError> {

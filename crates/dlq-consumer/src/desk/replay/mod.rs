@@ -8,10 +8,10 @@ use std::time::Duration;
 use coupon_core::{
     event::VERSION,
     repo::{
-        filter::Filter,
         locks::Lock,
         replay_jobs::{Job, JobKind, JobStatus, NewJob},
         replays::Plan,
+        work_list::Filter,
     },
     retry::Backoff,
     runtime::chain,
