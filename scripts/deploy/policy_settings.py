@@ -124,7 +124,7 @@ def a_stop_has_the_time_it_may_take(render):
         hook = containers(o, init=False)[0].get("lifecycle", {}).get("preStop", {}).get("sleep", {})
         drain = settings["shutdown"]["drain_ms"] / 1000
         steps = [hook.get("seconds", 0), drain, admin_s(), *(constant_s(*step) for step in BEFORE_THE_END)]
-        # A consumer leaves its group, and then its producer or its sweeper gets the drain time once more.
+        # A consumer leaves its group, and then its producer or its give-back worker gets the drain time once more.
         steps += [constant_s(*FLUSHING)] if binary(o) == "issuer-api" else [constant_s(*LEAVING), drain]
         grace = pod(o).get("terminationGracePeriodSeconds", 30)
         if grace <= sum(steps):

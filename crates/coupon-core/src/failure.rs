@@ -133,8 +133,23 @@ fn normalised(message: &str) -> (String, Vec<&str>) {
     (text, parts)
 }
 
-impl<E: Classified> From<&E> for Failure {
-    fn from(error: &E) -> Self {
+impl<E: Classified> Classified for &E {
+    fn class(&self) -> Class {
+        (**self).class()
+    }
+
+    fn code(&self) -> String {
+        (**self).code()
+    }
+
+    fn summary(&self) -> String {
+        (**self).summary()
+    }
+}
+
+/// So that `?` classifies an error where it becomes a failure.
+impl<E: Classified> From<E> for Failure {
+    fn from(error: E) -> Self {
         let mut chain = Vec::new();
         let mut below = error.source();
         while let Some(cause) = below {

@@ -6,6 +6,7 @@ pub mod campaign;
 pub mod chance;
 pub mod demo;
 pub mod failures;
+mod http;
 pub mod kafka;
 pub mod member;
 pub mod oracle;

@@ -35,7 +35,7 @@ pub struct Config {
     /// `[give_up]`
     pub give_up: GiveUpSettings,
     /// `[sweeper]`
-    pub sweeper: SweeperSettings,
+    pub sweeper: GiveBackWorkerSettings,
     /// `[alarms]`
     pub alarms: AlarmSettings,
     /// `[reconcile]`
@@ -99,10 +99,10 @@ pub struct GiveUpSettings {
     pub per_second: f64,
 }
 
-/// `[sweeper]`
+/// `[sweeper]`: the give-back worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct SweeperSettings {
-    /// How often it looks by itself, in ms.
+pub struct GiveBackWorkerSettings {
+    /// Between two looks, when nothing wakes the worker, in ms.
     pub interval_ms: u64,
 }
 

@@ -1,6 +1,11 @@
 //! What this stage does with a dead letter: try again, then decide.
 //!
-//! It never writes to Kafka. A letter is done when the database has a word on it: issued, compensated, held, parked.
+//! It never writes to Kafka. A letter is done when the database has a decision or a status for it: issued, compensated,
+//! held, parked.
+//!
+//! A decision is taken at two places. `on_exhausted` decides after the last attempt has failed. An attempt itself decides at
+//! once against a request whose member holds a coupon by another one (`decide_within_attempt`): no further attempt could
+//! change that.
 
 use std::sync::Arc;
 
@@ -12,7 +17,7 @@ use coupon_core::{
     ids::RequestId,
     kafka::{Handler, History, Record, Work},
     repo::{
-        Database, RepoError,
+        Database,
         coupon_issues::{Compensation, CompensationOutcome, IssueOutcome, Remedy},
         dlq_events::{Classification, DlqEventStatus},
         may_be_the_records_doing,
@@ -26,8 +31,8 @@ use crate::{
     letter::{arrival, letter},
 };
 
-/// So often the database may refuse a decision for a reason nobody has classified.
-const REFUSALS: u32 = 3;
+/// Times that the database may refuse a decision for a reason nobody has classified.
+const MAX_REFUSALS: u32 = 3;
 
 /// Tries dead letters again; what cannot be written is decided against, held or parked.
 pub struct Repair {
@@ -37,10 +42,10 @@ pub struct Repair {
     pub database: Database,
     /// How many requests may be given up.
     pub budget: Budget,
-    /// The time.
+    /// Time of the decisions.
     pub clock: Arc<dyn Clock>,
-    /// Wakes the sweeper.
-    pub due: Arc<Notify>,
+    /// Wakes the give-back worker.
+    pub give_backs_wakeup: Arc<Notify>,
     /// Wakes the alarm sender.
     pub alarms_wakeup: Arc<Notify>,
 }
@@ -51,13 +56,14 @@ impl Handler for Repair {
     const EXHAUSTED_DEPENDENCY: &'static str = "postgresql";
 
     fn read(&self, record: &Record) -> Result<Arc<CouponIssued>, Failure> {
-        CouponIssued::decode(record.value.as_deref(), VERSION).map(Arc::new).map_err(|error| Failure::from(&error))
+        Ok(Arc::new(CouponIssued::decode(record.value.as_deref(), VERSION)?))
     }
 
     fn request_id(&self, event: &Arc<CouponIssued>) -> RequestId {
         event.request_id
     }
 
+    /// Writes the event again; decides against it at once if its member holds a coupon by another request.
     async fn attempt(
         &self,
         work: &Work<Arc<CouponIssued>>,
@@ -67,21 +73,17 @@ impl Handler for Repair {
     ) -> Result<(), Failure> {
         let outcome = self.writer.write(event, isolated).await?;
         if let IssueOutcome::MemberHoldsOne(holder) = outcome {
-            let failure = judge(outcome).err().unwrap_or_else(|| arrival(&work.record));
-            return self
-                .decide(work, event, failure, number, Remedy::Supersede(holder))
-                .await
-                .map_err(|error| Failure::from(&error));
+            return self.decide_within_attempt(work, event, number, holder).await;
         }
         self.writer.settle(event, outcome, self.clock.now()).await?;
         let status = if outcome == IssueOutcome::CompensatedBefore {
-            self.due.notify_one();
+            self.give_backs_wakeup.notify_one();
             DlqEventStatus::Duplicate
         } else {
             tracing::info!(request_id = work.request_id(), outcome = outcome.as_str(), "dead letter recovered");
             DlqEventStatus::Recovered
         };
-        self.put_down(work, status, &arrival(&work.record), number).await.map_err(|error| Failure::from(&error))
+        self.put_down(work, status, &arrival(&work.record), number).await
     }
 
     /// The last attempt has failed: decide, unless there is nothing that could be decided by a machine.
@@ -99,22 +101,16 @@ impl Handler for Repair {
                 } else {
                     DlqEventStatus::Parked
                 };
-                return self
-                    .put_down(work, status, failure, history.attempts)
-                    .await
-                    .map_err(|error| Failure::from(&error));
+                return self.put_down(work, status, failure, history.attempts).await;
             }
         };
         let remedy = if failure.code == codes::CAP_REACHED { Remedy::GiveBackAndSuspect } else { Remedy::GiveBack };
         match self.decide(work, event, failure.clone(), history.attempts, remedy).await {
             // The database will never take this decision; the record is kept for somebody to look at.
-            Err(error) if is_refused(error.class(), history) => {
-                let refused = Failure::from(&error);
-                self.put_down(work, DlqEventStatus::Parked, &refused, history.attempts)
-                    .await
-                    .map_err(|error| Failure::from(&error))
+            Err(refused) if is_refused(refused.class, history) => {
+                self.put_down(work, DlqEventStatus::Parked, &refused, history.attempts).await
             }
-            other => other.map_err(|error| Failure::from(&error)),
+            decided => decided,
         }
     }
 
@@ -123,7 +119,7 @@ impl Handler for Repair {
     }
 
     async fn probe(&self) -> Result<(), Failure> {
-        self.database.probe().await.map_err(|error| Failure::from(&error))
+        Ok(self.database.probe().await?)
     }
 }
 
@@ -138,11 +134,23 @@ fn is_undecidable(failure: &Failure) -> bool {
 fn is_refused(class: Class, history: History) -> bool {
     // Also what looks like an outage each time, when the engine has found out that it is none.
     class == Class::Permanent
-        || class == Class::Unknown && history.refusals + 1 >= REFUSALS
-        || history.refusals >= REFUSALS
+        || class == Class::Unknown && history.refusals + 1 >= MAX_REFUSALS
+        || history.refusals >= MAX_REFUSALS
 }
 
 impl Repair {
+    /// Decides against an event before its attempts are over: its member holds a coupon by the request `holder`.
+    async fn decide_within_attempt(
+        &self,
+        work: &Work<Arc<CouponIssued>>,
+        event: &CouponIssued,
+        attempts: u32,
+        holder: RequestId,
+    ) -> Result<(), Failure> {
+        let failure = judge(IssueOutcome::MemberHoldsOne(holder)).err().unwrap_or_else(|| arrival(&work.record));
+        self.decide(work, event, failure, attempts, Remedy::Supersede(holder)).await
+    }
+
     async fn decide(
         &self,
         work: &Work<Arc<CouponIssued>>,
@@ -150,7 +158,7 @@ impl Repair {
         failure: Failure,
         attempts: u32,
         remedy: Remedy,
-    ) -> Result<(), RepoError> {
+    ) -> Result<(), Failure> {
         let letter = letter(&work.record, attempts);
         // A rebuild replaced the data they were reserved in; no deployment can be at fault.
         let budget = (failure.code != codes::OLD_EPOCH).then_some(self.budget);
@@ -163,23 +171,16 @@ impl Repair {
             now: self.clock.now(),
             by: None,
         };
-        let failure = give_up.failure.clone();
-        let given_up = self.database.coupon_issues().compensate(give_up).await?;
-        metrics::counter!("coupon_give_ups_total", "outcome" => outcome_word(given_up)).increment(1);
-        match given_up {
+        match decide_against(&self.database, give_up).await? {
             CompensationOutcome::CompensatedBefore => {
                 self.database.coupon_issues().request_give_back(event.coupon_code.clone(), event.request_id).await?;
             }
             CompensationOutcome::Issued => {
                 tracing::info!(request_id = work.request_id(), "the request was issued after all; nothing to give up");
             }
-            // Nobody has to look at one that the member did not lose anything by.
-            CompensationOutcome::Compensated { failed_issue_id } if !matches!(remedy, Remedy::Supersede(_)) => {
-                alarm::given_up(event, &failure, failed_issue_id);
-            }
             CompensationOutcome::Compensated { .. } | CompensationOutcome::Held | CompensationOutcome::Parked => {}
         }
-        self.due.notify_one();
+        self.give_backs_wakeup.notify_one();
         self.alarms_wakeup.notify_one();
         Ok(())
     }
@@ -190,7 +191,7 @@ impl Repair {
         status: DlqEventStatus,
         failure: &Failure,
         attempts: u32,
-    ) -> Result<(), RepoError> {
+    ) -> Result<(), Failure> {
         let event_version = match CouponIssued::decode(work.record.value.as_deref(), VERSION) {
             Ok(event) => Some(event.version),
             Err(DecodeError::Newer(version)) => Some(version),
@@ -212,8 +213,21 @@ impl Repair {
     }
 }
 
-/// What `coupon_give_ups_total` is counted by.
-pub fn outcome_word(given_up: CompensationOutcome) -> &'static str {
+/// Takes the decision against an event, counts it, and logs it if the member lost a coupon by it.
+pub async fn decide_against(database: &Database, give_up: Compensation) -> Result<CompensationOutcome, Failure> {
+    let (event, failure, remedy) = (give_up.event.clone(), give_up.failure.clone(), give_up.remedy);
+    let given_up = database.coupon_issues().compensate(give_up).await?;
+    metrics::counter!("coupon_give_ups_total", "outcome" => outcome_label(given_up)).increment(1);
+    if let (CompensationOutcome::Compensated { failed_issue_id }, Remedy::GiveBack | Remedy::GiveBackAndSuspect) =
+        (given_up, remedy)
+    {
+        alarm::log_compensated(&event, &failure, failed_issue_id);
+    }
+    Ok(given_up)
+}
+
+/// The label `outcome` of `coupon_give_ups_total`.
+pub fn outcome_label(given_up: CompensationOutcome) -> &'static str {
     match given_up {
         CompensationOutcome::Compensated { .. } => "COMPENSATED",
         CompensationOutcome::CompensatedBefore => "COMPENSATED_BEFORE",

@@ -5,12 +5,11 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 use coupon_core::{
     clock::SystemClock,
     contract::{Contract, KAFKA, POSTGRESQL, REDIS, Watch},
-    event::VERSION,
     kafka::{Broker, Engine, Policy, Readiness},
     metrics_help,
     repo::{Database, Rehearsal},
     retry,
-    runtime::{Condition, Service, Shutdown, Tasks},
+    runtime::{Condition, Service, Shutdown},
     startup::{self, Unfit},
     stock::Stock,
     writing::Writer,
@@ -18,20 +17,13 @@ use coupon_core::{
 use tokio::sync::{Notify, oneshot};
 
 use crate::{
-    alarm::AlarmSender,
-    config::Config,
-    desk::{Desk, reconcile::ReconcileOptions},
-    metrics_help::HELP,
+    alarm::AlarmSender, config::Config, desk::Desk, give_back_worker::GiveBackWorker, jobs, metrics_help::HELP,
     repair::Repair,
-    retention::Housekeeper,
-    sweep::Sweeper,
-    tally, tend,
-    upgrade::Upgrade,
 };
 
 const NAME: &str = "dlq-consumer";
 
-/// Consumes and sweeps until stopped.
+/// Consumes, gives back and runs the jobs until stopped.
 pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let service = Service::start(NAME, &config.log, &config.admin).await?;
     metrics_help::describe(HELP);
@@ -61,35 +53,28 @@ async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
         return Ok(());
     }
     let writer = Writer::new(database.clone(), &config.writer);
-    let due = Arc::new(Notify::new());
-    // The helpers stop after the engine, so that what it decides last is still given back and told of.
+    let give_backs_wakeup = Arc::new(Notify::new());
+    // The helpers stop after the engine, so that what it decides last is still given back and its alarm sent.
     let helpers_stop = Shutdown::new();
     let helpers = service.tasks.stopped_by(helpers_stop.clone());
-    let sweeper = Sweeper {
+    let give_back_worker = GiveBackWorker {
         database: database.clone(),
         stock: stock.clone(),
         clock: clock.clone(),
-        due: due.clone(),
+        wakeup: give_backs_wakeup.clone(),
         interval: Duration::from_millis(config.sweeper.interval_ms),
     };
-    helpers.spawn("give-backs", sweeper.run(helpers_stop.clone()));
+    helpers.spawn("give-backs", give_back_worker.run(helpers_stop.clone()));
     helpers.spawn("alarms", alarm_sender.run(helpers_stop.clone()));
-    tally::measure_from_zero();
-    helpers.spawn("gauges", tally::tally(database.clone(), clock.clone(), helpers_stop.clone()));
-    let upgrade =
-        Upgrade { database: database.clone(), writer: writer.clone(), clock: clock.clone(), supported: VERSION };
-    helpers.spawn("newer versions", upgrade.run(helpers_stop.clone()));
     let desk = Desk::beside(config, database.clone(), stock.clone(), NAME, NAME)?;
-    tend(&desk, config, &helpers, &helpers_stop);
-    let housekeeper = Housekeeper { desk, days: config.retention.days };
-    helpers.spawn("retention", housekeeper.run(helpers_stop.clone()));
+    jobs::start(&desk, writer.clone(), config, &helpers, &helpers_stop);
 
     let repair = Repair {
         writer,
         database: database.clone(),
         budget: config.give_up.budget(),
         clock: clock.clone(),
-        due,
+        give_backs_wakeup,
         alarms_wakeup,
     };
     let policy = Policy { schedule: retry::REPAIR, contended_is_final: false, drain: config.shutdown.drain() };
@@ -107,33 +92,20 @@ async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
     // What is in the log is read on, whatever is wrong with the log: only reading saves it.
     Watch::begin(servers, &config.contract, contract, &service.tasks, |_| {});
     engine.watch_lag(&client, &config.lag, lag, &service.tasks)?;
-    // Deciding does not need Redis; only the sweeper waits for it.
+    // Deciding does not need Redis; only the give-back worker waits for it.
     let (found, mut unfit) = oneshot::channel();
     service.tasks.spawn("redis watch", refuse_unfit_redis(stock, redis, service.shutdown.clone(), found));
     service.tasks.spawn("engine", engine.run(service.shutdown.clone())).ended().await;
 
     helpers_stop.begin("the engine has stopped");
     if !helpers.finished(config.shutdown.drain()).await {
-        tracing::warn!("the sweeper did not stop in time; what is due is given back after the next start");
+        tracing::warn!(
+            "the give-back worker or a job did not stop in time; what is due is given back after the next start"
+        );
     }
     database.close().await;
     // Said before the stop began because of it.
     unfit.try_recv().map_or(Ok(()), |unfit| Err(unfit.into()))
-}
-
-/// Starts what the service does for operators on its own.
-fn tend(desk: &Desk, config: &Config, helpers: &Tasks, stop: &Shutdown) {
-    helpers.spawn("replay settling", tend::settle_replays(desk.clone(), stop.clone()));
-    let settings = &config.reconcile;
-    if settings.every_ms > 0 {
-        let options = ReconcileOptions {
-            apply: settings.apply,
-            requeue: settings.requeue,
-            wait: Duration::from_millis(settings.wait_ms),
-        };
-        let every = Duration::from_millis(settings.every_ms);
-        helpers.spawn("reconcile", tend::reconcile(desk.clone(), options, every, stop.clone()));
-    }
 }
 
 /// Waits for Redis beside the engine, and watches it; one that would lose reservations is `found`, and ends the process.

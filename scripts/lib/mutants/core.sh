@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2016,SC2086 # the mistakes are code, and their dollar signs are not the shell's
 # Mistakes in the core: decisions, offsets, epochs, sold out, retries.
 
-mutant 'given up without asking what was decided' $CORE/repo/give_ups.rs "$IT" ledger:: \
+mutant 'given up without asking what was decided' $CORE/repo/coupon_issues/compensate.rs "$IT" ledger:: \
   '    if decided.is_none() {
         return decision_before(&mut tx, coupon_id, event.request_id.as_uuid()).await;
     }' ''
@@ -11,12 +11,12 @@ mutant 'a unit given back before the decision' 'crates/dlq-consumer/src/repair.r
     pub stock: coupon_core::stock::Stock,' \
   '    let repair = Repair {' '    let repair = Repair {
         stock: stock.clone(),' \
-  '        let given_up = self.database.give_up(give_up).await?;' \
+  '        match decide_against(&self.database, give_up).await? {' \
   '        let _ = self.stock.give_back(&event.coupon_code, &event.member_id, event.request_id, None).await;
-        let given_up = self.database.give_up(give_up).await?;'
+        match decide_against(&self.database, give_up).await? {'
 mutant 'what is malformed believed, and compensated' $CORE/event.rs "$LIB" event:: \
   '        event.check()?;' ''
-mutant 'a give-back noted for other requests too' $CORE/repo/give_backs.rs "$E2E" d8_ \
+mutant 'a give-back noted for other requests too' $CORE/repo/coupon_issues/give_backs.rs "$E2E" d8_ \
   'coupon_code = $1 AND request_id = $2
                    AND decision = '\''COMPENSATED'\'' AND given_back_at IS NULL' \
   'coupon_code = $1 AND $2::uuid IS NOT NULL
@@ -70,12 +70,12 @@ mutant 'completions of ended assignments believed' $CORE/kafka/partition_tracker
 mutant 'the guard against poisoned connections removed' $CORE/repo/pool.rs "$LIB" pool:: \
   '.after_release(|connection, _| Box::pin(is_outside_a_transaction(connection)))' \
   '.after_release(|connection, _| Box::pin(async { is_outside_a_transaction(connection).await.map(|_| true) }))'
-mutant 'no budget for giving up' $CORE/repo/give_ups.rs "$E2E" d8_ \
+mutant 'no budget for giving up' $CORE/repo/coupon_issues/compensate.rs "$E2E" d8_ \
   'let Some(left) = budget.spend(bucket, give_up.now) else { return Ok(false) };' \
   'let Some(left) = budget.spend(bucket, give_up.now) else { return Ok(true) };'
-mutant 'giving up without the lock on the coupon' $CORE/repo/give_ups.rs "$IT" ledger:: \
+mutant 'giving up without the lock on the coupon' $CORE/repo/coupon_issues/compensate.rs "$IT" ledger:: \
   'SELECT coupon_id FROM coupons WHERE coupon_code = $1 FOR NO KEY UPDATE' 'SELECT coupon_id FROM coupons WHERE coupon_code = $1'
-mutant 'the counter raised outside the statement' $CORE/repo/issues/insert.rs "$IT" ledger:: \
+mutant 'the counter raised outside the statement' $CORE/repo/coupon_issues/insert.rs "$IT" ledger:: \
   'SET issued_quantity = issued_quantity + tally.rows, high_seq' 'SET issued_quantity = issued_quantity, high_seq' \
   '    // Without a row there is no such coupon, or not of this epoch.' \
   '    sqlx::query("UPDATE coupons SET issued_quantity = issued_quantity + $2 WHERE coupon_code = $1")
@@ -94,7 +94,7 @@ mutant 'missing keys read as a fresh coupon' crates/coupon-core/lua/reserve.lua 
   "    return {'MISSING'}" \
   "    status, opens_at, closes_at, total, epoch, seq = 'OPEN', 0, 0, 1000, 1, 0
     meta[5] = '1'"
-mutant 'the epoch not checked' $CORE/repo/issues/insert.rs "$IT" ledger:: \
+mutant 'the epoch not checked' $CORE/repo/coupon_issues/insert.rs "$IT" ledger:: \
   'FROM coupons WHERE coupon_code = $1 AND epoch = $2
 ), inserted' 'FROM coupons WHERE coupon_code = $1 AND $2 > 0
 ), inserted' \
@@ -108,7 +108,7 @@ mutant 'no bound on the wait for the database' $CORE/repo/pool.rs "$E2E" o1_a_ \
 mutant 'a dead letter that loses its headers' $CORE/kafka/dead_letter.rs "$E2E" d1_ \
   'let mut headers: Vec<Header> = record.headers.iter().filter(|header| stays(header)).cloned().collect();' \
   'let mut headers: Vec<Header> = record.headers.iter().filter(|header| stays(header) && header.name.is_empty()).cloned().collect();'
-mutant 'a reservation of the future believed' $CORE/repo/issues/insert.rs "$IT" ledger:: \
+mutant 'a reservation of the future believed' $CORE/repo/coupon_issues/insert.rs "$IT" ledger:: \
   'least(r.reserved_at, now()),
            least(r.reserved_at, now()) + make_interval(days => coupon.valid_days)
     FROM coupon, UNNEST' \

@@ -2,7 +2,7 @@
 # Mistakes in getting a campaign right again: suspicion, sequences, rebuild, reconcile.
 
 DESK=crates/dlq-consumer/src/desk
-mutant 'a closed campaign made SUSPECT' $CORE/repo/give_ups.rs "$E2E" a_campaign_that_was_closed_before \
+mutant 'a closed campaign made SUSPECT' $CORE/repo/coupon_issues/compensate.rs "$E2E" a_campaign_that_was_closed_before \
   "CASE WHEN c.status = 'OPEN' THEN 'SUSPECT'" "CASE WHEN c.status <> 'DRAFT' THEN 'SUSPECT'"
 mutant 'an epoch that begins with what events claimed' $CORE/repo/rebuilds.rs "$E2E" a_sequence_that_redis_never_gave \
   ', high_seq = 0, updated_at' ', updated_at'
@@ -10,7 +10,7 @@ mutant 'any claimed sequence believed' crates/issuer-api/src/start.rs "$E2E" a_s
   'database.vouched_seq(code, view.seq).await.ok()' 'Some(claimed)'
 mutant 'no claimed sequence believed' $CORE/repo/reconciliations.rs "$E2E" redis_that_went_back_in_time_is_noticed_also \
   'AND i.seq <= bound.seq), 0) END FROM bound' 'AND i.seq < 1), 0) END FROM bound'
-mutant 'the gate of another epoch left open' crates/dlq-consumer/src/sweep.rs "$E2E" the_open_gate_of_an_older_epoch \
+mutant 'the gate of another epoch left open' crates/dlq-consumer/src/give_back_worker.rs "$E2E" the_open_gate_of_an_older_epoch \
   'self.stock.suspect(&code, view.epoch)' 'self.stock.suspect(&code, epoch)'
 mutant 'a rebuild that does not count' $DESK/rebuild.rs "$E2E" a_rebuild_counts_the_rows \
   '        self.count_rows(code).await?;
@@ -42,7 +42,7 @@ mutant 'a window that broke off left to the members' $DESK/reconcile/whole.rs "$
 ' ''
 mutant 'a window that is found and left' $DESK/reconcile/whole.rs "$E2E" c7_planted \
   'closes_at_ms, coupon.window_version).await?' 'closes_at_ms, coupon.window_version - 2).await?'
-mutant 'broken data said at each look' crates/dlq-consumer/src/sweep.rs "$E2E" a_campaign_whose_units_cannot \
+mutant 'broken data said at each look' crates/dlq-consumer/src/give_back_worker.rs "$E2E" a_campaign_whose_units_cannot \
   'static BROKEN: Throttle = Throttle::new();' 'static BROKEN: Throttle = Throttle::of(u32::MAX);'
 mutant 'a watch of Redis past the supervisor' crates/dlq-consumer/src/run.rs "$E2E" a_loop_that_panics_ends \
   'service.tasks.spawn("redis watch", refuse_unfit_redis(stock, redis, service.shutdown.clone(), found));' \

@@ -47,26 +47,26 @@ mutant 'a letter recovered late said to be recovered at once' $DLQ/repair.rs "$E
 mutant 'a late letter of a newer version held for ever' $DLQ/letter.rs '-p dlq-consumer --test it' a_held_letter_whose_member \
   '        IssueOutcome::OldEpoch => Remedy::GiveBack,
 ' ''
-mutant 'an alarm that does not name its installation' $DLQ/alarm/signature.rs "$E2E" an_alarm_names_the_installation \
-  'Alarm { installation: self.installation.clone(), links, ..alarm }' 'Alarm { links, ..alarm }'
-mutant 'a foreign record as bad as a revoked coupon' $DLQ/alarm/severity.rs "$E2E" an_alarm_names_the_installation \
-  '        LetterStatus::Parked => !is_foreign,' '        LetterStatus::Parked => !is_foreign || letters.ids.len() < 2,'
-mutant 'a message for each cause of a burst' $DLQ/alarm/together.rs "$E2E" a_burst_of_first_alarms \
-  '    one.kind == other.kind && one.severity == other.severity' '    one.kind == other.kind && one.cause == other.cause'
+mutant 'an alarm that does not name its installation' $DLQ/alarm/view.rs "$E2E" an_alarm_names_the_installation \
+  'Self { installation: settings.installation.clone(), links, ..self }' 'Self { links, ..self }'
+mutant 'a foreign record as bad as a revoked coupon' $DLQ/alarm/classify.rs "$E2E" an_alarm_names_the_installation \
+  'has(LetterStatus::Parked) && !is_foreign {' 'has(LetterStatus::Parked) && (!is_foreign || by_status.len() < 2) {'
+mutant 'a message for each cause of a burst' $DLQ/alarm/unsent.rs "$E2E" a_burst_of_first_alarms \
+  'one.kind == other.kind && one.severity == other.severity' 'one.kind == other.kind && one.cause == other.cause'
 mutant 'an all-clear while something waits' $CORE/repo/alarms/all_clear.rs "$E2E" an_all_clear_is_told_once \
   "AND d.status IN ('HELD', 'PARKED'))" "AND d.status = 'HELD')"
 mutant 'an all-clear told for ever' $CORE/repo/alarms/all_clear.rs "$E2E" an_all_clear_is_told_once \
   'SET all_clear_due = false, claimed_until' 'SET claimed_until'
 mutant 'a refused layout sent again unchanged' $DLQ/alarm/channels.rs "$E2E" an_alarm_whose_layout_slack_refuses \
   'if self.kind == Kind::Slack && refusal.is_of_the_form =>' 'if self.kind != Kind::Slack && refusal.is_of_the_form =>'
-mutant 'an alarm about what an operator has just done' $CORE/repo/give_ups.rs "$E2E" what_an_operator_compensates \
+mutant 'an alarm about what an operator has just done' $CORE/repo/coupon_issues/compensate.rs "$E2E" what_an_operator_compensates \
   'let alarm = superseded_by.is_none() && give_up.by_hand().is_none();' 'let alarm = superseded_by.is_none();'
-mutant 'no alarm about what a replay can only compensate' $CORE/repo/give_ups.rs "$E2E" what_a_replay_can_only \
+mutant 'no alarm about what a replay can only compensate' $CORE/repo/coupon_issues/compensate.rs "$E2E" what_a_replay_can_only \
   'let alarm = superseded_by.is_none() && give_up.by_hand().is_none();' \
   'let alarm = superseded_by.is_none() && give_up.by.is_none();'
-mutant 'an entry that stays though its member was paid' $CORE/repo/give_ups.rs "$E2E" replay_settled:: \
+mutant 'an entry that stays though its member was paid' $CORE/repo/coupon_issues/compensate.rs "$E2E" replay_settled:: \
   'if let Some(by) = by_hand {' 'if let Some(by) = by_hand.filter(|by| by.name.is_empty()) {'
-mutant 'an entry settled while its replay is under way' $CORE/repo/settling.rs "$E2E" an_entry_whose_replay_is_under_way \
+mutant 'an entry settled while its replay is under way' $CORE/repo/work_list/settling.rs "$E2E" an_entry_whose_replay_is_under_way \
   'AND (r.outcome IS NULL OR r.outcome IN (' 'AND (r.outcome IS NULL AND r.outcome IN ('
 mutant 'an all-clear while the campaign is rebuilt' $CORE/repo/alarms/all_clear.rs "$E2E" an_all_clear_of_a_suspect \
   "c.status IN ('SUSPECT', 'OPENING'))" "c.status = 'SUSPECT')" "r.step <> 'DONE'" "r.step = 'NEVER'"
@@ -77,20 +77,19 @@ mutant 'a sound campaign left SUSPECT because its total changed' $CORE/repo/rebu
                      (SELECT FROM rebuilds r WHERE r.coupon_code = coupons.coupon_code AND r.started_at = coupons.updated_at)"
 mutant 'a gate opened though redis sold too much' $CORE/repo/rebuilds.rs "$E2E" a_rebuild_that_cannot_go_on_stays_shut \
   'is_closed || is_sound && !is_found_unsound' 'is_closed || is_sound'
-mutant 'a link that leads to no entry' $DLQ/alarm/signature.rs "$E2E" an_alarm_names_the_installation \
+mutant 'a link that leads to no entry' $DLQ/alarm/view.rs "$E2E" an_alarm_names_the_installation \
   'format!("{url}{anchor}")' 'format!("{anchor}{url}")'
-mutant 'a held letter that is warned of every minute' $DLQ/upgrade.rs '-p dlq-consumer --test it' a_held_letter_that_cannot \
-  'Err(failure) if said.insert(letter_id) => {' 'Err(failure) if !said.contains(&letter_id) => {'
-mutant 'no all-clear of lost data' $DLQ/alarm/unsent.rs "$E2E" an_all_clear_of_lost_data \
-  '["SUSPECT ", "LOST ", "DRIFT "]' '["SUSPECT ", "DRIFT "]'
+mutant 'a held letter that is warned of every minute' $DLQ/jobs/newer_versions.rs '-p dlq-consumer --test it' a_held_letter_that_cannot \
+  'Err(failure) if warned.insert(letter_id) => {' 'Err(failure) if !warned.contains(&letter_id) => {'
+mutant 'no all-clear of lost data' $DLQ/alarm/classify.rs "$E2E" an_all_clear_of_lost_data \
+  '(Severity::Critical, "alarm-lost", true)' '(Severity::Critical, "alarm-lost", false)'
 mutant 'an all-clear because a campaign is CLOSED' $CORE/repo/alarms/all_clear.rs "$E2E" an_all_clear_of_lost_data \
   'AND c.archived_at IS NULL AND NOT EXISTS (' 'AND c.archived_at IS NOT NULL AND NOT EXISTS ('
 mutant 'an all-clear by a rebuild of before the loss' $CORE/repo/alarms/all_clear.rs "$E2E" an_all_clear_of_lost_data \
   'AND r.finished_at >= coalesce(' 'AND r.finished_at <> coalesce('
 mutant 'no all-clear of lost data of what was archived' $CORE/repo/alarms/all_clear.rs "$E2E" an_all_clear_of_lost_data \
   ' AND c.archived_at IS NULL AND NOT EXISTS (' ' AND NOT EXISTS ('
-mutant 'somebody woken for what is published again' $DLQ/alarm/severity.rs "$E2E" what_was_lost_with_a_topic \
-  'if cause.starts_with("REQUEUED ") { Self::Warning } else { Self::Critical }' \
-  'if cause.is_empty() { Self::Warning } else { Self::Critical }'
-mutant 'a line that is CRITICAL whatever the alarm is' $DLQ/alarm/critical.rs "$E2E" an_alarm_names_the_installation \
+mutant 'somebody woken for what is published again' $DLQ/alarm/classify.rs "$E2E" what_was_lost_with_a_topic \
+  '(Severity::Warning, "alarm-requeued", false)' '(Severity::Critical, "alarm-requeued", false)'
+mutant 'a line that is CRITICAL whatever the alarm is' $DLQ/alarm/log.rs "$E2E" an_alarm_names_the_installation \
   '"[{severity}] {}: look with' '"[CRITICAL] {}: look with'

@@ -22,7 +22,7 @@ mutant 'a statement with any number of subtransactions' $PARTS "$IT" batches:: \
   'CONSTANT integer := 64;' 'CONSTANT integer := 64000;'
 mutant 'a statement that looks at no clock' $PARTS "$IT" batches:: \
   ' AND clock_timestamp() < until' ''
-mutant 'what was not tried told as issued' $CORE/repo/issues.rs "$IT" batches:: \
+mutant 'what was not tried told as issued' $CORE/repo/coupon_issues.rs "$IT" batches:: \
   '            if untried.contains(&place) {' '            if place > 100_000 && untried.contains(&place) {'
 mutant 'what was refused once put among the others' $CORE/writing/batches.rs "$IT" batches:: \
   'suspects: first.suspected' 'suspects: false'
@@ -30,7 +30,7 @@ mutant 'a held decision waited for at each halving' $CORE/writing/batches.rs "$I
   'pending.push((batch, Some(SHORT_WAIT)));' 'pending.push((batch, Some(Duration::from_secs(1))));'
 mutant 'a batch that is not halved when the commit refuses' $CORE/writing/batches.rs "$IT" batches:: \
   'if batch.len() == 1 {' 'if batch.len() > 0 {'
-mutant 'a refusal that does not say by what' $CORE/repo/issues/insert.rs "$IT" batches:: \
+mutant 'a refusal that does not say by what' $CORE/repo/coupon_issues/insert.rs "$IT" batches:: \
   'message, constraint, table, column }' 'message, constraint: constraint.filter(|name| name.is_empty()), table, column }'
 mutant 'a constraint told apart by English words alone' $CORE/repo/error.rs "$LIB" repo::error:: \
   '(Some(name), ..) if !says("constraint", name) =>' '(Some(name), ..) if !says("constraint", name) && name.is_empty() =>'

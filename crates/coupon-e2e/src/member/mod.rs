@@ -10,7 +10,10 @@ use reqwest::{Client, RequestBuilder, Response, header::HeaderMap};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::answers::{Answer, AnswerLog, State};
+use crate::{
+    answers::{Answer, AnswerLog, State},
+    http,
+};
 
 /// Longest time a member waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -118,7 +121,7 @@ impl Member {
 
 /// An HTTP client as members use it.
 pub fn http_client() -> Result<Client> {
-    Ok(Client::builder().no_proxy().timeout(PATIENCE).pool_max_idle_per_host(512).build()?)
+    http::client(PATIENCE)
 }
 
 async fn read(response: Response) -> reqwest::Result<(u16, HeaderMap, Vec<u8>)> {

@@ -16,7 +16,13 @@ use std::{
 use anyhow::{Context, Result};
 
 use self::logs::{LogLine, Logs};
-use crate::wait::{self, eventually};
+use crate::{
+    http,
+    wait::{self, eventually},
+};
+
+/// How long an admin listener may take to answer.
+const ADMIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A service that was started by a test; it is killed when this value is dropped.
 #[derive(Debug)]
@@ -43,8 +49,7 @@ impl Process {
     /// HTTP status of a path of the admin listener, such as `/readyz`; none if nobody listens.
     pub async fn admin_status(&self, path: &str) -> Option<u16> {
         let url = format!("{}{path}", self.admin_url);
-        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build().ok()?;
-        Some(client.get(url).send().await.ok()?.status().as_u16())
+        Some(http::client(ADMIN_TIMEOUT).ok()?.get(url).send().await.ok()?.status().as_u16())
     }
 
     /// The page of `/metrics`.
@@ -54,8 +59,8 @@ impl Process {
 
     /// What a path of the admin listener says, whatever its status.
     pub async fn admin_page(&self, path: &str) -> Result<String> {
-        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build()?;
-        Ok(client.get(format!("{}{path}", self.admin_url)).send().await?.text().await?)
+        let url = format!("{}{path}", self.admin_url);
+        Ok(http::client(ADMIN_TIMEOUT)?.get(url).send().await?.text().await?)
     }
 
     /// The sum of all samples of a metric, or of those whose labels contain this text; none if there is no sample.

@@ -1,59 +1,55 @@
-//! The channels that alarms are sent through, the first before the second.
+//! The channels that alarms are sent through, in the order in which they are asked.
+//!
+//! A server may do anything, so a call is bounded in time and in the bytes of the answer that are read, follows no
+//! redirect and uses no proxy. No error names an address, because the address of a webhook is its secret.
 
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use coupon_core::runtime::SettingsError;
-use hyper::{StatusCode, Uri};
+use coupon_core::runtime::{SettingsError, chain};
+use reqwest::{
+    Client, StatusCode, Url,
+    header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER},
+    redirect::Policy,
+};
+use tokio::time::timeout;
 
-use super::{post::Post, settings::AlarmSettings, slack, view::Alarm};
+use super::{
+    settings::{AlarmSettings, Kind, milliseconds},
+    slack,
+    view::Alarm,
+};
 
-/// Which kind of channel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// An incoming webhook of Slack.
-    Slack,
-    /// Any server that takes the alarm as JSON.
-    Webhook,
-}
+/// Most bytes of an answer that are read.
+const MAX_ANSWER_BYTES: usize = 4 * 1024;
+/// Longest pause that a server gets by `Retry-After`: an alarm that waits for a day is none.
+const MAX_RETRY_AFTER: TimeDelta = TimeDelta::hours(1);
 
-impl Kind {
-    /// Its name, in the database and in words.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Slack => "slack",
-            Self::Webhook => "webhook",
-        }
-    }
-
-    /// The setting that says where it is.
-    fn key(self) -> &'static str {
-        match self {
-            Self::Slack => "alarms.slack_webhook_url",
-            Self::Webhook => "alarms.webhook_url",
-        }
-    }
-}
-
-/// A channel that alarms are sent through.
-#[derive(Clone, Debug)]
+/// A server that alarms are posted to.
 pub struct Channel {
     /// Which kind.
     pub kind: Kind,
-    to: Uri,
-    post: Post,
+    url: Url,
+    client: Client,
+    timeout: Duration,
 }
 
 /// Why a channel did not take an alarm.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{what}")]
 pub struct Refusal {
-    /// What it answered, or why it did not.
+    /// What the server answered, or why it did not.
     pub what: String,
-    /// When it may be asked again, if it said so.
+    /// The moment before which the server does not want to be asked again, if it named one.
     pub not_before: Option<DateTime<Utc>>,
-    /// Whether it is what was sent that it does not take (400), so that the same is refused again.
+    /// Whether the server refuses what was sent (400), so that it would refuse the same again.
     pub is_of_the_form: bool,
+}
+
+impl From<String> for Refusal {
+    fn from(what: String) -> Self {
+        Self { what, not_before: None, is_of_the_form: false }
+    }
 }
 
 /// How an alarm was taken.
@@ -66,85 +62,92 @@ pub enum Form {
 }
 
 /// The channels that are set.
-#[derive(Clone, Debug)]
 pub struct Channels {
-    /// The one that alarms are sent to.
-    pub first: Option<Channel>,
-    /// The one that takes over.
-    pub second: Option<Channel>,
-    /// How long the first may be down before that.
+    /// At most two: alarms go to the first, and the second takes over.
+    pub in_order: Vec<Channel>,
+    /// How long the first has to be down before the second takes over.
     pub takeover_after: TimeDelta,
 }
 
 impl Channels {
-    /// Reads which are set; when only the second is, it is the first.
+    /// Returns the channels of the settings, Slack before the generic webhook. Reads the files that hold addresses.
     pub fn new(settings: &AlarmSettings) -> Result<Self, SettingsError> {
-        let [slack, webhook] = settings.addresses()?;
-        let channel = |kind: Kind, to: Uri| -> Result<Channel, SettingsError> {
-            let is_encrypted = to.scheme_str() == Some("https");
-            let post = Post::new(Duration::from_millis(settings.timeout_ms), is_encrypted).map_err(|error| {
-                let allowed =
-                    format!("an address that can be called ({error}); https needs the system's CA certificates");
-                SettingsError::invalid(kind.key(), "***", allowed)
-            })?;
-            Ok(Channel { kind, to, post })
-        };
-        let slack = slack.map(|to| channel(Kind::Slack, to)).transpose()?;
-        let webhook = webhook.map(|to| channel(Kind::Webhook, to)).transpose()?;
-        let takeover_after = TimeDelta::milliseconds(settings.takeover_after_ms.try_into().unwrap_or(i64::MAX));
-        Ok(match slack {
-            None => Self { first: webhook, second: None, takeover_after },
-            first => Self { first, second: webhook, takeover_after },
-        })
-    }
-
-    /// All that are set, in order.
-    pub fn all(&self) -> impl Iterator<Item = &Channel> {
-        self.first.iter().chain(&self.second)
+        let timeout = Duration::from_millis(settings.timeout_ms);
+        let addresses = settings.addresses()?.into_iter();
+        let in_order = addresses.map(|(kind, url)| Channel::new(kind, url, timeout)).collect::<Result<_, _>>()?;
+        Ok(Self { in_order, takeover_after: milliseconds(settings.takeover_after_ms) })
     }
 }
 
 impl Channel {
+    fn new(kind: Kind, url: Url, timeout: Duration) -> Result<Self, SettingsError> {
+        // `reqwest` takes the provider that the process has installed; each call after the first finds it there.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut client = Client::builder()
+            .user_agent(concat!("dlq-consumer/", env!("CARGO_PKG_VERSION")))
+            .no_proxy()
+            .redirect(Policy::none())
+            // A connection that was kept may have died meanwhile, and alarms are rare.
+            .pool_max_idle_per_host(0);
+        if url.scheme() == "http" {
+            // So that a system without CA certificates can still call it.
+            client = client.tls_certs_only([]);
+        }
+        let client = client.build().map_err(|error| {
+            let error = chain(&error);
+            let allowed = format!("an address that can be called ({error}); https needs the system's CA certificates");
+            SettingsError::invalid(kind.key(), "***", allowed)
+        })?;
+        Ok(Self { kind, url, client, timeout })
+    }
+
     /// Sends an alarm, to Slack once more as plain text if it refuses what was sent: whatever it does not like about the
     /// layout would be refused for ever.
     pub async fn send(&self, alarm: &Alarm, now: DateTime<Utc>) -> Result<Form, Refusal> {
         let json = match self.kind {
-            Kind::Slack => slack::message(alarm).to_string().into_bytes(),
-            Kind::Webhook => serde_json::to_vec(alarm).expect("texts, numbers and times always serialise"),
+            Kind::Slack => slack::message(alarm).to_string(),
+            Kind::Webhook => serde_json::to_string(alarm).expect("texts, numbers and times always serialise"),
         };
         match self.post(json, now).await {
             Err(refusal) if self.kind == Kind::Slack && refusal.is_of_the_form => {
                 tracing::warn!("slack refuses an alarm as it is laid out and gets it as plain text: {refusal}");
-                self.post(slack::plain(alarm).to_string().into_bytes(), now).await.map(|()| Form::Plain)
+                self.post(slack::plain(alarm).to_string(), now).await.map(|()| Form::Plain)
             }
             sent => sent.map(|()| Form::Whole),
         }
     }
 
-    async fn post(&self, json: Vec<u8>, now: DateTime<Utc>) -> Result<(), Refusal> {
-        let refusal = |what: String, not_before| Err(Refusal { what, not_before, is_of_the_form: false });
-        let answer = match self.post.send(&self.to, json, now).await {
-            Ok(answer) => answer,
-            Err(error) => return refusal(error.to_string(), None),
-        };
-        let status = answer.status;
+    async fn post(&self, json: String, now: DateTime<Utc>) -> Result<(), Refusal> {
+        let answer = timeout(self.timeout, self.answer(json)).await;
+        let late = |_| format!("does not answer within {} ms", self.timeout.as_millis());
+        let (status, headers, body) = answer.map_err(late)?.map_err(|error| chain(&error.without_url()).to_string())?;
         if !status.is_success() {
-            let pause = if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
-                answer.not_before
-            } else {
-                None
-            };
+            let may_pause = status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error();
             return Err(Refusal {
-                what: format!("answers {}{}", status.as_u16(), word(&answer.body)),
-                not_before: pause,
+                what: format!("answers {}{}", status.as_u16(), word(&body)),
+                not_before: retry_after(&headers, now).filter(|_| may_pause),
                 is_of_the_form: status == StatusCode::BAD_REQUEST,
             });
         }
         // Who stands in between, such as a page to log in, answers 200 too.
-        if self.kind == Kind::Slack && answer.body.trim_ascii() != b"ok" {
-            return refusal(format!("answers {} and not `ok`{}", status.as_u16(), word(&answer.body)), None);
+        if self.kind == Kind::Slack && body.trim_ascii() != b"ok" {
+            return Err(format!("answers {} and not `ok`{}", status.as_u16(), word(&body)).into());
         }
         Ok(())
+    }
+
+    /// Posts, and returns the answer with what comes of its body until it ends, breaks off, or is long enough.
+    async fn answer(&self, json: String) -> reqwest::Result<(StatusCode, HeaderMap, Vec<u8>)> {
+        let request = self.client.post(self.url.clone()).header(CONTENT_TYPE, "application/json; charset=utf-8");
+        let mut response = request.body(json).send().await?;
+        let mut body = Vec::new();
+        while body.len() < MAX_ANSWER_BYTES
+            && let Ok(Some(chunk)) = response.chunk().await
+        {
+            body.extend_from_slice(&chunk);
+        }
+        body.truncate(MAX_ANSWER_BYTES);
+        Ok((response.status(), std::mem::take(response.headers_mut()), body))
     }
 }
 
@@ -153,6 +156,19 @@ impl Channel {
 fn word(body: &[u8]) -> String {
     let is_word = (1..=60).contains(&body.len()) && body.iter().all(|byte| byte.is_ascii_lowercase() || *byte == b'_');
     if is_word { format!(" ({})", String::from_utf8_lossy(body)) } else { String::new() }
+}
+
+/// `Retry-After`, in seconds or as a date (RFC 9110, 10.2.3); what is neither says nothing.
+fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let asked = if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        // A number too large to read is as good as the longest pause.
+        let seconds = text.parse().ok().and_then(TimeDelta::try_seconds).unwrap_or(MAX_RETRY_AFTER);
+        now + seconds.min(MAX_RETRY_AFTER)
+    } else {
+        DateTime::parse_from_rfc2822(text).ok()?.to_utc()
+    };
+    (asked > now).then_some(asked.min(now + MAX_RETRY_AFTER))
 }
 
 #[cfg(test)]
@@ -164,6 +180,23 @@ mod tests {
         assert_eq!(word(b"no_service"), " (no_service)");
         for other in ["", "Cannot POST /services/T0/B0/s3cr3t", "T0B0s3cr3t"] {
             assert_eq!(word(other.as_bytes()), "");
+        }
+    }
+
+    #[test]
+    fn retry_after_is_read_in_both_forms_and_nonsense_says_nothing() {
+        let now: DateTime<Utc> = "2026-03-01T10:00:00Z".parse().unwrap();
+        let of = |text: &'static str| {
+            let headers = HeaderMap::from_iter([(RETRY_AFTER, text.parse().unwrap())]);
+            retry_after(&headers, now).map(|at| (at - now).num_seconds())
+        };
+        assert_eq!(of("30"), Some(30));
+        assert_eq!(of("Sun, 01 Mar 2026 10:02:00 GMT"), Some(120));
+        assert_eq!(of("Sun, 01 Mar 2026 09:00:00 GMT"), None, "the moment is over");
+        assert_eq!(of("99999999999999999999"), Some(3600));
+        assert_eq!(of("86400"), Some(3600));
+        for nonsense in ["", "-1", "soon", "1.5"] {
+            assert_eq!(of(nonsense), None, "{nonsense:?}");
         }
     }
 }

@@ -1,12 +1,14 @@
-//! Members are hidden, and nothing that is stored can steer a terminal or forge a line.
+//! Stored text as an alarm may show it: members are hidden, nothing can steer a terminal or forge a line, and every text is
+//! bounded. Anything may be in the payload of a dead letter.
 
 use std::fmt::Write as _;
 
-use coupon_core::repo::alarms::Sample;
+use coupon_core::{event::MAX_BYTES, repo::alarms::Sample};
+use serde_json::{Map, Value};
 
-use super::members;
-
-/// Shorter names are shown whole by [`hidden`] anyway, and would be found everywhere.
+/// Most characters of a payload that are shown.
+const MAX_PAYLOAD_CHARACTERS: usize = 8_000;
+/// Shorter names are shown whole by `hidden` anyway, and would be found everywhere.
 const MIN_NAME_CHARACTERS: usize = 3;
 
 /// Hides the members a dead letter names, wherever they stand in its texts.
@@ -30,8 +32,8 @@ impl Mask {
     /// Hides everybody this letter may name: its member, its key, and who its payload says it is about.
     pub fn of_letter(letter: &Sample) -> Self {
         let key = letter.record_key.as_deref().and_then(|key| std::str::from_utf8(key).ok()).map(str::to_owned);
-        let payload = letter.payload.as_deref().and_then(members::object);
-        let named = payload.iter().flat_map(members::named_members);
+        let payload = letter.payload.as_deref().and_then(object);
+        let named = payload.iter().flat_map(named_members);
         Self::over(letter.member_id.clone().into_iter().chain(key).chain(named))
     }
 
@@ -48,13 +50,8 @@ impl Mask {
         Self { names: all, is_on: true }
     }
 
-    /// Whether members are hidden.
-    pub fn is_on(&self) -> bool {
-        self.is_on
-    }
-
     /// The text without the members' names.
-    pub fn text(&self, text: &str) -> String {
+    fn text(&self, text: &str) -> String {
         self.names.iter().fold(text.to_owned(), |text, name| text.replace(name, &hidden(name)))
     }
 
@@ -63,21 +60,34 @@ impl Mask {
         if self.is_on { hidden(member) } else { member.to_owned() }
     }
 
-    /// The text as it may be shown: see [`Mask::text`] and [`inert`].
+    /// The text as it may be shown: without the members' names, and inert.
     pub fn shown(&self, text: &str) -> String {
         inert(&self.text(text))
+    }
+
+    /// The payload of a dead letter. While members are hidden, only a JSON object is shown: in anything else nobody knows
+    /// what names a member.
+    pub fn payload(&self, payload: Option<&[u8]>) -> String {
+        let Some(bytes) = payload else { return "none: a tombstone".to_owned() };
+        if !self.is_on {
+            return inert(&cut(&String::from_utf8_lossy(bytes), MAX_PAYLOAD_CHARACTERS));
+        }
+        match object(bytes) {
+            Some(object) => inert(&cut(&masked(Value::Object(object), self).to_string(), MAX_PAYLOAD_CHARACTERS)),
+            None => format!("{} bytes that are no JSON object, not shown while members are masked", bytes.len()),
+        }
     }
 }
 
 /// The first two characters and nothing else, as [`coupon_core::ids::MemberId::masked`].
-pub fn hidden(name: &str) -> String {
+fn hidden(name: &str) -> String {
     let mut first: String = name.chars().take(2).collect();
     first.push_str("***");
     first
 }
 
 /// The text with control characters escaped, and with those that turn the direction of writing or take no room.
-pub fn inert(text: &str) -> String {
+fn inert(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {
         let is_invisible = matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
@@ -99,6 +109,60 @@ pub fn cut(text: &str, most: usize) -> String {
     }
 }
 
+/// The value with members hidden, at every depth.
+fn masked(value: Value, mask: &Mask) -> Value {
+    let field = |(name, value): (String, Value)| {
+        let value = if is_member_field(&name) { all_hidden(value) } else { masked(value, mask) };
+        (mask.text(&name), value)
+    };
+    match value {
+        Value::Object(object) => Value::Object(object.into_iter().map(field).collect()),
+        Value::Array(values) => Value::Array(values.into_iter().map(|value| masked(value, mask)).collect()),
+        Value::String(text) => Value::String(mask.text(&text)),
+        Value::Number(number) => {
+            let text = number.to_string();
+            let hidden = mask.text(&text);
+            if hidden == text { Value::Number(number) } else { Value::String(hidden) }
+        }
+        other => other,
+    }
+}
+
+fn all_hidden(value: Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(hidden(&text)),
+        Value::Null => Value::Null,
+        _ => Value::String("***".to_owned()),
+    }
+}
+
+/// Reads a payload of at most [`MAX_BYTES`] as a JSON object; `None` for everything else.
+fn object(bytes: &[u8]) -> Option<Map<String, Value>> {
+    if bytes.len() > MAX_BYTES {
+        return None;
+    }
+    serde_json::from_slice(bytes).ok()
+}
+
+/// Returns the values of all fields that are named after a member, at every depth of nested objects.
+fn named_members(object: &Map<String, Value>) -> Vec<String> {
+    let mut found = Vec::new();
+    for (name, value) in object {
+        match value {
+            Value::String(text) if is_member_field(name) => found.push(text.clone()),
+            Value::Number(number) if is_member_field(name) => found.push(number.to_string()),
+            Value::Object(inner) => found.extend(named_members(inner)),
+            _ => {}
+        }
+    }
+    found
+}
+
+/// Whether a field is named after a member.
+fn is_member_field(name: &str) -> bool {
+    name.to_ascii_lowercase().contains("member")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,5 +181,19 @@ mod tests {
     fn what_steers_a_terminal_or_turns_the_writing_is_shown_and_not_done() {
         assert_eq!(inert("a\x1b[31m\nb\u{9b}\u{202e}c 쿠폰"), "a\\u{1b}[31m\\nb\\u{9b}\\u{202e}c 쿠폰");
         assert_eq!(cut("쿠폰쿠폰", 2), "쿠폰…");
+    }
+
+    #[test]
+    fn a_member_is_hidden_at_every_depth_and_what_is_no_object_is_not_shown() {
+        let payload =
+            br#"{"member_id":"alice","note":"alice's \u001b[31m","deep":{"memberIds":["alice"],"of":["alice",1]}}"#;
+        let mask = Mask::of_member("alice");
+        let text = mask.payload(Some(payload));
+        assert!(!text.contains("alice") && text.contains("al***") && !text.contains('\u{1b}'), "{text}");
+        for no_object in [&b"alice"[..], b"[\"alice\"]", b"\xff\xfe", b"\"alice\""] {
+            let text = mask.payload(Some(no_object));
+            assert!(text.starts_with(&no_object.len().to_string()) && !text.contains("alice"), "{text}");
+        }
+        assert_eq!(Mask::off().payload(Some(b"alice")), "alice");
     }
 }

@@ -5,29 +5,24 @@
 //!     ▲                                               └─► webhook ┘ when slack is down for long, or alone
 //!     └─ notes it as sent, or lets it go until later    [CRITICAL] in the log, whatever becomes of it
 //! ```
+//!
+//! Slack, the webhook and the log lay out one model, the `Alarm` of `view`. Arrows go one way:
+//! `sender → round → channels → slack → view → classify | mask | settings`.
 
-mod anchors;
+mod alarm_test;
 mod channels;
-mod critical;
-mod dead_letter_view;
-mod logged;
+mod classify;
+mod compose;
+mod log;
 mod mask;
-mod members;
-mod payload;
-mod post;
 mod round;
 mod sender;
 mod settings;
-mod severity;
-mod signature;
 mod slack;
-mod test;
-mod together;
 mod unsent;
 mod view;
-mod wording;
 
-pub use critical::{given_up, installation};
+pub use alarm_test::{TEST_EXAMPLES, alarm_test, finding};
+pub use log::{installation, log_compensated};
 pub use sender::AlarmSender;
 pub use settings::AlarmSettings;
-pub use test::{TEST_EXAMPLES, alarm_test, finding};

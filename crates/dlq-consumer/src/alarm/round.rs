@@ -1,13 +1,13 @@
-//! One round of sending alarms: which channel is asked, and what is known of each.
+//! One round of sending alarms: which channel is asked, and how each fares.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use coupon_core::{
     repo::{Database, RepoError, alarms::ChannelState},
     runtime::chain,
 };
 
 use super::{
-    channels::{Channel, Channels, Kind},
+    channels::{Channel, Channels},
     view::Alarm,
 };
 
@@ -21,74 +21,88 @@ pub struct Round<'c> {
 }
 
 impl<'c> Round<'c> {
-    /// Reads how they fare.
+    /// Reads what all replicas have noted of the channels.
     pub async fn begin(channels: &'c Channels, database: &'c Database) -> Result<Self, RepoError> {
-        let states = if channels.first.is_some() { database.alarms().channels().await? } else { Vec::new() };
+        let states = if channels.in_order.is_empty() { Vec::new() } else { database.alarms().channels().await? };
         Ok(Self { channels, database, states, first_failed: false })
     }
 
     /// Whether a channel may take an alarm now, or none is set and the log alone takes it.
     pub fn can_send(&self, now: DateTime<Utc>) -> bool {
-        let Some(first) = &self.channels.first else { return true };
+        let Some(first) = self.first() else { return true };
         !self.first_failed && self.may_ask(first, now) || self.stand_in(now).is_some()
     }
 
-    /// Sends an alarm through the first channel that takes it.
-    pub async fn deliver(&mut self, alarm: &Alarm, now: impl Fn() -> DateTime<Utc>) -> Result<Delivered, RepoError> {
-        let channels = self.channels;
-        let Some(first) = &channels.first else { return Ok(Delivered::Nowhere) };
+    /// Sends an alarm and returns the name of the first channel that takes it, `log` if none is set; `None` if none takes
+    /// it.
+    pub async fn deliver(
+        &mut self,
+        alarm: &Alarm,
+        now: impl Fn() -> DateTime<Utc>,
+    ) -> Result<Option<&'static str>, RepoError> {
+        let Some(first) = self.first() else { return Ok(Some("log")) };
         if !self.first_failed && self.may_ask(first, now()) {
             if self.ask(first, alarm, &now).await? {
-                return Ok(Delivered::By(first.kind));
+                return Ok(Some(first.kind.name()));
             }
             self.first_failed = true;
         }
-        let Some(second) = self.stand_in(now()) else { return Ok(Delivered::Nowhere) };
-        let state = self.state(first);
-        let since = state.and_then(|state| state.down_since).unwrap_or_else(&now);
-        let error = state.and_then(|state| state.last_error.as_deref()).unwrap_or("unknown");
+        let Some(second) = self.stand_in(now()) else { return Ok(None) };
+        let since = self.down_since(first).unwrap_or_else(&now);
+        let error = self.last_error(first);
         let mut alarm = alarm.clone();
         alarm.notes.push(format!("{} has been down since {}: {error}", first.kind.name(), since.to_rfc3339()));
-        let is_sent = self.ask(second, &alarm, &now).await?;
-        Ok(if is_sent { Delivered::By(second.kind) } else { Delivered::Nowhere })
+        Ok(self.ask(second, &alarm, &now).await?.then_some(second.kind.name()))
     }
 
-    /// When an alarm that nobody took is to be tried again, at the latest at `latest`.
-    pub fn again_at(&self, now: DateTime<Utc>, latest: DateTime<Utc>) -> DateTime<Utc> {
-        let down_since = self.channels.first.as_ref().and_then(|first| self.state(first)?.down_since);
-        let taken_over =
-            down_since.filter(|_| self.channels.second.is_some()).map(|since| since + self.channels.takeover_after);
-        let pauses = self.states.iter().map(|state| state.not_before);
-        pauses.chain([taken_over]).flatten().filter(|at| *at > now).fold(latest, DateTime::min)
+    /// When an alarm that nobody took is to be tried again, at the latest after `longest`.
+    pub fn again_at(&self, now: DateTime<Utc>, longest: TimeDelta) -> DateTime<Utc> {
+        let pauses = self.states.iter().filter_map(|state| state.not_before);
+        pauses.chain(self.takeover_at()).filter(|at| *at > now).fold(now + longest, DateTime::min)
     }
 
     /// The moment since when no channel works, and the last error of each; `None` while one works.
     pub fn all_down(&self) -> Option<(DateTime<Utc>, String)> {
-        let mut since = None;
-        let mut errors = Vec::new();
-        for channel in self.channels.all() {
-            let state = self.state(channel)?;
-            since = since.max(Some(state.down_since?));
-            errors.push(format!("{}: {}", channel.kind.name(), state.last_error.as_deref().unwrap_or("unknown")));
+        let (mut since, mut errors) = (None, Vec::new());
+        for channel in &self.channels.in_order {
+            since = since.max(Some(self.down_since(channel)?));
+            errors.push(format!("{}: {}", channel.kind.name(), self.last_error(channel)));
         }
         Some((since?, errors.join("; ")))
     }
 
     /// Whether alarms reach nobody: the first channel is down, and no other works in its place.
     pub fn reaches_nobody(&self, now: DateTime<Utc>) -> bool {
-        let is_down = |channel: &Channel| self.state(channel).is_some_and(|state| state.down_since.is_some());
-        self.channels.first.as_ref().is_some_and(is_down) && self.stand_in(now).is_none_or(is_down)
+        let is_down = |channel: &Channel| self.down_since(channel).is_some();
+        self.first().is_some_and(is_down) && self.stand_in(now).is_none_or(is_down)
+    }
+
+    fn first(&self) -> Option<&'c Channel> {
+        self.channels.in_order.first()
     }
 
     /// The second channel, if it is its turn and it may be asked.
     fn stand_in(&self, now: DateTime<Utc>) -> Option<&'c Channel> {
-        let down_since = self.channels.first.as_ref().and_then(|first| self.state(first)?.down_since)?;
-        let second = self.channels.second.as_ref().filter(|_| down_since + self.channels.takeover_after <= now)?;
-        self.may_ask(second, now).then_some(second)
+        let second = self.channels.in_order.get(1)?;
+        (self.takeover_at()? <= now && self.may_ask(second, now)).then_some(second)
+    }
+
+    /// The moment from which the second channel, if there is one, takes over from the first, which is down.
+    fn takeover_at(&self) -> Option<DateTime<Utc>> {
+        let [first, _] = self.channels.in_order.as_slice() else { return None };
+        Some(self.down_since(first)? + self.channels.takeover_after)
     }
 
     fn may_ask(&self, channel: &Channel, now: DateTime<Utc>) -> bool {
         self.state(channel).and_then(|state| state.not_before).is_none_or(|not_before| not_before <= now)
+    }
+
+    fn down_since(&self, channel: &Channel) -> Option<DateTime<Utc>> {
+        self.state(channel)?.down_since
+    }
+
+    fn last_error(&self, channel: &Channel) -> &str {
+        self.state(channel).and_then(|state| state.last_error.as_deref()).unwrap_or("unknown")
     }
 
     fn state(&self, channel: &Channel) -> Option<&ChannelState> {
@@ -102,37 +116,23 @@ impl<'c> Round<'c> {
         now: impl Fn() -> DateTime<Utc>,
     ) -> Result<bool, RepoError> {
         let name = channel.kind.name();
-        let before = self.state(channel).and_then(|state| state.down_since);
-        match channel.send(alarm, now()).await {
-            Ok(_) => {
-                if let Some(since) = before {
-                    tracing::info!(channel = name, "{name} takes alarms again; it was down since {since}");
-                    self.states.retain(|state| state.channel != name);
-                    // It was sent all the same; the next alarm that it takes says so again.
-                    if let Err(error) = self.database.alarms().note_channel_works(name).await {
-                        tracing::warn!(channel = name, "it is not noted that {name} works: {}", chain(&error));
-                    }
-                }
-                Ok(true)
-            }
-            Err(refusal) => {
-                metrics::counter!("coupon_alarm_refusals_total", "channel" => name).increment(1);
-                tracing::warn!(channel = name, "an alarm could not be told by {name}: {refusal}");
-                let noted = self.database.alarms().note_channel_failed(name, refusal.what, refusal.not_before, now());
-                let noted = noted.await?;
-                self.states.retain(|state| state.channel != name);
-                self.states.push(noted);
-                Ok(false)
+        let sent = channel.send(alarm, now()).await;
+        if let Err(refusal) = sent {
+            metrics::counter!("coupon_alarm_refusals_total", "channel" => name).increment(1);
+            tracing::warn!(channel = name, "an alarm could not be told by {name}: {refusal}");
+            let noted = self.database.alarms().note_channel_failed(name, refusal.what, refusal.not_before, now()).await?;
+            self.states.retain(|state| state.channel != name);
+            self.states.push(noted);
+            return Ok(false);
+        }
+        if let Some(since) = self.down_since(channel) {
+            tracing::info!(channel = name, "{name} takes alarms again; it was down since {since}");
+            self.states.retain(|state| state.channel != name);
+            // The alarm was sent all the same; the next one that the channel takes notes that it works.
+            if let Err(error) = self.database.alarms().note_channel_works(name).await {
+                tracing::warn!(channel = name, "it is not noted that {name} works: {}", chain(&error));
             }
         }
+        Ok(true)
     }
-}
-
-/// What became of an alarm.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Delivered {
-    /// This channel took it.
-    By(Kind),
-    /// None did.
-    Nowhere,
 }

@@ -14,13 +14,10 @@ use uuid::Uuid;
 
 use super::{
     channels::Channels,
-    critical,
-    logged::Logged,
-    round::{Delivered, Round},
-    settings::AlarmSettings,
-    signature::Signature,
-    together::together,
-    unsent::{UnsentAlarm, messages},
+    log::{self, Logged},
+    round::Round,
+    settings::{AlarmSettings, milliseconds},
+    unsent::{UnsentAlarm, messages, together},
     view::Alarm,
 };
 
@@ -36,35 +33,32 @@ pub struct AlarmSender {
     database: Database,
     clock: Arc<dyn Clock>,
     alarms_wakeup: Arc<Notify>,
+    settings: AlarmSettings,
     channels: Channels,
     by: String,
     digest: TimeDelta,
     lease: TimeDelta,
-    mask_members: bool,
-    signature: Signature,
 }
 
 impl AlarmSender {
-    /// Over the channels that are set. `alarms_wakeup` begins a pass early.
+    /// A sender over the channels that are set. `alarms_wakeup` begins a pass early.
     pub fn new(
         settings: &AlarmSettings,
         database: Database,
         clock: Arc<dyn Clock>,
         alarms_wakeup: Arc<Notify>,
     ) -> Result<Self, SettingsError> {
-        critical::of_installation(&settings.installation);
-        let ms = |ms: u64| TimeDelta::milliseconds(ms.try_into().unwrap_or(i64::MAX));
+        log::of_installation(&settings.installation);
         Ok(Self {
             channels: Channels::new(settings)?,
             database,
             clock,
             alarms_wakeup,
             by: Uuid::now_v7().to_string(),
-            digest: ms(settings.digest_ms),
+            digest: milliseconds(settings.digest_ms),
             // Two channels may be asked, and what they took is noted.
-            lease: ms(settings.timeout_ms) * 4 + TimeDelta::seconds(10),
-            mask_members: settings.mask_members,
-            signature: Signature::of(settings),
+            lease: milliseconds(settings.timeout_ms) * 4 + TimeDelta::seconds(10),
+            settings: settings.clone(),
         })
     }
 
@@ -118,11 +112,9 @@ impl AlarmSender {
             let group = self.database.alarms().group(&claim).await?;
             let words = async {
                 crash::pass("word an alarm", Moment::Before);
-                let alarm = Alarm::of(&claim, &group, self.mask_members);
-                if alarm.is_some() {
-                    logged.log_once(&claim, &group);
-                }
-                alarm
+                let masked = Alarm::of(&claim, &group, true)?;
+                logged.log_once(&claim, &group, &masked);
+                if self.settings.mask_members { Some(masked) } else { Alarm::of(&claim, &group, false) }
             };
             // Anybody may have written what a letter holds. One that cannot be put into words would otherwise end every
             // replica in turn, and with it all other alarms.
@@ -130,9 +122,8 @@ impl AlarmSender {
                 Some(Some(alarm)) => some.push(UnsentAlarm { claim, group, alarm }),
                 Some(None) => self.database.alarms().release(claim, self.clock.now()).await?,
                 None => {
-                    critical::unspeakable(&claim);
-                    let now = self.clock.now();
-                    self.database.alarms().release(claim, now + self.digest).await?;
+                    log::log_unspeakable(&claim);
+                    self.database.alarms().release(claim, self.clock.now() + self.digest).await?;
                 }
             }
         }
@@ -147,19 +138,15 @@ impl AlarmSender {
         until: DateTime<Utc>,
         logged: &mut Logged,
     ) -> Result<bool, RepoError> {
-        let Some(alarm) = together(message.iter().map(|unsent| unsent.alarm.clone()).collect()) else {
-            return Ok(true);
-        };
+        let Some(alarm) = together(&message) else { return Ok(true) };
         if self.clock.now() >= until {
             self.let_go(message, self.clock.now()).await?;
             return Ok(true);
         }
         // The layout for a channel is made of the same foreign text.
         let Some(delivered) = panics::caught(self.deliver(round, alarm)).await else {
-            if message.len() == 1 {
-                for unsent in &message {
-                    critical::unspeakable(&unsent.claim);
-                }
+            if let [unsent] = message.as_slice() {
+                log::log_unspeakable(&unsent.claim);
                 self.let_go(message, self.clock.now() + self.digest).await?;
                 return Ok(true);
             }
@@ -172,8 +159,7 @@ impl AlarmSender {
             return Ok(true);
         };
         let Some(channel) = delivered? else {
-            let now = self.clock.now();
-            self.let_go(message, round.again_at(now, now + self.digest)).await?;
+            self.let_go(message, round.again_at(self.clock.now(), self.digest)).await?;
             return Ok(false);
         };
         for unsent in message {
@@ -192,20 +178,15 @@ impl AlarmSender {
         if channel.is_some() {
             self.database.alarms().note_all_clear(cleared.claim).await?;
         } else {
-            let now = self.clock.now();
-            self.database.alarms().release(cleared.claim, round.again_at(now, now + self.digest)).await?;
+            self.database.alarms().release(cleared.claim, round.again_at(self.clock.now(), self.digest)).await?;
         }
         Ok(channel.is_some())
     }
 
     /// Returns the channel that took the alarm; `None` when none did.
     async fn deliver(&self, round: &mut Round<'_>, alarm: Alarm) -> Result<Option<&'static str>, RepoError> {
-        let alarm = self.signature.sign(alarm);
-        let channel = match round.deliver(&alarm, || self.clock.now()).await? {
-            Delivered::By(kind) => kind.name(),
-            Delivered::Nowhere if self.channels.first.is_none() => "log",
-            Delivered::Nowhere => return Ok(None),
-        };
+        let alarm = alarm.signed(&self.settings);
+        let Some(channel) = round.deliver(&alarm, || self.clock.now()).await? else { return Ok(None) };
         let (severity, count, headline) = (alarm.severity.as_str(), alarm.count, &alarm.headline);
         if alarm.kind == "ALL_CLEAR" {
             tracing::info!(channel, severity, "told by {channel}: {headline}");
@@ -215,9 +196,10 @@ impl AlarmSender {
         Ok(Some(channel))
     }
 
+    /// Lets the causes of a message go: nobody tries them again before `until`.
     async fn let_go(&self, message: Vec<UnsentAlarm>, until: DateTime<Utc>) -> Result<(), RepoError> {
         for unsent in message {
-            unsent.let_go(&self.database, until).await?;
+            self.database.alarms().release(unsent.claim, until).await?;
         }
         Ok(())
     }
@@ -228,8 +210,7 @@ impl AlarmSender {
 
     /// Sets the gauge of undelivered alarms, and logs them when no channel works.
     async fn report_undelivered(&self, round: &Round<'_>, logged: &mut Logged) -> Result<(), RepoError> {
-        let unsent =
-            if round.reaches_nobody(self.clock.now()) { self.database.alarms().count_unsent().await? } else { 0 };
+        let unsent = if round.reaches_nobody(self.clock.now()) { self.database.alarms().count_unsent().await? } else { 0 };
         metrics::gauge!("coupon_alarms_undelivered").set(u32::try_from(unsent).unwrap_or(u32::MAX));
         logged.log_undelivered(unsent, round, self.digest.to_std().unwrap_or(PASS_INTERVAL));
         Ok(())

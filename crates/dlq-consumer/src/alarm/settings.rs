@@ -1,10 +1,40 @@
 //! `[alarms]`: which channels are set, with the addresses from the settings or from the files they name.
 
+use std::time::Duration;
+
+use chrono::TimeDelta;
 use coupon_core::runtime::{Secret, SettingsError};
-use hyper::Uri;
+use reqwest::Url;
 use serde::{Deserialize, Serialize};
 
 const ALLOWED: &str = "an http or https URL with a host and without a user";
+
+/// Which kind of channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// An incoming webhook of Slack.
+    Slack,
+    /// Any server that takes the alarm as JSON.
+    Webhook,
+}
+
+impl Kind {
+    /// The name in the database, in log lines and in the label `channel`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Slack => "slack",
+            Self::Webhook => "webhook",
+        }
+    }
+
+    /// The setting that holds the address.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Slack => "alarms.slack_webhook_url",
+            Self::Webhook => "alarms.webhook_url",
+        }
+    }
+}
 
 /// `[alarms]`
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -15,36 +45,37 @@ pub struct AlarmSettings {
     pub runbook_url: String,
     /// URL of the dashboard; empty: no link.
     pub dashboard_url: String,
-    /// Slack incoming webhook; empty: none.
+    /// Address of the incoming webhook of Slack; empty: none.
     pub slack_webhook_url: Secret,
-    /// File with it; empty: none.
+    /// File that holds the address of the incoming webhook of Slack; empty: none.
     pub slack_webhook_url_file: String,
-    /// Generic JSON webhook; empty: none.
+    /// Address of the generic JSON webhook; empty: none.
     pub webhook_url: Secret,
-    /// File with it; empty: none.
+    /// File that holds the address of the generic JSON webhook; empty: none.
     pub webhook_url_file: String,
-    /// Between two alarms of one cause, and between two tries, in ms.
+    /// Least time between two alarms of one cause, and between two tries, in ms.
     pub digest_ms: u64,
     /// How long the first channel may be down before the second takes over, in ms.
     pub takeover_after_ms: u64,
     /// How long a channel may take to answer, in ms.
     pub timeout_ms: u64,
-    /// Whether members are hidden.
+    /// Whether alarms hide the names of members.
     pub mask_members: bool,
 }
 
 impl AlarmSettings {
     /// Tests what the types cannot, without opening a file.
     pub fn check(&self) -> Result<(), SettingsError> {
-        for (key, url, file) in self.webhooks() {
+        for (kind, url, file) in self.webhooks() {
+            let key = kind.key();
             if !url.is_empty() && !file.is_empty() {
                 return Err(SettingsError::invalid(key, url, format!("empty when {key}_file is set")));
             }
-            if !url.is_empty() && address(url.expose()).is_none() {
+            if !url.is_empty() && web_address(url.expose()).is_none() {
                 return Err(SettingsError::invalid(key, url, ALLOWED));
             }
         }
-        if !is_name(&self.installation) {
+        if self.installation.chars().count() > 60 || self.installation.contains(char::is_control) {
             let allowed = "at most 60 characters, none of them a control character";
             return Err(SettingsError::invalid("alarms.installation", &self.installation, allowed));
         }
@@ -66,58 +97,76 @@ impl AlarmSettings {
         Ok(())
     }
 
-    /// The addresses of Slack and of the other webhook, read from their files if they are there.
-    pub fn addresses(&self) -> Result<[Option<Uri>; 2], SettingsError> {
-        let [slack, webhook] = self.webhooks();
-        Ok([read(slack)?, read(webhook)?])
+    /// Returns the addresses of the channels that are set, Slack's first, read from their files if they are there.
+    pub fn addresses(&self) -> Result<Vec<(Kind, Url)>, SettingsError> {
+        let mut found = Vec::new();
+        for (kind, url, file) in self.webhooks() {
+            if file.is_empty() {
+                found.extend(web_address(url.expose()).map(|url| (kind, url)));
+                continue;
+            }
+            let wrong = |allowed: String| SettingsError::invalid(format!("{}_file", kind.key()), file, allowed);
+            let text =
+                std::fs::read_to_string(file).map_err(|error| wrong(format!("a file that can be read ({error})")))?;
+            // What is in the file is not shown.
+            let url = web_address(text.trim()).ok_or_else(|| wrong(format!("a file that holds {ALLOWED}")))?;
+            found.push((kind, url));
+        }
+        Ok(found)
     }
 
-    fn webhooks(&self) -> [(&'static str, &Secret, &str); 2] {
+    fn webhooks(&self) -> [(Kind, &Secret, &str); 2] {
         [
-            ("alarms.slack_webhook_url", &self.slack_webhook_url, &self.slack_webhook_url_file),
-            ("alarms.webhook_url", &self.webhook_url, &self.webhook_url_file),
+            (Kind::Slack, &self.slack_webhook_url, &self.slack_webhook_url_file),
+            (Kind::Webhook, &self.webhook_url, &self.webhook_url_file),
         ]
     }
 }
 
-fn read((key, url, file): (&'static str, &Secret, &str)) -> Result<Option<Uri>, SettingsError> {
-    if file.is_empty() {
-        return Ok(address(url.expose()));
-    }
-    let wrong = |allowed: String| SettingsError::invalid(format!("{key}_file"), file, allowed);
-    let text = std::fs::read_to_string(file).map_err(|error| wrong(format!("a file that can be read ({error})")))?;
-    match address(text.trim()) {
-        Some(address) => Ok(Some(address)),
-        // What is in the file is not shown.
-        None => Err(wrong(format!("a file that holds {ALLOWED}"))),
-    }
+/// So many milliseconds; too many are as good as the longest time there is.
+pub fn milliseconds(ms: u64) -> TimeDelta {
+    TimeDelta::from_std(Duration::from_millis(ms)).unwrap_or(TimeDelta::MAX)
 }
 
-fn address(text: &str) -> Option<Uri> {
-    let uri: Uri = text.parse().ok()?;
-    let authority = uri.authority()?;
-    let is_web = matches!(uri.scheme_str(), Some("http" | "https"));
-    (is_web && !authority.host().is_empty() && !authority.as_str().contains('@')).then_some(uri)
-}
-
-/// Whether a text can be the name of an installation.
-fn is_name(text: &str) -> bool {
-    text.chars().count() <= 60 && !text.chars().any(char::is_control)
+/// Reads an address as it stands. `Url` alone would also take `http:host`, `http:///host` and what has a line break in it.
+fn web_address(text: &str) -> Option<Url> {
+    let (scheme, rest) = text.split_once("://")?;
+    let authority = rest.split(['/', '\\', '?', '#']).next()?;
+    if authority.is_empty() || authority.contains('@') || text.contains([' ', '\t', '\r', '\n']) {
+        return None;
+    }
+    let url = Url::parse(text).ok()?;
+    (matches!(url.scheme(), "http" | "https") && scheme.eq_ignore_ascii_case(url.scheme())).then_some(url)
 }
 
 /// Whether a text can be the base of a link: a web address that no markup of a channel can be broken with, and without an
 /// anchor of its own.
 fn is_base_url(text: &str) -> bool {
     let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic() && !b"<>|\"`#\\".contains(&byte));
-    text.is_empty() || text.len() <= 500 && is_plain && address(text).is_some()
+    text.is_empty() || text.len() <= 500 && is_plain && web_address(text).is_some()
 }
 
 #[cfg(test)]
 mod tests {
-    use coupon_core::runtime::{SettingsArgs, load, print_effective};
+    use coupon_core::runtime::{Settings, SettingsArgs, load, print_effective};
 
     use super::*;
-    use crate::config::Config;
+
+    /// The only table of the defaults that these tests are about.
+    #[derive(Debug, Serialize, Deserialize)]
+    struct Config {
+        alarms: AlarmSettings,
+    }
+
+    impl Settings for Config {
+        const PREFIX: &'static str = "DLQ_CONSUMER";
+        const DEFAULTS: &'static str = include_str!("../../config.default.toml");
+        const ALIASES: &'static [(&'static str, &'static str)] = &[];
+
+        fn check(&self) -> Result<(), SettingsError> {
+            self.alarms.check()
+        }
+    }
 
     fn with(pairs: &[(&str, &str)]) -> Result<Config, SettingsError> {
         let set = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
@@ -126,7 +175,15 @@ mod tests {
 
     #[test]
     fn an_address_is_checked_and_never_shown() {
-        for wrong in ["hooks/SECRET", "ftp://hooks/SECRET", "https://me:SECRET@hooks/x", "http:///SECRET"] {
+        let wrong = [
+            "hooks/SECRET",
+            "ftp://hooks/SECRET",
+            "https://me:SECRET@hooks/x",
+            "https:SECRET",
+            "http:///SECRET",
+            "http://hooks/\nSECRET",
+        ];
+        for wrong in wrong {
             let said = with(&[("alarms.slack_webhook_url", wrong)]).unwrap_err().to_string();
             assert!(
                 said.contains("alarms.slack_webhook_url") && said.contains("http") && !said.contains("SECRET"),
@@ -135,8 +192,8 @@ mod tests {
         }
         let config = with(&[("alarms.webhook_url", "https://hooks.test/SECRET")]).unwrap();
         assert!(!print_effective(&config).contains("SECRET") && !format!("{config:?}").contains("SECRET"));
-        let [slack, webhook] = config.alarms.addresses().unwrap();
-        assert!(slack.is_none() && webhook.unwrap().path() == "/SECRET");
+        let addresses = config.alarms.addresses().unwrap();
+        assert!(matches!(addresses.as_slice(), [(Kind::Webhook, url)] if url.path() == "/SECRET"));
     }
 
     #[test]

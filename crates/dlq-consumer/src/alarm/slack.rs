@@ -8,16 +8,19 @@ use std::fmt::Write as _;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Value, json};
 
-use super::{dead_letter_view::DeadLetterView, severity::Severity, view::Alarm};
+use super::{
+    classify::Severity,
+    view::{Alarm, DeadLetterView},
+};
 
 /// Most characters of the text of a section.
-const SECTION: usize = 3_000;
+const MAX_SECTION_CHARACTERS: usize = 3_000;
 /// Most characters of a field of a section.
-const FIELD: usize = 2_000;
+const MAX_FIELD_CHARACTERS: usize = 2_000;
 /// Most fields of a section.
-const FIELDS: usize = 10;
+const MAX_SECTION_FIELDS: usize = 10;
 /// Most characters of `text` that we send; Slack takes more and shows less.
-const TEXT: usize = 2_000;
+const MAX_TEXT_CHARACTERS: usize = 2_000;
 
 /// The message.
 pub fn message(alarm: &Alarm) -> Value {
@@ -27,8 +30,13 @@ pub fn message(alarm: &Alarm) -> Value {
         Severity::Ok => ":white_check_mark:",
         Severity::Test => ":information_source:",
     };
-    let mut blocks = vec![section(&format!("{sign} {}{}", whose(alarm), code(&alarm.headline, SECTION - 300)))];
-    blocks.extend(alarm.notes.iter().map(|note| section(&format!(":warning: {}", code(note, SECTION - 100)))));
+    let installation =
+        if alarm.installation.is_empty() { String::new() } else { format!("{} ", code(&alarm.installation, 100)) };
+    let headline = code(&alarm.headline, MAX_SECTION_CHARACTERS - 300);
+    let mut blocks = vec![section(&format!("{sign} *{}* {installation}{headline}", alarm.severity.as_str()))];
+    blocks.extend(
+        alarm.notes.iter().map(|note| section(&format!(":warning: {}", code(note, MAX_SECTION_CHARACTERS - 100)))),
+    );
     blocks.extend(fields(&counts(alarm)));
     blocks.extend(alarm.causes.iter().map(|of| {
         let (headline, command) = (code(&of.headline, 1_500), code(&of.command, 500));
@@ -42,17 +50,17 @@ pub fn message(alarm: &Alarm) -> Value {
         }
         blocks.push(long("payload", &letter.payload));
     }
-    blocks.push(section(&format!("*look closer*\n{}", code(&alarm.command, SECTION - 100))));
+    blocks.push(section(&format!("*look closer*\n{}", code(&alarm.command, MAX_SECTION_CHARACTERS - 100))));
     let links = links(alarm);
     if !links.is_empty() {
         blocks.push(section(&links));
     }
-    json!({ "text": code(&line(alarm), TEXT), "blocks": blocks })
+    json!({ "text": code(&line(alarm), MAX_TEXT_CHARACTERS), "blocks": blocks })
 }
 
 /// The same where the layout is refused: one text, with what matters most.
 pub fn plain(alarm: &Alarm) -> Value {
-    let mut text = format!("{}\ncause: {}", code(&line(alarm), TEXT), code(&alarm.cause, 500));
+    let mut text = format!("{}\ncause: {}", code(&line(alarm), MAX_TEXT_CHARACTERS), code(&alarm.cause, 500));
     for of in &alarm.causes {
         write!(text, "\n{} of {}: {}", of.count, code(&of.cause, 300), code(&of.command, 200))
             .expect("a string takes every text");
@@ -67,16 +75,10 @@ pub fn plain(alarm: &Alarm) -> Value {
 
 /// All of it in one line.
 fn line(alarm: &Alarm) -> String {
+    let Alarm { installation, headline, command, .. } = alarm;
     let notes = alarm.notes.iter().fold(String::new(), |notes, note| notes + " (" + note + ")");
-    let whose = if alarm.installation.is_empty() { String::new() } else { format!("[{}] ", alarm.installation) };
-    format!("[{}] {whose}{}{notes} — {}", alarm.severity.as_str(), alarm.headline, alarm.command)
-}
-
-/// Severity and installation, before the headline.
-fn whose(alarm: &Alarm) -> String {
-    let whose =
-        if alarm.installation.is_empty() { String::new() } else { format!(" {}", code(&alarm.installation, 100)) };
-    format!("*{}*{whose} ", alarm.severity.as_str())
+    let installation = if installation.is_empty() { String::new() } else { format!("[{installation}] ") };
+    format!("[{}] {installation}{headline}{notes} — {command}", alarm.severity.as_str())
 }
 
 /// The only markup that is a link: the addresses come from the settings, which take none that could break it.
@@ -123,16 +125,16 @@ fn facts(letter: &DeadLetterView) -> Vec<(&'static str, String)> {
 }
 
 fn fields(pairs: &[(&str, String)]) -> Vec<Value> {
-    let text = |(name, value): &(&str, String)| format!("*{name}*\n{}", code(value, FIELD - 100));
+    let text = |(name, value): &(&str, String)| format!("*{name}*\n{}", code(value, MAX_FIELD_CHARACTERS - 100));
     let block = |some: &[(&str, String)]| {
         let fields: Vec<_> = some.iter().map(|pair| json!({ "type": "mrkdwn", "text": text(pair) })).collect();
         json!({ "type": "section", "fields": fields })
     };
-    pairs.chunks(FIELDS).map(block).collect()
+    pairs.chunks(MAX_SECTION_FIELDS).map(block).collect()
 }
 
 fn long(name: &str, value: &str) -> Value {
-    section(&format!("*{name}*\n```{}```", escaped(value, SECTION - 100)))
+    section(&format!("*{name}*\n```{}```", escaped(value, MAX_SECTION_CHARACTERS - 100)))
 }
 
 fn section(text: &str) -> Value {
@@ -188,12 +190,20 @@ mod tests {
         assert!(blocks.len() < 50);
         for block in blocks {
             let fields = block["fields"].as_array().cloned().unwrap_or_default();
-            assert!(fields.len() <= FIELDS);
+            assert!(fields.len() <= MAX_SECTION_FIELDS);
             for text in fields.iter().filter_map(|field| field["text"].as_str()) {
-                assert!(text.encode_utf16().count() <= FIELD, "{} characters", text.encode_utf16().count());
+                assert!(
+                    text.encode_utf16().count() <= MAX_FIELD_CHARACTERS,
+                    "{} characters",
+                    text.encode_utf16().count()
+                );
             }
             let text = block["text"]["text"].as_str().unwrap_or_default();
-            assert!(text.encode_utf16().count() <= SECTION, "{} characters", text.encode_utf16().count());
+            assert!(
+                text.encode_utf16().count() <= MAX_SECTION_CHARACTERS,
+                "{} characters",
+                text.encode_utf16().count()
+            );
             assert!(!text.contains('<') && !text.contains("```*"), "{text}");
         }
         assert_eq!(escaped("a<b", 4), "a…", "no entity is cut in half");

@@ -1,6 +1,8 @@
-//! A claimed cause with the alarm that is to be sent of it.
+//! Alarms of claimed causes that are unsent, and the messages that are sent of them: one message for one burst, which is
+//! several causes that are sent for the first time, at the same time.
 
-use chrono::{DateTime, Utc};
+use std::{cmp::Reverse, collections::BTreeMap};
+
 use coupon_core::{
     clock::Clock,
     repo::{
@@ -10,8 +12,8 @@ use coupon_core::{
 };
 
 use super::{
-    together::{belong, is_first},
-    view::Alarm,
+    compose::counted,
+    view::{Alarm, OfCause, OfCoupon},
 };
 
 /// Dead letters noted as sent in one statement, far below what takes as long as a statement may.
@@ -34,41 +36,70 @@ impl UnsentAlarm {
         let letters = group.letters.as_ref().map_or(&[][..], |letters| &letters.ids);
         metrics::counter!("coupon_dead_letters_announced_total").increment(letters.len() as u64);
         let notice = group.notice.as_ref().map(|notice| notice.id);
-        // What was published again is an alarm when it is done, and has no end that an all-clear could tell.
-        let has_end = ["SUSPECT ", "LOST ", "DRIFT "].iter().any(|kind| claim.cause.starts_with(kind));
-        let ends = !letters.is_empty() || has_end;
         let mut batches = letters.chunks(NOTE_BATCH).peekable();
         loop {
             let letters = batches.next().unwrap_or_default().to_vec();
             let is_last = batches.peek().is_none();
             let notice = notice.filter(|_| is_last);
-            let sent = Told { letters, notice, shown: alarm.cause.clone(), ends };
+            let sent = Told { letters, notice, shown: alarm.cause.clone(), ends: alarm.has_end };
             database.alarms().note_sent(claim, sent, is_last, clock.now()).await?;
             if is_last {
                 return Ok(());
             }
         }
     }
-
-    /// Lets the cause go: nobody tries it again before `until`.
-    pub async fn let_go(self, database: &Database, until: DateTime<Utc>) -> Result<(), RepoError> {
-        database.alarms().release(self.claim, until).await
-    }
 }
 
-/// The messages that are sent of these alarms: first alarms of their causes stand together, by kind and severity.
+/// Groups alarms into messages: first alarms of their causes stand together, by kind and severity.
 pub fn messages(unsent: Vec<UnsentAlarm>) -> Vec<Vec<UnsentAlarm>> {
     let mut messages: Vec<Vec<UnsentAlarm>> = Vec::new();
     for one in unsent {
-        let with = |message: &&mut Vec<UnsentAlarm>| {
-            message
-                .iter()
-                .all(|other| is_first(&one.alarm) && is_first(&other.alarm) && belong(&one.alarm, &other.alarm))
-        };
-        match messages.iter_mut().find(with) {
+        match messages.iter_mut().find(|message| message.iter().all(|other| belong(&one.alarm, &other.alarm))) {
             Some(message) => message.push(one),
             None => messages.push(vec![one]),
         }
     }
     messages
+}
+
+/// Whether two alarms may stand in one message: each is the first of its cause, and they are of one kind and equally bad.
+fn belong(one: &Alarm, other: &Alarm) -> bool {
+    let are_first = one.told_before.is_none() && other.told_before.is_none();
+    are_first && one.kind == other.kind && one.severity == other.severity
+}
+
+/// The one alarm of a message: a single one as it is, `None` for an empty message.
+pub fn together(message: &[UnsentAlarm]) -> Option<Alarm> {
+    let (UnsentAlarm { alarm: first, .. }, others) = message.split_first()?;
+    let mut all = first.clone();
+    if others.is_empty() {
+        return Some(all);
+    }
+    for UnsentAlarm { alarm, .. } in others {
+        all.count += alarm.count;
+        all.first_at = all.first_at.min(alarm.first_at);
+        all.last_at = all.last_at.max(alarm.last_at);
+        for (status, count) in &alarm.by_status {
+            *all.by_status.entry(status).or_default() += count;
+        }
+    }
+    let mut by_coupon = BTreeMap::<&str, usize>::new();
+    for of in message.iter().flat_map(|unsent| &unsent.alarm.by_coupon) {
+        *by_coupon.entry(&of.coupon).or_default() += of.count;
+    }
+    let by_coupon = by_coupon.into_iter().map(|(coupon, count)| OfCoupon { coupon: coupon.to_owned(), count });
+    all.by_coupon = by_coupon.collect();
+    all.by_coupon.sort_by_key(|of| Reverse(of.count));
+    let of_cause = |UnsentAlarm { alarm, .. }: &UnsentAlarm| OfCause {
+        cause: alarm.cause.clone(),
+        count: alarm.count,
+        headline: alarm.headline.clone(),
+        command: alarm.command.clone(),
+    };
+    all.causes = message.iter().map(of_cause).collect();
+    let (count, causes) = (all.count, message.len());
+    let what = if all.by_status.is_empty() { format!("{count} notices") } else { counted(&all.by_status) };
+    all.headline = format!("{what}, of {causes} causes: {}", first.headline);
+    all.cause = format!("{causes} causes, the first: {}", first.cause);
+    Some(all)
 }

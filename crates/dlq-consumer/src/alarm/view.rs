@@ -1,28 +1,31 @@
-//! An alarm as it is sent: every text in it is masked, escaped and bounded, so that a channel only has to lay it out.
+//! An alarm as it is sent and logged: every text in it is masked, escaped and bounded, so that a channel and the log only lay
+//! it out.
 
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use coupon_core::repo::alarms::{AlarmGroup, Claim, Cleared, Letters, NoticeRow};
+use coupon_core::repo::alarms::Sample;
 use serde::Serialize;
 
 use super::{
-    anchors,
-    dead_letter_view::DeadLetterView,
+    classify::Severity,
     mask::{Mask, cut},
-    severity::Severity,
-    wording::{counted, look_closer},
+    settings::AlarmSettings,
 };
 
-/// Campaigns that an alarm names; the others are counted.
-const MAX_NAMED_CAMPAIGNS: usize = 10;
+/// Most characters of an error.
+const MAX_ERROR_CHARACTERS: usize = 4_000;
+/// Most errors below it, and most characters of each.
+const MAX_CHAIN: (usize, usize) = (20, 1_000);
+/// Most characters of the key of a record.
+const MAX_KEY_CHARACTERS: usize = 200;
 
-/// An alarm. Sent to the generic webhook as it is.
+/// An alarm. The generic webhook gets it as it is, as JSON.
 #[derive(Clone, Debug, Serialize)]
 pub struct Alarm {
-    /// The service that sends it.
+    /// The service that sends the alarm.
     pub source: &'static str,
-    /// Which installation, as the settings name it; empty: they do not.
+    /// Name of the installation, from the settings; empty: they give none.
     pub installation: String,
     /// `DEAD_LETTERS`, `NOTICE`, `ALL_CLEAR` or `TEST`.
     pub kind: &'static str,
@@ -36,21 +39,24 @@ pub struct Alarm {
     pub count: usize,
     /// The last alarm of this cause, and how many dead letters and notices there had been by then.
     pub told_before: Option<EarlierAlarm>,
-    /// Dead letters of each status.
+    /// Number of dead letters of each status.
     pub by_status: BTreeMap<&'static str, usize>,
-    /// Dead letters of each campaign, the most first.
+    /// Number of dead letters of each campaign, the most first.
     pub by_coupon: Vec<OfCoupon>,
-    /// When the first was put down.
+    /// When the first dead letter or notice was stored.
     pub first_at: DateTime<Utc>,
-    /// When the last was.
+    /// When the last dead letter or notice was stored.
     pub last_at: DateTime<Utc>,
-    /// What to run to look closer.
+    /// The command that shows more.
     pub command: String,
     /// Where to read on.
     pub links: Links,
     /// The entry of the runbook.
     #[serde(skip)]
     pub anchor: &'static str,
+    /// Whether an all-clear follows when nothing of the cause waits any more.
+    #[serde(skip)]
+    pub has_end: bool,
     /// Each of the causes, when it is an alarm of several at once.
     pub causes: Vec<OfCause>,
     /// What else is so: that another channel is down.
@@ -62,9 +68,9 @@ pub struct Alarm {
 /// An earlier alarm.
 #[derive(Clone, Debug, Serialize)]
 pub struct EarlierAlarm {
-    /// When.
+    /// When it was sent.
     pub at: DateTime<Utc>,
-    /// How many by then, in all.
+    /// How many dead letters and notices had been sent by then, in all.
     pub count: i64,
 }
 
@@ -86,20 +92,8 @@ pub struct OfCause {
     pub count: usize,
     /// All of it in one line.
     pub headline: String,
-    /// What to run to look closer.
+    /// The command that shows more.
     pub command: String,
-}
-
-impl OfCause {
-    /// The cause of an alarm that has one.
-    pub fn of(alarm: &Alarm) -> Self {
-        Self {
-            cause: alarm.cause.clone(),
-            count: alarm.count,
-            headline: alarm.headline.clone(),
-            command: alarm.command.clone(),
-        }
-    }
 }
 
 /// Where to read on.
@@ -113,90 +107,81 @@ pub struct Links {
     pub dashboard: Option<String>,
 }
 
+/// A dead letter with everything somebody who is called at night needs.
+#[derive(Clone, Debug, Serialize)]
+pub struct DeadLetterView {
+    /// Number.
+    pub id: i64,
+    /// What was meant to happen.
+    #[serde(rename = "type")]
+    pub event_type: String,
+    /// What became of it.
+    pub status: &'static str,
+    /// When it was stored.
+    pub created_at: DateTime<Utc>,
+    /// The request.
+    pub request_id: Option<String>,
+    /// Where the record came from at first: topic partition/offset.
+    pub origin: String,
+    /// Campaign.
+    pub coupon: Option<String>,
+    /// Member.
+    pub member: Option<String>,
+    /// Key of the record.
+    pub key: Option<String>,
+    /// Attempts of dlq-consumer.
+    pub attempts: i32,
+    /// Class of the last failure.
+    pub error_class: String,
+    /// Code of the last failure.
+    pub error_code: String,
+    /// Message of the last failure.
+    pub error: String,
+    /// The errors below it, outermost first.
+    pub error_chain: Vec<String>,
+    /// The payload.
+    pub payload: String,
+}
+
 impl Alarm {
-    /// The alarm of a claimed cause; `None` when nothing is left to send.
-    pub fn of(claim: &Claim, group: &AlarmGroup, mask_members: bool) -> Option<Self> {
-        let told_before = claim.told.map(|(at, count)| EarlierAlarm { at, count });
-        match group {
-            AlarmGroup { letters: Some(letters), .. } => {
-                let mask = if mask_members { Mask::of_letter(&letters.sample) } else { Mask::off() };
-                Some(Self { told_before, ..of_letters(&claim.cause, letters, &mask) })
-            }
-            AlarmGroup { notice: Some(notice), .. } => Some(Self { told_before, ..of_notice(notice) }),
-            AlarmGroup { letters: None, notice: None } => None,
-        }
+    /// Adds the name of the installation and where to read on.
+    pub fn signed(self, settings: &AlarmSettings) -> Self {
+        let link = |url: &str, anchor: &str| (!url.is_empty()).then(|| format!("{url}{anchor}"));
+        let runbook = link(&settings.runbook_url, &format!("#{}", self.anchor));
+        let links = Links { runbook, dashboard: link(&settings.dashboard_url, "") };
+        Self { installation: settings.installation.clone(), links, ..self }
     }
+}
 
-    /// An alarm that says only that alarms arrive.
-    pub fn test(by: &str, now: DateTime<Utc>) -> Self {
-        let headline = format!("TEST: alarms of dlq-consumer arrive here (sent by {})", Mask::off().shown(by));
-        let plain = Self::plain(headline, "TEST", "dlq-consumer doctor", now);
-        Self { kind: "TEST", severity: Severity::Test, ..plain }
-    }
-
-    /// The alarm that nothing of a cause waits any more.
-    pub fn all_clear(cleared: &Cleared, now: DateTime<Utc>) -> Self {
-        let headline = format!("all clear: nothing waits any more of {}", cut(&cleared.shown, 300));
-        let told_before = Some(EarlierAlarm { at: cleared.told_at, count: cleared.told_count });
-        let plain = Self::plain(headline, &cleared.shown, "dlq-consumer stats", now);
-        Self { kind: "ALL_CLEAR", severity: Severity::Ok, anchor: anchors::ALL_CLEAR, count: 0, told_before, ..plain }
-    }
-
-    fn plain(headline: String, cause: &str, command: &str, at: DateTime<Utc>) -> Self {
+impl DeadLetterView {
+    /// The letter with every text masked, escaped and bounded.
+    pub fn of(letter: &Sample, mask: &Mask) -> Self {
+        let origin = match (&letter.origin_topic, letter.origin_partition, letter.origin_offset) {
+            (Some(topic), Some(partition), Some(offset)) => mask.shown(&format!("{topic} {partition}/{offset}")),
+            _ => "unknown".to_owned(),
+        };
+        // By convention the key is the member.
+        let key = letter
+            .record_key
+            .as_deref()
+            .map(|key| cut(&mask.member(&String::from_utf8_lossy(key)), MAX_KEY_CHARACTERS));
+        let chain = letter.stack_trace.lines().take(MAX_CHAIN.0);
         Self {
-            source: "dlq-consumer",
-            installation: String::new(),
-            kind: "NOTICE",
-            severity: Severity::Critical,
-            headline,
-            cause: cause.to_owned(),
-            count: 1,
-            told_before: None,
-            by_status: BTreeMap::new(),
-            by_coupon: Vec::new(),
-            first_at: at,
-            last_at: at,
-            command: command.to_owned(),
-            links: Links::default(),
-            anchor: anchors::RUNBOOK,
-            causes: Vec::new(),
-            notes: Vec::new(),
-            letter: None,
+            id: letter.id,
+            event_type: mask.shown(&letter.original_event_type),
+            status: letter.status.as_str(),
+            created_at: letter.created_at,
+            request_id: letter.original_event_id.map(|id| id.to_string()),
+            origin,
+            coupon: letter.coupon_code.as_deref().map(|coupon| mask.shown(coupon)),
+            member: letter.member_id.as_deref().map(|member| mask.shown(&mask.member(member))),
+            key: key.map(|key| mask.shown(&key)),
+            attempts: letter.attempts,
+            error_class: mask.shown(&letter.error_class),
+            error_code: mask.shown(&letter.error_code),
+            error: cut(&mask.shown(&letter.error_message), MAX_ERROR_CHARACTERS),
+            error_chain: chain.map(|line| cut(&mask.shown(line), MAX_CHAIN.1)).collect(),
+            payload: mask.payload(letter.payload.as_deref()),
         }
     }
-}
-
-fn of_letters(cause: &str, letters: &Letters, mask: &Mask) -> Alarm {
-    let Letters { ids, by_status, by_coupon, first_at, last_at, sample } = letters;
-    let name = |coupon: &Option<String>| coupon.as_deref().map_or_else(|| "(unreadable)".to_owned(), |c| mask.shown(c));
-    let mut coupons: Vec<OfCoupon> = by_coupon
-        .iter()
-        .take(MAX_NAMED_CAMPAIGNS)
-        .map(|(coupon, count)| OfCoupon { coupon: name(coupon), count: *count })
-        .collect();
-    let others = by_coupon.iter().skip(MAX_NAMED_CAMPAIGNS);
-    if by_coupon.len() > MAX_NAMED_CAMPAIGNS {
-        let coupon = format!("({} others)", by_coupon.len() - MAX_NAMED_CAMPAIGNS);
-        coupons.push(OfCoupon { coupon, count: others.map(|(_, count)| count).sum() });
-    }
-    Alarm {
-        kind: "DEAD_LETTERS",
-        severity: Severity::of_letters(letters),
-        anchor: anchors::of_letters(by_status),
-        headline: format!("{}: {}", counted(by_status), cut(&mask.shown(&sample.error_message), 300)),
-        count: ids.len(),
-        by_status: by_status.iter().map(|(status, count)| (status.as_str(), *count)).collect(),
-        by_coupon: coupons,
-        last_at: *last_at,
-        letter: Some(DeadLetterView::of(sample, mask)),
-        ..Alarm::plain(String::new(), &mask.shown(cause), &look_closer(sample), *first_at)
-    }
-}
-
-fn of_notice(notice: &NoticeRow) -> Alarm {
-    let shown = |text: &str| Mask::off().shown(text);
-    let by_coupon = notice.coupon_code.iter().map(|coupon| OfCoupon { coupon: shown(coupon), count: 1 }).collect();
-    let plain = Alarm::plain(shown(&notice.message), &shown(&notice.cause), &shown(&notice.command), notice.created_at);
-    let severity = Severity::of_notice(&notice.cause);
-    Alarm { by_coupon, severity, anchor: anchors::of_notice(&notice.cause), ..plain }
 }

@@ -2,4 +2,4 @@
 #![expect(clippy::disallowed_methods, reason = "a test lives in the time of the machine")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot get what it needs has failed")]
 
-mod upgrade;
+mod newer_versions;

@@ -1,4 +1,4 @@
-//! Letters that were held because a newer build had written their events, and can be decided now.
+//! The job that decides letters which were held because a newer build had written their events, and which this build can read.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -8,39 +8,39 @@ use coupon_core::{
     failure::{Class, Failure},
     repo::{
         Database,
-        coupon_issues::{Compensation, CompensationOutcome, IssueOutcome, Remedy},
+        coupon_issues::{Compensation, IssueOutcome},
         dlq_events::{DlqEventStatus, UndecidedDlqEvent},
     },
     runtime::Shutdown,
     writing::Writer,
 };
 
-use crate::{alarm, letter::against, repair::outcome_word};
+use crate::{letter::against, repair::decide_against};
 
-/// Letters looked at in one go.
-const PAGE: i64 = 500;
-/// Between two looks.
-const EVERY: Duration = Duration::from_mins(1);
+/// Letters read in one statement.
+const PAGE_LETTERS: i64 = 500;
+/// Between two runs.
+const DECISION_PERIOD: Duration = Duration::from_mins(1);
 
 /// Decides held letters whose version this build reads.
-pub struct Upgrade {
-    /// The letters.
+pub struct NewerVersions {
+    /// Where the held letters are.
     pub database: Database,
-    /// Writes in batches.
+    /// Writes the events, in batches.
     pub writer: Writer,
-    /// The time.
+    /// Time of the decisions.
     pub clock: Arc<dyn Clock>,
     /// Newest version of the event that can be read, [`coupon_core::event::VERSION`].
     pub supported: u64,
 }
 
-impl Upgrade {
+impl NewerVersions {
     /// Decides what can be decided, again and again: while builds of two versions run side by side, the older one goes
     /// on holding what only this one can read.
     pub async fn run(self, shutdown: Shutdown) {
-        let mut said = BTreeSet::new();
+        let mut warned = BTreeSet::new();
         loop {
-            match self.decide_held(&mut said).await {
+            match self.decide_held(&mut warned).await {
                 Ok(0) => {}
                 Ok(decided) => tracing::info!(decided, "letters held for this upgrade are decided"),
                 Err(failure) => {
@@ -49,19 +49,18 @@ impl Upgrade {
             }
             tokio::select! {
                 () = shutdown.stopping() => return,
-                () = tokio::time::sleep(EVERY) => {}
+                () = tokio::time::sleep(DECISION_PERIOD) => {}
             }
         }
     }
 
     /// Writes each held event that can be read by now, with its own request id, and moves its letter on; one that has
-    /// come too late is decided against, as it is on its way. What cannot be written stays HELD for an operator, and is
-    /// said once: `said` are those of which it was. Gives the number decided.
-    pub async fn decide_held(&self, said: &mut BTreeSet<i64>) -> Result<usize, Failure> {
+    /// come too late is decided against, as it is on its way. What cannot be written stays HELD for an operator, with one
+    /// warning: `warned` are the letters that had theirs. Returns the number of letters decided.
+    pub async fn decide_held(&self, warned: &mut BTreeSet<i64>) -> Result<usize, Failure> {
         let (mut decided, mut after) = (0, 0);
         loop {
-            let letters = self.database.dlq_events().held_for_newer_version(self.supported, after, PAGE).await;
-            let letters = letters.map_err(|error| Failure::from(&error))?;
+            let letters = self.database.dlq_events().held_for_newer_version(self.supported, after, PAGE_LETTERS).await?;
             let Some(last) = letters.last() else { return Ok(decided) };
             after = last.id;
             for letter in letters {
@@ -73,7 +72,7 @@ impl Upgrade {
                     Err(failure) if matches!(failure.class, Class::Unavailable | Class::Interrupted) => {
                         return Err(failure);
                     }
-                    Err(failure) if said.insert(letter_id) => {
+                    Err(failure) if warned.insert(letter_id) => {
                         tracing::warn!(letter_id, code = failure.code, "a held letter stays held: {failure}");
                     }
                     Err(failure) => {
@@ -89,7 +88,7 @@ impl Upgrade {
         if let Some((remedy, failure)) = against(outcome) {
             let give_up = Compensation {
                 event: CouponIssued::clone(event),
-                failure: failure.clone(),
+                failure,
                 letter: letter.letter,
                 remedy,
                 // As on its way: no deployment can be at fault, and a member who holds one loses nothing.
@@ -97,12 +96,7 @@ impl Upgrade {
                 now: self.clock.now(),
                 by: None,
             };
-            let given_up =
-                self.database.coupon_issues().compensate(give_up).await.map_err(|error| Failure::from(&error))?;
-            metrics::counter!("coupon_give_ups_total", "outcome" => outcome_word(given_up)).increment(1);
-            if let (CompensationOutcome::Compensated { failed_issue_id }, Remedy::GiveBack) = (given_up, remedy) {
-                alarm::given_up(event, &failure, failed_issue_id);
-            }
+            decide_against(&self.database, give_up).await?;
             return Ok(true);
         }
         self.writer.settle(event, outcome, self.clock.now()).await?;
@@ -111,7 +105,6 @@ impl Upgrade {
         } else {
             DlqEventStatus::Recovered
         };
-        let moved = self.database.dlq_events().set_status(letter.id, DlqEventStatus::Held, to, self.clock.now());
-        moved.await.map_err(|error| Failure::from(&error))
+        Ok(self.database.dlq_events().set_status(letter.id, DlqEventStatus::Held, to, self.clock.now()).await?)
     }
 }

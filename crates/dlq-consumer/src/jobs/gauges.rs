@@ -1,4 +1,4 @@
-//! The tally: how much waits for somebody, and how the campaigns stand, as gauges. Every replica says the same.
+//! The job that shows as gauges how much waits for somebody, and how the campaigns stand. Every replica shows the same.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -11,30 +11,29 @@ use coupon_core::{
         dlq_events::DlqEventStatus,
         work_list::{Campaigns, Counts},
     },
-    runtime::{Shutdown, admin::count_from_zero, chain},
+    runtime::{Tasks, admin::count_from_zero, chain},
 };
-use tokio::time::sleep;
 
-use crate::{desk::reconcile::Drift, repair::outcome_word};
+use crate::{desk::reconcile::Drift, repair::outcome_label};
 
-/// Between two looks, below what Prometheus is usually told to scrape by.
-const EVERY: Duration = Duration::from_secs(10);
+/// Between two counts, below what Prometheus is usually told to scrape by.
+const COUNT_PERIOD: Duration = Duration::from_secs(10);
 
-/// Counts until the shutdown begins. While PostgreSQL is away the gauges stay as they were.
-pub async fn tally(database: Database, clock: Arc<dyn Clock>, shutdown: Shutdown) {
-    loop {
-        if let Err(error) = count(&database, clock.as_ref()).await {
-            tracing::debug!("what waits cannot be counted now: {}", chain(&error));
+/// Shows all metrics from zero, and counts every ten seconds. While PostgreSQL is away the gauges stay as they were.
+pub fn start(database: Database, clock: Arc<dyn Clock>, tasks: &Tasks) {
+    measure_from_zero();
+    tasks.every("gauges", COUNT_PERIOD, move || {
+        let (database, clock) = (database.clone(), clock.clone());
+        async move {
+            if let Err(error) = count(&database, clock.as_ref()).await {
+                tracing::debug!("what waits cannot be counted now: {}", chain(&error));
+            }
         }
-        tokio::select! {
-            () = shutdown.stopping() => return,
-            () = sleep(EVERY) => {}
-        }
-    }
+    });
 }
 
-/// Shows what has not happened yet as 0, so that the first time counts.
-pub fn measure_from_zero() {
+/// Shows what has not happened yet as 0, so that a rate sees its first time.
+fn measure_from_zero() {
     let given_up = [
         CompensationOutcome::Compensated { failed_issue_id: 0 },
         CompensationOutcome::CompensatedBefore,
@@ -42,7 +41,7 @@ pub fn measure_from_zero() {
         CompensationOutcome::Held,
         CompensationOutcome::Parked,
     ];
-    count_from_zero("coupon_give_ups_total", "outcome", given_up.map(outcome_word));
+    count_from_zero("coupon_give_ups_total", "outcome", given_up.map(outcome_label));
     count_from_zero("coupon_dead_letters_total", "status", DlqEventStatus::WORDS.iter().copied());
     for name in ["coupon_reconciliations_total", "coupon_reconciliations_failed_total", "coupon_sweeps_failed_total"] {
         metrics::counter!(name).increment(0);

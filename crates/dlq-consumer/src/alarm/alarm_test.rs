@@ -11,7 +11,6 @@ use coupon_core::{
 use super::{
     channels::{Channels, Form},
     settings::AlarmSettings,
-    signature::Signature,
     view::Alarm,
 };
 
@@ -25,17 +24,17 @@ const FIX: &str = "set alarms.slack_webhook_url_file or alarms.webhook_url_file"
 /// Sends a test through each channel, whatever it answered before; exit code 1 when one does not take it.
 pub async fn alarm_test(settings: &AlarmSettings) -> anyhow::Result<ExitCode> {
     let channels = Channels::new(settings)?;
-    if channels.first.is_none() {
+    if channels.in_order.is_empty() {
         bail!("{NONE}: {FIX}");
     }
     let by = std::env::var("USER").unwrap_or_else(|_| "somebody".to_owned());
-    let test = Signature::of(settings).sign(Alarm::test(&by, SystemClock.now()));
+    let test = Alarm::test(&by, SystemClock.now()).signed(settings);
     let or_none = |text: &str| if text.is_empty() { "not set".to_owned() } else { Escaped(text).to_string() };
     println!("installation: {}", or_none(&test.installation));
     println!("runbook:      {}", or_none(test.links.runbook.as_deref().unwrap_or_default()));
     println!("dashboard:    {}", or_none(test.links.dashboard.as_deref().unwrap_or_default()));
     let mut code = ExitCode::SUCCESS;
-    for channel in channels.all() {
+    for channel in &channels.in_order {
         let name = channel.kind.name();
         match channel.send(&test, SystemClock.now()).await {
             Ok(Form::Whole) => println!("{name:<8} took the test"),
@@ -56,7 +55,7 @@ pub fn finding(settings: &AlarmSettings) -> Finding {
         Ok(channels) => channels,
         Err(error) => return Finding::fail(name, error.to_string(), FIX),
     };
-    let names: Vec<_> = channels.all().map(|channel| channel.kind.name()).collect();
+    let names: Vec<_> = channels.in_order.iter().map(|channel| channel.kind.name()).collect();
     let unnamed = if settings.installation.is_empty() {
         "; alarms.installation is not set, so alarms of several installations look alike"
     } else {

@@ -11,13 +11,13 @@ use coupon_core::{
         Database, DatabaseSettings,
         coupon_issues::Decision,
         coupons::{Actor, NewCoupon},
-        dlq_events::{Classification, DlqEventStatus, NewDlqEvent},
+        dlq_events::{DlqEventStatus, NewDlqEvent, Classification},
         work_list::Filter,
     },
     runtime::SecretUrl,
     writing::{Writer, WriterSettings},
 };
-use dlq_consumer::upgrade::Upgrade;
+use dlq_consumer::jobs::NewerVersions;
 use sqlx::{Connection, Executor, PgConnection};
 use uuid::Uuid;
 
@@ -108,15 +108,14 @@ impl Ahead {
         }
     }
 
-    fn build(&self, supported: u64) -> Upgrade {
+    fn build(&self, supported: u64) -> NewerVersions {
         let (database, writer) = (self.database.clone(), self.writer.clone());
-        Upgrade { database, writer, clock: Arc::new(SystemClock), supported }
+        NewerVersions { database, writer, clock: Arc::new(SystemClock), supported }
     }
 
     async fn decision(&self, event: &CouponIssued) -> Option<Decision> {
         let id = event.request_id;
-        let decided =
-            self.database.coupon_issues().decided_of_member(&self.code, &event.member_id, Some(id)).await.unwrap();
+        let decided = self.database.coupon_issues().decided_of_member(&self.code, &event.member_id, Some(id)).await.unwrap();
         decided.into_iter().find(|decided| decided.request_id == id).map(|decided| decided.decision)
     }
 

@@ -1,59 +1,44 @@
-//! What the service does for operators on its own: settles replays, and compares Redis with PostgreSQL.
+//! The job that compares Redis with PostgreSQL, and raises the alarm about what it leaves.
 
 use std::time::Duration;
 
 use coupon_core::{
     ids::CouponCode,
     repo::alarms::Notice,
-    runtime::{Shutdown, chain},
+    runtime::{Tasks, chain},
 };
 use tokio::time::sleep;
 
 use crate::{
     alarm,
+    config::ReconcileSettings,
     desk::{
         Desk, DeskError,
         reconcile::{Drift, ReconcileOptions, Reconciled, Report, Verdict},
     },
 };
 
-/// Between two looks at replays.
-const SETTLE: Duration = Duration::from_secs(1);
-
-/// Settles replays until the shutdown begins, so that a row whose coupon exists is RESOLVED whoever replayed it.
-pub async fn settle_replays(desk: Desk, shutdown: Shutdown) {
-    loop {
-        match desk.settle_replays().await {
-            Ok(settled) => metrics::counter!("coupon_replays_settled_total").increment(settled as u64),
-            Err(error) => tracing::debug!("replays cannot be settled now: {}", chain(&error)),
-        }
-        tokio::select! {
-            () = shutdown.stopping() => return,
-            () = sleep(SETTLE) => {}
-        }
+/// Reconciles all campaigns every `reconcile.every_ms`, on one replica at a time; never if that is 0.
+pub fn start(desk: Desk, settings: &ReconcileSettings, tasks: &Tasks) {
+    if settings.every_ms == 0 {
+        return;
     }
-}
-
-/// Reconciles all campaigns every `every`, on one replica at a time, until the shutdown begins.
-pub async fn reconcile(desk: Desk, options: ReconcileOptions, every: Duration, shutdown: Shutdown) {
-    loop {
-        tokio::select! {
-            () = shutdown.stopping() => return,
-            () = sleep(every) => {}
-        }
-        // A comparison that is left half-way has changed nothing but what each repair changed whole.
-        tokio::select! {
-            () = shutdown.stopping() => return,
-            passed = pass(&desk, options) => if let Err(error) = passed {
+    let (apply, requeue, wait) = (settings.apply, settings.requeue, Duration::from_millis(settings.wait_ms));
+    let (options, period) = (ReconcileOptions { apply, requeue, wait }, Duration::from_millis(settings.every_ms));
+    // The stop drops a comparison: one that is left half-way has changed nothing but what each repair changed whole.
+    tasks.spawn_until_stop("reconcile", async move {
+        loop {
+            sleep(period).await;
+            if let Err(error) = reconcile_all(&desk, options).await {
                 metrics::counter!("coupon_reconciliations_failed_total").increment(1);
                 tracing::warn!("redis and postgresql cannot be compared now: {}", chain(&error));
             }
         }
-    }
+    });
 }
 
-async fn pass(desk: &Desk, options: ReconcileOptions) -> Result<(), DeskError> {
-    // Whoever does not lead has nothing to tell.
+async fn reconcile_all(desk: &Desk, options: ReconcileOptions) -> Result<(), DeskError> {
+    // A replica that does not lead shows no drift.
     let (mut left, mut unjudged, mut failed) = ([0; Drift::ALL.len()], 0, None);
     if let Some(lead) = desk.database.try_lock("reconcile").await? {
         for code in desk.live_campaigns().await? {
@@ -73,11 +58,11 @@ async fn pass(desk: &Desk, options: ReconcileOptions) -> Result<(), DeskError> {
                 if report.verdict == Verdict::Unjudged {
                     unjudged += report.in_flight;
                 }
-                tell(desk, &report).await?;
+                raise_alarm(desk, &report).await?;
             }
         }
         lead.release().await;
-        // What was not looked at is not known to agree: the gauges stay, and this pass does not count.
+        // A campaign that was not compared is not known to agree: the gauges stay, and this run does not count.
         if let Some(error) = failed {
             return Err(error);
         }
@@ -90,8 +75,8 @@ async fn pass(desk: &Desk, options: ReconcileOptions) -> Result<(), DeskError> {
     Ok(())
 }
 
-/// Drift that is left is somebody's business.
-async fn tell(desk: &Desk, report: &Report) -> Result<(), DeskError> {
+/// Raises an alarm about drift that is left, and about requests that were published again.
+async fn raise_alarm(desk: &Desk, report: &Report) -> Result<(), DeskError> {
     let code = &report.coupon;
     if let Some(waiting_for) = &report.waiting_for {
         tracing::warn!(coupon = %code, in_flight = report.in_flight, "{} requests of {code} could not be compared: {waiting_for}", report.in_flight);

@@ -1,0 +1,105 @@
+//! What an alarm is classified by: how bad it is, the entry of the runbook that it links to, and whether an all-clear ends
+//! it. Anchors are those of `deploy/README.md`.
+
+use coupon_core::{
+    repo::{alarms::Letters, dlq_events::DlqEventStatus},
+    writing::codes,
+};
+use serde::Serialize;
+
+/// How bad an alarm is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Severity {
+    /// A member has lost a coupon or waits for a decision, or a campaign accepts nothing.
+    Critical,
+    /// Records that no issuer-api wrote, and what was lost and is published again: somebody should look, and nobody has lost
+    /// anything.
+    Warning,
+    /// What an earlier alarm was about is done.
+    Ok,
+    /// A test.
+    Test,
+}
+
+impl Severity {
+    /// The word in a message.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Critical => "CRITICAL",
+            Self::Warning => "WARNING",
+            Self::Ok => "OK",
+            Self::Test => "TEST",
+        }
+    }
+}
+
+/// What an alarm is classified by.
+#[derive(Clone, Copy, Debug)]
+pub struct Class {
+    /// How bad the alarm is.
+    pub severity: Severity,
+    /// The entry of the runbook.
+    pub anchor: &'static str,
+    /// Whether an all-clear follows when nothing of the cause waits any more.
+    pub has_end: bool,
+}
+
+/// Of an alarm that says only that alarms arrive.
+pub const TEST: Class = Class { severity: Severity::Test, anchor: "runbook", has_end: false };
+/// Of the alarm that nothing of a cause waits any more.
+pub const ALL_CLEAR: Class = Class { severity: Severity::Ok, anchor: "alarm-all-clear", has_end: false };
+
+/// Classifies a notice by the kind that its cause begins with. A campaign that accepts nothing, and data that differs, are
+/// somebody's coupons. What was published again is on its way to its members: nobody has to do anything for them, and it is
+/// sent when it is done.
+pub fn of_notice(cause: &str) -> Class {
+    let (severity, anchor, has_end) = match cause.split(' ').next() {
+        Some("SUSPECT") => (Severity::Critical, "alarm-suspect", true),
+        Some("LOST") => (Severity::Critical, "alarm-lost", true),
+        Some("DRIFT") => (Severity::Critical, "alarm-drift", true),
+        Some("REQUEUED") => (Severity::Warning, "alarm-requeued", false),
+        _ => (Severity::Critical, "runbook", false),
+    };
+    Class { severity, anchor, has_end }
+}
+
+/// Classifies dead letters. A request that was compensated or is undecided is somebody's coupon. A record that cannot be
+/// read, or that carries the request id of somebody else, was written by no issuer-api and is nobody's.
+pub fn of_letters(letters: &Letters) -> Class {
+    let is_foreign =
+        letters.sample.error_code == codes::OTHER_MEMBER || letters.by_coupon.iter().all(|of| of.0.is_none());
+    of_statuses(&letters.by_status, is_foreign)
+}
+
+fn of_statuses(by_status: &[(DlqEventStatus, usize)], is_foreign: bool) -> Class {
+    let has = |wanted| by_status.iter().any(|(status, _)| *status == wanted);
+    let (severity, anchor) = if has(DlqEventStatus::Compensated) {
+        (Severity::Critical, "alarm-given-up")
+    } else if has(DlqEventStatus::Held) {
+        (Severity::Critical, "alarm-held")
+    } else if has(DlqEventStatus::Parked) && !is_foreign {
+        (Severity::Critical, "alarm-parked")
+    } else {
+        (Severity::Warning, "alarm-parked")
+    };
+    Class { severity, anchor, has_end: true }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_link_into_the_runbook_has_its_anchor_there() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/README.md");
+        let runbook = std::fs::read_to_string(path).unwrap();
+        let of_notices = ["SUSPECT X", "LOST X", "DRIFT X", "REQUEUED X"].map(of_notice);
+        let of_letters = [DlqEventStatus::Compensated, DlqEventStatus::Held, DlqEventStatus::Parked]
+            .map(|status| of_statuses(&[(status, 1)], false));
+        for Class { anchor, .. } in of_notices.into_iter().chain(of_letters).chain([ALL_CLEAR]) {
+            assert_eq!(runbook.matches(&format!("<a id=\"{anchor}\"></a>")).count(), 1, "{anchor}");
+        }
+        assert!(TEST.anchor == "runbook" && runbook.contains("\n## Runbook\n"));
+    }
+}

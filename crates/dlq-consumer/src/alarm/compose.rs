@@ -1,0 +1,134 @@
+//! How alarms are composed: of a claimed cause, of a cause of which nothing waits any more, and for a test.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use coupon_core::repo::{
+    alarms::{AlarmGroup, Claim, Cleared, Letters, NoticeRow, Sample},
+    dlq_events::DlqEventStatus,
+    work_list::List,
+};
+
+use super::{
+    classify::{self, Class},
+    mask::{Mask, cut},
+    view::{Alarm, DeadLetterView, EarlierAlarm, Links, OfCoupon},
+};
+
+/// Campaigns that an alarm names; the others are counted.
+const MAX_NAMED_CAMPAIGNS: usize = 10;
+/// Most characters of an error or a cause in a headline.
+const MAX_HEADLINE_CHARACTERS: usize = 300;
+
+impl Alarm {
+    /// The alarm of a claimed cause; `None` when nothing is left to send.
+    pub fn of(claim: &Claim, group: &AlarmGroup, mask_members: bool) -> Option<Self> {
+        let alarm = match group {
+            AlarmGroup { letters: Some(letters), .. } => {
+                let mask = if mask_members { Mask::of_letter(&letters.sample) } else { Mask::off() };
+                of_letters(&claim.cause, letters, &mask)
+            }
+            AlarmGroup { notice: Some(notice), .. } => of_notice(notice),
+            AlarmGroup { letters: None, notice: None } => return None,
+        };
+        let told_before = claim.told.map(|(at, count)| EarlierAlarm { at, count });
+        Some(Self { told_before, ..alarm })
+    }
+
+    /// An alarm that says only that alarms arrive.
+    pub fn test(by: &str, now: DateTime<Utc>) -> Self {
+        let headline = format!("TEST: alarms of dlq-consumer arrive here (sent by {})", Mask::off().shown(by));
+        Self::plain("TEST", classify::TEST, headline, "TEST", "dlq-consumer doctor", now)
+    }
+
+    /// The alarm that nothing of a cause waits any more.
+    pub fn all_clear(cleared: &Cleared, now: DateTime<Utc>) -> Self {
+        let cause = &cleared.shown;
+        let headline = format!("all clear: nothing waits any more of {}", cut(cause, MAX_HEADLINE_CHARACTERS));
+        let told_before = Some(EarlierAlarm { at: cleared.told_at, count: cleared.told_count });
+        let plain = Self::plain("ALL_CLEAR", classify::ALL_CLEAR, headline, cause, "dlq-consumer stats", now);
+        Self { count: 0, told_before, ..plain }
+    }
+
+    fn plain(
+        kind: &'static str,
+        class: Class,
+        headline: String,
+        cause: &str,
+        command: &str,
+        at: DateTime<Utc>,
+    ) -> Self {
+        Self {
+            source: "dlq-consumer",
+            installation: String::new(),
+            kind,
+            severity: class.severity,
+            headline,
+            cause: cause.to_owned(),
+            count: 1,
+            told_before: None,
+            by_status: BTreeMap::new(),
+            by_coupon: Vec::new(),
+            first_at: at,
+            last_at: at,
+            command: command.to_owned(),
+            links: Links::default(),
+            anchor: class.anchor,
+            has_end: class.has_end,
+            causes: Vec::new(),
+            notes: Vec::new(),
+            letter: None,
+        }
+    }
+}
+
+fn of_letters(cause: &str, letters: &Letters, mask: &Mask) -> Alarm {
+    let name = |coupon: &Option<String>| coupon.as_deref().map_or_else(|| "(unreadable)".to_owned(), |c| mask.shown(c));
+    let (named, others) = letters.by_coupon.split_at(letters.by_coupon.len().min(MAX_NAMED_CAMPAIGNS));
+    let mut by_coupon: Vec<OfCoupon> =
+        named.iter().map(|(coupon, count)| OfCoupon { coupon: name(coupon), count: *count }).collect();
+    if !others.is_empty() {
+        let count = others.iter().map(|(_, count)| count).sum();
+        by_coupon.push(OfCoupon { coupon: format!("({} others)", others.len()), count });
+    }
+    let by_status = letters.by_status.iter().map(|(status, count)| (status.as_str(), *count)).collect();
+    let error = cut(&mask.shown(&letters.sample.error_message), MAX_HEADLINE_CHARACTERS);
+    let headline = format!("{}: {error}", counted(&by_status));
+    let (class, command) = (classify::of_letters(letters), look_closer(&letters.sample));
+    Alarm {
+        count: letters.ids.len(),
+        by_status,
+        by_coupon,
+        last_at: letters.last_at,
+        letter: Some(DeadLetterView::of(&letters.sample, mask)),
+        ..Alarm::plain("DEAD_LETTERS", class, headline, &mask.shown(cause), &command, letters.first_at)
+    }
+}
+
+fn of_notice(notice: &NoticeRow) -> Alarm {
+    let shown = |text: &str| Mask::off().shown(text);
+    let by_coupon = notice.coupon_code.iter().map(|coupon| OfCoupon { coupon: shown(coupon), count: 1 }).collect();
+    let (class, cause, command) = (classify::of_notice(&notice.cause), shown(&notice.cause), shown(&notice.command));
+    Alarm { by_coupon, ..Alarm::plain("NOTICE", class, shown(&notice.message), &cause, &command, notice.created_at) }
+}
+
+/// `3 requests given up, 1 dead letter held undecided`.
+pub fn counted(by_status: &BTreeMap<&'static str, usize>) -> String {
+    let part = |(status, count): (&&str, &usize)| {
+        let (what, how) = match status.parse() {
+            Ok(DlqEventStatus::Compensated) => ("request", "given up"),
+            Ok(DlqEventStatus::Held) => ("dead letter", "held undecided"),
+            Ok(DlqEventStatus::Parked) => ("dead letter", "parked undecided"),
+            _ => ("dead letter", &*status.to_lowercase()),
+        };
+        let plural = if *count == 1 { "" } else { "s" };
+        format!("{count} {what}{plural} {how}")
+    };
+    by_status.iter().map(part).collect::<Vec<_>>().join(", ")
+}
+
+/// The command that shows all there is to know of a letter.
+fn look_closer(letter: &Sample) -> String {
+    let number = letter.failed_issue_id.map_or_else(|| List::Letters.number(letter.id), |id| List::Requests.number(id));
+    format!("dlq-consumer show {number}")
+}

@@ -1,0 +1,36 @@
+//! Jobs: what the service does by itself at intervals, in every replica and without being asked.
+//!
+//! | task | period | what it does |
+//! | --- | --- | --- |
+//! | `gauges` | 10 s | counts what waits and how the campaigns stand, for `/metrics` |
+//! | `newer versions` | 1 min | decides held letters of event versions that this build can read |
+//! | `replay settling` | 1 s | notes replays whose outcome is known |
+//! | `reconcile` | `reconcile.every_ms` | compares Redis with PostgreSQL, on one replica at a time |
+//! | `retention` | 1 h | purges what is old and done |
+
+mod gauges;
+mod newer_versions;
+mod reconcile;
+mod replay_settling;
+mod retention;
+
+pub use newer_versions::NewerVersions;
+
+use coupon_core::{
+    event::VERSION,
+    runtime::{Shutdown, Tasks},
+    writing::Writer,
+};
+
+use crate::{config::Config, desk::Desk};
+
+/// Starts all jobs under `tasks`, which `stop` ends.
+pub fn start(desk: &Desk, writer: Writer, config: &Config, tasks: &Tasks, stop: &Shutdown) {
+    gauges::start(desk.database.clone(), desk.clock.clone(), tasks);
+    let (database, clock) = (desk.database.clone(), desk.clock.clone());
+    let newer_versions = NewerVersions { database, writer, clock, supported: VERSION };
+    tasks.spawn("newer versions", newer_versions.run(stop.clone()));
+    replay_settling::start(desk.clone(), tasks);
+    reconcile::start(desk.clone(), &config.reconcile, tasks);
+    retention::start(desk.clone(), config.retention.days, tasks, stop.clone());
+}
