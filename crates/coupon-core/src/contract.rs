@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     kafka::{Broker, Topic},
     repo::{Database, schema::Schema},
-    runtime::{SettingsError, chain, doctor},
+    runtime::{SettingsError, chain, doctor, within},
     stock::Stock,
 };
 
@@ -32,10 +32,7 @@ pub struct ContractSettings {
 impl ContractSettings {
     /// Tests what the types cannot.
     pub fn check(&self) -> Result<(), SettingsError> {
-        if (500..=3_600_000).contains(&self.every_ms) {
-            return Ok(());
-        }
-        Err(SettingsError::invalid("contract.every_ms", self.every_ms, "500 to 3600000 ms"))
+        within("contract.every_ms", self.every_ms, 500..=3_600_000, "ms")
     }
 }
 

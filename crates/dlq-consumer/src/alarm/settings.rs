@@ -1,6 +1,6 @@
 //! `[alarms]`: which channels are set, with the addresses from the settings or from the files they name.
 
-use coupon_core::runtime::{Secret, SettingsError};
+use coupon_core::runtime::{Secret, SettingsError, within};
 use hyper::Uri;
 use serde::{Deserialize, Serialize};
 
@@ -54,16 +54,9 @@ impl AlarmSettings {
                 return Err(SettingsError::invalid(key, url, allowed));
             }
         }
-        for (key, value, least) in [
-            ("alarms.digest_ms", self.digest_ms, 100),
-            ("alarms.takeover_after_ms", self.takeover_after_ms, 0),
-            ("alarms.timeout_ms", self.timeout_ms, 100),
-        ] {
-            if !(least..=86_400_000).contains(&value) {
-                return Err(SettingsError::invalid(key, value, format!("{least} to 86400000 ms")));
-            }
-        }
-        Ok(())
+        within("alarms.digest_ms", self.digest_ms, 100..=86_400_000, "ms")?;
+        within("alarms.takeover_after_ms", self.takeover_after_ms, 0..=86_400_000, "ms")?;
+        within("alarms.timeout_ms", self.timeout_ms, 100..=86_400_000, "ms")
     }
 
     /// The addresses of Slack and of the other webhook, read from their files if they are there.
