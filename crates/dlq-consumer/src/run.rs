@@ -11,7 +11,7 @@ use coupon_core::{
     repo::{Database, Rehearsal},
     retry,
     runtime::{Condition, Service, Shutdown, Tasks},
-    startup::{self, Unfit},
+    startup::{self, StartupError},
     stock::Stock,
     writing::Writer,
 };
@@ -137,7 +137,12 @@ fn tend(desk: &Desk, config: &Config, helpers: &Tasks, stop: &Shutdown) {
 }
 
 /// Waits for Redis beside the engine, and watches it; one that would lose reservations is `found`, and ends the process.
-async fn refuse_unfit_redis(stock: Stock, condition: Condition, shutdown: Shutdown, found: oneshot::Sender<Unfit>) {
+async fn refuse_unfit_redis(
+    stock: Stock,
+    condition: Condition,
+    shutdown: Shutdown,
+    found: oneshot::Sender<StartupError>,
+) {
     match startup::redis(&stock, &condition, &shutdown).await {
         Err(unfit) => {
             let why = unfit.to_string();

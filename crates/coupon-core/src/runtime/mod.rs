@@ -41,5 +41,5 @@ pub use settings::{
 };
 pub use shutdown::Shutdown;
 pub use tasks::{Task, TaskEnded, Tasks};
-pub use text::{Chain, Escaped, chain};
+pub use text::{Escaped, chain};
 pub use throttle::Throttle;
