@@ -35,7 +35,7 @@ const LIMITS: HttpLimits = HttpLimits {
 
 /// Listens on `admin.listen` and makes the process record metrics. From now on connections wait for [`serve`].
 ///
-/// Gives also the address; the port is the real one even if 0 was asked for.
+/// Returns the address too, with the real port even if 0 was asked for.
 pub async fn bind(listen: SocketAddr) -> Result<(TcpListener, SocketAddr), BindError> {
     let key = "admin.listen";
     let listener = http::bind(listen, key).await?;

@@ -10,10 +10,10 @@ const OK: &str = "ok  ";
 const WARN: &str = "warn";
 const FAIL: &str = "FAIL";
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// What was looked at, in one or two words: `redis`, `topic coupon-issued`.
+    /// What was checked, in one or two words: `redis`, `topic coupon-issued`.
     name: String,
     verdict: &'static str,
     /// What was seen, or what is wrong and how to put it right.
@@ -21,7 +21,7 @@ pub struct Finding {
 }
 
 impl Finding {
-    /// All is well.
+    /// The check passed; `seen` is what was found.
     pub fn ok(name: impl Into<String>, seen: impl Display) -> Finding {
         Finding { name: name.into(), verdict: OK, text: Escaped(seen).to_string() }
     }

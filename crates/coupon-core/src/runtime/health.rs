@@ -27,8 +27,8 @@ impl Health {
         self.register(name, true)
     }
 
-    /// Registers a condition that is named and told of while it is not met, and without which the
-    /// service is ready all the same.
+    /// Registers a condition that `/readyz` and the log name while it is not met, and without which
+    /// the service is ready all the same.
     pub fn watched(&self, name: &'static str) -> Condition {
         self.register(name, false)
     }
@@ -42,7 +42,7 @@ impl Health {
         Condition { health: self.clone(), index }
     }
 
-    /// How things stand.
+    /// Every condition, and whether the service is ready.
     pub fn report(&self) -> Report {
         let mut conditions = self.lock().clone();
         if self.shutdown.is_stopping() {
@@ -106,13 +106,13 @@ pub struct Report {
 /// One condition in a [`Report`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ConditionReport {
-    /// What is needed.
+    /// Name of the condition.
     pub name: &'static str,
-    /// Whether the service is not ready without it.
+    /// Whether the service is not ready while the condition is not met.
     pub required: bool,
-    /// Whether it is there.
+    /// Whether the condition is met.
     pub ready: bool,
-    /// Why it is not.
+    /// Why the condition is not met.
     pub reason: Option<String>,
 }
 

@@ -53,7 +53,9 @@ impl SettingsError {
     /// `allowed` completes the sentence "must be …": `from 1 to 1000`, `a readable file`.
     pub fn invalid(key: impl Into<String>, value: impl Display, allowed: impl Display) -> SettingsError {
         let key = key.into();
-        let value = if sounds_secret(&key) { MASK.to_owned() } else { shown(&value) };
+        // A URL whose form is refused may hold its password anywhere.
+        let is_hidden = sounds_secret(&key) || key.split('.').next_back() == Some("url");
+        let value = if is_hidden { MASK.to_owned() } else { shown(&value) };
         SettingsError::Invalid { key, value, reason: format!("but must be {}", Escaped(allowed)), origin: None }
     }
 }

@@ -17,7 +17,7 @@ use crate::runtime::text::Escaped;
 pub(super) struct Layers(BTreeMap<String, Value>);
 
 impl Layers {
-    /// The lowest layer.
+    /// The defaults, which are the lowest layer.
     pub fn new(defaults: &str) -> Result<Layers, SettingsError> {
         let values = parse(defaults).map_err(|error| SettingsError::Defaults(error.to_string()))?;
         let origin = "the default".to_owned();
@@ -61,7 +61,7 @@ impl Layers {
         error
     }
 
-    /// All keys.
+    /// The keys of all defaults and overrides.
     pub fn into_keys(self) -> impl Iterator<Item = String> {
         self.0.into_keys()
     }

@@ -60,7 +60,7 @@ pub struct ShutdownSettings {
 }
 
 impl ShutdownSettings {
-    /// The time work in flight gets.
+    /// Time that work in flight gets to end after the first signal.
     pub fn drain(&self) -> Duration {
         Duration::from_millis(self.drain_ms)
     }

@@ -94,7 +94,7 @@ impl Settings for Demo {
             return Err(SettingsError::invalid("auth.hmac_secret", self.auth.hmac_secret.expose(), "32 bytes or more"));
         }
         if !self.database.url.expose().starts_with("postgres://") {
-            return Err(SettingsError::invalid("database.url", &self.database.url, "a URL like postgres://…"));
+            return Err(SettingsError::invalid("database.url", self.database.url.expose(), "a URL like postgres://…"));
         }
         Ok(())
     }
