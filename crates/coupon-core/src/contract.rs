@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     kafka::{Broker, Topic},
     repo::{Database, schema::Schema},
-    runtime::{SettingsError, chain, doctor},
+    runtime::{SettingsError, chain, doctor, within},
     stock::Stock,
 };
 
@@ -17,9 +17,9 @@ pub use watch::Watch;
 
 /// Kafka, as findings and gauges name it.
 pub const KAFKA: &str = "kafka";
-/// Redis.
+/// Redis, as findings and gauges name it.
 pub const REDIS: &str = "redis";
-/// PostgreSQL.
+/// PostgreSQL, as findings and gauges name it.
 pub const POSTGRESQL: &str = "postgresql";
 
 /// The `[contract]` section.
@@ -32,10 +32,7 @@ pub struct ContractSettings {
 impl ContractSettings {
     /// Tests what the types cannot.
     pub fn check(&self) -> Result<(), SettingsError> {
-        if (500..=3_600_000).contains(&self.every_ms) {
-            return Ok(());
-        }
-        Err(SettingsError::invalid("contract.every_ms", self.every_ms, "500 to 3600000 ms"))
+        within("contract.every_ms", self.every_ms, 500..=3_600_000, "ms")
     }
 }
 
@@ -54,25 +51,25 @@ pub struct Contract {
     pub needs: &'static [&'static str],
 }
 
-/// What was found out about one thing.
+/// The answer to one question.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContractFinding {
     /// The server.
     pub server: &'static str,
     /// What was looked at, in a few words: `kafka topic coupon-issued`.
     pub name: String,
-    /// How it is.
+    /// What was found.
     pub state: State,
 }
 
-/// How something is.
+/// What a question has shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
-    /// As it is wanted, with what was seen.
+    /// The contract is kept; with what was seen.
     Fine(String),
-    /// Otherwise.
+    /// The contract is not kept.
     Departs(Departure),
-    /// Not to be seen now: an outage, or not made yet. It says nothing about the contract.
+    /// No answer: an outage, or something not created yet. It says nothing about the contract.
     Away(Departure),
 }
 
@@ -187,12 +184,20 @@ pub async fn database(database: &Database) -> Vec<ContractFinding> {
 }
 
 impl ContractFinding {
+    /// How grave it is; `None` when all is well.
+    pub fn breach(&self) -> Option<Breach> {
+        match &self.state {
+            State::Fine(_) => None,
+            State::Departs(departure) | State::Away(departure) => Some(departure.breach),
+        }
+    }
+
     fn away(server: &'static str, name: &str, what: String, fix: String) -> Self {
-        // Whatever is away keeps a service from beginning.
+        // Whatever is away keeps a service from starting.
         Self { server, name: name.to_owned(), state: State::Away(Departure::new(Breach::Breaks, what, fix)) }
     }
 
-    /// One finding for each departure, or that all is well.
+    /// One finding for each departure; without departures one that says what was seen.
     fn all(server: &'static str, name: &str, seen: String, departures: Vec<Departure>) -> Vec<Self> {
         let finding = |state| Self { server, name: name.to_owned(), state };
         if departures.is_empty() {

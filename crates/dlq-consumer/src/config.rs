@@ -5,7 +5,7 @@ use coupon_core::{
     contract::ContractSettings,
     kafka::{ConsumerSettings, GroupSettings, Holds, KafkaSettings, LagSettings, Topic, check_topic},
     repo::DatabaseSettings,
-    runtime::{AdminSettings, LogSettings, Properties, Settings, SettingsError, ShutdownSettings},
+    runtime::{AdminSettings, LogSettings, Properties, Settings, SettingsError, ShutdownSettings, within},
     stock::RedisSettings,
     writing::WriterSettings,
 };
@@ -153,27 +153,18 @@ impl Settings for Config {
         self.lag.check()?;
         self.contract.check()?;
         self.writer.check()?;
-        for (key, value) in [("give_up.burst", self.give_up.burst), ("give_up.per_second", self.give_up.per_second)] {
-            if !(0.0..=1_000_000.0).contains(&value) {
-                return Err(SettingsError::invalid(key, value, "0 to 1000000 requests"));
-            }
-        }
-        if !(10..=60_000).contains(&self.sweeper.interval_ms) {
-            return Err(SettingsError::invalid("sweeper.interval_ms", self.sweeper.interval_ms, "10 to 60000 ms"));
-        }
+        within("give_up.burst", self.give_up.burst, 0.0..=1_000_000.0, "requests")?;
+        within("give_up.per_second", self.give_up.per_second, 0.0..=1_000_000.0, "requests")?;
+        within("sweeper.interval_ms", self.sweeper.interval_ms, 10..=60_000, "ms")?;
         self.alarms.check()?;
-        if self.reconcile.wait_ms > 86_400_000 {
-            return Err(SettingsError::invalid("reconcile.wait_ms", self.reconcile.wait_ms, "0 to 86400000 ms"));
-        }
+        within("reconcile.wait_ms", self.reconcile.wait_ms, 0..=86_400_000, "ms")?;
         if self.reconcile.every_ms != 0 && !(1_000..=86_400_000).contains(&self.reconcile.every_ms) {
             let allowed = "0 for never, or 1000 to 86400000 ms";
             return Err(SettingsError::invalid("reconcile.every_ms", self.reconcile.every_ms, allowed));
         }
-        if !(1..=3650).contains(&self.retention.days) {
-            return Err(SettingsError::invalid("retention.days", self.retention.days, "1 to 3650 days"));
-        }
-        self.log.check("log")?;
-        self.shutdown.check("shutdown")
+        within("retention.days", self.retention.days, 1..=3650, "days")?;
+        self.log.check()?;
+        self.shutdown.check()
     }
 }
 

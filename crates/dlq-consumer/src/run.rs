@@ -10,7 +10,7 @@ use coupon_core::{
     repo::{Database, Rehearsal},
     retry,
     runtime::{Condition, Service, Shutdown},
-    startup::{self, Unfit},
+    startup::{self, StartupError},
     stock::Stock,
     writing::Writer,
 };
@@ -109,7 +109,12 @@ async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
 }
 
 /// Waits for Redis beside the engine, and watches it; one that would lose reservations is `found`, and ends the process.
-async fn refuse_unfit_redis(stock: Stock, condition: Condition, shutdown: Shutdown, found: oneshot::Sender<Unfit>) {
+async fn refuse_unfit_redis(
+    stock: Stock,
+    condition: Condition,
+    shutdown: Shutdown,
+    found: oneshot::Sender<StartupError>,
+) {
     match startup::redis(&stock, &condition, &shutdown).await {
         Err(unfit) => {
             let why = unfit.to_string();

@@ -94,8 +94,8 @@ impl Settings for Config {
         self.lag.check()?;
         self.contract.check()?;
         self.writer.check()?;
-        self.log.check("log")?;
-        self.shutdown.check("shutdown")
+        self.log.check()?;
+        self.shutdown.check()
     }
 }
 

@@ -6,7 +6,7 @@ use coupon_core::{
     contract::ContractSettings,
     kafka::{Holds, KafkaSettings, Topic, check_topic},
     repo::DatabaseSettings,
-    runtime::{AdminSettings, LogSettings, Properties, Settings, SettingsError, ShutdownSettings},
+    runtime::{AdminSettings, LogSettings, Properties, Settings, SettingsError, ShutdownSettings, within},
     stock::RedisSettings,
 };
 use serde::{Deserialize, Serialize};
@@ -114,21 +114,21 @@ impl HttpSettings {
     }
 
     fn check(&self) -> Result<(), SettingsError> {
-        between("http.max_body_bytes", self.max_body_bytes as u64, 2, 1 << 20, "bytes")?;
-        between("http.header_timeout_ms", self.header_timeout_ms, 100, 60_000, "ms")?;
-        between("http.idle_timeout_ms", self.idle_timeout_ms, 1_000, 3_600_000, "ms")?;
-        between("http.answer_within_ms", self.answer_within_ms, 0, 60_000, "ms")?;
-        between("http.max_in_flight", self.max_in_flight as u64, 1, 1_000_000, "requests")
+        within("http.max_body_bytes", self.max_body_bytes, 2..=1 << 20, "bytes")?;
+        within("http.header_timeout_ms", self.header_timeout_ms, 100..=60_000, "ms")?;
+        within("http.idle_timeout_ms", self.idle_timeout_ms, 1_000..=3_600_000, "ms")?;
+        within("http.answer_within_ms", self.answer_within_ms, 0..=60_000, "ms")?;
+        within("http.max_in_flight", self.max_in_flight, 1..=1_000_000, "requests")
     }
 }
 
 impl OutboxSettings {
     fn check(&self) -> Result<(), SettingsError> {
-        between("outbox.cap", self.cap, 1, 10_000_000, "entries")?;
-        between("outbox.min_age_ms", self.min_age_ms, 100, 600_000, "ms")?;
-        between("outbox.interval_ms", self.interval_ms, 10, 60_000, "ms")?;
-        between("outbox.batch", self.batch as u64, 1, 10_000, "entries")?;
-        between("outbox.lease_ms", self.lease_ms, 1_000, 600_000, "ms")?;
+        within("outbox.cap", self.cap, 1..=10_000_000, "entries")?;
+        within("outbox.min_age_ms", self.min_age_ms, 100..=600_000, "ms")?;
+        within("outbox.interval_ms", self.interval_ms, 10..=60_000, "ms")?;
+        within("outbox.batch", self.batch, 1..=10_000, "entries")?;
+        within("outbox.lease_ms", self.lease_ms, 1_000..=600_000, "ms")?;
         if self.lease_ms <= self.interval_ms {
             let allowed =
                 format!("more than outbox.interval_ms ({} ms), or it runs out between two looks", self.interval_ms);
@@ -165,18 +165,11 @@ impl Settings for ApiSettings {
         self.outbox.check()?;
         self.contract.check()?;
         // The next member after a unit came back gets it within a second (DESIGN, A9).
-        between("sold_out.believed_ms", self.sold_out.believed_ms, 0, 900, "ms")?;
+        within("sold_out.believed_ms", self.sold_out.believed_ms, 0..=900, "ms")?;
         self.alarms.check()?;
-        self.log.check("log")?;
-        self.shutdown.check("shutdown")
+        self.log.check()?;
+        self.shutdown.check()
     }
-}
-
-fn between(key: &str, value: u64, least: u64, most: u64, unit: &str) -> Result<(), SettingsError> {
-    if (least..=most).contains(&value) {
-        return Ok(());
-    }
-    Err(SettingsError::invalid(key, value, format!("{least} to {most} {unit}")))
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use coupon_core::{
     metrics_help,
     repo::Database,
     runtime::{Health, HttpLimits, Service, Shutdown, http as listener},
-    startup::{self, Unfit},
+    startup::{self, StartupError},
     stock::Stock,
 };
 use tokio::time::{Instant, timeout_at};
@@ -97,7 +97,7 @@ async fn work(settings: &ApiSettings, verifier: Verifier, service: &Service) -> 
         started = start::check(&stock, &database, service) => started,
         () = shutdown.stopping() => Ok(Startup::Stopped),
     };
-    let unfit: Arc<OnceLock<Unfit>> = Arc::default();
+    let unfit: Arc<OnceLock<StartupError>> = Arc::default();
     match &started {
         Err(error) => shutdown.begin(format_args!("{error:#}")),
         Ok(Startup::Stopped) => {}
@@ -132,7 +132,7 @@ async fn work(settings: &ApiSettings, verifier: Verifier, service: &Service) -> 
 }
 
 /// PostgreSQL was away at the start: its schema is looked at once it is back. Ends with the stop.
-async fn stop_if_unfit(database: Database, health: Health, shutdown: Shutdown, unfit: Arc<OnceLock<Unfit>>) {
+async fn stop_if_unfit(database: Database, health: Health, shutdown: Shutdown, unfit: Arc<OnceLock<StartupError>>) {
     if let Some(error) = start::schema_later(&database, &health).await {
         tracing::error!("{error}");
         let error = unfit.get_or_init(|| error);

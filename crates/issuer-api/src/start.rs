@@ -8,7 +8,7 @@ use coupon_core::{
     kafka::{Broker, Topic},
     repo::{Database, schema::Schema},
     runtime::{Condition, Health, Service, Shutdown, chain},
-    startup::{self, Unfit},
+    startup::{self, StartupError},
     stock::Stock,
 };
 use tokio::time::{sleep, timeout};
@@ -81,7 +81,7 @@ async fn schema(database: &Database, service: &Service) -> anyhow::Result<bool> 
 
 /// Waits until PostgreSQL is there with a schema that fits, and gives the reason to stop if it admits newer builds only.
 /// While it is too old, the process is not ready.
-pub async fn schema_later(database: &Database, health: &Health) -> Option<Unfit> {
+pub async fn schema_later(database: &Database, health: &Health) -> Option<StartupError> {
     let mut condition = None;
     loop {
         sleep(SCHEMA_INTERVAL).await;
@@ -96,7 +96,7 @@ pub async fn schema_later(database: &Database, health: &Health) -> Option<Unfit>
             Ok(old @ Schema::TooOld { .. }) => {
                 condition.get_or_insert_with(|| health.condition(SCHEMA_CONDITION)).unready(old.to_string());
             }
-            Ok(unfit @ (Schema::TooNew { .. } | Schema::Edited { .. })) => return Some(Unfit::Schema(unfit)),
+            Ok(unfit @ (Schema::TooNew { .. } | Schema::Edited { .. })) => return Some(StartupError::Schema(unfit)),
             Err(_) => {}
         }
     }

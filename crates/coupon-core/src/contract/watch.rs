@@ -1,5 +1,5 @@
-//! The look at the contract while a service runs: what departs from it is a gauge, one log line when it changes, and, where
-//! something can be lost, a service that is not ready.
+//! The comparison with the contract while a service runs: departures are a gauge, one log line when they change, and,
+//! where something can be lost, a service that is not ready.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -8,30 +8,30 @@ use tokio::{sync::Mutex, time::Instant};
 use super::{Breach, Contract, ContractSettings, Departure, State};
 use crate::runtime::{Condition, Tasks};
 
-/// Longest time between two looks while the contract is broken, so that a service goes on soon after it was mended.
-const BROKEN_LOOK: Duration = Duration::from_secs(5);
+/// Longest time between two comparisons while the contract is broken, so that a service goes on soon after the repair.
+const BROKEN_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Looks at the contract of a service at intervals.
+/// Compares the servers with the contract of a service at intervals.
 pub struct Watch {
     contract: Contract,
     condition: Condition,
     every: Duration,
-    /// Told whether the contract is broken, after each look.
+    /// Called after each comparison with whether the contract is broken.
     broken: Box<dyn Fn(bool) + Send + Sync>,
     last: Mutex<Last>,
 }
 
-/// What the last looks have found.
+/// The result of the last comparisons.
 #[derive(Default)]
 struct Last {
     at: Option<Instant>,
-    /// By server and what was looked at, which may be away now.
+    /// By server and what was asked about, which may be away now.
     departures: BTreeMap<(&'static str, String), Vec<Departure>>,
 }
 
 impl Watch {
     /// Begins as if the contract held. The start of a service asks the same questions of the servers it cannot begin
-    /// without; the others may be away, so they hold nothing up, and are first seen by the look that follows at once.
+    /// without; the others may be away, so they hold nothing up, and the comparison that follows at once asks them first.
     pub fn begin(
         contract: Contract,
         settings: &ContractSettings,
@@ -44,14 +44,14 @@ impl Watch {
         watch.condition.ready();
         watch.measure(&Last::default());
         let watch = Arc::new(watch);
-        tasks.every("contract", every.min(BROKEN_LOOK), move || {
+        tasks.every("contract", every.min(BROKEN_INTERVAL), move || {
             let watch = Arc::clone(&watch);
-            async move { watch.look().await }
+            async move { watch.compare().await }
         });
     }
 
-    /// Looks, unless it is too soon.
-    async fn look(&self) {
+    /// Compares, unless the last comparison is too recent.
+    async fn compare(&self) {
         let mut last = self.last.lock().await;
         let is_due = last.at.is_none_or(|at| at.elapsed() >= self.every);
         if !is_due && self.broken_lines(&last).is_empty() {
@@ -99,7 +99,7 @@ impl Watch {
         }
     }
 
-    /// What breaks the contract with a server that this service needs.
+    /// The departures that break the contract with a server that this service needs.
     fn broken_lines(&self, last: &Last) -> Vec<String> {
         let needed = last.departures.iter().filter(|((server, _), _)| self.contract.needs.contains(server));
         let broken = needed.map(|(name, departures)| {

@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use super::{ConsumerProgress, PublishError, progress::Gap};
-use crate::runtime::{Condition, SettingsError, chain};
+use crate::runtime::{Condition, SettingsError, chain, within};
 
 /// Between two looks.
 pub(super) const LAG_PERIOD: Duration = Duration::from_secs(2);
@@ -29,10 +29,7 @@ pub struct LagSettings {
 impl LagSettings {
     /// Tests what the types cannot.
     pub fn check(&self) -> Result<(), SettingsError> {
-        if (1_000..=3_600_000).contains(&self.stalled_after_ms) {
-            return Ok(());
-        }
-        Err(SettingsError::invalid("lag.stalled_after_ms", self.stalled_after_ms, "1000 to 3600000 ms"))
+        within("lag.stalled_after_ms", self.stalled_after_ms, 1_000..=3_600_000, "ms")
     }
 }
 

@@ -3,7 +3,7 @@
 use rdkafka::ClientConfig;
 use serde::{Deserialize, Serialize};
 
-use crate::runtime::{Properties, SettingsError};
+use crate::runtime::{Properties, SettingsError, within};
 
 /// The part of the `[kafka]` section that every client needs.
 #[derive(Clone, Debug)]
@@ -139,28 +139,15 @@ impl GroupSettings {
         if self.group_id.is_empty() {
             return Err(SettingsError::invalid("kafka.group_id", "", "a name"));
         }
-        if !(1_000..=300_000).contains(&self.session_timeout_ms) {
-            return Err(SettingsError::invalid(
-                "kafka.session_timeout_ms",
-                self.session_timeout_ms,
-                "1000 to 300000 ms",
-            ));
-        }
-        Ok(())
+        within("kafka.session_timeout_ms", self.session_timeout_ms, 1_000..=300_000, "ms")
     }
 }
 
 impl ConsumerSettings {
     /// Tests what the types cannot.
     pub fn check(&self) -> Result<(), SettingsError> {
-        for (key, value) in
-            [("consumer.window_per_partition", self.window_per_partition), ("consumer.window_total", self.window_total)]
-        {
-            if !(1..=1_000_000).contains(&value) {
-                return Err(SettingsError::invalid(key, value, "1 to 1000000 records"));
-            }
-        }
-        Ok(())
+        within("consumer.window_per_partition", self.window_per_partition, 1..=1_000_000, "records")?;
+        within("consumer.window_total", self.window_total, 1..=1_000_000, "records")
     }
 }
 

@@ -33,27 +33,15 @@ const LIMITS: HttpLimits = HttpLimits {
     max_connections: 64,
 };
 
-/// The bound listener. From now on connections wait for [`serve`].
-#[derive(Debug)]
-pub struct AdminListener {
-    listener: TcpListener,
-    address: SocketAddr,
-}
-
-impl AdminListener {
-    /// Where it listens; the port is the real one even if 0 was asked for.
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-}
-
-/// Listens on `admin.listen` and makes the process record metrics.
-pub async fn bind(listen: SocketAddr) -> Result<AdminListener, BindError> {
-    const KEY: &str = "admin.listen";
-    let listener = http::bind(listen, KEY).await?;
-    let address = listener.local_addr().map_err(|source| BindError::Other { address: listen, key: KEY, source })?;
+/// Listens on `admin.listen` and makes the process record metrics. From now on connections wait for [`serve`].
+///
+/// Returns the address too, with the real port even if 0 was asked for.
+pub async fn bind(listen: SocketAddr) -> Result<(TcpListener, SocketAddr), BindError> {
+    let key = "admin.listen";
+    let listener = http::bind(listen, key).await?;
+    let address = listener.local_addr().map_err(|source| BindError { address: listen, key, source })?;
     recorder();
-    Ok(AdminListener { listener, address })
+    Ok((listener, address))
 }
 
 /// Lets a counter begin at 0 for each value of its label; to be called after [`bind`].
@@ -68,9 +56,9 @@ pub fn count_from_zero(name: &'static str, label: &'static str, values: impl Int
 
 /// Answers until `shutdown` begins. That is a stop of its own, begun after everything else has
 /// ended: see [`Service::finish`](super::Service::finish).
-pub async fn serve(admin: AdminListener, health: Health, shutdown: Shutdown) {
+pub async fn serve(listener: TcpListener, health: Health, shutdown: Shutdown) {
     tokio::select! {
-        () = http::serve(admin.listener, router(health), LIMITS, shutdown) => {}
+        () = http::serve(listener, router(health), LIMITS, shutdown) => {}
         () = upkeep() => {}
     }
 }
@@ -163,8 +151,8 @@ mod tests {
 
     #[tokio::test]
     async fn metrics_are_prometheus_text_with_the_common_buckets() {
-        let admin = bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("a free port");
-        assert_ne!(admin.address().port(), 0);
+        let (_listener, address) = bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.expect("a free port");
+        assert_ne!(address.port(), 0);
         metrics::histogram!("runtime_test_seconds").record(0.3);
         count_from_zero("runtime_test_total", "outcome", ["GOOD", "BAD"]);
         let (status, body) = ask(&router(Health::new(Shutdown::new())), "/metrics").await;

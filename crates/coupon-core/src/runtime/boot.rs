@@ -84,8 +84,7 @@ impl Service {
 
     async fn listen(shutdown: Shutdown, admin: &AdminSettings) -> Result<Service, BindError> {
         let health = Health::new(shutdown.clone());
-        let listener = admin::bind(admin.listen).await?;
-        let admin_address = listener.address();
+        let (listener, admin_address) = admin::bind(admin.listen).await?;
         tracing::info!(address = %admin_address, "the admin listener is at {admin_address}");
         let admin_stop = Shutdown::new();
         let tasks = Tasks::new(shutdown.clone());

@@ -1,54 +1,39 @@
 //! What `doctor` prints: each check in one line, with what to do about it.
 
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
 use super::Escaped;
 
-/// One thing that was looked at.
+const OK: &str = "ok  ";
+const WARN: &str = "warn";
+const FAIL: &str = "FAIL";
+
+/// The result of one check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// What was looked at, in one or two words: `redis`, `topic coupon-issued`.
-    pub name: String,
-    /// What was found.
-    pub outcome: CheckOutcome,
-}
-
-/// What a check found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CheckOutcome {
-    /// Good, with what was seen.
-    Ok(String),
-    /// The service works, but a promise is weaker than it should be.
-    Warn {
-        /// What is wrong.
-        what: String,
-        /// How to put it right.
-        fix: String,
-    },
-    /// The service cannot work like this.
-    Fail {
-        /// What is wrong.
-        what: String,
-        /// How to put it right.
-        fix: String,
-    },
+    /// What was checked, in one or two words: `redis`, `topic coupon-issued`.
+    name: String,
+    verdict: &'static str,
+    /// What was seen, or what is wrong and how to put it right.
+    text: String,
 }
 
 impl Finding {
-    /// All is well.
-    pub fn ok(name: impl Into<String>, seen: impl Into<String>) -> Finding {
-        Finding { name: name.into(), outcome: CheckOutcome::Ok(seen.into()) }
+    /// The check passed; `seen` is what was found.
+    pub fn ok(name: impl Into<String>, seen: impl Display) -> Finding {
+        Finding { name: name.into(), verdict: OK, text: Escaped(seen).to_string() }
     }
 
-    /// It works, but it should be put right.
-    pub fn warn(name: impl Into<String>, what: impl Into<String>, fix: impl Into<String>) -> Finding {
-        Finding { name: name.into(), outcome: CheckOutcome::Warn { what: what.into(), fix: fix.into() } }
+    /// The service works, but a promise is weaker than it should be.
+    pub fn warn(name: impl Into<String>, what: impl Display, fix: impl Display) -> Finding {
+        Finding { verdict: WARN, ..Finding::fail(name, what, fix) }
     }
 
-    /// It must be put right.
-    pub fn fail(name: impl Into<String>, what: impl Into<String>, fix: impl Into<String>) -> Finding {
-        Finding { name: name.into(), outcome: CheckOutcome::Fail { what: what.into(), fix: fix.into() } }
+    /// The service cannot work like this.
+    pub fn fail(name: impl Into<String>, what: impl Display, fix: impl Display) -> Finding {
+        Finding { name: name.into(), verdict: FAIL, text: format!("{} — {}", Escaped(what), Escaped(fix)) }
     }
 }
 
@@ -61,19 +46,12 @@ pub fn print(findings: impl IntoIterator<Item = Finding>) -> ExitCode {
 }
 
 fn has_failed(findings: &[Finding]) -> bool {
-    findings.iter().any(|finding| matches!(finding.outcome, CheckOutcome::Fail { .. }))
+    findings.iter().any(|finding| finding.verdict == FAIL)
 }
 
 fn lines(findings: &[Finding]) -> String {
     let width = findings.iter().map(|finding| finding.name.chars().count()).max().unwrap_or(0);
-    let line = |finding: &Finding| {
-        let (verdict, text) = match &finding.outcome {
-            CheckOutcome::Ok(seen) => ("ok  ", Escaped(seen).to_string()),
-            CheckOutcome::Warn { what, fix } => ("warn", format!("{} — {}", Escaped(what), Escaped(fix))),
-            CheckOutcome::Fail { what, fix } => ("FAIL", format!("{} — {}", Escaped(what), Escaped(fix))),
-        };
-        format!("{verdict}  {:width$}  {text}\n", finding.name)
-    };
+    let line = |Finding { name, verdict, text }: &Finding| format!("{verdict}  {name:width$}  {text}\n");
     findings.iter().map(line).collect()
 }
 

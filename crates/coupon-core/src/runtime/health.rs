@@ -11,17 +11,8 @@ use super::Shutdown;
 /// Register all conditions before reporting the first one ready.
 #[derive(Clone, Debug)]
 pub struct Health {
-    conditions: Arc<Mutex<Vec<Entry>>>,
+    conditions: Arc<Mutex<Vec<ConditionReport>>>,
     shutdown: Shutdown,
-}
-
-#[derive(Debug)]
-struct Entry {
-    name: &'static str,
-    /// Whether the service is not ready without it.
-    required: bool,
-    /// Why the condition is not met; `None` when it is.
-    missing: Option<String>,
 }
 
 impl Health {
@@ -36,42 +27,32 @@ impl Health {
         self.register(name, true)
     }
 
-    /// Registers a condition that is named and told of while it is not met, and without which the
-    /// service is ready all the same.
+    /// Registers a condition that `/readyz` and the log name while it is not met, and without which
+    /// the service is ready all the same.
     pub fn watched(&self, name: &'static str) -> Condition {
         self.register(name, false)
     }
 
     fn register(&self, name: &'static str, required: bool) -> Condition {
         let mut conditions = self.lock();
-        let index = conditions.iter().position(|entry| entry.name == name).unwrap_or_else(|| {
-            conditions.push(Entry { name, required, missing: Some("starting".to_owned()) });
+        let index = conditions.iter().position(|condition| condition.name == name).unwrap_or_else(|| {
+            conditions.push(ConditionReport::unmet(name, required, "starting"));
             conditions.len() - 1
         });
         Condition { health: self.clone(), index }
     }
 
-    /// How things stand.
+    /// Every condition, and whether the service is ready.
     pub fn report(&self) -> Report {
-        let mut conditions: Vec<ConditionReport> = self
-            .lock()
-            .iter()
-            .map(|entry| ConditionReport {
-                name: entry.name,
-                required: entry.required,
-                ready: entry.missing.is_none(),
-                reason: entry.missing.clone(),
-            })
-            .collect();
+        let mut conditions = self.lock().clone();
         if self.shutdown.is_stopping() {
-            let reason = Some("stopping".to_owned());
-            conditions.push(ConditionReport { name: "shutdown", required: true, ready: false, reason });
+            conditions.push(ConditionReport::unmet("shutdown", true, "stopping"));
         }
         let ready = !conditions.is_empty() && conditions.iter().all(|condition| condition.ready || !condition.required);
         Report { ready, conditions }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Entry>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<ConditionReport>> {
         self.conditions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -96,11 +77,12 @@ impl Condition {
 
     fn set(&self, missing: Option<String>) {
         let mut conditions = self.health.lock();
-        let Some(entry) = conditions.get_mut(self.index) else {
+        let Some(condition) = conditions.get_mut(self.index) else {
             return;
         };
-        let (name, before) = (entry.name, entry.missing.is_none());
-        entry.missing.clone_from(&missing);
+        let (name, before) = (condition.name, condition.ready);
+        condition.ready = missing.is_none();
+        condition.reason.clone_from(&missing);
         drop(conditions);
         match missing {
             None if !before => tracing::info!(condition = name, "{name} is ready"),
@@ -124,14 +106,20 @@ pub struct Report {
 /// One condition in a [`Report`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ConditionReport {
-    /// What is needed.
+    /// Name of the condition.
     pub name: &'static str,
-    /// Whether the service is not ready without it.
+    /// Whether the service is not ready while the condition is not met.
     pub required: bool,
-    /// Whether it is there.
+    /// Whether the condition is met.
     pub ready: bool,
-    /// Why it is not.
+    /// Why the condition is not met.
     pub reason: Option<String>,
+}
+
+impl ConditionReport {
+    fn unmet(name: &'static str, required: bool, reason: &str) -> Self {
+        Self { name, required, ready: false, reason: Some(reason.to_owned()) }
+    }
 }
 
 #[cfg(test)]

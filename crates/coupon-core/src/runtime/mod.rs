@@ -36,10 +36,10 @@ pub use boot::{Service, block_on};
 pub use health::{Condition, ConditionReport, Health, Report};
 pub use http::{BindError, HttpLimits};
 pub use settings::{
-    AdminSettings, LogFormat, LogSettings, Properties, Secret, SecretUrl, SettingOrigin, Settings, SettingsArgs,
-    SettingsError, ShutdownSettings, check_defaults, load, print_effective, process_environment,
+    AdminSettings, LogFormat, LogSettings, Properties, Secret, SecretUrl, Settings, SettingsArgs, SettingsError,
+    ShutdownSettings, check_defaults, load, print_effective, process_environment, within,
 };
 pub use shutdown::Shutdown;
 pub use tasks::{Task, TaskEnded, Tasks};
-pub use text::{Chain, Escaped, chain};
+pub use text::{Escaped, chain};
 pub use throttle::Throttle;

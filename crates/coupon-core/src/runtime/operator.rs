@@ -7,7 +7,7 @@ use clap::Args;
 #[error("{0}")]
 pub struct Usage(pub String);
 
-/// Who changes something.
+/// The flag `--by` of every command that changes something.
 #[derive(Clone, Debug, Args)]
 pub struct ByArgs {
     /// Who decides this, for the audit; $USER when not given.
@@ -16,24 +16,24 @@ pub struct ByArgs {
 }
 
 impl ByArgs {
-    /// The name: nothing is changed by nobody.
+    /// The name, or an error: every change needs one for the audit.
     pub fn name(self) -> Result<String, Usage> {
         named(self.by)
     }
 
-    /// The name, where nothing is changed.
+    /// The name or `unknown`, for a command that changes nothing.
     pub fn name_or_unknown(self) -> String {
         self.name().unwrap_or_else(|_| "unknown".to_owned())
     }
 }
 
-/// The name that was given: nothing is changed by nobody.
+/// The name that was given, or an error: every change needs one for the audit.
 pub fn named(by: Option<String>) -> Result<String, Usage> {
     let name = by.filter(|name| !name.trim().is_empty());
     name.ok_or_else(|| Usage("nobody to name in the audit: say who with --by".to_owned()))
 }
 
-/// A reason as it is typed: 1 to 2000 bytes.
+/// Parses the reason of a change, for clap: 1 to 2000 bytes without the white space around it.
 pub fn reason(text: &str) -> Result<String, String> {
     let reason = text.trim();
     match reason.len() {
@@ -43,7 +43,7 @@ pub fn reason(text: &str) -> Result<String, String> {
     }
 }
 
-/// `1 entry`, `2 entries`.
+/// A count with its noun: `1 entry`, `2 entries`.
 pub fn counted(count: i64, one: &str, many: &str) -> String {
     let noun = if count == 1 { one } else { many };
     format!("{count} {noun}")

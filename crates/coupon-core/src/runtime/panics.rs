@@ -12,7 +12,7 @@ thread_local! {
     static UNLOGGED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs something whose panics, which its caller catches, are no news and not logged.
+/// Runs `work`, whose panics are not logged; its caller catches them.
 pub fn unlogged<T>(work: impl FnOnce() -> T) -> T {
     let before = UNLOGGED.replace(true);
     let done = work();
@@ -30,7 +30,7 @@ pub async fn caught<T>(work: impl Future<Output = T>) -> Option<T> {
     .await
 }
 
-/// Whether the panic of this thread is no news.
+/// Whether a panic of this thread is not logged: it came inside [`unlogged`].
 pub(super) fn are_unlogged() -> bool {
     UNLOGGED.get()
 }

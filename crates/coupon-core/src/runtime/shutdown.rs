@@ -7,15 +7,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::text::Escaped;
 
-/// The wish to stop, shared by everything that must hear of it. It is made once and never taken
-/// back.
+/// The stop of a process, shared by all that has to end with it. A stop that has begun is never
+/// withdrawn.
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown {
     token: CancellationToken,
 }
 
 impl Shutdown {
-    /// Nothing stops yet.
+    /// A stop that has not begun.
     pub fn new() -> Shutdown {
         Shutdown::default()
     }

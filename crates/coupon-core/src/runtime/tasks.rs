@@ -24,7 +24,7 @@ pub struct Tasks {
     tracker: TaskTracker,
     /// Begun by the first task that ends unasked.
     shutdown: Shutdown,
-    /// What asks these tasks to end.
+    /// The stop with which these tasks end.
     stop: Shutdown,
     failure: Arc<OnceLock<TaskEnded>>,
 }

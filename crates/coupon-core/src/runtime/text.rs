@@ -1,7 +1,7 @@
 //! How foreign text is shown: control characters escaped, error chains on one line.
 
 use std::error::Error;
-use std::fmt::{self, Display, Formatter, Write};
+use std::fmt::{self, Debug, Display, Formatter, Write};
 
 /// Shows a value with its control characters escaped (`\n`, `\u{1b}`), so that text from outside
 /// can neither steer a terminal nor forge a second log line.
@@ -33,23 +33,15 @@ impl<W: Write> Write for EscapingWriter<W> {
     }
 }
 
-/// An error and its causes on one line; see [`chain`].
-#[derive(Debug, Clone, Copy)]
-pub struct Chain<'a>(&'a (dyn Error + 'static));
-
-/// An error and all its causes, joined by `: `, for the one place that handles it.
+/// An error and all its causes on one line, joined by `: `, for the one place that handles it.
 ///
 /// A cause whose text the error above it already ends with is not said twice: some drivers put the
 /// cause into their own text as well.
-pub fn chain<'a>(error: &'a (dyn Error + 'static)) -> Chain<'a> {
-    Chain(error)
-}
-
-impl Display for Chain<'_> {
-    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
-        let mut said = self.0.to_string();
+pub fn chain(error: &(dyn Error + 'static)) -> impl Display + Debug {
+    fmt::from_fn(move |formatter| {
+        let mut said = error.to_string();
         write!(formatter, "{}", Escaped(&said))?;
-        let mut next = self.0.source();
+        let mut next = error.source();
         while let Some(cause) = next {
             let text = cause.to_string();
             if !said.ends_with(&text) {
@@ -59,7 +51,7 @@ impl Display for Chain<'_> {
             next = cause.source();
         }
         Ok(())
-    }
+    })
 }
 
 #[cfg(test)]

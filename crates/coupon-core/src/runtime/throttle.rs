@@ -22,7 +22,7 @@ pub struct Throttle {
 struct Line {
     /// When the first line of this minute came.
     at: Instant,
-    /// Lines since then, with that one.
+    /// Lines logged in this minute.
     said: u32,
     /// Occurrences since the last line.
     unlogged: u64,
@@ -35,18 +35,18 @@ impl Default for Throttle {
 }
 
 impl Throttle {
-    /// Nothing has been logged yet.
+    /// One line of a key a minute.
     pub const fn new() -> Self {
         Self::of(1)
     }
 
-    /// The same with so many lines a minute.
+    /// `a_minute` lines of a key a minute.
     pub const fn of(a_minute: u32) -> Self {
         Self { lines: Mutex::new(BTreeMap::new()), a_minute }
     }
 
     /// Counts one occurrence. `Some(count)` when a line is due now: the number of occurrences it stands for, this one and
-    /// those since the last line. Occurrences after the last line of a burst are told with the next burst.
+    /// those since the last line. Occurrences after the last line of a burst are counted by the first line of the next one.
     pub fn admit(&self, key: &str) -> Option<u64> {
         self.admit_at(key, Instant::now())
     }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{Seen, StockError, keys, line::Line};
 use crate::{
     crash,
-    runtime::{SecretUrl, SettingsError},
+    runtime::{SecretUrl, SettingsError, within},
 };
 
 /// A script of `lua/`, compiled into the binary and known to Redis by its hash.
@@ -53,15 +53,8 @@ impl RedisSettings {
             let allowed = "a URL of the form redis://[user:password@]host:port/db";
             return Err(SettingsError::invalid("redis.url", &self.url, allowed));
         }
-        for (key, value) in [
-            ("redis.response_timeout_ms", self.response_timeout_ms),
-            ("redis.connect_timeout_ms", self.connect_timeout_ms),
-        ] {
-            if !(10..=60_000).contains(&value) {
-                return Err(SettingsError::invalid(key, value, "10 to 60000 ms"));
-            }
-        }
-        Ok(())
+        within("redis.response_timeout_ms", self.response_timeout_ms, 10..=60_000, "ms")?;
+        within("redis.connect_timeout_ms", self.connect_timeout_ms, 10..=60_000, "ms")
     }
 }
 

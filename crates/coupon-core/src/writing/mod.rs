@@ -18,7 +18,7 @@ use crate::{
     event::CouponIssued,
     failure::{Class, Failure},
     repo::{Database, coupon_issues::IssueOutcome},
-    runtime::{SettingsError, admin::count_from_zero},
+    runtime::{SettingsError, admin::count_from_zero, within},
 };
 
 /// The `[writer]` section.
@@ -42,13 +42,8 @@ pub struct Writer {
 impl WriterSettings {
     /// Tests what the types cannot.
     pub fn check(&self) -> Result<(), SettingsError> {
-        if !(1..=10_000).contains(&self.max_batch) {
-            return Err(SettingsError::invalid("writer.max_batch", self.max_batch, "1 to 10000 events"));
-        }
-        if !(1..=500).contains(&self.max_parallel) {
-            return Err(SettingsError::invalid("writer.max_parallel", self.max_parallel, "1 to 500 batches"));
-        }
-        Ok(())
+        within("writer.max_batch", self.max_batch, 1..=10_000, "events")?;
+        within("writer.max_parallel", self.max_parallel, 1..=500, "batches")
     }
 }
 

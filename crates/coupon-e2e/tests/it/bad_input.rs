@@ -58,7 +58,7 @@ async fn a_wrong_setting_is_one_sentence_with_key_value_and_what_is_allowed_and_
             &["--set", "http.answer_within_ms=soon", "config"],
             &["http.answer_within_ms", "soon", "number"],
         ),
-        ("issuer-api", &["--set", "http.lisen=127.0.0.1:1", "config"], &["http.lisen", "did you mean `http.listen`"]),
+        ("issuer-api", &["--set", "http.lisen=127.0.0.1:1", "config"], &["http.lisen", "is no known setting"]),
         ("issuer-api", &["serve"], &["auth.hmac_secret"]),
         ("issue-consumer", &["--set", "kafka.brokers=nowhere", "run"], &["kafka.brokers", "nowhere", "host:port"]),
         ("dlq-consumer", &["--set", "give_up.burst=-1", "run"], &["give_up.burst", "-1", "0 to 1000000"]),

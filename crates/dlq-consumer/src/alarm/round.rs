@@ -120,7 +120,8 @@ impl<'c> Round<'c> {
         if let Err(refusal) = sent {
             metrics::counter!("coupon_alarm_refusals_total", "channel" => name).increment(1);
             tracing::warn!(channel = name, "an alarm could not be told by {name}: {refusal}");
-            let noted = self.database.alarms().note_channel_failed(name, refusal.what, refusal.not_before, now()).await?;
+            let noted =
+                self.database.alarms().note_channel_failed(name, refusal.what, refusal.not_before, now()).await?;
             self.states.retain(|state| state.channel != name);
             self.states.push(noted);
             return Ok(false);

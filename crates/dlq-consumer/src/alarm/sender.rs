@@ -210,7 +210,8 @@ impl AlarmSender {
 
     /// Sets the gauge of undelivered alarms, and logs them when no channel works.
     async fn report_undelivered(&self, round: &Round<'_>, logged: &mut Logged) -> Result<(), RepoError> {
-        let unsent = if round.reaches_nobody(self.clock.now()) { self.database.alarms().count_unsent().await? } else { 0 };
+        let unsent =
+            if round.reaches_nobody(self.clock.now()) { self.database.alarms().count_unsent().await? } else { 0 };
         metrics::gauge!("coupon_alarms_undelivered").set(u32::try_from(unsent).unwrap_or(u32::MAX));
         logged.log_undelivered(unsent, round, self.digest.to_std().unwrap_or(PASS_INTERVAL));
         Ok(())

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use coupon_core::runtime::{Secret, SettingsError};
+use coupon_core::runtime::{Secret, SettingsError, within};
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
 
@@ -85,16 +85,9 @@ impl AlarmSettings {
                 return Err(SettingsError::invalid(key, url, allowed));
             }
         }
-        for (key, value, least) in [
-            ("alarms.digest_ms", self.digest_ms, 100),
-            ("alarms.takeover_after_ms", self.takeover_after_ms, 0),
-            ("alarms.timeout_ms", self.timeout_ms, 100),
-        ] {
-            if !(least..=86_400_000).contains(&value) {
-                return Err(SettingsError::invalid(key, value, format!("{least} to 86400000 ms")));
-            }
-        }
-        Ok(())
+        within("alarms.digest_ms", self.digest_ms, 100..=86_400_000, "ms")?;
+        within("alarms.takeover_after_ms", self.takeover_after_ms, 0..=86_400_000, "ms")?;
+        within("alarms.timeout_ms", self.timeout_ms, 100..=86_400_000, "ms")
     }
 
     /// Returns the addresses of the channels that are set, Slack's first, read from their files if they are there.

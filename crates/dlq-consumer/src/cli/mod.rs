@@ -12,7 +12,7 @@ use coupon_core::{
         operator::{ByArgs, Usage},
         print_effective, process_environment, telemetry,
     },
-    startup::Unfit,
+    startup::StartupError,
 };
 
 use crate::{alarm, config::Config, desk::Desk, doctor, run};
@@ -139,7 +139,7 @@ async fn desk_of(config: &Config, by: &str) -> anyhow::Result<Desk> {
     let desk = Desk::open(config, by)?;
     match desk.database.schema().await? {
         Schema::Fits { .. } => Ok(desk),
-        unfit => Err(Unfit::Schema(unfit).into()),
+        unfit => Err(StartupError::Schema(unfit).into()),
     }
 }
 

@@ -60,7 +60,8 @@ impl NewerVersions {
     pub async fn decide_held(&self, warned: &mut BTreeSet<i64>) -> Result<usize, Failure> {
         let (mut decided, mut after) = (0, 0);
         loop {
-            let letters = self.database.dlq_events().held_for_newer_version(self.supported, after, PAGE_LETTERS).await?;
+            let letters =
+                self.database.dlq_events().held_for_newer_version(self.supported, after, PAGE_LETTERS).await?;
             let Some(last) = letters.last() else { return Ok(decided) };
             after = last.id;
             for letter in letters {

@@ -11,7 +11,7 @@ use coupon_core::{
         Database, DatabaseSettings,
         coupon_issues::Decision,
         coupons::{Actor, NewCoupon},
-        dlq_events::{DlqEventStatus, NewDlqEvent, Classification},
+        dlq_events::{Classification, DlqEventStatus, NewDlqEvent},
         work_list::Filter,
     },
     runtime::SecretUrl,
@@ -115,7 +115,8 @@ impl Ahead {
 
     async fn decision(&self, event: &CouponIssued) -> Option<Decision> {
         let id = event.request_id;
-        let decided = self.database.coupon_issues().decided_of_member(&self.code, &event.member_id, Some(id)).await.unwrap();
+        let decided =
+            self.database.coupon_issues().decided_of_member(&self.code, &event.member_id, Some(id)).await.unwrap();
         decided.into_iter().find(|decided| decided.request_id == id).map(|decided| decided.decision)
     }
 

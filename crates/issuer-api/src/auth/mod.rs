@@ -6,7 +6,7 @@ mod token;
 pub use keys::{Key, load_keys};
 pub use token::{TokenError, Verifier};
 
-use coupon_core::runtime::{Secret, SettingsError};
+use coupon_core::runtime::{Secret, SettingsError, within};
 use jsonwebtoken::Algorithm;
 use serde::{Deserialize, Serialize};
 
@@ -39,9 +39,7 @@ impl AuthSettings {
     /// because the commands for operators need none.
     pub fn check(&self) -> Result<(), SettingsError> {
         self.allowed()?;
-        if self.leeway_s > 300 {
-            return Err(SettingsError::invalid("auth.leeway_s", self.leeway_s, "0 to 300 seconds"));
-        }
+        within("auth.leeway_s", self.leeway_s, 0..=300, "seconds")?;
         if !self.hmac_secret.is_empty() && !self.hmac_secret_file.is_empty() {
             let allowed = "empty while auth.hmac_secret is set: there is one secret";
             return Err(SettingsError::invalid("auth.hmac_secret_file", &self.hmac_secret_file, allowed));

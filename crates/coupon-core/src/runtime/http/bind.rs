@@ -20,51 +20,37 @@ pub async fn bind(address: SocketAddr, key: &'static str) -> Result<TcpListener,
         socket.bind(address)?;
         socket.listen(BACKLOG)
     };
-    listen().map_err(|source| match source.kind() {
-        io::ErrorKind::AddrInUse => BindError::InUse { address, key },
-        io::ErrorKind::PermissionDenied => BindError::NotPermitted { address, key },
-        io::ErrorKind::AddrNotAvailable => BindError::NotHere { address, key },
-        _ => BindError::Other { address, key, source },
-    })
+    listen().map_err(|source| BindError { address, key, source })
 }
 
-/// An address that cannot be listened on.
+/// An address that cannot be listened on, with what to set instead.
 #[derive(Debug, thiserror::Error)]
-pub enum BindError {
-    /// Another process listens there.
-    #[error("address {address} is in use by another process, set {key} to a free one")]
-    InUse {
-        /// The address wanted.
-        address: SocketAddr,
-        /// The setting it came from.
-        key: &'static str,
-    },
-    /// A port below 1024, usually.
-    #[error("listening on {address} is not permitted, set {key} to a port above 1023")]
-    NotPermitted {
-        /// The address wanted.
-        address: SocketAddr,
-        /// The setting it came from.
-        key: &'static str,
-    },
-    /// No network interface has this address.
-    #[error("this machine has no address {}, set {key} to one it has, or to 0.0.0.0", address.ip())]
-    NotHere {
-        /// The address wanted.
-        address: SocketAddr,
-        /// The setting it came from.
-        key: &'static str,
-    },
-    /// Anything else.
-    #[error("cannot listen on {address}, the value of {key}")]
-    Other {
-        /// The address wanted.
-        address: SocketAddr,
-        /// The setting it came from.
-        key: &'static str,
-        /// What the operating system says.
-        source: io::Error,
-    },
+#[error("{}", self.advice())]
+pub struct BindError {
+    /// The address wanted.
+    pub address: SocketAddr,
+    /// The setting the address came from.
+    pub key: &'static str,
+    /// What the operating system says.
+    pub source: io::Error,
+}
+
+impl BindError {
+    fn advice(&self) -> String {
+        let Self { address, key, source } = self;
+        match source.kind() {
+            io::ErrorKind::AddrInUse => {
+                format!("address {address} is in use by another process, set {key} to a free one")
+            }
+            io::ErrorKind::PermissionDenied => {
+                format!("listening on {address} is not permitted, set {key} to a port above 1023")
+            }
+            io::ErrorKind::AddrNotAvailable => {
+                format!("this machine has no address {}, set {key} to one it has, or to 0.0.0.0", address.ip())
+            }
+            _ => format!("cannot listen on {address}, the value of {key}"),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,27 +1,23 @@
 //! Settings in layers: defaults, file, environment, flags; unknown keys refused at every one.
 
 mod error;
-mod kinds;
 mod layers;
 mod secret;
 mod sections;
 #[cfg(test)]
 mod tests;
-mod typed;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use toml::{Table, Value};
+use toml::Value;
 
-pub use self::error::{SettingOrigin, SettingsError};
-use self::layers::{Entry, Schema, flatten};
-use self::secret::{MASK, sounds_secret};
+pub use self::error::{SettingsError, within};
+use self::layers::Layers;
 pub use self::secret::{Properties, Secret, SecretUrl};
 pub use self::sections::{AdminSettings, LogFormat, LogSettings, ShutdownSettings};
-use self::typed::{complete, typed};
 use super::text::Escaped;
 
 /// The settings of one binary.
@@ -29,8 +25,8 @@ pub trait Settings: DeserializeOwned + Serialize {
     /// What its environment variables begin with: `ISSUER_API`.
     const PREFIX: &'static str;
     /// Its `config.default.toml`. Every key appears here; the TOML type of a default is the type
-    /// of the setting (so a fraction is allowed only where the default has one, `1.0`), and an
-    /// empty table accepts any key below it.
+    /// of the setting (so a fraction is allowed only where the default has one, `1.0`), a list is
+    /// one of texts, and an empty table accepts any key below it.
     const DEFAULTS: &'static str;
     /// Environment variables that several programs share, and the key each stands for:
     /// `("DATABASE_URL", "database.url")`.
@@ -66,13 +62,9 @@ pub fn load<S: Settings>(
     args: &SettingsArgs,
     environment: impl IntoIterator<Item = (String, String)>,
 ) -> Result<S, SettingsError> {
-    let schema = Schema::new(S::DEFAULTS)?;
-    let environment = environment.into_iter().collect();
-    let mut entries = schema.defaults();
-    collect::<S>(&schema, args, &environment, &mut entries)
-        .and_then(|()| typed::<S>(&schema, &entries))
-        .and_then(|settings| settings.check().map(|()| settings))
-        .map_err(|error| complete::<S>(error, &schema, &entries))
+    let mut layers = merged::<S>(args, &environment.into_iter().collect())?;
+    let settings = layers.typed::<S>();
+    settings.and_then(|settings| settings.check().map(|()| settings)).map_err(|error| layers.locate(error))
 }
 
 /// The environment of this process; a variable that is no UTF-8 is read lossily, so that it meets
@@ -84,26 +76,17 @@ pub fn process_environment() -> impl Iterator<Item = (String, String)> {
 
 /// The settings in force as TOML, secrets as `***`.
 pub fn print_effective<S: Settings>(settings: &S) -> String {
-    let text = Table::try_from(settings).map_err(|error| error.to_string()).and_then(|mut table| {
-        mask(&mut table);
-        toml::to_string_pretty(&table).map_err(|error| error.to_string())
-    });
-    text.unwrap_or_else(|why| format!("# the settings cannot be shown: {why}\n"))
+    toml::to_string_pretty(settings).unwrap_or_else(|error| format!("# the settings cannot be shown: {error}\n"))
 }
 
 /// Proves, in a binary's test, that its defaults and its settings type hold the same keys and that
 /// the defaults pass their own check.
 pub fn check_defaults<S: Settings>() -> Result<(), SettingsError> {
-    let wrong = SettingsError::Defaults;
-    let schema = Schema::new(S::DEFAULTS)?;
     let settings: S = load(&SettingsArgs::default(), [])?;
-    let table = Table::try_from(&settings).map_err(|error| wrong(error.to_string()))?;
-    let read: BTreeMap<String, Value> = flatten(&table, "").into_iter().collect();
-    if let Some(entry) = schema.defaults().iter().find(|entry| !read.contains_key(&entry.key)) {
-        return Err(wrong(format!("`{}` has a default, but nothing reads it", entry.key)));
-    }
-    match read.keys().find(|key| !schema.has(key)) {
-        Some(key) => Err(wrong(format!("`{key}` is read, but has no default"))),
+    let read = Value::try_from(&settings).map_err(|error| SettingsError::Defaults(error.to_string()))?;
+    let is_unread = |key: &String| key.split('.').try_fold(&read, |value, step| value.get(step)).is_none();
+    match Layers::new(S::DEFAULTS)?.into_keys().find(is_unread) {
+        Some(key) => Err(SettingsError::Defaults(format!("`{key}` has a default, but nothing reads it"))),
         None => Ok(()),
     }
 }
@@ -115,20 +98,16 @@ fn key_and_value(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// Adds the layers above the defaults, lowest first.
-fn collect<S: Settings>(
-    schema: &Schema,
-    args: &SettingsArgs,
-    environment: &BTreeMap<String, String>,
-    entries: &mut Vec<Entry>,
-) -> Result<(), SettingsError> {
+/// All layers, the lowest first.
+fn merged<S: Settings>(args: &SettingsArgs, environment: &BTreeMap<String, String>) -> Result<Layers, SettingsError> {
+    let mut layers = Layers::new(S::DEFAULTS)?;
     let named = environment.get(&format!("{}_CONFIG", S::PREFIX)).filter(|path| !path.is_empty());
     if let Some(path) = args.config.clone().or_else(|| named.map(PathBuf::from)) {
-        entries.extend(schema.file(&path)?);
+        layers.add_file(&path)?;
     }
     for (name, key) in S::ALIASES {
         if let Some(text) = environment.get(*name) {
-            entries.push(schema.text(key, text, SettingOrigin::Variable((*name).to_owned()))?);
+            layers.add_text(key, text, format!("environment variable {name}"))?;
         }
     }
     for (name, text) in environment {
@@ -136,39 +115,15 @@ fn collect<S: Settings>(
             continue;
         };
         // Upper case only: of two spellings of one key, chance would decide which one wins.
-        let is_upper = !rest.chars().any(char::is_lowercase);
-        let key = rest.replace("__", ".");
-        let key = if is_upper { key.to_lowercase() } else { key };
-        let entry = schema.text(&key, text, SettingOrigin::Variable(name.clone()));
-        let entry = entry.map_err(|error| in_variable_form::<S>(error))?;
-        if !is_upper {
-            let nearest = Some(name.to_uppercase());
-            return Err(SettingsError::Unknown { key, origin: entry.origin, nearest });
+        if rest.contains(char::is_lowercase) {
+            let origin = "environment variable that is not in upper case".to_owned();
+            return Err(SettingsError::Unknown { key: name.clone(), origin });
         }
-        entries.push(entry);
+        let key = rest.replace("__", ".").to_lowercase();
+        layers.add_text(&key, text, format!("environment variable {}", Escaped(name)))?;
     }
     for (key, text) in &args.set {
-        entries.push(schema.text(key, text, SettingOrigin::Flag)?);
+        layers.add_text(key, text, "given by --set".to_owned())?;
     }
-    Ok(())
-}
-
-fn in_variable_form<S: Settings>(error: SettingsError) -> SettingsError {
-    let variable = |key: String| format!("{}__{}", S::PREFIX, key.replace('.', "__").to_uppercase());
-    match error {
-        SettingsError::Unknown { key, origin, nearest } => {
-            SettingsError::Unknown { key, origin, nearest: nearest.map(variable) }
-        }
-        other => other,
-    }
-}
-
-fn mask(table: &mut Table) {
-    for (key, value) in table.iter_mut() {
-        match value {
-            Value::Table(inner) => mask(inner),
-            Value::String(text) if !text.is_empty() && sounds_secret(key) => MASK.clone_into(text),
-            _ => {}
-        }
-    }
+    Ok(layers)
 }

@@ -8,61 +8,54 @@ use serde::{Deserialize, Serialize, Serializer};
 /// What is shown instead of a secret.
 pub(super) const MASK: &str = "***";
 
-/// A text that prints as `***`, whoever prints it; an empty one stays empty, so that "not set" can
-/// be seen.
-#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct Secret(String);
+macro_rules! masked_texts {
+    ($($(#[$meta:meta])+ $name:ident shown by $mask:ident;)+) => {$(
+        $(#[$meta])+
+        #[derive(Clone, Default, PartialEq, Eq, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(String);
 
-impl Secret {
-    /// Wraps a text.
-    pub fn new(text: impl Into<String>) -> Secret {
-        Secret(text.into())
-    }
+        impl $name {
+            /// Wraps a text; any is accepted, its reader decides whether it is a good one.
+            pub fn new(text: impl Into<String>) -> Self {
+                Self(text.into())
+            }
 
-    /// The text itself, for the one call that needs it.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
+            /// The text itself, for the one call that needs it.
+            pub fn expose(&self) -> &str {
+                &self.0
+            }
 
-    /// Whether nothing is set.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
+            /// Whether nothing is set.
+            pub fn is_empty(&self) -> bool {
+                self.0.is_empty()
+            }
+        }
+
+        impl Display for $name {
+            fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+                formatter.write_str(&$mask(&self.0))
+            }
+        }
+
+        impl Debug for $name {
+            fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+                write!(formatter, "{:?}", self.to_string())
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+    )+};
 }
-
-impl Display for Secret {
-    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
-        formatter.write_str(if self.0.is_empty() { "" } else { MASK })
-    }
-}
-
-/// An address such as `postgres://user:password@host/name` that prints without its password.
-#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct SecretUrl(String);
-
-impl SecretUrl {
-    /// Wraps an address; any text is accepted, its reader decides whether it is a good one.
-    pub fn new(text: impl Into<String>) -> SecretUrl {
-        SecretUrl(text.into())
-    }
-
-    /// The address with its password, for the one call that needs it.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-
-    /// Whether nothing is set.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
-impl Display for SecretUrl {
-    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&without_password(&self.0))
-    }
+masked_texts! {
+    /// A text that prints as `***`, whoever prints it; an empty one stays empty, so that "not set" can be seen.
+    Secret shown by masked;
+    /// An address such as `postgres://user:password@host/name` that prints without its password.
+    SecretUrl shown by without_password;
 }
 
 /// Free keys and values handed to a library, such as `security.protocol`; the values whose key
@@ -94,23 +87,6 @@ impl Serialize for Properties {
     }
 }
 
-macro_rules! prints_masked {
-    ($($name:ty),+) => {$(
-        impl Debug for $name {
-            fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
-                write!(formatter, "{:?}", self.to_string())
-            }
-        }
-
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
-            }
-        }
-    )+};
-}
-prints_masked!(Secret, SecretUrl);
-
 /// Whether a key's name says that its value must not be shown. A file or a place that holds a
 /// secret (`hmac_secret_file`, `ssl.key.location`) is none itself.
 pub(super) fn sounds_secret(key: &str) -> bool {
@@ -120,11 +96,15 @@ pub(super) fn sounds_secret(key: &str) -> bool {
     WORDS.iter().any(|word| key.contains(word)) && !PLACES.iter().any(|place| key.ends_with(place))
 }
 
+fn masked(text: &str) -> String {
+    if text.is_empty() { String::new() } else { MASK.to_owned() }
+}
+
 /// Masks too much rather than too little: a password may hold an unescaped `@` or `/`, so the user
 /// part reaches to the *last* `@`, and what is no URL at all is hidden whole.
 fn without_password(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
-        return if url.is_empty() { String::new() } else { MASK.to_owned() };
+        return masked(url);
     };
     // The query first: an `@` in its password would otherwise pass for the end of the user part.
     let rest = match rest.split_once('?') {

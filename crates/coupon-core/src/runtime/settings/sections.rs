@@ -1,14 +1,13 @@
 //! The sections every binary has: `[log]`, `[admin]` and `[shutdown]`.
 
-use std::fmt::{self, Display, Formatter};
 use std::net::SocketAddr;
-use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
 
-use super::SettingsError;
+use super::{SettingsError, within};
+use crate::words::words;
 
 /// `[log]`: what is logged to standard error, and how.
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -21,70 +20,27 @@ pub struct LogSettings {
 }
 
 impl LogSettings {
-    /// Refuses a filter that cannot be parsed; `section` is what the section is called.
-    pub fn check(&self, section: &str) -> Result<(), SettingsError> {
+    /// Refuses a filter that cannot be parsed.
+    pub fn check(&self) -> Result<(), SettingsError> {
+        let allowed = "a level (error, warn, info, debug, trace) or directives such as `info,issuer_api=debug`";
         match EnvFilter::try_new(&self.filter) {
             Ok(_) => Ok(()),
-            Err(_) => Err(SettingsError::invalid(
-                format!("{section}.filter"),
-                &self.filter,
-                "a level (error, warn, info, debug, trace) or directives such as `info,issuer_api=debug`",
-            )),
+            Err(_) => Err(SettingsError::invalid("log.filter", &self.filter, allowed)),
         }
     }
 }
 
-/// How a log line looks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(try_from = "String", into = "&'static str")]
-pub enum LogFormat {
-    /// Text on a terminal, JSON everywhere else.
-    Auto,
-    /// For people: one line, coloured on a terminal.
-    Text,
-    /// For programs: one JSON object a line.
-    Json,
-}
-
-impl LogFormat {
-    /// The one textual form.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            LogFormat::Auto => "auto",
-            LogFormat::Text => "text",
-            LogFormat::Json => "json",
-        }
-    }
-}
-
-impl FromStr for LogFormat {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<LogFormat, &'static str> {
-        [LogFormat::Auto, LogFormat::Text, LogFormat::Json]
-            .into_iter()
-            .find(|format| format.as_str() == text)
-            .ok_or("must be auto, text or json")
-    }
-}
-
-impl TryFrom<String> for LogFormat {
-    type Error = &'static str;
-
-    fn try_from(text: String) -> Result<LogFormat, &'static str> {
-        text.parse()
-    }
-}
-
-impl From<LogFormat> for &'static str {
-    fn from(format: LogFormat) -> &'static str {
-        format.as_str()
-    }
-}
-
-impl Display for LogFormat {
-    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.as_str())
+words! {
+    /// How a log line looks.
+    #[derive(Deserialize)]
+    #[serde(try_from = "String")]
+    pub enum LogFormat as "log format" {
+        /// Text on a terminal, JSON everywhere else.
+        Auto = "auto",
+        /// For people: one line, coloured on a terminal.
+        Text = "text",
+        /// For programs: one JSON object a line.
+        Json = "json",
     }
 }
 
@@ -104,16 +60,13 @@ pub struct ShutdownSettings {
 }
 
 impl ShutdownSettings {
-    /// The time work in flight gets.
+    /// Time that work in flight gets to end after the first signal.
     pub fn drain(&self) -> Duration {
         Duration::from_millis(self.drain_ms)
     }
 
     /// Refuses more than ten minutes: an orchestrator kills long before.
-    pub fn check(&self, section: &str) -> Result<(), SettingsError> {
-        if self.drain_ms <= 600_000 {
-            return Ok(());
-        }
-        Err(SettingsError::invalid(format!("{section}.drain_ms"), self.drain_ms, "from 0 to 600000 ms"))
+    pub fn check(&self) -> Result<(), SettingsError> {
+        within("shutdown.drain_ms", self.drain_ms, 0..=600_000, "ms")
     }
 }

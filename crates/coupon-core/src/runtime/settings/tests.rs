@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use serde::{Deserialize, Serialize};
 
 use super::*;
+use crate::runtime::chain;
 
 mod refused;
 
@@ -85,7 +86,7 @@ impl Settings for Demo {
         &[("DATABASE_URL", "database.url"), ("KAFKA_BROKERS", "kafka.brokers")];
 
     fn check(&self) -> Result<(), SettingsError> {
-        self.log.check("log")?;
+        self.log.check()?;
         if !(1..=1000).contains(&self.http.max_in_flight) {
             return Err(SettingsError::invalid("http.max_in_flight", self.http.max_in_flight, "from 1 to 1000"));
         }
@@ -134,7 +135,7 @@ fn from_set(set: &[(&str, &str)]) -> Result<Demo, SettingsError> {
 fn from_file(text: &str) -> Result<Demo, String> {
     let file = TempFile::new(text);
     load(&SettingsArgs { config: Some(file.0.clone()), set: Vec::new() }, [])
-        .map_err(|error: SettingsError| error.to_string().replace(&file.0.display().to_string(), "FILE"))
+        .map_err(|error: SettingsError| chain(&error).to_string().replace(&file.0.display().to_string(), "FILE"))
 }
 
 fn sentence(result: Result<Demo, SettingsError>) -> String {
