@@ -308,7 +308,7 @@ impl Operations {
         if coupon.status == CouponStatus::Opening {
             let all = u64::try_from(coupon.issued_quantity).unwrap_or(0);
             let filled = filling::fill(&self.database, &self.stock, &coupon, true, |copied| {
-                told(RebuildProgress::Copied(copied, all))
+                told(RebuildProgress::Copied(copied, all));
             })
             .await
             .map_err(|error| match error {

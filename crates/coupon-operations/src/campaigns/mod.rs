@@ -88,11 +88,11 @@ impl fmt::Display for Remark {
             }
             Self::TotalAwaitsRebuild(code) => write!(
                 f,
-                "Redis has no data of {code}, and takes the total over with `dlq-consumer rebuild {code} --by NAME`"
+                "it is set in PostgreSQL alone: Redis has no data of {code}, and takes the total over with `dlq-consumer rebuild {code} --by NAME`"
             ),
             Self::WindowAwaitsRebuild(code) => write!(
                 f,
-                "Redis has no data of {code}, and takes the window over with `dlq-consumer rebuild {code} --by NAME`"
+                "it is set in PostgreSQL alone: Redis has no data of {code}, and takes the window over with `dlq-consumer rebuild {code} --by NAME`"
             ),
         }
     }
