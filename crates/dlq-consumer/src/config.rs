@@ -1,14 +1,18 @@
 //! The settings; what each means is said in `config.default.toml`.
 
+use std::sync::Arc;
+
 use coupon_core::{
     budget::Budget,
+    clock::SystemClock,
     contract::ContractSettings,
-    kafka::{ConsumerSettings, GroupSettings, Holds, KafkaSettings, LagSettings, Topic, check_topic},
-    repo::DatabaseSettings,
+    kafka::{ConsumerProgress, ConsumerSettings, GroupSettings, Holds, KafkaSettings, LagSettings, Topic, check_topic},
+    repo::{Database, DatabaseSettings},
     runtime::{AdminSettings, LogSettings, Properties, Settings, SettingsError, ShutdownSettings, within},
-    stock::RedisSettings,
-    writing::WriterSettings,
+    stock::{RedisSettings, Stock},
+    writing::{Writer, WriterSettings},
 };
+use coupon_operations::Operations;
 use serde::{Deserialize, Serialize};
 
 use crate::alarm::AlarmSettings;
@@ -46,6 +50,22 @@ pub struct Config {
     pub log: LogSettings,
     /// `[shutdown]`
     pub shutdown: ShutdownSettings,
+}
+
+impl Config {
+    /// Returns the operations of the process `service` in the name of `by`. Kafka is connected to when it is first asked.
+    pub fn operations(&self, database: Database, stock: Stock, service: &str, by: &str) -> anyhow::Result<Operations> {
+        let (client, kafka) = (self.kafka.client(), &self.kafka);
+        Ok(Operations {
+            writer: Writer::new(database.clone(), &self.writer),
+            main: ConsumerProgress::new(&client, service, &kafka.topic, &kafka.issue_group_id)?,
+            dead_letters: ConsumerProgress::new(&client, service, &kafka.dlq_topic, &kafka.group_id)?,
+            database,
+            stock,
+            clock: Arc::new(SystemClock),
+            by: by.to_owned(),
+        })
+    }
 }
 
 /// `[kafka]`

@@ -4,11 +4,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use coupon_core::{
     failure::{Class, Failure, cut},
     kafka::{Record, read_origin},
-    repo::{
-        coupon_issues::{IssueOutcome, Remedy},
-        dlq_events::NewDlqEvent,
-    },
-    writing::judge,
+    repo::dlq_events::NewDlqEvent,
 };
 
 /// The letter that came in this record, after so many attempts.
@@ -38,17 +34,6 @@ pub fn arrival(record: &Record) -> Failure {
     let code = cut(&text("x-coupon-error-code"));
     let message = cut(&text("__dlq.errors.message"));
     Failure { class, code, message, chain: cut(&text("kafka_dlt-exception-stacktrace")), by_itself: false }
-}
-
-/// What is decided against an event that has come too late, and why: its member has a coupon by another request, or a
-/// rebuild has sold its unit again. `None`: the outcome decides nothing against it.
-pub fn against(outcome: IssueOutcome) -> Option<(Remedy, Failure)> {
-    let remedy = match outcome {
-        IssueOutcome::MemberHoldsOne(holder) => Remedy::Supersede(holder),
-        IssueOutcome::OldEpoch => Remedy::GiveBack,
-        _ => return None,
-    };
-    judge(outcome).err().map(|failure| (remedy, failure))
 }
 
 #[cfg(test)]

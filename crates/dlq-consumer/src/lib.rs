@@ -3,7 +3,6 @@
 mod alarm;
 pub mod cli;
 pub mod config;
-pub mod desk;
 mod doctor;
 mod give_back_worker;
 pub mod jobs;

@@ -17,8 +17,7 @@ use coupon_core::{
 use tokio::sync::{Notify, oneshot};
 
 use crate::{
-    alarm::AlarmSender, config::Config, desk::Desk, give_back_worker::GiveBackWorker, jobs, metrics_help::HELP,
-    repair::Repair,
+    alarm::AlarmSender, config::Config, give_back_worker::GiveBackWorker, jobs, metrics_help::HELP, repair::Repair,
 };
 
 const NAME: &str = "dlq-consumer";
@@ -66,8 +65,8 @@ async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
     };
     helpers.spawn("give-backs", give_back_worker.run(helpers_stop.clone()));
     helpers.spawn("alarms", alarm_sender.run(helpers_stop.clone()));
-    let desk = Desk::beside(config, database.clone(), stock.clone(), NAME, NAME)?;
-    jobs::start(&desk, writer.clone(), config, &helpers, &helpers_stop);
+    let operations = config.operations(database.clone(), stock.clone(), NAME, NAME)?;
+    jobs::start(&operations, writer.clone(), config, &helpers, &helpers_stop);
 
     let repair = Repair {
         writer,

@@ -7,7 +7,7 @@ mutant 'a word that settles an accepted, undecided request' $CORE/repo/work_list
   '            (Self::Resolve | Self::Ignore, List::Requests) => {' \
   '            (Self::Resolve | Self::Ignore, List::Letters) => "true",
             (Self::Resolve | Self::Ignore, List::Requests) => {'
-mutant 'what is compensated by hand PENDING like any other' crates/dlq-consumer/src/desk/replay/compensate.rs "$E2E" operator::what_is_compensated \
+mutant 'what is compensated by hand PENDING like any other' crates/coupon-operations/src/replay/compensate.rs "$E2E" operator::what_is_compensated \
   'is_by_hand: true' 'is_by_hand: false'
 mutant 'an alarm of what an operator has just decided' $CORE/repo/coupon_issues/compensate.rs "$E2E" operator::what_is_compensated \
   'superseded_by.is_none() && give_up.by_hand().is_none()' 'superseded_by.is_none()'
@@ -24,8 +24,8 @@ mutant 'a draft deleted together with its decisions' $CORE/repo/coupons.rs "$E2E
                    AND NOT EXISTS (SELECT FROM coupon_issues i WHERE i.coupon_id = c.coupon_id)' ''
 mutant 'a late window that undoes a newer one' crates/coupon-core/lua/set_window.lua "$IT" stock_gate::a_window \
   "if version < (tonumber(meta[2]) or 0) then" "if version < 0 then"
-mutant 'a campaign that is over opened' crates/issuer-api/src/coupon/open.rs "$E2E" campaign_commands::a_campaign_reads \
-  'return Err(CommandError::Over { code: code.clone(), closes_at });' 'let _ = closes_at;'
+mutant 'a campaign that is over opened' crates/coupon-operations/src/campaigns/open.rs "$E2E" campaign_commands::a_campaign_reads \
+  'return Err(CampaignError::Over { code: code.clone(), closes_at });' 'let _ = closes_at;'
 mutant 'every RESOLVED entry reopened by a filter' $CORE/repo/work_list/settling.rs "$E2E" settling::a_failed_request \
   "(f.status = 'IGNORED' OR f.id = ANY(\$1)) AND (f.status = 'IGNORED' OR f.replay_of IS NULL)" 'f.replay_of IS NULL'
 mutant 'a reason that no --cause looks into' $CORE/repo/work_list/filter.rs "$E2E" operator_finds::a_filter_by_a_mistyped \
@@ -36,11 +36,11 @@ mutant 'a mistyped cause that is nothing worth saying' $CORE/repo/work_list/sett
 ' 'if let Some(cause) = filter.cause.as_ref().filter(|cause| cause.is_empty())
 '
 mutant 'a mistyped subject that is nothing worth saying' crates/dlq-consumer/src/cli/work_list.rs "$E2E" operator_finds::a_filter_by_a_mistyped \
-  '&& !desk.database.is_audited(&subject).await?' '&& desk.database.is_audited(&subject).await?'
-mutant 'a total said to be set that Redis has no data of' crates/issuer-api/src/coupon/total.rs "$E2E" campaign_commands::set_total_without_data \
-  'return Err(CommandError::NoData(code.clone()));' 'say(format_args!("the total of {code} is {total}"));'
+  '&& !operations.database.audit().has_subject(&subject).await?' '&& operations.database.audit().has_subject(&subject).await?'
+mutant 'a total said to be set that Redis has no data of' crates/coupon-operations/src/campaigns/total.rs "$E2E" campaign_commands::set_total_without_data \
+  'return Err(CampaignError::NoData(code.clone()));' 'remarks.clear();'
 mutant 'a campaign changed by nobody' crates/issuer-api/src/coupon/mod.rs "$E2E" campaign_commands::nobody_changes \
-  'by: if args.command.changes() { by? } else' 'by: if args.command.changes() { by.unwrap_or_default() } else'
+  'if args.command.changes() { args.by.name()? } else' 'if args.command.changes() { args.by.name_or_unknown() } else'
 mutant 'data put right by nobody' crates/dlq-consumer/src/cli/reconcile.rs "$E2E" reconcile::nobody_puts_data_right \
   'if args.apply { args.operator.name()? } else' 'if args.history { args.operator.name()? } else'
 mutant 'a campaign OPEN before its window' $CORE/repo/coupons.rs "$E2E" campaign_commands::a_campaign_reads \
@@ -55,14 +55,14 @@ mutant 'a filter of compensate without a bound' crates/dlq-consumer/src/cli/comp
 mutant 'a bound of compensate for its dry run alone' crates/dlq-consumer/src/cli/compensate.rs "$E2E" operator::compensate_has_a_dry_run \
   'let filter = Filter { ids, up_to, ..filter' 'let filter = Filter { ids, up_to: up_to.filter(|_| dry_run), ..filter'
 mutant 'a dry run of compensate that goes on' crates/dlq-consumer/src/cli/compensate.rs "$E2E" operator::compensate_has_a_dry_run \
-  '        print::put(&format!("{requests} would be compensated, refused: {refused}"))?;
+  '        output::put(&format!("{requests} would be compensated, refused: {refused}"))?;
         return Ok(ExitCode::SUCCESS);' \
-  '        print::put(&format!("{requests} would be compensated, refused: {refused}"))?;'
-mutant 'a member found without what Redis has of them' crates/dlq-consumer/src/desk/lookups.rs "$E2E" operator_finds::a_request_and_a_member \
+  '        output::put(&format!("{requests} would be compensated, refused: {refused}"))?;'
+mutant 'a member found without what Redis has of them' crates/coupon-operations/src/lookups.rs "$E2E" operator_finds::a_request_and_a_member \
   'let places = coupons.map(|coupon| (coupon.coupon_code, member.clone())).collect();' \
   'let places = coupons.map(|coupon| (coupon.coupon_code, member.clone())).take(0).collect();'
-mutant 'a request found without its entries' crates/dlq-consumer/src/desk/lookups.rs "$E2E" operator_finds::a_request_and_a_member \
-  'entries: self.database.entries_on(request_id).await?,' 'entries: Vec::new(),'
+mutant 'a request found without its entries' crates/coupon-operations/src/lookups.rs "$E2E" operator_finds::a_request_and_a_member \
+  'entries: self.database.failed_coupon_issues().of_request(request_id).await?,' 'entries: Vec::new(),'
 mutant 'who holds a campaign listed up to one page' crates/dlq-consumer/src/cli/lookups.rs "$E2E" operator_finds::who_holds_a_campaign \
   'let Some(last) = rows.last() else {' 'let Some(last) = rows.last().filter(|_| after.is_none()) else {'
 mutant 'an alarm with a command that wants a name and has none' $CORE/repo/alarms/notices.rs "$E2E" alarm_text::a_campaign_that_becomes \

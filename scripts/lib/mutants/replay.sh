@@ -6,22 +6,22 @@ DLQ=crates/dlq-consumer/src
 mutant 'progress of a replay counted against what has been begun too' $DLQ/cli/replay.rs "$E2E" the_progress_of_a_replay \
   '    (count(job.begun), count(job.chosen))' \
   '    (count(job.begun), count(job.eligible + (job.begun - job.succeeded - job.failed - job.under_way).max(0)))'
-mutant 'a replay without a heartbeat' $DLQ/desk/replay/mod.rs "$E2E" a_replay_that_is_worked_on_beats \
-  '            if let Err(error) = self.database.note_replay_heartbeat(job).await {' \
+mutant 'a replay without a heartbeat' crates/coupon-operations/src/replay.rs "$E2E" a_replay_that_is_worked_on_beats \
+  '            if let Err(error) = self.database.replay_jobs().note_heartbeat(job).await {' \
   '            std::future::pending::<()>().await;
-            if let Err(error) = self.database.note_replay_heartbeat(job).await {'
+            if let Err(error) = self.database.replay_jobs().note_heartbeat(job).await {'
 mutant 'a replay that is done though some of it failed' $DLQ/cli/replay.rs "$E2E" p5_a_replay_of_which_most_fail \
   'job.status == JobStatus::Done && job.failed == 0 &&' 'job.status == JobStatus::Done &&'
 mutant 'a replay that is done though a number was refused' $DLQ/cli/replay.rs "$E2E" a_replay_ends_with_0_only \
   '&& job.under_way == 0 && are_all_eligible' '&& job.under_way == 0 && (are_all_eligible || job.eligible > 0)'
 mutant 'the reason of a replay missing in the audit of its rows' $CORE/repo/replays/settle.rs "$E2E" the_reason_of_a_replay \
   " || coalesce(': ' || nullif(j.reason, ''), '')" ''
-mutant 'what a replay had begun asked for by its own job alone' $DLQ/desk/replay/requests.rs "$E2E" what_a_cancelled_replay_has_begun \
+mutant 'what a replay had begun asked for by its own job alone' crates/coupon-operations/src/replay/requests.rs "$E2E" what_a_cancelled_replay_has_begun \
   'let asked = self.ask_abandoned().await;' \
-  'let asked: Result<(), DeskError> = if ABANDONED > 0 { Ok(()) } else { self.ask_abandoned().await };'
-mutant 'an entry that was settled otherwise issued all the same' $DLQ/desk/replay/requests.rs "$E2E" an_abandoned_replay_of_an_entry \
-  'if !self.database.is_pending(link.failed_issue_id).await? {' \
-  'if !self.database.is_pending(link.failed_issue_id).await? && link.after_close {'
+  'let asked: Result<(), OperationsError> = if ABANDONED > 0 { Ok(()) } else { self.ask_abandoned().await };'
+mutant 'an entry that was settled otherwise issued all the same' crates/coupon-operations/src/replay/requests.rs "$E2E" an_abandoned_replay_of_an_entry \
+  'if !self.database.failed_coupon_issues().is_pending(link.failed_issue_id).await? {' \
+  'if !self.database.failed_coupon_issues().is_pending(link.failed_issue_id).await? && link.after_close {'
 mutant 'a step that waits for any row of its job' $CORE/repo/replays.rs "$E2E" a_step_of_a_replay_waits \
   "count(*) FILTER (WHERE outcome IS NULL OR outcome IN ('RESERVED', 'HOLDS_ONE')) AS open," \
   "greatest(count(*) FILTER (WHERE outcome IS NULL OR outcome IN ('RESERVED', 'HOLDS_ONE')) - (SELECT count(*) FROM replays
@@ -44,13 +44,13 @@ mutant 'replays settled one by one' $CORE/repo/replays/settle.rs "$E2E" many_rep
             }'
 mutant 'a letter recovered late said to be recovered at once' $DLQ/repair.rs "$E2E" r1_ \
   'self.put_down(work, status, &arrival(&work.record), number)' 'self.put_down(work, status, &arrival(&work.record), number.min(1))'
-mutant 'a late letter of a newer version held for ever' $DLQ/letter.rs '-p dlq-consumer --test it' a_held_letter_whose_member \
+mutant 'a late letter of a newer version held for ever' $CORE/writing/mod.rs '-p dlq-consumer --test it' a_held_letter_whose_member \
   '        IssueOutcome::OldEpoch => Remedy::GiveBack,
 ' ''
 mutant 'an alarm that does not name its installation' $DLQ/alarm/view.rs "$E2E" an_alarm_names_the_installation \
   'Self { installation: settings.installation.clone(), links, ..self }' 'Self { links, ..self }'
 mutant 'a foreign record as bad as a revoked coupon' $DLQ/alarm/classify.rs "$E2E" an_alarm_names_the_installation \
-  'has(LetterStatus::Parked) && !is_foreign {' 'has(LetterStatus::Parked) && (!is_foreign || by_status.len() < 2) {'
+  'has(DlqEventStatus::Parked) && !is_foreign {' 'has(DlqEventStatus::Parked) && (!is_foreign || by_status.len() < 2) {'
 mutant 'a message for each cause of a burst' $DLQ/alarm/unsent.rs "$E2E" a_burst_of_first_alarms \
   'one.kind == other.kind && one.severity == other.severity' 'one.kind == other.kind && one.cause == other.cause'
 mutant 'an all-clear while something waits' $CORE/repo/alarms/all_clear.rs "$E2E" an_all_clear_is_told_once \

@@ -8,11 +8,16 @@ use std::time::Duration;
 
 use super::{
     AdminSettings, BindError, Health, LogSettings, SettingsError, Shutdown, Task, TaskEnded, Tasks, admin, chain,
-    operator::Usage, telemetry,
+    telemetry,
 };
 
 /// How long tasks that nobody waits for may go on after the end.
 const LEFTOVERS: Duration = Duration::from_secs(2);
+
+/// Wrong usage that only shows when the words are put together: exit code 2, as for all other wrong usage.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(pub String);
 
 /// Runs a binary's future to its end and gives the exit code: its own, or after an error 2 when a
 /// setting or the usage was wrong ([`SettingsError`] or [`Usage`] anywhere in the chain), else 1. The error is printed once,

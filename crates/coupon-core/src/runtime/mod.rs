@@ -23,7 +23,6 @@ mod boot;
 pub mod doctor;
 mod health;
 pub mod http;
-pub mod operator;
 pub mod panics;
 mod settings;
 mod shutdown;
@@ -32,7 +31,7 @@ pub mod telemetry;
 mod text;
 mod throttle;
 
-pub use boot::{Service, block_on};
+pub use boot::{Service, Usage, block_on};
 pub use health::{Condition, ConditionReport, Health, Report};
 pub use http::{BindError, HttpLimits};
 pub use settings::{

@@ -17,7 +17,10 @@ use crate::{
     clock::from_unix_ms,
     event::CouponIssued,
     failure::{Class, Failure},
-    repo::{Database, coupon_issues::IssueOutcome},
+    repo::{
+        Database,
+        coupon_issues::{IssueOutcome, Remedy},
+    },
     runtime::{SettingsError, admin::count_from_zero, within},
 };
 
@@ -143,6 +146,17 @@ pub fn judge(outcome: IssueOutcome) -> Result<(), Failure> {
         IssueOutcome::Undecided => (Class::Contended, codes::UNDECIDED, "what the insert ran into is gone again"),
     };
     Err(Failure::new(class, code, message))
+}
+
+/// Returns the decision against an event that has come too late, and the reason: its member has a coupon by another request,
+/// or a rebuild has sold its unit again. `None`: the outcome decides nothing against it.
+pub fn decision_against(outcome: IssueOutcome) -> Option<(Remedy, Failure)> {
+    let remedy = match outcome {
+        IssueOutcome::MemberHoldsOne(holder) => Remedy::Supersede(holder),
+        IssueOutcome::OldEpoch => Remedy::GiveBack,
+        _ => return None,
+    };
+    judge(outcome).err().map(|failure| (remedy, failure))
 }
 
 /// Codes of the failures that [`judge`] finds.

@@ -31,7 +31,7 @@ async fn set_total_without_data_in_redis_raises_and_says_so_or_changes_nothing()
     world.stock.flush().await?;
     sqlx::query("UPDATE coupons SET status = 'SUSPECT'").execute(&world.db).await?;
     let raised = world.set_total("LOST", 10).await?;
-    assert!(raised.code == Some(0) && raised.stderr.contains("is 10 in PostgreSQL"), "{raised:?}");
+    assert!(raised.code == Some(0) && raised.stderr.contains("is set in PostgreSQL alone"), "{raised:?}");
     assert!(raised.stderr.contains("dlq-consumer rebuild LOST --by NAME"), "{raised:?}");
     assert_eq!(total(&world, "LOST").await?, 10);
     let lowered = world.set_total("LOST", 3).await?;

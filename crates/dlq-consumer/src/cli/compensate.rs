@@ -3,22 +3,25 @@
 use std::process::ExitCode;
 
 use clap::Args;
+use coupon_core::runtime::Usage;
 use coupon_core::{
     clock::{Clock, SystemClock},
     repo::work_list::{Filter, List, TypedNumber},
-    runtime::operator::counted,
+};
+use coupon_operations::{
+    replay::Compensated,
+    terminal::{
+        ByArgs, Progress,
+        confirm::{confirm, must_be_possible},
+        counted, output, reason,
+    },
 };
 
 use super::{
-    ByArgs, Usage,
-    bar::Bar,
-    confirm::{confirm, must_be_possible},
-    desk_of,
     filter::{self, FilterArgs},
-    print,
-    settling::reason,
+    operations_of,
 };
-use crate::{config::Config, desk::replay::Compensated};
+use crate::config::Config;
 
 /// What to compensate.
 #[derive(Debug, Args)]
@@ -67,8 +70,8 @@ pub async fn compensate(config: &Config, args: CompensateArgs) -> anyhow::Result
     if !dry_run {
         must_be_possible(yes)?;
     }
-    let desk = desk_of(config, &by).await?;
-    let mut plan = desk.plan_compensation(&filter).await?;
+    let operations = operations_of(config, &by).await?;
+    let mut plan = operations.plan_compensation(&filter).await?;
     let is_by_numbers = !filter.ids.is_empty();
     if !is_by_numbers {
         // A filter means what is undecided.
@@ -77,7 +80,7 @@ pub async fn compensate(config: &Config, args: CompensateArgs) -> anyhow::Result
     let refused: Vec<String> = plan.refused.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
     let refused = if refused.is_empty() { "none".to_owned() } else { refused.join(", ") };
     if plan.eligible == 0 {
-        if !filter::says_mistyped(&desk, List::Letters, &filter).await? {
+        if !filter::says_mistyped(&operations, List::Letters, &filter).await? {
             eprintln!(
                 "no dead letter is meant that can be compensated (refused: {refused}); `dlq-consumer list --dead-letters --status HELD` and `--status PARKED` show them"
             );
@@ -86,16 +89,16 @@ pub async fn compensate(config: &Config, args: CompensateArgs) -> anyhow::Result
     }
     let requests = counted(plan.eligible, "request", "requests");
     if dry_run {
-        print::put(&format!("{requests} would be compensated, refused: {refused}"))?;
+        output::put(&format!("{requests} would be compensated, refused: {refused}"))?;
         return Ok(ExitCode::SUCCESS);
     }
     let what = format!("compensate {requests} (refused: {refused}): their members lose what they were promised");
     confirm(&what, &name, yes)?;
     let filter = Filter { up_to: Some(plan.up_to), ..filter };
-    let bar = Bar::of_one("requests");
+    let bar = Progress::of_one("requests");
     let all = u64::try_from(plan.eligible).unwrap_or(0);
     let told = |sum: &Compensated| bar.of(sum.compensated + sum.decided_before + sum.left, all);
-    let sum = desk.compensate(&filter, &reason.unwrap_or_default(), &told).await;
+    let sum = operations.compensate(&filter, &reason.unwrap_or_default(), &told).await;
     bar.end();
     let sum = sum?;
     eprintln!(

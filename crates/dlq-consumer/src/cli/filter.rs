@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use clap::Args;
+use coupon_core::runtime::Usage;
 use coupon_core::{
     failure::Class,
     ids::{CouponCode, MemberId},
@@ -14,9 +15,7 @@ use coupon_core::{
     runtime::Escaped,
     words::UnknownWord,
 };
-
-use super::Usage;
-use crate::desk::Desk;
+use coupon_operations::Operations;
 
 /// A choice of rows; what is not given does not restrict.
 #[derive(Debug, Args)]
@@ -121,8 +120,8 @@ fn checked(typed: TypedNumber, list: List) -> Result<Number, Usage> {
 }
 
 /// Where nothing was found because a name is mistyped: says so. Whether it did.
-pub(super) async fn says_mistyped(desk: &Desk, list: List, filter: &Filter) -> Result<bool, RepoError> {
-    let mistyped = desk.database.work_list().mistyped(list, filter).await?;
+pub(super) async fn says_mistyped(operations: &Operations, list: List, filter: &Filter) -> Result<bool, RepoError> {
+    let mistyped = operations.database.work_list().mistyped(list, filter).await?;
     if let Some(what) = &mistyped {
         eprintln!("{}", Escaped(what));
     }

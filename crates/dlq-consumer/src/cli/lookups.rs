@@ -3,21 +3,20 @@
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
+use coupon_core::runtime::Usage;
 use coupon_core::{
     ids::{CouponCode, MemberId},
     repo::coupon_issues::{DecisionDetails, Issued},
     runtime::chain,
 };
+use coupon_operations::{
+    Operations,
+    lookups::{Holder, LookupResult},
+    terminal::output::{self, Column, Output, optional, time},
+};
 use uuid::Uuid;
 
-use super::{
-    Usage,
-    print::{self, Column, Output, entries, letters, optional, time},
-};
-use crate::desk::{
-    Desk,
-    lookups::{Holder, LookupResult},
-};
+use crate::cli::columns::{entries, letters};
 
 /// Rows read at a time.
 const PAGE: i64 = 1_000;
@@ -85,14 +84,14 @@ const ISSUED: &[Column<Issued>] = &[
 ];
 
 /// `find`.
-pub(super) async fn find(desk: &Desk, args: FindArgs) -> anyhow::Result<ExitCode> {
+pub(super) async fn find(operations: &Operations, args: FindArgs) -> anyhow::Result<ExitCode> {
     let FindArgs { request_id, member, output } = args;
     let (found, hint) = match (request_id, member) {
         (Some(request_id), _) => {
             let hint = "; one that is reserved and not yet decided is found with --member";
-            (desk.find_request(request_id).await?, hint)
+            (operations.find_request(request_id).await?, hint)
         }
-        (None, Some(member)) => (desk.find_member(&member).await?, ""),
+        (None, Some(member)) => (operations.find_member(&member).await?, ""),
         (None, None) => return Err(Usage("say which: a request id, or --member ID".to_owned()).into()),
     };
     show(output, &found)?;
@@ -109,41 +108,41 @@ pub(super) async fn find(desk: &Desk, args: FindArgs) -> anyhow::Result<ExitCode
 
 fn show(output: Output, found: &LookupResult) -> anyhow::Result<()> {
     match output {
-        Output::Json => print::json(found),
+        Output::Json => output::json(found),
         Output::Csv => Err(Usage("found are rows of several kinds: as a table, or as json".to_owned()).into()),
         Output::Table => {
-            print::section("Decisions", &found.decisions, DECISIONS)?;
-            print::section("Holder entries in Redis", &found.holders, HOLDERS)?;
-            print::section("Entries of the work list", &found.entries, &entries::table(false))?;
-            print::section("Dead letters", &found.dead_letters, &letters::table(false))?;
+            output::section("Decisions", &found.decisions, DECISIONS)?;
+            output::section("Holder entries in Redis", &found.holders, HOLDERS)?;
+            output::section("Entries of the work list", &found.entries, &entries::table(false))?;
+            output::section("Dead letters", &found.dead_letters, &letters::table(false))?;
             Ok(())
         }
     }
 }
 
 /// `issued`. One page is in memory at a time, however many hold a coupon.
-pub(super) async fn issued(desk: &Desk, args: IssuedArgs) -> anyhow::Result<ExitCode> {
+pub(super) async fn issued(operations: &Operations, args: IssuedArgs) -> anyhow::Result<ExitCode> {
     let IssuedArgs { code, output } = args;
-    if desk.database.coupons().find(&code).await?.is_none() {
+    if operations.database.coupons().find(&code).await?.is_none() {
         eprintln!("there is no coupon {code}; `issuer-api coupon list` shows them all");
         return Ok(ExitCode::FAILURE);
     }
-    if output == Lines::Csv && !print::is_read(&print::csv(&[], ISSUED)?)? {
+    if output == Lines::Csv && !output::is_read(&output::csv(&[], ISSUED)?)? {
         return Ok(ExitCode::SUCCESS);
     }
     let mut after: Option<String> = None;
     loop {
-        let rows = desk.database.coupon_issues().list_issued(&code, after.as_deref(), PAGE).await?;
+        let rows = operations.database.coupon_issues().list_issued(&code, after.as_deref(), PAGE).await?;
         let Some(last) = rows.last() else { return Ok(ExitCode::SUCCESS) };
         after = Some(last.member_id.clone());
         let text = match output {
-            Lines::Csv => print::csv_rows(&rows, ISSUED)?,
+            Lines::Csv => output::csv_rows(&rows, ISSUED)?,
             Lines::Jsonl => {
-                let line = |row: &Issued| Ok(print::safe_json(&serde_json::to_string(row)?) + "\n");
+                let line = |row: &Issued| Ok(output::safe_json(&serde_json::to_string(row)?) + "\n");
                 rows.iter().map(line).collect::<serde_json::Result<String>>()?
             }
         };
-        if !print::is_read(&text)? {
+        if !output::is_read(&text)? {
             return Ok(ExitCode::SUCCESS);
         }
     }

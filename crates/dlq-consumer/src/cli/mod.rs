@@ -1,33 +1,32 @@
-//! The command line: parses, asks whether it is meant, and prints. What a verb does is in [`crate::desk`].
+//! The command line: parses, asks whether it is meant, and prints. What a verb does is in [`coupon_operations`].
 //!
-//! A group of verbs is a file here and one of the same name there. Data goes to standard output, talk to standard error.
+//! A group of verbs is a file here, and one of the same name there. Data goes to standard output, talk to standard error.
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use coupon_core::{
-    repo::schema::Schema,
-    runtime::{
-        LogSettings, SettingsArgs, load,
-        operator::{ByArgs, Usage},
-        print_effective, process_environment, telemetry,
-    },
+    repo::{Database, schema::Schema},
+    runtime::{LogSettings, SettingsArgs, load, print_effective, process_environment, telemetry},
     startup::StartupError,
+    stock::Stock,
 };
+use coupon_operations::Operations;
 
-use crate::{alarm, config::Config, desk::Desk, doctor, run};
+use crate::{alarm, config::Config, doctor, run};
 
-mod bar;
+mod columns;
 mod compensate;
-mod confirm;
 mod filter;
 mod lookups;
-mod print;
 mod reconcile;
 mod replay;
 mod retention;
 mod settling;
 mod work_list;
+
+/// The name of the connections in `pg_stat_activity`.
+const SERVICE: &str = "dlq-consumer operator";
 
 /// Repairs what could not be written, or decides against it and gives the unit back; serves the operators.
 #[derive(Debug, Parser)]
@@ -103,17 +102,17 @@ pub async fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
     let config: Config = load(&cli.settings, process_environment())?;
     match cli.command {
         Command::Run => run::run(config).await,
-        Command::List(args) => work_list::list(&desk(&config).await?, args).await,
-        Command::Show(args) => work_list::show(&desk(&config).await?, args).await,
+        Command::List(args) => work_list::list(&operations(&config).await?, args).await,
+        Command::Show(args) => work_list::show(&operations(&config).await?, args).await,
         Command::Stats(args) => work_list::stats(&config, &args).await,
-        Command::Causes(args) => work_list::causes(&desk(&config).await?, args).await,
-        Command::Resolve(args) => settling::resolve(&desk(&config).await?, args).await,
-        Command::Ignore(args) => settling::ignore(&desk(&config).await?, args).await,
-        Command::Reopen(args) => settling::reopen(&desk(&config).await?, args).await,
-        Command::Find(args) => lookups::find(&desk(&config).await?, args).await,
-        Command::Issued(args) => lookups::issued(&desk(&config).await?, args).await,
-        Command::Audit(args) => work_list::audit(&desk(&config).await?, args).await,
-        Command::Purge(args) => retention::purge(&desk(&config).await?, args, config.retention.days).await,
+        Command::Causes(args) => work_list::causes(&operations(&config).await?, args).await,
+        Command::Resolve(args) => settling::resolve(&operations(&config).await?, args).await,
+        Command::Ignore(args) => settling::ignore(&operations(&config).await?, args).await,
+        Command::Reopen(args) => settling::reopen(&operations(&config).await?, args).await,
+        Command::Find(args) => lookups::find(&operations(&config).await?, args).await,
+        Command::Issued(args) => lookups::issued(&operations(&config).await?, args).await,
+        Command::Audit(args) => work_list::audit(&operations(&config).await?, args).await,
+        Command::Purge(args) => retention::purge(&operations(&config).await?, args, config.retention.days).await,
         Command::Replay(args) => replay::replay(&config, *args).await,
         Command::Compensate(args) => compensate::compensate(&config, *args).await,
         Command::Reconcile(args) => reconcile::reconcile(&config, args).await,
@@ -128,17 +127,18 @@ pub async fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// What the verbs of operators work with. Its log says only what went wrong.
-async fn desk(config: &Config) -> anyhow::Result<Desk> {
-    desk_of(config, "unknown").await
+/// The operations of a command that changes nothing. Its log holds warnings and errors only.
+async fn operations(config: &Config) -> anyhow::Result<Operations> {
+    operations_of(config, "unknown").await
 }
 
-/// The desk of somebody.
-async fn desk_of(config: &Config, by: &str) -> anyhow::Result<Desk> {
+/// The operations in the name of `by`.
+async fn operations_of(config: &Config, by: &str) -> anyhow::Result<Operations> {
     telemetry::init(&LogSettings { filter: "warn".to_owned(), ..config.log.clone() }, "dlq-consumer");
-    let desk = Desk::open(config, by)?;
-    match desk.database.schema().await? {
-        Schema::Fits { .. } => Ok(desk),
+    let operations =
+        config.operations(Database::new(&config.database, SERVICE)?, Stock::new(&config.redis)?, SERVICE, by)?;
+    match operations.database.schema().await? {
+        Schema::Fits { .. } => Ok(operations),
         unfit => Err(StartupError::Schema(unfit).into()),
     }
 }

@@ -4,16 +4,14 @@ use std::{process::ExitCode, time::Duration};
 
 use clap::{Args, Subcommand};
 use coupon_core::ids::CouponCode;
-
-use super::{ByArgs, bar::Bar, confirm::confirm, print::Output};
-use crate::{
-    config::Config,
-    desk::{
-        archive::Archived,
-        rebuild::{Progress, RebuildOptions},
-        reconcile::{ReconcileOptions, Reconciled, Report, Verdict},
-    },
+use coupon_operations::{
+    archive::Archived,
+    rebuild::{RebuildOptions, RebuildProgress},
+    reconcile::{ReconcileOptions, Reconciled, Report, Verdict},
+    terminal::{ByArgs, Progress, confirm::confirm, output::Output, reason},
 };
+
+use crate::config::Config;
 
 mod table;
 
@@ -87,7 +85,7 @@ struct ArchiveArgs {
     /// The campaign
     code: CouponCode,
     /// Why, for whoever looks later
-    #[arg(long, value_parser = super::settling::reason)]
+    #[arg(long, value_parser = reason)]
     reason: String,
     /// How long to wait for the consumers, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
@@ -109,19 +107,19 @@ const UNJUDGED: u8 = 4;
 pub async fn reconcile(config: &Config, args: ReconcileArgs) -> anyhow::Result<ExitCode> {
     // Where nothing is changed, the name is only for the history.
     let by = if args.apply { args.operator.name()? } else { args.operator.name_or_unknown() };
-    let desk = super::desk_of(config, &by).await?;
+    let operations = super::operations_of(config, &by).await?;
     if args.history {
-        let rows = desk.database.reconciliations().list(args.codes.first(), None, 50).await?;
+        let rows = operations.database.reconciliations().list(args.codes.first(), None, 50).await?;
         table::history(&rows, args.output)?;
         return Ok(ExitCode::SUCCESS);
     }
     let wait = args.wait.map_or(Duration::from_millis(config.reconcile.wait_ms), Duration::from_secs);
-    let codes = if args.codes.is_empty() { desk.all_campaigns().await? } else { args.codes };
+    let codes = if args.codes.is_empty() { operations.all_campaigns().await? } else { args.codes };
     let (mut reports, mut skipped, mut failed, mut unjudged) = (Vec::new(), Vec::new(), false, false);
     for code in codes {
-        let bar = Bar::of_two("marks", "rows");
+        let bar = Progress::of_two("marks", "rows");
         let options = ReconcileOptions { apply: args.apply, requeue: args.apply, wait };
-        let reconciled = desk.reconcile(&code, options, &|marks, rows| bar.both(marks, rows)).await?;
+        let reconciled = operations.reconcile(&code, options, &|marks, rows| bar.both(marks, rows)).await?;
         bar.end();
         match reconciled {
             Reconciled::Report(report) => reports.push(report),
@@ -175,10 +173,10 @@ pub async fn rebuild(config: &Config, args: RebuildArgs) -> anyhow::Result<ExitC
     let RebuildArgs { code, wait, leave_undecided, yes, operator } = args;
     let what = format!("rebuild {code}: its gate is closed until its data in Redis is as PostgreSQL has it");
     confirm(&what, code.as_str(), yes)?;
-    let desk = super::desk_of(config, &operator.name()?).await?;
+    let operations = super::operations_of(config, &operator.name()?).await?;
     let options = RebuildOptions { wait: Duration::from_secs(wait), leave_undecided };
-    let bar = Bar::of_one("marks");
-    let coupon = desk.rebuild(&code, options, &|progress| tell(&bar, &progress)).await;
+    let bar = Progress::of_one("marks");
+    let coupon = operations.rebuild(&code, options, &|progress| tell(&bar, &progress)).await;
     bar.end();
     let coupon = match coupon {
         Err(error) if error.is_of_time() => {
@@ -194,19 +192,19 @@ pub async fn rebuild(config: &Config, args: RebuildArgs) -> anyhow::Result<ExitC
     Ok(ExitCode::SUCCESS)
 }
 
-fn tell(bar: &Bar, progress: &Progress) {
+fn tell(bar: &Progress, progress: &RebuildProgress) {
     match progress {
-        Progress::Resumed(step) => bar.say(&format!("going on with the rebuild that ended while {step}")),
-        Progress::GateClosed => bar.say("the gate is closed"),
-        Progress::Outbox(0) => bar.say("the outbox is empty"),
-        Progress::Outbox(waiting) => bar.wait_for(&format!("{waiting} reservations wait to be published")),
-        Progress::Consumers => bar.say("waiting for the consumers"),
-        Progress::Promised(requests) => {
+        RebuildProgress::Resumed(step) => bar.say(&format!("going on with the rebuild that ended while {step}")),
+        RebuildProgress::GateClosed => bar.say("the gate is closed"),
+        RebuildProgress::Outbox(0) => bar.say("the outbox is empty"),
+        RebuildProgress::Outbox(waiting) => bar.wait_for(&format!("{waiting} reservations wait to be published")),
+        RebuildProgress::Consumers => bar.say("waiting for the consumers"),
+        RebuildProgress::Promised(requests) => {
             bar.say(&format!("{requests} requests that only redis still knew are published again"));
         }
-        Progress::Epoch(epoch) => bar.say(&format!("epoch {epoch} begins")),
-        Progress::Copied(copied, all) => bar.of(*copied, *all),
-        Progress::Left(status) => bar.say(&format!("nothing was rebuilt; the campaign is {status}")),
+        RebuildProgress::Epoch(epoch) => bar.say(&format!("epoch {epoch} begins")),
+        RebuildProgress::Copied(copied, all) => bar.of(*copied, *all),
+        RebuildProgress::Left(status) => bar.say(&format!("nothing was rebuilt; the campaign is {status}")),
     }
 }
 
@@ -215,8 +213,8 @@ pub async fn campaign(config: &Config, args: CampaignArgs) -> anyhow::Result<Exi
     let CampaignCommand::Archive(ArchiveArgs { code, reason, wait, yes, operator }) = args.command;
     let what = format!("archive {code}: it ends for good, and its data in Redis is deleted");
     confirm(&what, code.as_str(), yes)?;
-    let desk = super::desk_of(config, &operator.name()?).await?;
-    match desk.archive(&code, Duration::from_secs(wait), &reason).await? {
+    let operations = super::operations_of(config, &operator.name()?).await?;
+    match operations.archive(&code, Duration::from_secs(wait), &reason).await? {
         Archived::Now => eprintln!("{code} has ended for good"),
         Archived::Before => eprintln!("{code} had ended for good before"),
     }

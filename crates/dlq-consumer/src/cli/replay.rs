@@ -11,12 +11,14 @@ use coupon_core::{
     },
     runtime::Escaped,
 };
-
-use super::{bar::Bar, confirm::confirm, desk, desk_of, filter, print::Output, settling::rows};
-use crate::{
-    config::Config,
-    desk::{Desk, replay::Request},
+use coupon_operations::{
+    Operations,
+    replay::Request,
+    terminal::{Progress, confirm::confirm, output::Output},
 };
+
+use super::{filter, operations, operations_of, settling::rows};
+use crate::config::Config;
 
 mod args;
 mod table;
@@ -31,28 +33,28 @@ pub async fn replay(config: &Config, args: ReplayArgs) -> anyhow::Result<ExitCod
     match args.command {
         None => begin(config, args.new).await,
         Some(JobCommand::Status { job, output }) => {
-            let desk = desk(config).await?;
+            let operations = operations(config).await?;
             let jobs = match job {
-                Some(job) => vec![desk.job(job).await?],
-                None => desk.database.replay_jobs().list(None, 50).await?,
+                Some(job) => vec![operations.job(job).await?],
+                None => operations.database.replay_jobs().list(None, 50).await?,
             };
             print_jobs(&jobs, output)?;
             Ok(ExitCode::SUCCESS)
         }
         Some(JobCommand::Pause(JobArgs { job, reason, operator })) => {
-            desk_of(config, &operator.name()?).await?.pause_replay(job, reason).await?;
+            operations_of(config, &operator.name()?).await?.pause_replay(job, reason).await?;
             eprintln!("replay {job} is paused; `dlq-consumer replay resume {job} --by NAME` goes on with it");
             Ok(ExitCode::SUCCESS)
         }
         Some(JobCommand::Cancel(JobArgs { job, reason, operator })) => {
-            desk_of(config, &operator.name()?).await?.cancel_replay(job, reason).await?;
+            operations_of(config, &operator.name()?).await?.cancel_replay(job, reason).await?;
             eprintln!("replay {job} is cancelled");
             Ok(ExitCode::SUCCESS)
         }
         Some(JobCommand::Resume(ResumeArgs { job: JobArgs { job, reason, operator }, yes: _ })) => {
-            let desk = desk_of(config, &operator.name()?).await?;
-            desk.resume_replay(job, reason).await?;
-            work(&desk, job, Output::Table).await
+            let operations = operations_of(config, &operator.name()?).await?;
+            operations.resume_replay(job, reason).await?;
+            work(&operations, job, Output::Table).await
         }
     }
 }
@@ -77,14 +79,14 @@ async fn begin(config: &Config, args: NewArgs) -> anyhow::Result<ExitCode> {
         reason: args.reason.unwrap_or_default(),
     };
     let by = if args.dry_run { args.operator.name_or_unknown() } else { args.operator.name()? };
-    let desk = desk_of(config, &by).await?;
-    let plan = desk.plan_replay(&request).await?;
+    let operations = operations_of(config, &by).await?;
+    let plan = operations.plan_replay(&request).await?;
     let refused: Vec<String> = plan.refused.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
     let refused = if refused.is_empty() { "none".to_owned() } else { refused.join(", ") };
     eprintln!("{} can be replayed, refused: {refused}", plan.eligible);
     let are_named = !request.filter.ids.is_empty();
     let is_nothing_meant = plan.eligible == 0 && plan.refused.is_empty();
-    if is_nothing_meant && filter::says_mistyped(&desk, list, &request.filter).await? {
+    if is_nothing_meant && filter::says_mistyped(&operations, list, &request.filter).await? {
         return Ok(ExitCode::FAILURE);
     }
     if args.dry_run {
@@ -99,19 +101,19 @@ async fn begin(config: &Config, args: NewArgs) -> anyhow::Result<ExitCode> {
     let name = coupon.map_or_else(|| "all".to_owned(), |code| code.to_string());
     let what = format!("replay {} up to number {}", rows(list, plan.eligible), list.number(plan.up_to));
     confirm(&what, &name, args.yes)?;
-    let job = desk.create_replay(request, &plan).await?;
+    let job = operations.create_replay(request, &plan).await?;
     eprintln!("this is replay {job}; `dlq-consumer replay pause {job} --by NAME` stops it from anywhere");
-    work(&desk, job, args.output).await
+    work(&operations, job, args.output).await
 }
 
 /// Works on a job and says how it ended; exit code 1 unless everything that was asked for is issued.
-async fn work(desk: &Desk, job: i64, output: Output) -> anyhow::Result<ExitCode> {
-    let bar = Bar::of_one("replays");
+async fn work(operations: &Operations, job: i64, output: Output) -> anyhow::Result<ExitCode> {
+    let bar = Progress::of_one("replays");
     let tell = |job: &Job| {
         let (done, all) = progress(job);
         bar.of(done, all);
     };
-    let ended = desk.work_replay(job, &tell).await;
+    let ended = operations.work_replay(job, &tell).await;
     bar.end();
     let job = ended?;
     print_jobs(std::slice::from_ref(&job), output)?;

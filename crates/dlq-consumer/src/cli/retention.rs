@@ -1,14 +1,16 @@
 //! `purge`: retention by hand.
 
+use coupon_operations::{
+    Operations,
+    retention::Purged,
+    terminal::{
+        ByArgs, confirm,
+        output::{self, Column, Output},
+    },
+};
 use std::process::ExitCode;
 
 use clap::Args;
-
-use super::{
-    ByArgs, confirm,
-    print::{self, Column, Output},
-};
-use crate::desk::{Desk, retention::Purged};
 
 const COLUMNS: &[Column<Purged>] =
     &[("table", |purged| purged.table.to_string()), ("rows", |purged| purged.rows.to_string())];
@@ -36,22 +38,22 @@ pub(super) struct PurgeArgs {
 }
 
 /// `purge`.
-pub(super) async fn purge(desk: &Desk, args: PurgeArgs, days: u32) -> anyhow::Result<ExitCode> {
+pub(super) async fn purge(operations: &Operations, args: PurgeArgs, days: u32) -> anyhow::Result<ExitCode> {
     let days = args.older_than_days.unwrap_or(days);
-    let before = desk.days_ago(days);
+    let before = operations.days_ago(days);
     if args.dry_run {
-        let purgeable = desk.purgeable(before).await?;
-        print::rows(args.output, &purgeable, COLUMNS, COLUMNS)?;
+        let purgeable = operations.purgeable(before).await?;
+        output::rows(args.output, &purgeable, COLUMNS, COLUMNS)?;
         return Ok(ExitCode::SUCCESS);
     }
     let by = args.operator.name()?;
     confirm::must_be_possible(args.yes)?;
     if !args.yes {
-        let rows: i64 = desk.purgeable(before).await?.iter().map(|purgeable| purgeable.rows).sum();
+        let rows: i64 = operations.purgeable(before).await?.iter().map(|purgeable| purgeable.rows).sum();
         confirm::confirm(&format!("{rows} rows older than {days} days will be deleted for good"), "all", args.yes)?;
     }
     let mut gone: Vec<Purged> = Vec::new();
-    let purged = desk.purge(before, &by, |batch| {
+    let purged = operations.purge(before, &by, |batch| {
         match gone.last_mut().filter(|last| last.table == batch.table) {
             Some(last) => last.rows += batch.rows,
             None => gone.push(batch),
@@ -60,7 +62,7 @@ pub(super) async fn purge(desk: &Desk, args: PurgeArgs, days: u32) -> anyhow::Re
     });
     let purged = purged.await;
     // What is gone is gone, also when it did not come to its end.
-    print::rows(args.output, &gone, COLUMNS, COLUMNS)?;
+    output::rows(args.output, &gone, COLUMNS, COLUMNS)?;
     purged?;
     Ok(ExitCode::SUCCESS)
 }

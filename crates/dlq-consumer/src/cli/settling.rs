@@ -3,18 +3,14 @@
 use std::process::ExitCode;
 
 use clap::Args;
-pub(super) use coupon_core::runtime::operator::reason;
-use coupon_core::{
-    repo::work_list::{Filter, List, Settling, TypedNumber, Verb},
-    runtime::operator::counted,
+use coupon_core::repo::work_list::{Filter, List, Settling, TypedNumber, Verb};
+use coupon_core::runtime::Usage;
+use coupon_operations::{
+    Operations,
+    terminal::{ByArgs, confirm, counted, output, reason},
 };
 
-use super::{
-    ByArgs, Usage, confirm,
-    filter::{self, FilterArgs},
-    print,
-};
-use crate::desk::Desk;
+use super::filter::{self, FilterArgs};
 
 /// For the help of `resolve`.
 pub(super) const RESOLVE_EXAMPLES: &str = "Examples:
@@ -57,21 +53,21 @@ pub(super) struct SettleArgs {
 }
 
 /// `resolve`.
-pub(super) async fn resolve(desk: &Desk, args: SettleArgs) -> anyhow::Result<ExitCode> {
-    settle(desk, args, Verb::Resolve).await
+pub(super) async fn resolve(operations: &Operations, args: SettleArgs) -> anyhow::Result<ExitCode> {
+    settle(operations, args, Verb::Resolve).await
 }
 
 /// `ignore`.
-pub(super) async fn ignore(desk: &Desk, args: SettleArgs) -> anyhow::Result<ExitCode> {
-    settle(desk, args, Verb::Ignore).await
+pub(super) async fn ignore(operations: &Operations, args: SettleArgs) -> anyhow::Result<ExitCode> {
+    settle(operations, args, Verb::Ignore).await
 }
 
 /// `reopen`.
-pub(super) async fn reopen(desk: &Desk, args: SettleArgs) -> anyhow::Result<ExitCode> {
-    settle(desk, args, Verb::Reopen).await
+pub(super) async fn reopen(operations: &Operations, args: SettleArgs) -> anyhow::Result<ExitCode> {
+    settle(operations, args, Verb::Reopen).await
 }
 
-async fn settle(desk: &Desk, args: SettleArgs, verb: Verb) -> anyhow::Result<ExitCode> {
+async fn settle(operations: &Operations, args: SettleArgs, verb: Verb) -> anyhow::Result<ExitCode> {
     let SettleArgs { ids, dead_letters, up_to, reason, by, dry_run, yes, which } = args;
     let is_by_numbers = match (ids.is_empty(), up_to.is_some() || which.is_given()) {
         (false, false) => true,
@@ -99,13 +95,16 @@ async fn settle(desk: &Desk, args: SettleArgs, verb: Verb) -> anyhow::Result<Exi
                 continue;
             }
             if dry_run {
-                let count =
-                    desk.database.work_list().count_to_settle(list, verb, &Filter { ids, ..Filter::default() }).await?;
-                print::put(&format!("{} would become {}", rows(list, count), verb.transition(list).1))?;
+                let count = operations
+                    .database
+                    .work_list()
+                    .count_to_settle(list, verb, &Filter { ids, ..Filter::default() })
+                    .await?;
+                output::put(&format!("{} would become {}", rows(list, count), verb.transition(list).1))?;
                 continue;
             }
             let settling = settling(list);
-            let settled = desk.settle_each(&settling, &ids, &by).await?;
+            let settled = operations.settle_each(&settling, &ids, &by).await?;
             for (id, settled) in &settled {
                 eprintln!("{}", settled.sentence(*id, &settling));
             }
@@ -115,24 +114,24 @@ async fn settle(desk: &Desk, args: SettleArgs, verb: Verb) -> anyhow::Result<Exi
         }
         return Ok(ended);
     }
-    let filter = Filter { up_to, ..which.filter(desk.clock.now()) };
+    let filter = Filter { up_to, ..which.filter(operations.clock.now()) };
     if !dry_run {
         confirm::must_be_possible(yes)?;
     }
     let by = if dry_run { String::new() } else { by.name()? };
-    let count = desk.database.work_list().count_to_settle(list, verb, &filter).await?;
-    if count == 0 && filter::says_mistyped(desk, list, &filter).await? {
+    let count = operations.database.work_list().count_to_settle(list, verb, &filter).await?;
+    if count == 0 && filter::says_mistyped(operations, list, &filter).await? {
         return Ok(ExitCode::FAILURE);
     }
     if dry_run {
-        print::put(&format!("{} would become {to}", rows(list, count)))?;
+        output::put(&format!("{} would become {to}", rows(list, count)))?;
         return Ok(ExitCode::SUCCESS);
     }
     if count > 0 {
         let word = filter.coupon.as_ref().map_or("all", |coupon| coupon.as_str());
         confirm::confirm(&format!("{} will become {to}", rows(list, count)), word, yes)?;
     }
-    let changed = desk.settle_all(&settling(list), &filter, &by).await?;
+    let changed = operations.settle_all(&settling(list), &filter, &by).await?;
     eprintln!("{} became {to}", rows(list, i64::try_from(changed)?));
     Ok(ExitCode::SUCCESS)
 }

@@ -12,19 +12,18 @@ use coupon_core::{
     },
     runtime::Escaped,
 };
+use coupon_operations::{
+    Operations,
+    terminal::output::{self, Output},
+    work_list::{self, absent},
+};
 
 use super::{
-    desk,
     filter::{self, FilterArgs},
-    print::{self, Output, entries, figures, letters},
+    operations,
 };
-use crate::{
-    config::Config,
-    desk::{
-        Desk,
-        work_list::{self, absent},
-    },
-};
+use crate::cli::columns::{entries, figures, letters};
+use crate::config::Config;
 
 /// What to list.
 #[derive(Debug, Args)]
@@ -127,39 +126,39 @@ struct PageArgs {
 }
 
 /// `list`.
-pub(super) async fn list(desk: &Desk, args: ListArgs) -> anyhow::Result<ExitCode> {
+pub(super) async fn list(operations: &Operations, args: ListArgs) -> anyhow::Result<ExitCode> {
     let ListArgs { dead_letters, status, wide, page, which } = args;
     let list = filter::list(dead_letters);
-    let filter = Filter { status: filter::status(list, status)?, ..which.filter(desk.clock.now()) };
+    let filter = Filter { status: filter::status(list, status)?, ..which.filter(operations.clock.now()) };
     let before = filter::bound(page.before, list)?;
     let numbers: Vec<i64> = match list {
         List::Requests => {
-            let rows = desk.database.failed_coupon_issues().list(&filter, before, page.limit).await?;
-            print::rows(page.output, &rows, &entries::table(wide), entries::CSV)?;
+            let rows = operations.database.failed_coupon_issues().list(&filter, before, page.limit).await?;
+            output::rows(page.output, &rows, &entries::table(wide), entries::CSV)?;
             rows.iter().map(|row| row.id).collect()
         }
         List::Letters => {
-            let rows = desk.database.dlq_events().list(&filter, before, page.limit).await?;
-            print::rows(page.output, &rows, &letters::table(wide), letters::CSV)?;
+            let rows = operations.database.dlq_events().list(&filter, before, page.limit).await?;
+            output::rows(page.output, &rows, &letters::table(wide), letters::CSV)?;
             rows.iter().map(|row| row.id).collect()
         }
     };
-    if numbers.is_empty() && filter::says_mistyped(desk, list, &filter).await? {
+    if numbers.is_empty() && filter::says_mistyped(operations, list, &filter).await? {
         return Ok(ExitCode::FAILURE);
     }
     Ok(page.ended(&numbers, |id| list.number(id).to_string()))
 }
 
 /// `show`.
-pub(super) async fn show(desk: &Desk, args: ShowArgs) -> anyhow::Result<ExitCode> {
+pub(super) async fn show(operations: &Operations, args: ShowArgs) -> anyhow::Result<ExitCode> {
     let ShowArgs { id, dead_letter, output } = args;
     let number = filter::numbers(&[id], dead_letter)?[0];
     let is_shown = match number.list {
-        List::Requests => match desk.entry(number.id).await? {
+        List::Requests => match operations.entry(number.id).await? {
             Some(entry) => entries::show(output, &entry).map(|()| true)?,
             None => false,
         },
-        List::Letters => match desk.letter(number.id).await? {
+        List::Letters => match operations.letter(number.id).await? {
             Some(letter) => letters::show(output, &letter).map(|()| true)?,
             None => false,
         },
@@ -168,42 +167,42 @@ pub(super) async fn show(desk: &Desk, args: ShowArgs) -> anyhow::Result<ExitCode
         return Ok(ExitCode::SUCCESS);
     }
     let other = number.list.other();
-    let is_other = !desk.database.work_list().statuses(other, &[number.id]).await?.is_empty();
+    let is_other = !operations.database.work_list().statuses(other, &[number.id]).await?.is_empty();
     bail!("{}", absent(number, is_other))
 }
 
 /// `stats`.
 pub(super) async fn stats(config: &Config, args: &StatsArgs) -> anyhow::Result<ExitCode> {
     let digest = TimeDelta::milliseconds(config.alarms.digest_ms.try_into().unwrap_or(i64::MAX));
-    figures::stats(args.output, &desk(config).await?.stats(digest).await?)?;
+    figures::stats(args.output, &operations(config).await?.stats(digest).await?)?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// `causes`.
-pub(super) async fn causes(desk: &Desk, args: CausesArgs) -> anyhow::Result<ExitCode> {
+pub(super) async fn causes(operations: &Operations, args: CausesArgs) -> anyhow::Result<ExitCode> {
     let CausesArgs { dead_letters, status, limit, output, which } = args;
     let list = filter::list(dead_letters);
-    let filter = Filter { status: filter::status(list, status)?, ..which.filter(desk.clock.now()) };
-    let causes = desk.database.work_list().causes(list, &filter, limit).await?;
-    print::rows(output, &causes, &figures::causes(list), figures::CAUSES)?;
-    if causes.is_empty() && filter::says_mistyped(desk, list, &filter).await? {
+    let filter = Filter { status: filter::status(list, status)?, ..which.filter(operations.clock.now()) };
+    let causes = operations.database.work_list().causes(list, &filter, limit).await?;
+    output::rows(output, &causes, &figures::causes(list), figures::CAUSES)?;
+    if causes.is_empty() && filter::says_mistyped(operations, list, &filter).await? {
         return Ok(ExitCode::FAILURE);
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// `audit`.
-pub(super) async fn audit(desk: &Desk, args: AuditArgs) -> anyhow::Result<ExitCode> {
+pub(super) async fn audit(operations: &Operations, args: AuditArgs) -> anyhow::Result<ExitCode> {
     let AuditArgs { subject, by, verb, page } = args;
     // As it is numbered, or as the audit has it.
     let number = subject.as_deref().and_then(|subject| subject.parse::<TypedNumber>().ok());
     let number = number.and_then(|typed| Some(typed.list?.number(typed.id)));
     let filter = AuditFilter { subject: number.map(work_list::subject).or(subject), actor: by, verb };
     let before = page.before.map(|before| before.id);
-    let rows = desk.database.audit().list(&filter, before, page.limit).await?;
-    print::rows(page.output, &rows, figures::AUDIT, figures::AUDIT_CSV)?;
+    let rows = operations.database.audit().list(&filter, before, page.limit).await?;
+    output::rows(page.output, &rows, figures::AUDIT, figures::AUDIT_CSV)?;
     if let Some(subject) = filter.subject.filter(|_| rows.is_empty())
-        && !desk.database.audit().has_subject(&subject).await?
+        && !operations.database.audit().has_subject(&subject).await?
     {
         let hint = "name it as E17, D4 or coupons/SPRING, or its kind, such as coupons";
         eprintln!("nothing was ever done to {}: {hint}", Escaped(&subject));

@@ -13,8 +13,9 @@ use coupon_core::{
     },
     runtime::{Tasks, admin::count_from_zero, chain},
 };
+use coupon_operations::reconcile::Drift;
 
-use crate::{desk::reconcile::Drift, repair::outcome_label};
+use crate::repair::outcome_label;
 
 /// Between two counts, below what Prometheus is usually told to scrape by.
 const COUNT_PERIOD: Duration = Duration::from_secs(10);

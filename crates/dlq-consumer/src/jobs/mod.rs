@@ -21,16 +21,17 @@ use coupon_core::{
     runtime::{Shutdown, Tasks},
     writing::Writer,
 };
+use coupon_operations::Operations;
 
-use crate::{config::Config, desk::Desk};
+use crate::config::Config;
 
 /// Starts all jobs under `tasks`, which `stop` ends.
-pub fn start(desk: &Desk, writer: Writer, config: &Config, tasks: &Tasks, stop: &Shutdown) {
-    gauges::start(desk.database.clone(), desk.clock.clone(), tasks);
-    let (database, clock) = (desk.database.clone(), desk.clock.clone());
+pub fn start(operations: &Operations, writer: Writer, config: &Config, tasks: &Tasks, stop: &Shutdown) {
+    gauges::start(operations.database.clone(), operations.clock.clone(), tasks);
+    let (database, clock) = (operations.database.clone(), operations.clock.clone());
     let newer_versions = NewerVersions { database, writer, clock, supported: VERSION };
     tasks.spawn("newer versions", newer_versions.run(stop.clone()));
-    replay_settling::start(desk.clone(), tasks);
-    reconcile::start(desk.clone(), &config.reconcile, tasks);
-    retention::start(desk.clone(), config.retention.days, tasks, stop.clone());
+    replay_settling::start(operations.clone(), tasks);
+    reconcile::start(operations.clone(), &config.reconcile, tasks);
+    retention::start(operations.clone(), config.retention.days, tasks, stop.clone());
 }

@@ -12,10 +12,10 @@ use coupon_core::{
         dlq_events::{DlqEventStatus, UndecidedDlqEvent},
     },
     runtime::Shutdown,
-    writing::Writer,
+    writing::{Writer, decision_against},
 };
 
-use crate::{letter::against, repair::decide_against};
+use crate::repair::decide_against;
 
 /// Letters read in one statement.
 const PAGE_LETTERS: i64 = 500;
@@ -86,7 +86,7 @@ impl NewerVersions {
 
     async fn decide(&self, letter: UndecidedDlqEvent, event: &Arc<CouponIssued>) -> Result<bool, Failure> {
         let outcome = self.writer.write(event, true).await?;
-        if let Some((remedy, failure)) = against(outcome) {
+        if let Some((remedy, failure)) = decision_against(outcome) {
             let give_up = Compensation {
                 event: CouponIssued::clone(event),
                 failure,

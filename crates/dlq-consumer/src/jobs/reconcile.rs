@@ -7,19 +7,16 @@ use coupon_core::{
     repo::alarms::Notice,
     runtime::{Tasks, chain},
 };
+use coupon_operations::{
+    Operations, OperationsError,
+    reconcile::{Drift, ReconcileOptions, Reconciled, Report, Verdict},
+};
 use tokio::time::sleep;
 
-use crate::{
-    alarm,
-    config::ReconcileSettings,
-    desk::{
-        Desk, DeskError,
-        reconcile::{Drift, ReconcileOptions, Reconciled, Report, Verdict},
-    },
-};
+use crate::{alarm, config::ReconcileSettings};
 
 /// Reconciles all campaigns every `reconcile.every_ms`, on one replica at a time; never if that is 0.
-pub fn start(desk: Desk, settings: &ReconcileSettings, tasks: &Tasks) {
+pub fn start(operations: Operations, settings: &ReconcileSettings, tasks: &Tasks) {
     if settings.every_ms == 0 {
         return;
     }
@@ -29,7 +26,7 @@ pub fn start(desk: Desk, settings: &ReconcileSettings, tasks: &Tasks) {
     tasks.spawn_until_stop("reconcile", async move {
         loop {
             sleep(period).await;
-            if let Err(error) = reconcile_all(&desk, options).await {
+            if let Err(error) = reconcile_all(&operations, options).await {
                 metrics::counter!("coupon_reconciliations_failed_total").increment(1);
                 tracing::warn!("redis and postgresql cannot be compared now: {}", chain(&error));
             }
@@ -37,13 +34,13 @@ pub fn start(desk: Desk, settings: &ReconcileSettings, tasks: &Tasks) {
     });
 }
 
-async fn reconcile_all(desk: &Desk, options: ReconcileOptions) -> Result<(), DeskError> {
+async fn reconcile_all(operations: &Operations, options: ReconcileOptions) -> Result<(), OperationsError> {
     // A replica that does not lead shows no drift.
     let (mut left, mut unjudged, mut failed) = ([0; Drift::ALL.len()], 0, None);
-    if let Some(lead) = desk.database.try_lock("reconcile").await? {
-        for code in desk.live_campaigns().await? {
+    if let Some(lead) = operations.database.try_lock("reconcile").await? {
+        for code in operations.live_campaigns().await? {
             // One campaign that cannot be compared says nothing about the others.
-            let reconciled = match desk.reconcile(&code, options, &|_, _| {}).await {
+            let reconciled = match operations.reconcile(&code, options, &|_, _| {}).await {
                 Ok(reconciled) => reconciled,
                 Err(error) => {
                     tracing::warn!(coupon = %code, "redis and postgresql cannot be compared for {code} now: {}", chain(&error));
@@ -58,7 +55,7 @@ async fn reconcile_all(desk: &Desk, options: ReconcileOptions) -> Result<(), Des
                 if report.verdict == Verdict::Unjudged {
                     unjudged += report.in_flight;
                 }
-                raise_alarm(desk, &report).await?;
+                raise_alarm(operations, &report).await?;
             }
         }
         lead.release().await;
@@ -76,7 +73,7 @@ async fn reconcile_all(desk: &Desk, options: ReconcileOptions) -> Result<(), Des
 }
 
 /// Raises an alarm about drift that is left, and about requests that were published again.
-async fn raise_alarm(desk: &Desk, report: &Report) -> Result<(), DeskError> {
+async fn raise_alarm(operations: &Operations, report: &Report) -> Result<(), OperationsError> {
     let code = &report.coupon;
     if let Some(waiting_for) = &report.waiting_for {
         tracing::warn!(coupon = %code, in_flight = report.in_flight, "{} requests of {code} could not be compared: {waiting_for}", report.in_flight);
@@ -87,7 +84,7 @@ async fn raise_alarm(desk: &Desk, report: &Report) -> Result<(), DeskError> {
             "{requeued} accepted requests of {code} were undecided, and kafka had nothing left of them; they are published again"
         );
         tracing::warn!(coupon = %code, requeued, "{message}");
-        desk.database.alarms().notify(notice(desk, "REQUEUED", code, message)).await?;
+        operations.database.alarms().notify(notice(operations, "REQUEUED", code, message)).await?;
     }
     if report.left() == 0 {
         if !report.is_clean() {
@@ -100,15 +97,15 @@ async fn raise_alarm(desk: &Desk, report: &Report) -> Result<(), DeskError> {
     let installation = alarm::installation();
     tracing::error!(coupon = %code, installation, "[CRITICAL] redis and postgresql differ for {code}: {kinds}; look with `dlq-consumer reconcile {code}`");
     let message = format!("redis and postgresql differ for {code}: {kinds}");
-    Ok(desk.database.alarms().notify(notice(desk, "DRIFT", code, message)).await?)
+    Ok(operations.database.alarms().notify(notice(operations, "DRIFT", code, message)).await?)
 }
 
-fn notice(desk: &Desk, kind: &str, code: &CouponCode, message: String) -> Notice {
+fn notice(operations: &Operations, kind: &str, code: &CouponCode, message: String) -> Notice {
     Notice {
         cause: format!("{kind} {code}"),
         coupon_code: Some(code.clone()),
         message,
         command: format!("dlq-consumer reconcile {code}"),
-        now: desk.clock.now(),
+        now: operations.clock.now(),
     }
 }

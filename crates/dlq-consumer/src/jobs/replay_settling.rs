@@ -3,18 +3,17 @@
 use std::time::Duration;
 
 use coupon_core::runtime::{Tasks, chain};
-
-use crate::desk::Desk;
+use coupon_operations::Operations;
 
 /// Between two runs.
 const SETTLING_PERIOD: Duration = Duration::from_secs(1);
 
 /// Settles replays every second.
-pub fn start(desk: Desk, tasks: &Tasks) {
+pub fn start(operations: Operations, tasks: &Tasks) {
     tasks.every("replay settling", SETTLING_PERIOD, move || {
-        let desk = desk.clone();
+        let operations = operations.clone();
         async move {
-            match desk.settle_replays().await {
+            match operations.settle_replays().await {
                 Ok(settled) => metrics::counter!("coupon_replays_settled_total").increment(settled as u64),
                 Err(error) => tracing::debug!("replays cannot be settled now: {}", chain(&error)),
             }

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use coupon_core::runtime::{Shutdown, Tasks, chain};
-
-use crate::desk::{Desk, retention::Purged};
+use coupon_operations::{Operations, retention::Purged};
 
 /// Between two runs.
 const PURGE_PERIOD: Duration = Duration::from_hours(1);
@@ -13,9 +12,9 @@ const AUDIT_NAME: &str = "dlq-consumer";
 
 /// Purges at once and then every hour what was done with `days` ago. Replicas leave each other's rows alone, and a run ends
 /// after the batch in which `stop` begins.
-pub fn start(desk: Desk, days: u32, tasks: &Tasks, stop: Shutdown) {
+pub fn start(operations: Operations, days: u32, tasks: &Tasks, stop: Shutdown) {
     tasks.every("retention", PURGE_PERIOD, move || {
-        let (desk, stop) = (desk.clone(), stop.clone());
+        let (operations, stop) = (operations.clone(), stop.clone());
         async move {
             let on_batch = |Purged { table, rows }: Purged| {
                 metrics::counter!("coupon_purged_rows_total", "table" => table.as_str())
@@ -25,7 +24,7 @@ pub fn start(desk: Desk, days: u32, tasks: &Tasks, stop: Shutdown) {
                 }
                 !stop.is_stopping()
             };
-            if let Err(error) = desk.purge(desk.days_ago(days), AUDIT_NAME, on_batch).await {
+            if let Err(error) = operations.purge(operations.days_ago(days), AUDIT_NAME, on_batch).await {
                 tracing::warn!("old rows cannot be purged now: {}", chain(&error));
             }
         }

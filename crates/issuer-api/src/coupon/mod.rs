@@ -1,38 +1,25 @@
-//! `coupon …`: administering campaigns, in the order that keeps PostgreSQL and Redis together.
+//! `coupon …`: parses and prints. What a command does is in [`coupon_operations::campaigns`].
 
-mod close;
-mod create;
-mod delete;
-mod error;
+mod print;
 
-mod open;
-mod output;
-mod total;
-mod window;
-
-use std::process::ExitCode;
+use std::{process::ExitCode, sync::Arc};
 
 use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use coupon_core::{
-    clock::{Clock, SystemClock},
+    clock::SystemClock,
     ids::CouponCode,
-    repo::{
-        Database,
-        coupons::{Actor, Coupon},
-        schema::Schema,
-    },
-    runtime::operator::named,
+    repo::{Database, coupons::NewWindow, schema::Schema},
+    runtime::Usage,
+    startup::StartupError,
     stock::Stock,
 };
-
-pub use error::CommandError;
-pub use output::Output;
+use coupon_operations::{
+    campaigns::{CampaignError, Campaigns, Changed, CreateCampaign, MAX_TOTAL, Remark},
+    terminal::{ByArgs, Output},
+};
 
 use crate::{SERVICE, config::ApiSettings};
-
-/// Most coupons of one campaign.
-const MOST: i64 = 1_000_000_000;
 
 /// The `coupon` commands.
 #[derive(Debug, Args)]
@@ -40,9 +27,9 @@ pub struct CouponArgs {
     /// How the result is printed; remarks go to standard error
     #[arg(long, global = true, value_enum, default_value_t)]
     pub output: Output,
-    /// Who changes something, for the audit; $USER when not given
-    #[arg(long, global = true, value_name = "NAME", env = "USER", hide_env_values = true)]
-    pub by: Option<String>,
+    /// Who changes something.
+    #[command(flatten)]
+    pub by: ByArgs,
     /// Which one.
     #[command(subcommand)]
     pub command: CouponCommand,
@@ -134,7 +121,7 @@ pub struct WindowArgs {
 }
 
 fn total(text: &str) -> Result<i64, String> {
-    let total = text.parse().ok().filter(|total| (0..=MOST).contains(total));
+    let total = text.parse().ok().filter(|total| (0..=MAX_TOTAL).contains(total));
     total.ok_or_else(|| "a whole number from 0 to 1000000000".to_owned())
 }
 
@@ -143,73 +130,87 @@ fn days(text: &str) -> Result<i32, String> {
     days.ok_or_else(|| "a whole number from 1 to 3650".to_owned())
 }
 
-/// Where campaigns are administered.
-struct Desk {
-    database: Database,
-    stock: Stock,
-    by: String,
-}
-
 /// Runs one command.
 pub async fn run(args: CouponArgs, settings: &ApiSettings) -> anyhow::Result<ExitCode> {
-    let by = named(args.by);
-    let desk = Desk {
+    let by = if args.command.changes() { args.by.name()? } else { args.by.name_or_unknown() };
+    let campaigns = Campaigns {
         database: Database::new(&settings.database, SERVICE)?,
         stock: Stock::new(&settings.redis)?,
-        by: if args.command.changes() { by? } else { String::new() },
+        clock: Arc::new(SystemClock),
+        by,
     };
-    match desk.database.schema().await? {
+    match campaigns.database.schema().await? {
         Schema::Fits { .. } => {}
-        unfit => return Err(CommandError::Schema(unfit).into()),
+        unfit => return Err(StartupError::Schema(unfit).into()),
     }
-    let outcome = desk.perform(args.command, args.output).await;
-    desk.database.close().await;
+    let outcome = perform(&campaigns, args.command, args.output).await;
+    campaigns.database.close().await;
     outcome.map(|()| ExitCode::SUCCESS)
 }
 
-impl Desk {
-    async fn perform(&self, command: CouponCommand, output: Output) -> anyhow::Result<()> {
-        let coupon = match command {
-            CouponCommand::List => {
-                output::list(output, &self.database.coupons().list().await?, self.actor().now)?;
-                return Ok(());
-            }
-            CouponCommand::Delete(CodeArg { code }) => return Ok(self.delete(&code).await?),
-            CouponCommand::SetWindow(args) => self.set_window(args).await?,
-            CouponCommand::Create(args) => self.create(args).await?,
-            CouponCommand::Show(CodeArg { code }) => self.coupon(&code).await?,
-            CouponCommand::Open(CodeArg { code }) => self.open(&code).await?,
-            CouponCommand::Close(CodeArg { code }) => self.close(&code).await?,
-            CouponCommand::SetTotal(TotalArgs { code, total }) => self.set_total(&code, total).await?,
-        };
-        let view = self.stock.view(&coupon.coupon_code).await;
-        output::show(output, &coupon, view, self.actor().now)?;
-        Ok(())
-    }
-
-    /// The campaign's row.
-    async fn coupon(&self, code: &CouponCode) -> Result<Coupon, CommandError> {
-        self.database.coupons().find(code).await?.ok_or_else(|| CommandError::Unknown(code.clone()))
-    }
-
-    /// The row of a campaign that can still change.
-    async fn living(&self, code: &CouponCode) -> Result<Coupon, CommandError> {
-        let coupon = self.coupon(code).await?;
-        if coupon.archived_at.is_some() {
-            return Err(CommandError::Archived(code.clone()));
+async fn perform(campaigns: &Campaigns, command: CouponCommand, output: Output) -> anyhow::Result<()> {
+    let (done, changed) = match command {
+        CouponCommand::List => {
+            return print::list(output, &campaigns.database.coupons().list().await?, campaigns.actor().now);
         }
-        Ok(coupon)
+        CouponCommand::Delete(CodeArg { code }) => {
+            campaigns.delete(&code).await?;
+            eprintln!("{code} is deleted");
+            return Ok(());
+        }
+        CouponCommand::Show(CodeArg { code }) => {
+            (String::new(), Changed { coupon: campaigns.find(&code).await?, remarks: Vec::new() })
+        }
+        CouponCommand::Create(args) => {
+            let done = format!("{0} is created; `coupon open {0} --by NAME` lets members ask", args.code);
+            (done, campaigns.create(args.into()).await.map_err(as_usage)?)
+        }
+        CouponCommand::SetWindow(args) => {
+            let code = args.code.clone();
+            (format!("the window of {code} is set"), campaigns.set_window(&code, args.window()?).await?)
+        }
+        CouponCommand::Open(CodeArg { code }) => (format!("{code} is open"), campaigns.open(&code).await?),
+        CouponCommand::Close(CodeArg { code }) => (format!("{code} is closed"), campaigns.close(&code).await?),
+        CouponCommand::SetTotal(TotalArgs { code, total }) => {
+            (format!("the total of {code} is {total}"), campaigns.set_total(&code, total).await?)
+        }
+    };
+    let Changed { coupon, remarks } = changed;
+    let existed = remarks.iter().any(|remark| matches!(remark, Remark::ExistedBefore(_)));
+    if !done.is_empty() && !existed {
+        eprintln!("{done}");
     }
+    for remark in &remarks {
+        eprintln!("note: {remark}");
+    }
+    let view = campaigns.stock.view(&coupon.coupon_code).await;
+    print::show(output, &coupon, view, campaigns.actor().now)
+}
 
-    /// Who does it, now.
-    fn actor(&self) -> Actor {
-        Actor { name: self.by.clone(), now: SystemClock.now() }
+/// A window that cannot be is wrong usage, and ends with exit code 2.
+fn as_usage(error: CampaignError) -> anyhow::Error {
+    match error {
+        error @ CampaignError::ClosesBeforeItOpens { .. } => Usage(error.to_string()).into(),
+        error => error.into(),
     }
 }
 
-/// A remark: standard output is for data.
-fn say(text: impl std::fmt::Display) {
-    eprintln!("{text}");
+impl From<CreateArgs> for CreateCampaign {
+    fn from(args: CreateArgs) -> Self {
+        let CreateArgs { code, total, opens_at, closes_at, valid_days, if_absent } = args;
+        Self { code, total, opens_at, closes_at, valid_days, if_absent }
+    }
+}
+
+impl WindowArgs {
+    fn window(self) -> Result<NewWindow, Usage> {
+        let Self { opens_at, closes_at, no_closes_at, valid_days, .. } = self;
+        if opens_at.is_none() && closes_at.is_none() && !no_closes_at && valid_days.is_none() {
+            let what = "say what is to change: --opens-at, --closes-at, --no-closes-at, --valid-days";
+            return Err(Usage(what.to_owned()));
+        }
+        Ok(NewWindow { opens_at, closes_at: if no_closes_at { Some(None) } else { closes_at.map(Some) }, valid_days })
+    }
 }
 
 fn time(text: &str) -> Result<DateTime<Utc>, String> {

@@ -1,16 +1,16 @@
 //! What a reconciliation found, for people and for programs.
 
 use coupon_core::{repo::reconciliations::ReconciliationRow, runtime::Escaped};
+use coupon_operations::terminal::output;
 
 use super::{Output, Report};
-use crate::cli::print;
 
 const COLUMNS: [&str; 6] = ["coupon", "drift", "found", "repaired", "examples", "what it means"];
 
 /// Reports: one row for each kind of drift.
 pub fn reports(reports: &[Report], output: Output) -> anyhow::Result<()> {
     if output == Output::Json {
-        return print::json(reports);
+        return output::json(reports);
     }
     let mut rows = Vec::new();
     for report in reports {
@@ -26,7 +26,7 @@ pub fn reports(reports: &[Report], output: Output) -> anyhow::Result<()> {
         }
     }
     if !rows.is_empty() {
-        print::cells(output, &COLUMNS, &rows)?;
+        output::cells(output, &COLUMNS, &rows)?;
     }
     for report in reports {
         let Report { coupon, marks, issued_rows, in_flight, .. } = report;
@@ -38,7 +38,7 @@ pub fn reports(reports: &[Report], output: Output) -> anyhow::Result<()> {
 /// The history.
 pub fn history(rows: &[ReconciliationRow], output: Output) -> anyhow::Result<()> {
     if output == Output::Json {
-        return print::json(rows);
+        return output::json(rows);
     }
     let cells: Vec<Vec<String>> = rows
         .iter()
@@ -56,5 +56,5 @@ pub fn history(rows: &[ReconciliationRow], output: Output) -> anyhow::Result<()>
             ]
         })
         .collect();
-    print::cells(output, &["id", "coupon", "at", "by", "applied", "marks", "rows", "under way", "drift"], &cells)
+    output::cells(output, &["id", "coupon", "at", "by", "applied", "marks", "rows", "under way", "drift"], &cells)
 }

@@ -2,8 +2,9 @@
 
 use clap::{Args, Subcommand};
 use coupon_core::repo::work_list::TypedNumber;
+use coupon_operations::terminal::{ByArgs, output::Output, reason};
 
-use crate::cli::{ByArgs, filter::FilterArgs, print::Output, settling::reason};
+use crate::cli::filter::FilterArgs;
 
 /// What to replay.
 #[derive(Debug, Args)]

@@ -4,23 +4,22 @@ use coupon_core::repo::{
     replay_jobs::{Job, SILENT_AFTER},
     replays::Plan,
 };
-
-use crate::cli::print::{self, Output};
+use coupon_operations::terminal::output::{self, Output};
 
 /// Prints what a replay would begin, and why rows are refused.
 pub(super) fn print_plan(plan: &Plan, output: Output) -> anyhow::Result<()> {
     if output == Output::Json {
-        return print::json(plan);
+        return output::json(plan);
     }
     let mut rows = vec![vec!["eligible".to_owned(), plan.eligible.to_string()]];
     rows.extend(plan.refused.iter().map(|(reason, count)| vec![reason.clone(), count.to_string()]));
-    print::cells(output, &["what", "rows"], &rows)
+    output::cells(output, &["what", "rows"], &rows)
 }
 
 /// Prints replays, one in a row.
 pub(super) fn print_jobs(jobs: &[Job], output: Output) -> anyhow::Result<()> {
     if output == Output::Json {
-        return print::json(jobs);
+        return output::json(jobs);
     }
     let columns = [
         "replay",
@@ -55,7 +54,7 @@ pub(super) fn print_jobs(jobs: &[Job], output: Output) -> anyhow::Result<()> {
             ]
         })
         .collect();
-    print::cells(output, &columns, &rows)
+    output::cells(output, &columns, &rows)
 }
 
 /// Where a job stands, and whether anybody works on one that runs.

@@ -1,0 +1,120 @@
+//! Campaigns: created, opened, closed, resized, rescheduled and deleted, in the order that keeps PostgreSQL and Redis together.
+
+mod close;
+mod create;
+mod delete;
+mod error;
+mod open;
+mod total;
+mod window;
+
+use std::{fmt, sync::Arc};
+
+use coupon_core::{
+    clock::Clock,
+    ids::CouponCode,
+    repo::{
+        Database,
+        coupons::{Actor, Coupon},
+    },
+    stock::Stock,
+};
+
+pub use create::CreateCampaign;
+pub use error::CampaignError;
+
+/// Most coupons of one campaign.
+pub const MAX_TOTAL: i64 = 1_000_000_000;
+
+/// Access to PostgreSQL and Redis in the name of one operator. Campaigns need no Kafka.
+#[derive(Clone)]
+pub struct Campaigns {
+    /// The campaign's row.
+    pub database: Database,
+    /// The campaign's gate, total and window in Redis.
+    pub stock: Stock,
+    /// The source of the time that rows get.
+    pub clock: Arc<dyn Clock>,
+    /// The name that the audit gets.
+    pub by: String,
+}
+
+/// A campaign after a change, and what its operator has to know beside it.
+#[derive(Debug)]
+pub struct Changed {
+    /// The campaign's row.
+    pub coupon: Coupon,
+    /// Facts that the change met, in the order they were met.
+    pub remarks: Vec<Remark>,
+}
+
+/// A fact that a change met and that did not stop it.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Remark {
+    /// The campaign existed before, as it was asked for.
+    ExistedBefore(CouponCode),
+    /// Redis holds data of another epoch than PostgreSQL.
+    OtherEpoch {
+        /// In Redis.
+        redis: i64,
+        /// In PostgreSQL.
+        postgresql: i64,
+    },
+    /// Redis has no data of the campaign.
+    NoData(CouponCode),
+    /// The campaign is SUSPECT in Redis.
+    SuspectInRedis(CouponCode),
+    /// A SUSPECT campaign was closed.
+    OpensOnlyAfterRebuild(CouponCode),
+    /// The total is set in PostgreSQL alone; a rebuild takes it over.
+    TotalAwaitsRebuild(CouponCode),
+    /// The window is set in PostgreSQL alone; a rebuild takes it over.
+    WindowAwaitsRebuild(CouponCode),
+}
+
+impl fmt::Display for Remark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ExistedBefore(code) => write!(f, "{code} is there already"),
+            Self::OtherEpoch { redis, postgresql } => {
+                write!(f, "Redis holds data of epoch {redis}, PostgreSQL is at epoch {postgresql}")
+            }
+            Self::NoData(code) => write!(f, "Redis has no data of {code}"),
+            Self::SuspectInRedis(code) => {
+                write!(f, "{code} is SUSPECT in Redis and accepts nothing until it is rebuilt")
+            }
+            Self::OpensOnlyAfterRebuild(code) => {
+                write!(f, "it cannot be opened before `dlq-consumer rebuild {code} --by NAME`, which leaves it closed")
+            }
+            Self::TotalAwaitsRebuild(code) => write!(
+                f,
+                "it is set in PostgreSQL alone: Redis has no data of {code}, and takes the total over with `dlq-consumer rebuild {code} --by NAME`"
+            ),
+            Self::WindowAwaitsRebuild(code) => write!(
+                f,
+                "it is set in PostgreSQL alone: Redis has no data of {code}, and takes the window over with `dlq-consumer rebuild {code} --by NAME`"
+            ),
+        }
+    }
+}
+
+impl Campaigns {
+    /// Returns the campaign's row.
+    pub async fn find(&self, code: &CouponCode) -> Result<Coupon, CampaignError> {
+        self.database.coupons().find(code).await?.ok_or_else(|| CampaignError::Unknown(code.clone()))
+    }
+
+    /// Returns the row of a campaign that can still change.
+    async fn find_unarchived(&self, code: &CouponCode) -> Result<Coupon, CampaignError> {
+        let coupon = self.find(code).await?;
+        if coupon.archived_at.is_some() {
+            return Err(CampaignError::Archived(code.clone()));
+        }
+        Ok(coupon)
+    }
+
+    /// Returns the operator with the time of now, for the audit.
+    pub fn actor(&self) -> Actor {
+        Actor { name: self.by.clone(), now: self.clock.now() }
+    }
+}

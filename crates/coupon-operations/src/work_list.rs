@@ -1,0 +1,234 @@
+//! The work list: what there is to know of an entry or a dead letter, and settling them.
+
+use std::collections::BTreeSet;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use chrono::TimeDelta;
+use coupon_core::repo::{
+    RepoError,
+    audit::AuditRow,
+    dlq_events::{DlqEvent, DlqEventStatus},
+    failed_coupon_issues::{FailedCouponIssue, ReplayLink},
+    work_list::{Figures, Filter, List, Number, Settling, Verb},
+};
+use serde::Serialize;
+
+use crate::Operations;
+
+/// Rows changed in one transaction.
+const BATCH: i64 = 500;
+
+/// An entry of the work list with all that hangs on it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Entry {
+    /// The entry.
+    #[serde(flatten)]
+    pub entry: FailedCouponIssue,
+    /// Its replays, oldest first.
+    pub replays: Vec<ReplayLink>,
+    /// The dead letters of its request, oldest first.
+    pub dead_letters: Vec<DlqEvent>,
+    /// What was done to it, newest first.
+    pub audit: Vec<AuditRow>,
+}
+
+/// A dead letter with its bytes and all that hangs on it.
+#[derive(Clone, Debug, Serialize)]
+pub struct DeadLetterDetails {
+    /// The letter.
+    #[serde(flatten)]
+    pub letter: DlqEvent,
+    /// Its value, if it is text.
+    pub payload: Option<String>,
+    /// Its value, byte for byte.
+    pub payload_base64: Option<String>,
+    /// Its key, byte for byte.
+    pub record_key_base64: Option<String>,
+    /// Its headers in order, values in base64.
+    pub headers: serde_json::Value,
+    /// The entry of its request on the work list.
+    pub entry: Option<FailedCouponIssue>,
+    /// What was done to it, newest first.
+    pub audit: Vec<AuditRow>,
+}
+
+/// How much waits, and for how long.
+#[derive(Clone, Debug, Serialize)]
+pub struct Stats {
+    /// The figures.
+    #[serde(flatten)]
+    pub figures: Figures,
+    /// Age of the oldest PENDING entry, in seconds.
+    pub oldest_pending_seconds: Option<i64>,
+    /// Of the alarms that are unsent, those that wait for the next digest of their cause; the others are late.
+    pub alarms_in_digest: i64,
+}
+
+/// What became of settling one row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// Changed.
+    Done,
+    /// It stood there before.
+    Before,
+    /// There is no such row; whether there is one of the other kind.
+    Absent(bool),
+    /// A dead letter that stands here and is an accepted request without a decision.
+    Undecided(String),
+    /// The replay of another entry, which stands for it.
+    Replay,
+    /// A replay of it is under way, and may still be issued.
+    UnderWay,
+    /// It stands here and cannot be moved from here.
+    Not(String),
+}
+
+impl Settled {
+    /// The same in a sentence.
+    pub fn sentence(&self, id: i64, settling: &Settling) -> String {
+        let (from, to) = settling.verb.transition(settling.list);
+        let row = match settling.list {
+            List::Requests => "entry",
+            List::Letters => "dead letter",
+        };
+        let number = settling.list.number(id);
+        match self {
+            Self::Done => format!("{row} {number} is {to}"),
+            Self::Before => format!("{row} {number} was {to} before; nothing was changed"),
+            Self::Absent(is_other) => absent(number, *is_other),
+            Self::Undecided(status) => format!(
+                "{row} {number} is {status}: an accepted request that nobody has decided; only `dlq-consumer replay {number} --reason WHY --by NAME` or `dlq-consumer compensate {number} --reason WHY --by NAME` decides it, once its coupon exists"
+            ),
+            Self::Replay => format!("{row} {number} is the replay of another entry, which stands for it on the list"),
+            Self::UnderWay => format!(
+                "a replay of {row} {number} is under way: cancel it or wait; `dlq-consumer show {number}` says what becomes of it"
+            ),
+            Self::Not(status) => {
+                format!("{row} {number} is {status}, only one that is {} can become {to}", from.join(" or "))
+            }
+        }
+    }
+
+    /// Whether the row stands where it was meant to.
+    pub fn is_so(&self) -> bool {
+        matches!(self, Self::Done | Self::Before)
+    }
+}
+
+impl Operations {
+    /// An entry of the work list.
+    pub async fn entry(&self, id: i64) -> Result<Option<Entry>, RepoError> {
+        let Some(entry) = self.database.failed_coupon_issues().find(id).await? else { return Ok(None) };
+        Ok(Some(Entry {
+            replays: self.database.failed_coupon_issues().replay_links(id).await?,
+            dead_letters: self.database.dlq_events().of_request(entry.request_id).await?,
+            audit: self.database.audit().of_subject(&subject(List::Requests.number(id))).await?,
+            entry,
+        }))
+    }
+
+    /// A dead letter.
+    pub async fn letter(&self, id: i64) -> Result<Option<DeadLetterDetails>, RepoError> {
+        let Some(mut letter) = self.database.dlq_events().find(id).await? else { return Ok(None) };
+        let entry = match (letter.failed_issue_id, letter.original_event_id, letter.coupon_code.as_deref()) {
+            (Some(entry), _, _) => self.database.failed_coupon_issues().find(entry).await?,
+            (None, Some(request_id), Some(coupon)) => {
+                self.database.failed_coupon_issues().find_by_request(request_id, coupon).await?
+            }
+            (None, _, _) => None,
+        };
+        let payload = letter.payload.take();
+        Ok(Some(DeadLetterDetails {
+            payload_base64: payload.as_deref().map(|bytes| STANDARD.encode(bytes)),
+            payload: payload.and_then(|bytes| String::from_utf8(bytes).ok()),
+            record_key_base64: letter.record_key.take().map(|bytes| STANDARD.encode(bytes)),
+            headers: letter.headers.take(),
+            entry,
+            audit: self.database.audit().of_subject(&subject(List::Letters.number(id))).await?,
+            letter,
+        }))
+    }
+
+    /// How much waits, since when, and why; alarms of a cause that was told within `digest` are not late.
+    pub async fn stats(&self, digest: TimeDelta) -> Result<Stats, RepoError> {
+        let figures = self.database.work_list().figures().await?;
+        let oldest = figures.counts.oldest_pending_at;
+        let oldest_pending_seconds = oldest.map(|at| (self.clock.now() - at).num_seconds().max(0));
+        let alarms_in_digest = self.database.alarms().in_digest(self.clock.now() - digest).await?;
+        Ok(Stats { figures, oldest_pending_seconds, alarms_in_digest })
+    }
+
+    /// Settles each of these rows, and says of each what became of it. Whatever ends it on the way, it can be repeated.
+    pub async fn settle_each(
+        &self,
+        settling: &Settling,
+        ids: &[i64],
+        by: &str,
+    ) -> Result<Vec<(i64, Settled)>, RepoError> {
+        let ids: BTreeSet<i64> = ids.iter().copied().collect();
+        let mut done = BTreeSet::new();
+        let filter = Filter { ids: ids.iter().copied().collect(), ..Filter::default() };
+        self.settle_in_batches(settling, &filter, by, |batch| done.extend(batch)).await?;
+        let others: Vec<i64> = ids.difference(&done).copied().collect();
+        let standing = self.database.work_list().statuses(settling.list, &others).await?;
+        let others = self.database.work_list().statuses(settling.list.other(), &others).await?;
+        let (from, to) = settling.verb.transition(settling.list);
+        let judge = |id: i64| match standing.iter().find(|(other, _)| *other == id) {
+            _ if done.contains(&id) => Settled::Done,
+            None => Settled::Absent(others.iter().any(|(other, _)| *other == id)),
+            Some((_, status)) if status == to => Settled::Before,
+            // It stands where it could be settled from, and was not.
+            Some((_, status)) if from.contains(&status.as_str()) => match settling.list {
+                List::Letters => Settled::Undecided(status.clone()),
+                List::Requests if settling.verb == Verb::Reopen => Settled::Replay,
+                List::Requests => Settled::UnderWay,
+            },
+            Some((_, status)) if settling.list == List::Letters && status == DlqEventStatus::Held.as_str() => {
+                Settled::Undecided(status.clone())
+            }
+            Some((_, status)) => Settled::Not(status.clone()),
+        };
+        Ok(ids.into_iter().map(|id| (id, judge(id))).collect())
+    }
+
+    /// Settles all rows of a choice that can be settled so, in batches, each with its rows in the audit. Whatever ends
+    /// it on the way, it can be repeated: what is settled is not settled again. Gives how many were changed.
+    pub async fn settle_all(&self, settling: &Settling, filter: &Filter, by: &str) -> Result<usize, RepoError> {
+        let mut changed = 0;
+        self.settle_in_batches(settling, filter, by, |batch| changed += batch.len()).await?;
+        Ok(changed)
+    }
+
+    async fn settle_in_batches(
+        &self,
+        settling: &Settling,
+        filter: &Filter,
+        by: &str,
+        mut told: impl FnMut(Vec<i64>),
+    ) -> Result<(), RepoError> {
+        let mut after = 0;
+        loop {
+            let (settling, filter, actor) = (settling.clone(), filter.clone(), self.actor(by));
+            let batch = self.database.work_list().settle(settling, filter, after, BATCH, actor).await?;
+            // Not "fewer than asked for": rows that somebody else has moved meanwhile are missing in a batch.
+            let Some(last) = batch.last() else { return Ok(()) };
+            after = *last;
+            told(batch);
+        }
+    }
+}
+
+/// A row as the audit names it.
+pub fn subject(number: Number) -> String {
+    format!("{}/{}", number.list, number.id)
+}
+
+/// That there is no such row, and whether one of the other kind has the number.
+pub fn absent(number: Number, is_other: bool) -> String {
+    let what = match number.list {
+        List::Requests => format!("there is no entry {number} on the work list"),
+        List::Letters => format!("there is no dead letter {number}"),
+    };
+    let other = number.list.other();
+    if is_other { format!("{what}; {} is {}", other.number(number.id), other.one()) } else { what }
+}
