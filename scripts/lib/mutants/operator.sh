@@ -2,15 +2,15 @@
 # Mistakes in what an operator's word may do.
 
 mutant 'a word that settles an accepted, undecided request' $CORE/repo/work_list/settling.rs "$E2E" operator::an_accepted_request \
-  '            (Self::Resolve | Self::Ignore, List::Letters) => {' \
-  '            (Self::Resolve | Self::Ignore, List::Letters) if list == List::Requests => {' \
+  '            (Self::Resolve | Self::Ignore, List::DlqEvents) => {' \
+  '            (Self::Resolve | Self::Ignore, List::DlqEvents) if list == List::Requests => {' \
   '            (Self::Resolve | Self::Ignore, List::Requests) => {' \
-  '            (Self::Resolve | Self::Ignore, List::Letters) => "true",
+  '            (Self::Resolve | Self::Ignore, List::DlqEvents) => "true",
             (Self::Resolve | Self::Ignore, List::Requests) => {'
 mutant 'what is compensated by hand PENDING like any other' crates/dlq-consumer/src/desk/replay/compensate.rs "$E2E" operator::what_is_compensated \
   'is_by_hand: true' 'is_by_hand: false'
 mutant 'an alarm of what an operator has just decided' $CORE/repo/coupon_issues/compensate.rs "$E2E" operator::what_is_compensated \
-  'superseded_by.is_none() && give_up.by_hand().is_none()' 'superseded_by.is_none()'
+  'superseded_by.is_none() && compensation.by_hand().is_none()' 'superseded_by.is_none()'
 mutant 'two constraints of one cause' $CORE/failure.rs "$LIB" failure:: \
   'Some(at) if is_part && at <= MAX_IDENTIFIER_BYTES => {' 'Some(at) if is_part && at > MAX_IDENTIFIER_BYTES => {'
 mutant 'a mistyped campaign that is nothing worth saying' $CORE/repo/work_list/settling.rs "$E2E" operator_finds::a_filter_by_a_mistyped \
@@ -36,16 +36,16 @@ mutant 'a mistyped cause that is nothing worth saying' $CORE/repo/work_list/sett
 ' 'if let Some(cause) = filter.cause.as_ref().filter(|cause| cause.is_empty())
 '
 mutant 'a mistyped subject that is nothing worth saying' crates/dlq-consumer/src/cli/work_list.rs "$E2E" operator_finds::a_filter_by_a_mistyped \
-  '&& !desk.database.is_audited(&subject).await?' '&& desk.database.is_audited(&subject).await?'
+  '&& !desk.database.audit().has_subject(&subject).await?' '&& desk.database.audit().has_subject(&subject).await?'
 mutant 'a total said to be set that Redis has no data of' crates/issuer-api/src/coupon/total.rs "$E2E" campaign_commands::set_total_without_data \
   'return Err(CommandError::NoData(code.clone()));' 'say(format_args!("the total of {code} is {total}"));'
 mutant 'a campaign changed by nobody' crates/issuer-api/src/coupon/mod.rs "$E2E" campaign_commands::nobody_changes \
   'by: if args.command.changes() { by? } else' 'by: if args.command.changes() { by.unwrap_or_default() } else'
 mutant 'data put right by nobody' crates/dlq-consumer/src/cli/reconcile.rs "$E2E" reconcile::nobody_puts_data_right \
   'if args.apply { args.operator.name()? } else' 'if args.history { args.operator.name()? } else'
-mutant 'a campaign OPEN before its window' $CORE/repo/coupons.rs "$E2E" campaign_commands::a_campaign_reads \
+mutant 'a campaign OPEN before its window' $CORE/repo/coupons/status.rs "$E2E" campaign_commands::a_campaign_reads \
   'CouponStatus::Open if opens_at > now => Self::Scheduled,' 'CouponStatus::Open if opens_at > now => Self::Open,'
-mutant 'a campaign OPEN after its window' $CORE/repo/coupons.rs "$E2E" campaign_commands::a_campaign_reads \
+mutant 'a campaign OPEN after its window' $CORE/repo/coupons/status.rs "$E2E" campaign_commands::a_campaign_reads \
   'CouponStatus::Open if closes_at.is_some_and(|closes_at| closes_at <= now) => Self::Over,' \
   'CouponStatus::Open if closes_at.is_some_and(|closes_at| closes_at <= now) => Self::Open,'
 mutant 'an archived campaign that is only CLOSED' $CORE/repo/coupons.rs "$E2E" campaign_commands::a_campaign_reads \
@@ -62,7 +62,7 @@ mutant 'a member found without what Redis has of them' crates/dlq-consumer/src/d
   'let places = coupons.map(|coupon| (coupon.coupon_code, member.clone())).collect();' \
   'let places = coupons.map(|coupon| (coupon.coupon_code, member.clone())).take(0).collect();'
 mutant 'a request found without its entries' crates/dlq-consumer/src/desk/lookups.rs "$E2E" operator_finds::a_request_and_a_member \
-  'entries: self.database.entries_on(request_id).await?,' 'entries: Vec::new(),'
+  'entries: self.database.failed_coupon_issues().of_request(request_id).await?,' 'entries: Vec::new(),'
 mutant 'who holds a campaign listed up to one page' crates/dlq-consumer/src/cli/lookups.rs "$E2E" operator_finds::who_holds_a_campaign \
   'let Some(last) = rows.last() else {' 'let Some(last) = rows.last().filter(|_| after.is_none()) else {'
 mutant 'an alarm with a command that wants a name and has none' $CORE/repo/alarms/notices.rs "$E2E" alarm_text::a_campaign_that_becomes \

@@ -7,7 +7,7 @@ mutant 'a closed campaign made SUSPECT' $CORE/repo/coupon_issues/compensate.rs "
 mutant 'an epoch that begins with what events claimed' $CORE/repo/rebuilds.rs "$E2E" a_sequence_that_redis_never_gave \
   ', high_seq = 0, updated_at' ', updated_at'
 mutant 'any claimed sequence believed' crates/issuer-api/src/start.rs "$E2E" a_sequence_that_redis_never_gave \
-  'database.vouched_seq(code, view.seq).await.ok()' 'Some(claimed)'
+  'database.reconciliations().vouched_seq(code, view.seq).await.ok()' 'Some(claimed)'
 mutant 'no claimed sequence believed' $CORE/repo/reconciliations.rs "$E2E" redis_that_went_back_in_time_is_noticed_also \
   'AND i.seq <= bound.seq), 0) END FROM bound' 'AND i.seq < 1), 0) END FROM bound'
 mutant 'the gate of another epoch left open' crates/dlq-consumer/src/give_back_worker.rs "$E2E" the_open_gate_of_an_older_epoch \
@@ -35,7 +35,7 @@ mutant 'published again against a wrong counter' $DESK/reconcile/mod.rs "$E2E" n
   'let is_counted = report.left() == window || options.apply;' 'let is_counted = window >= 0;'
 mutant 'lost requests held up by a window' $DESK/reconcile/mod.rs "$E2E" what_was_lost_with_a_topic \
   'let is_counted = report.left() == window || options.apply;' 'let is_counted = report.left() == window * 0 || options.apply;'
-mutant 'an archive held up by a cancelled job' $CORE/repo/rebuilds.rs "$E2E" an_unanswered_replay_of_a_cancelled_job \
+mutant 'an archive held up by a cancelled job' $CORE/repo/rebuilds/unfinished.rs "$E2E" an_unanswered_replay_of_a_cancelled_job \
   "NOT IN ('CANCELLED', 'STOPPED', 'DONE')" "NOT IN ('DONE')"
 mutant 'a window that broke off left to the members' $DESK/reconcile/whole.rs "$E2E" c7_planted \
   '                self.compare_window(coupon, &view, options, report).await?;

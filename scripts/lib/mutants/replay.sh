@@ -7,9 +7,9 @@ mutant 'progress of a replay counted against what has been begun too' $DLQ/cli/r
   '    (count(job.begun), count(job.chosen))' \
   '    (count(job.begun), count(job.eligible + (job.begun - job.succeeded - job.failed - job.under_way).max(0)))'
 mutant 'a replay without a heartbeat' $DLQ/desk/replay/mod.rs "$E2E" a_replay_that_is_worked_on_beats \
-  '            if let Err(error) = self.database.note_replay_heartbeat(job).await {' \
+  '            if let Err(error) = self.database.replay_jobs().note_heartbeat(job).await {' \
   '            std::future::pending::<()>().await;
-            if let Err(error) = self.database.note_replay_heartbeat(job).await {'
+            if let Err(error) = self.database.replay_jobs().note_heartbeat(job).await {'
 mutant 'a replay that is done though some of it failed' $DLQ/cli/replay.rs "$E2E" p5_a_replay_of_which_most_fail \
   'job.status == JobStatus::Done && job.failed == 0 &&' 'job.status == JobStatus::Done &&'
 mutant 'a replay that is done though a number was refused' $DLQ/cli/replay.rs "$E2E" a_replay_ends_with_0_only \
@@ -20,13 +20,13 @@ mutant 'what a replay had begun asked for by its own job alone' $DLQ/desk/replay
   'let asked = self.ask_abandoned().await;' \
   'let asked: Result<(), DeskError> = if ABANDONED > 0 { Ok(()) } else { self.ask_abandoned().await };'
 mutant 'an entry that was settled otherwise issued all the same' $DLQ/desk/replay/requests.rs "$E2E" an_abandoned_replay_of_an_entry \
-  'if !self.database.is_pending(link.failed_issue_id).await? {' \
-  'if !self.database.is_pending(link.failed_issue_id).await? && link.after_close {'
+  'if !self.database.failed_coupon_issues().is_pending(link.failed_issue_id).await? {' \
+  'if !self.database.failed_coupon_issues().is_pending(link.failed_issue_id).await? && link.after_close {'
 mutant 'a step that waits for any row of its job' $CORE/repo/replays.rs "$E2E" a_step_of_a_replay_waits \
   "count(*) FILTER (WHERE outcome IS NULL OR outcome IN ('RESERVED', 'HOLDS_ONE')) AS open," \
   "greatest(count(*) FILTER (WHERE outcome IS NULL OR outcome IN ('RESERVED', 'HOLDS_ONE')) - (SELECT count(*) FROM replays
                         WHERE job_id = \$1 AND failed_issue_id <= \$2), 0) AS open,"
-mutant 'a filter that chooses what was compensated by hand' $CORE/repo/replays.rs "$E2E" a_filter_never_chooses \
+mutant 'a filter that chooses what was compensated by hand' $CORE/repo/replays/plan.rs "$E2E" a_filter_never_chooses \
   "const NOT_BY_HAND: &str = \"(\$1::bigint[] <> '{}' OR NOT f.decided_by_hand)\"" \
   "const NOT_BY_HAND: &str = \"(\$1::bigint[] <> '{}' OR true)\"" \
   "WHEN f.decided_by_hand AND \$1::bigint[] = '{}' THEN 'DECIDED_BY_HAND'" "WHEN false THEN 'DECIDED_BY_HAND'"
@@ -50,7 +50,7 @@ mutant 'a late letter of a newer version held for ever' $DLQ/letter.rs '-p dlq-c
 mutant 'an alarm that does not name its installation' $DLQ/alarm/view.rs "$E2E" an_alarm_names_the_installation \
   'Self { installation: settings.installation.clone(), links, ..self }' 'Self { links, ..self }'
 mutant 'a foreign record as bad as a revoked coupon' $DLQ/alarm/classify.rs "$E2E" an_alarm_names_the_installation \
-  'has(LetterStatus::Parked) && !is_foreign {' 'has(LetterStatus::Parked) && (!is_foreign || by_status.len() < 2) {'
+  'has(DlqEventStatus::Parked) && !is_foreign {' 'has(DlqEventStatus::Parked) && (!is_foreign || by_status.len() < 2) {'
 mutant 'a message for each cause of a burst' $DLQ/alarm/unsent.rs "$E2E" a_burst_of_first_alarms \
   'one.kind == other.kind && one.severity == other.severity' 'one.kind == other.kind && one.cause == other.cause'
 mutant 'an all-clear while something waits' $CORE/repo/alarms/all_clear.rs "$E2E" an_all_clear_is_told_once \
@@ -60,10 +60,10 @@ mutant 'an all-clear told for ever' $CORE/repo/alarms/all_clear.rs "$E2E" an_all
 mutant 'a refused layout sent again unchanged' $DLQ/alarm/channels.rs "$E2E" an_alarm_whose_layout_slack_refuses \
   'if self.kind == Kind::Slack && refusal.is_of_the_form =>' 'if self.kind != Kind::Slack && refusal.is_of_the_form =>'
 mutant 'an alarm about what an operator has just done' $CORE/repo/coupon_issues/compensate.rs "$E2E" what_an_operator_compensates \
-  'let alarm = superseded_by.is_none() && give_up.by_hand().is_none();' 'let alarm = superseded_by.is_none();'
+  'let alarm = superseded_by.is_none() && compensation.by_hand().is_none();' 'let alarm = superseded_by.is_none();'
 mutant 'no alarm about what a replay can only compensate' $CORE/repo/coupon_issues/compensate.rs "$E2E" what_a_replay_can_only \
-  'let alarm = superseded_by.is_none() && give_up.by_hand().is_none();' \
-  'let alarm = superseded_by.is_none() && give_up.by.is_none();'
+  'let alarm = superseded_by.is_none() && compensation.by_hand().is_none();' \
+  'let alarm = superseded_by.is_none() && compensation.by.is_none();'
 mutant 'an entry that stays though its member was paid' $CORE/repo/coupon_issues/compensate.rs "$E2E" replay_settled:: \
   'if let Some(by) = by_hand {' 'if let Some(by) = by_hand.filter(|by| by.name.is_empty()) {'
 mutant 'an entry settled while its replay is under way' $CORE/repo/work_list/settling.rs "$E2E" an_entry_whose_replay_is_under_way \

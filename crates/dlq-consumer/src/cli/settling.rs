@@ -93,7 +93,7 @@ async fn settle(desk: &Desk, args: SettleArgs, verb: Verb) -> anyhow::Result<Exi
     if is_by_numbers {
         let by = if dry_run { String::new() } else { by.name()? };
         let mut ended = ExitCode::SUCCESS;
-        for list in [List::Requests, List::Letters] {
+        for list in [List::Requests, List::DlqEvents] {
             let ids: Vec<i64> = numbers.iter().filter(|number| number.list == list).map(|number| number.id).collect();
             if ids.is_empty() {
                 continue;
@@ -141,6 +141,6 @@ async fn settle(desk: &Desk, args: SettleArgs, verb: Verb) -> anyhow::Result<Exi
 pub(super) fn rows(list: List, count: i64) -> String {
     match list {
         List::Requests => counted(count, "entry", "entries"),
-        List::Letters => counted(count, "dead letter", "dead letters"),
+        List::DlqEvents => counted(count, "dead letter", "dead letters"),
     }
 }

@@ -138,7 +138,7 @@ pub(super) async fn list(desk: &Desk, args: ListArgs) -> anyhow::Result<ExitCode
             print::rows(page.output, &rows, &entries::table(wide), entries::CSV)?;
             rows.iter().map(|row| row.id).collect()
         }
-        List::Letters => {
+        List::DlqEvents => {
             let rows = desk.database.dlq_events().list(&filter, before, page.limit).await?;
             print::rows(page.output, &rows, &letters::table(wide), letters::CSV)?;
             rows.iter().map(|row| row.id).collect()
@@ -159,7 +159,7 @@ pub(super) async fn show(desk: &Desk, args: ShowArgs) -> anyhow::Result<ExitCode
             Some(entry) => entries::show(output, &entry).map(|()| true)?,
             None => false,
         },
-        List::Letters => match desk.letter(number.id).await? {
+        List::DlqEvents => match desk.letter(number.id).await? {
             Some(letter) => letters::show(output, &letter).map(|()| true)?,
             None => false,
         },

@@ -17,11 +17,7 @@ use clap::{Args, Subcommand};
 use coupon_core::{
     clock::{Clock, SystemClock},
     ids::CouponCode,
-    repo::{
-        Database,
-        coupons::{Actor, Coupon},
-        schema::Schema,
-    },
+    repo::{Database, audit::Actor, coupons::Coupon, schema::Schema},
     runtime::operator::named,
     stock::Stock,
 };

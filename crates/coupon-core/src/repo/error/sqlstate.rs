@@ -1,9 +1,9 @@
-//! What PostgreSQL's error codes mean for the record they happened to: the whole table.
+//! The class of every SQLSTATE, in one table.
 
 use crate::failure::Class;
 
-/// How SQLSTATEs are judged: the first row whose beginning fits decides. Single codes stand before their class, and
-/// every class of the PostgreSQL documentation, appendix A, has its row.
+/// The class of an SQLSTATE is that of the first row that it begins with. Single codes stand before their class, and every class
+/// of the PostgreSQL documentation, appendix A, has its row.
 const SQLSTATES: &[(&str, Class, &str)] = &[
     ("00", Class::Unknown, "successful completion: no error at all"),
     ("01", Class::Unknown, "warning"),
