@@ -132,8 +132,8 @@ impl AlarmRepository<'_> {
         .await
     }
 
-    /// Notes a part of a claimed cause as sent, and ends the claim with the last part. What came after the cause was read stays
-    /// unsent.
+    /// Notes a part of a claimed cause as sent, and ends the claim with the last part. What came after the cause was
+    /// read stays unsent.
     pub async fn note_sent(
         self,
         claim: &Claim,
@@ -191,7 +191,8 @@ impl AlarmRepository<'_> {
         self.read("count what is unsent", select.fetch_one(&self.pool())).await
     }
 
-    /// Counts the unsent dead letters of causes whose last alarm was sent after `sent_after`: they wait for the next digest.
+    /// Counts the unsent dead letters of causes whose last alarm was sent after `sent_after`: they wait for the next
+    /// digest.
     pub async fn in_digest(self, sent_after: DateTime<Utc>) -> Result<i64, RepoError> {
         let select = sqlx::query_scalar(
             "SELECT count(*) FROM dlq_events d JOIN alarm_causes alarm ON alarm.alarm_key = d.cause

@@ -1,4 +1,5 @@
-//! The audit: the table `operator_audit`, one row for each change that an operator, or a service in an operator's stead, made.
+//! The audit: the table `operator_audit`, one row for each change that an operator, or a service in an operator's
+//! stead, made.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;

@@ -82,25 +82,27 @@ impl IssueOutcome {
 /// All rows of a batch at once.
 pub const WHOLE_BATCH: i32 = i32::MAX;
 
-/// Rows tried at once after a whole batch was refused. With one refused row in a hundred, fewer rows cost more savepoints and
-/// more rows cost more wasted inserts. Measured; 16 and 64 are as good within a tenth.
+/// Rows tried at once after a whole batch was refused. With one refused row in a hundred, fewer rows cost more
+/// savepoints and more rows cost more wasted inserts. Measured; 16 and 64 are as good within a tenth.
 const ROWS_PER_PART: i32 = 32;
 
 /// Outcome of a batch.
 #[derive(Debug)]
 pub struct Written {
-    /// Outcome of each event, in the order given, or the refusal of the event by itself; `None` of one that was not tried, because
-    /// the call had reached its limit.
+    /// Outcome of each event, in the order given, or the refusal of the event by itself; `None` of one that was not
+    /// tried, because the call had reached its limit.
     pub outcomes: Vec<Option<Result<IssueOutcome, RepoError>>>,
     /// Number of rows to be tried at once next: of the untried events, and of the batch after this one.
     pub next_part: i32,
 }
 
 impl CouponIssueRepository<'_> {
-    /// Writes events of one coupon and one epoch by one statement, up to `part` rows at once: [`WHOLE_BATCH`] where no refusal is
-    /// expected. With `wait`, an event whose row is locked for longer is refused by itself; without, it fails the batch.
+    /// Writes events of one coupon and one epoch by one statement, up to `part` rows at once: [`WHOLE_BATCH`] where no
+    /// refusal is expected. With `wait`, an event whose row is locked for longer is refused by itself; without, it
+    /// fails the batch.
     ///
-    /// An error means that nothing of the batch was written, or that the outcomes are unknown; writing it again is safe.
+    /// An error means that nothing of the batch was written, or that the outcomes are unknown; writing it again is
+    /// safe.
     pub async fn issue(
         self,
         events: Vec<Arc<CouponIssued>>,
@@ -148,8 +150,8 @@ impl CouponIssueRepository<'_> {
         Ok(Written { outcomes: events.iter().enumerate().map(outcome).collect(), next_part })
     }
 
-    /// Inserts all rows without looking for conflicts, which costs PostgreSQL a third less; nearly always every row is new. If one
-    /// is not, or is refused, nothing was written, and the rows are inserted again by parts.
+    /// Inserts all rows without looking for conflicts, which costs PostgreSQL a third less; nearly always every row is
+    /// new. If one is not, or is refused, nothing was written, and the rows are inserted again by parts.
     async fn insert(self, batch: &Arc<Batch>, part: i32, wait: Option<Duration>) -> Result<(Missing, i32), RepoError> {
         let rows = batch.rows();
         let part = if part < rows {
@@ -178,8 +180,8 @@ impl CouponIssueRepository<'_> {
         limit: i64,
     ) -> Result<Vec<(MemberId, RequestId)>, RepoError> {
         let select = sqlx::query_as(
-            // One range of the primary key, whatever the plan: with a join, or with `$2 IS NULL OR …`, each page would read
-            // the coupon from its beginning. No request id is nil.
+            // One range of the primary key, whatever the plan: with a join, or with `$2 IS NULL OR …`, each page would
+            // read the coupon from its beginning. No request id is nil.
             "SELECT member_id, request_id FROM coupon_issues
              WHERE coupon_id = (SELECT coupon_id FROM coupons WHERE coupon_code = $1)
                AND request_id > $2 AND decision = 'ISSUED'

@@ -75,7 +75,8 @@ pub struct Classification<'a> {
 }
 
 impl DlqEventRepository<'_> {
-    /// Keeps a dead letter. A record that came before (the same place and time) is left as it is, unless it is undecided.
+    /// Keeps a dead letter. A record that came before (the same place and time) is left as it is, unless it is
+    /// undecided.
     pub async fn record(self, record: NewDlqEvent, classification: Classification<'_>) -> Result<(), RepoError> {
         self.execute("put a dead letter down", insert(&record, &classification)).await.map(drop)
     }

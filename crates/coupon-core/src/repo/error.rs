@@ -96,8 +96,8 @@ impl RepoError {
         self.class().may_lie_in_one_record() && !self.is_cap()
     }
 
-    /// Whether a refusal may be an outage: an answer of the server that would be charged to a row or to contention. A duplicate
-    /// row and a coupon without units are expected answers, and a conflict of two writers is no outage.
+    /// Whether a refusal may be an outage: an answer of the server that would be charged to a row or to contention. A
+    /// duplicate row and a coupon without units are expected answers, and a conflict of two writers is no outage.
     pub(super) fn may_be_an_outage(&self) -> bool {
         let Some(state) = self.sqlstate() else { return false };
         match sqlstate::class_of(&state) {
@@ -126,8 +126,8 @@ impl RepoError {
     }
 
     /// Returns the most specific name in a field of the server's error, a constraint, else a column, else a table, as
-    /// `constraint "price_known": `. Empty where `message` contains it as PostgreSQL says it in English. Without it, a message in
-    /// another language, or of a trigger, would give two constraints one error fingerprint and one budget.
+    /// `constraint "price_known": `. Empty where `message` contains it as PostgreSQL says it in English. Without it, a
+    /// message in another language, or of a trigger, would give two constraints one error fingerprint and one budget.
     fn unsaid(&self, message: &str) -> String {
         let (column, table) = match self {
             Self::Database { source, .. } => {
@@ -157,7 +157,8 @@ impl RepoError {
         matches!(self, Self::Database { .. }) && self.constraint() == Some("coupons_issued_within_total")
     }
 
-    /// Whether a row is a duplicate: 23505, whatever the name of the key, which differs for a partition or a rebuilt index.
+    /// Whether a row is a duplicate: 23505, whatever the name of the key, which differs for a partition or a rebuilt
+    /// index.
     pub(super) fn is_unique_violation(&self) -> bool {
         self.sqlstate().as_deref() == Some("23505")
     }

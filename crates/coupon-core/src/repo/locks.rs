@@ -1,7 +1,7 @@
 //! Advisory locks of PostgreSQL: one holder at a time among all processes.
 //!
-//! A lock lives as long as its connection, so a killed process releases it at once, without a lease. Work under a lock is still
-//! guarded by itself, because a connection can break.
+//! A lock lives as long as its connection, so a killed process releases it at once, without a lease. Work under a lock
+//! is still guarded by itself, because a connection can break.
 
 use sqlx::{Connection, PgConnection};
 

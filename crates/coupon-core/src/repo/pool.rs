@@ -33,14 +33,14 @@ pub(super) use connections::{NotConnected, Pool};
 
 /// PostgreSQL, shared by everything in the process.
 ///
-/// sqlx 0.9 can leave a pooled connection inside a transaction when the future that began it is dropped; a later write through
-/// it reports success and is never committed. So every write runs in a task that goes on when its caller is gone, the
-/// timeouts of the server bound it, and a connection that comes back inside a transaction is closed.
+/// sqlx 0.9 can leave a pooled connection inside a transaction when the future that began it is dropped; a later write
+/// through it reports success and is never committed. So every write runs in a task that goes on when its caller is
+/// gone, the timeouts of the server bound it, and a connection that comes back inside a transaction is closed.
 ///
-/// A server that vanished keeps its connections waiting for ever, and sqlx sets no keep-alive. So no statement waits longer than
-/// a bound for its answer; then the pool is replaced, and the old one is left with whatever hangs in it. The pool is also
-/// replaced when an answer says that the server or the session is the wrong one, and before each probe of an outage: a
-/// connection that answers may still be one that cannot write.
+/// A server that vanished keeps its connections waiting for ever, and sqlx sets no keep-alive. So no statement waits
+/// longer than a bound for its answer; then the pool is replaced, and the old one is left with whatever hangs in it.
+/// The pool is also replaced when an answer says that the server or the session is the wrong one, and before each probe
+/// of an outage: a connection that answers may still be one that cannot write.
 #[derive(Clone)]
 pub struct Database(pub(super) Arc<Inner>, pub(super) Rehearsal);
 
@@ -104,8 +104,8 @@ impl Database {
         F: Future<Output = Result<T, sqlx::Error>> + Send + 'static,
     {
         let this = self.clone();
-        // The turn is kept while the write runs, also when the caller is gone. The pool is taken when the turn comes: an
-        // earlier one may have been replaced meanwhile.
+        // The turn is kept while the write runs, also when the caller is gone. The pool is taken when the turn comes:
+        // an earlier one may have been replaced meanwhile.
         let turn = async move {
             let _turn = this.0.writes.acquire().await;
             match this.at_once(doing, work).await {
@@ -231,11 +231,11 @@ impl Database {
     }
 }
 
-/// Outside a transaction block a statement is its own transaction, so the two times are equal; inside a block the transaction
-/// began before the statement. An aborted block answers with an error, which also closes the connection.
+/// Outside a transaction block a statement is its own transaction, so the two times are equal; inside a block the
+/// transaction began before the statement. An aborted block answers with an error, which also closes the connection.
 ///
-/// Sent by the simple protocol: in the extended one the statement's time is that of the last of several messages, and the
-/// times always differ.
+/// Sent by the simple protocol: in the extended one the statement's time is that of the last of several messages, and
+/// the times always differ.
 async fn is_outside_a_transaction(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
     let row = sqlx::raw_sql("SELECT transaction_timestamp() = statement_timestamp()").fetch_one(connection).await?;
     row.try_get(0)

@@ -1,9 +1,9 @@
 //! Probes: whether PostgreSQL commits a write of the service now.
 //!
-//! An SQLSTATE does not tell well whether a row is refused or the database is away: a revoked right, an exhausted sequence and a
-//! renamed table look like the fault of the row, and a locked table looks like contention on one member. So a refusal that may
-//! be of a row, and contention, are confirmed by a probe that does the same kind of write. A lock on one campaign does not
-//! reach the probe, which writes none.
+//! An SQLSTATE does not tell well whether a row is refused or the database is away: a revoked right, an exhausted
+//! sequence and a renamed table look like the fault of the row, and a locked table looks like contention on one member.
+//! So a refusal that may be of a row, and contention, are confirmed by a probe that does the same kind of write. A lock
+//! on one campaign does not reach the probe, which writes none.
 
 use sqlx::Postgres;
 use tokio::{sync::Mutex, time::Instant};
@@ -31,8 +31,8 @@ const INSERT_ISSUE: &str = "
 INSERT INTO coupon_issues (coupon_id, request_id, member_id, decision, epoch, seq, reserved_at, expires_at)
 SELECT 0, probe.id, 'probe-' || probe.id, 'ISSUED', 0, 0, now(), now() FROM gen_random_uuid() AS probe (id)";
 
-/// The number is given and negative: a number of the sequence would be spent although the row is rolled back, and operators
-/// read the numbers.
+/// The number is given and negative: a number of the sequence would be spent although the row is rolled back, and
+/// operators read the numbers.
 const INSERT_FAILED: &str = "
 INSERT INTO failed_coupon_issues (id, coupon_code, member_id, request_id, status, error_class, error_code, reason)
 OVERRIDING SYSTEM VALUE
@@ -53,8 +53,8 @@ impl Database {
         Self(self.0, rehearsal)
     }
 
-    /// Commits a write of the service's kind through a new connection. An outage is over when this succeeds, not when a port
-    /// answers: an earlier connection may lead to a server, or hold a session, that never writes again.
+    /// Commits a write of the service's kind through a new connection. An outage is over when this succeeds, not when a
+    /// port answers: an earlier connection may lead to a server, or hold a session, that never writes again.
     pub async fn probe(&self) -> Result<(), RepoError> {
         self.renew();
         self.try_writing("commit a probe").await
@@ -106,8 +106,8 @@ impl Database {
     }
 }
 
-/// Inserts a row, runs the deferred checks, and rolls back. A row that is refused for its values is no outage: an installation
-/// may have constraints of its own, or partitions.
+/// Inserts a row, runs the deferred checks, and rolls back. A row that is refused for its values is no outage: an
+/// installation may have constraints of its own, or partitions.
 async fn rehearse(pool: &Pool, insert: &'static str) -> Result<(), sqlx::Error> {
     let mut tx = pool.begin().await?;
     let inserted = async {
@@ -123,8 +123,8 @@ async fn rehearse(pool: &Pool, insert: &'static str) -> Result<(), sqlx::Error> 
     tx.rollback().await
 }
 
-/// Whether an SQLSTATE is about the row: a constraint, or the exception of a trigger. Not NOT NULL: the probe's row violates it
-/// only by a column that the service does not know.
+/// Whether an SQLSTATE is about the row: a constraint, or the exception of a trigger. Not NOT NULL: the probe's row
+/// violates it only by a column that the service does not know.
 fn is_of_the_row(sqlstate: &str) -> bool {
     (sqlstate.starts_with("23") && sqlstate != "23502") || sqlstate.starts_with("P0")
 }

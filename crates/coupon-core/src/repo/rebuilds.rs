@@ -59,9 +59,9 @@ impl RebuildRepository<'_> {
     /// Begins a rebuild, or returns the one under way; the campaign becomes SUSPECT. `None` when the campaign cannot be
     /// rebuilt: never opened, or archived.
     ///
-    /// A row behind the epoch of Redis comes from a backup: it takes over that epoch, so that reservations of it are issued
-    /// and not parked as NEWER_EPOCH. A campaign that is closed in PostgreSQL or in Redis, or that an earlier rebuild was to
-    /// leave closed, is not opened at the end.
+    /// A row behind the epoch of Redis comes from a backup: it takes over that epoch, so that reservations of it are
+    /// issued and not parked as NEWER_EPOCH. A campaign that is closed in PostgreSQL or in Redis, or that an earlier
+    /// rebuild was to leave closed, is not opened at the end.
     pub async fn begin(self, code: CouponCode, redis: RedisGate, actor: Actor) -> Result<Option<Rebuild>, RepoError> {
         self.write("begin a rebuild", move |pool| async move {
             let mut tx = pool.begin().await?;
@@ -91,8 +91,8 @@ impl RebuildRepository<'_> {
                 tx.commit().await?;
                 return Ok(Some(found));
             }
-            // A rebuild that was cut off before its end, or whose data was lost since, begins anew. The earlier one gets no
-            // finished_at, so that it does not count as the rebuild that brought the data back.
+            // A rebuild that was cut off before its end, or whose data was lost since, begins anew. The earlier one
+            // gets no finished_at, so that it does not count as the rebuild that brought the data back.
             sqlx::query("UPDATE rebuilds SET step = 'DONE' WHERE coupon_code = $1 AND step <> 'DONE'")
                 .bind(code.as_str())
                 .execute(&mut *tx)
@@ -126,8 +126,8 @@ impl RebuildRepository<'_> {
         self.read("look for a rebuild", select).await
     }
 
-    /// Raises the epoch above every epoch that PostgreSQL or Redis has seen, so that no earlier reservation can be issued.
-    /// Returns the row, which is OPENING.
+    /// Raises the epoch above every epoch that PostgreSQL or Redis has seen, so that no earlier reservation can be
+    /// issued. Returns the row, which is OPENING.
     pub async fn begin_filling(
         self,
         code: CouponCode,
@@ -165,9 +165,9 @@ impl RebuildRepository<'_> {
         .await
     }
 
-    /// Ends a rebuild that is DRAINING and returns the row of the campaign; `None` when it is not DRAINING. A campaign that was
-    /// to be closed at the end is CLOSED. With `is_sound` (its data was not suspect when the gate was shut) it is OPEN again,
-    /// unless it turned out since that Redis sold too much. Otherwise it is SUSPECT.
+    /// Ends a rebuild that is DRAINING and returns the row of the campaign; `None` when it is not DRAINING. A campaign
+    /// that was to be closed at the end is CLOSED. With `is_sound` (its data was not suspect when the gate was shut) it
+    /// is OPEN again, unless it turned out since that Redis sold too much. Otherwise it is SUSPECT.
     pub async fn abandon(
         self,
         code: CouponCode,
@@ -216,8 +216,9 @@ impl RebuildRepository<'_> {
     }
 }
 
-/// Records on a DRAINING rebuild that Redis sold too much: its data is not sound, whatever was found before. A `finished_at`
-/// before the end says so; `updated_at` of the campaign cannot, because a new window or total changes it too.
+/// Records on a DRAINING rebuild that Redis sold too much: its data is not sound, whatever was found before. A
+/// `finished_at` before the end says so; `updated_at` of the campaign cannot, because a new window or total changes it
+/// too.
 pub(super) async fn note_found_unsound(
     tx: &mut PgConnection,
     code: &CouponCode,

@@ -92,8 +92,8 @@ impl ReconciliationRepository<'_> {
         Ok(rows.into_iter().map(|(member, id)| (member, id.into())).collect())
     }
 
-    /// Counts the rows of a campaign in the snapshot that its counter is read in. Reads a whole index: a second for some millions
-    /// of rows.
+    /// Counts the rows of a campaign in the snapshot that its counter is read in. Reads a whole index: a second for
+    /// some millions of rows.
     pub async fn count_rows(self, code: &CouponCode) -> Result<Option<RowCount>, RepoError> {
         let select = async {
             let mut tx = self.pool().begin().await?;
@@ -112,11 +112,13 @@ impl ReconciliationRepository<'_> {
         self.long_read("count the rows of a campaign", select).await
     }
 
-    /// Returns the highest sequence that events of a campaign's epoch claim and that Redis, now at `redis_seq`, can have given.
+    /// Returns the highest sequence that events of a campaign's epoch claim and that Redis, now at `redis_seq`, can
+    /// have given.
     ///
-    /// Whoever may write to the topic can claim any sequence. The reservations that Redis has lost are decided, or under way (at
-    /// most the total), or restored holders: Redis cannot have been further ahead than twice their number. Reads the campaign's
-    /// rows; worth its cost only when [`Coupon::high_seq`](super::coupons::Coupon) is above `redis_seq`.
+    /// Whoever may write to the topic can claim any sequence. The reservations that Redis has lost are decided, or
+    /// under way (at most the total), or restored holders: Redis cannot have been further ahead than twice their
+    /// number. Reads the campaign's rows; worth its cost only when [`Coupon::high_seq`](super::coupons::Coupon) is
+    /// above `redis_seq`.
     pub async fn vouched_seq(self, code: &CouponCode, redis_seq: i64) -> Result<i64, RepoError> {
         let select = sqlx::query_scalar(
             "WITH bound AS (
@@ -138,9 +140,9 @@ impl ReconciliationRepository<'_> {
         self.execute("mend a sequence", update.bind(code.as_str()).bind(claimed).bind(vouched)).await.map(drop)
     }
 
-    /// Corrects the counter by the difference that [`ReconciliationRepository::count_rows`] found. Counter and rows change
-    /// together, so the difference stays the same whatever is issued meanwhile. `false` when there are more rows than the total,
-    /// which no counter can express.
+    /// Corrects the counter by the difference that [`ReconciliationRepository::count_rows`] found. Counter and rows
+    /// change together, so the difference stays the same whatever is issued meanwhile. `false` when there are more rows
+    /// than the total, which no counter can express.
     pub async fn correct_counter(self, code: CouponCode, count: RowCount) -> Result<bool, RepoError> {
         let update = sqlx::query(
             "UPDATE coupons SET issued_quantity = issued_quantity + $2

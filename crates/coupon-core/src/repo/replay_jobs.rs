@@ -183,7 +183,8 @@ impl ReplayJobRepository<'_> {
         self.execute("note a heartbeat of a replay", beat).await.map(drop)
     }
 
-    /// Changes the status of a job, with `note` as the reason and with its audit. `false` when the status is none of `from`.
+    /// Changes the status of a job, with `note` as the reason and with its audit. `false` when the status is none of
+    /// `from`.
     pub async fn set_status(
         self,
         job_id: i64,

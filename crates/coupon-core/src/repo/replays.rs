@@ -1,7 +1,8 @@
-//! Replays of compensated requests: the table `replays`. Each links a row of the work list to the new request that replays it.
+//! Replays of compensated requests: the table `replays`. Each links a row of the work list to the new request that
+//! replays it.
 //!
-//! The link is committed before Redis is asked, and the answer afterwards. So a process may end anywhere, and Redis is asked
-//! again for the same request id.
+//! The link is committed before Redis is asked, and the answer afterwards. So a process may end anywhere, and Redis is
+//! asked again for the same request id.
 
 use uuid::Uuid;
 
@@ -83,15 +84,15 @@ impl ReplayRepository<'_> {
         self.read("list unanswered replays", select.fetch_all(&self.pool())).await
     }
 
-    /// Returns links that Redis has not answered and whose job has had no heartbeat for [`SILENT_AFTER`], whatever its status;
-    /// the oldest rows of the work list first.
+    /// Returns links that Redis has not answered and whose job has had no heartbeat for [`SILENT_AFTER`], whatever its
+    /// status; the oldest rows of the work list first.
     pub async fn abandoned(self, limit: i64) -> Result<Vec<Abandoned>, RepoError> {
         let select = sqlx::query_as(ABANDONED).bind(limit).bind(SILENT_AFTER.as_secs_f64());
         self.read("list abandoned replays", select.fetch_all(&self.pool())).await
     }
 
-    /// Counts the decisions on the rows of a job after `after` that Redis has reserved units for. The rows up to `after` belong
-    /// to earlier steps.
+    /// Counts the decisions on the rows of a job after `after` that Redis has reserved units for. The rows up to
+    /// `after` belong to earlier steps.
     pub async fn step_outcomes(self, job_id: i64, after: i64) -> Result<StepOutcomes, RepoError> {
         let select = sqlx::query_as(
             "SELECT count(*) FILTER (WHERE outcome IS NULL OR outcome IN ('RESERVED', 'HOLDS_ONE')) AS open,

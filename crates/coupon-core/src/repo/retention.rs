@@ -22,8 +22,8 @@ words! {
     }
 }
 
-/// The condition under which an entry of the work list may be purged: it was settled before $1, its unit is given back, none of
-/// its replays is under way, and its alarm is sent.
+/// The condition under which an entry of the work list may be purged: it was settled before $1, its unit is given back,
+/// none of its replays is under way, and its alarm is sent.
 fn is_entry_purgeable(entry: &str) -> String {
     format!(
         "{entry}.status IN ('RESOLVED', 'IGNORED') AND {entry}.resolved_at < $1
@@ -109,8 +109,8 @@ impl Purgeable {
 }
 
 impl Rule {
-    /// Rows from the cursor on that are old and done, and the purgeable ones among them. Each step reads a bounded number of rows,
-    /// so that many rows which are not purgeable take many steps and no slow one.
+    /// Rows from the cursor on that are old and done, and the purgeable ones among them. Each step reads a bounded
+    /// number of rows, so that many rows which are not purgeable take many steps and no slow one.
     fn chosen(&self, table: Purgeable, lock: &str) -> String {
         let Self { key, at, kind, first: _, done, finished } = self;
         format!(
@@ -162,8 +162,8 @@ impl RetentionRepository<'_> {
         Ok(step(reached, limit))
     }
 
-    /// Deletes the purgeable rows among the next `limit` rows of a table that are old and done, with the audit in the same
-    /// transaction. Locked rows are left.
+    /// Deletes the purgeable rows among the next `limit` rows of a table that are old and done, with the audit in the
+    /// same transaction. Locked rows are left.
     pub async fn purge(
         self,
         table: Purgeable,

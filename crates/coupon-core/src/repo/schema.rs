@@ -59,8 +59,8 @@ pub fn newest() -> i64 {
 impl Database {
     /// Applies the missing migrations. Safe to run in several processes at once: an advisory lock lets one at a time.
     ///
-    /// Uses a connection of its own, without the timeouts of the service: building an index of a large table takes long, and
-    /// waits for readers.
+    /// Uses a connection of its own, without the timeouts of the service: building an index of a large table takes
+    /// long, and waits for readers.
     pub async fn migrate(&self) -> Result<(), MigrateError> {
         let unlimited = ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"];
         let options = self.connect_options().options(unlimited.map(|limit| (limit, "0")));
@@ -173,7 +173,8 @@ mod tests {
     /// SHA-384 and name of each migration that main has had, as `sha384sum` prints them.
     const LANDED: &str = include_str!("../../../../migrations/checksums");
 
-    /// `scripts/migrations-check` also compares the list with its own history; here it is the files that are compiled in.
+    /// `scripts/migrations-check` also compares the list with its own history; here it is the files that are compiled
+    /// in.
     #[test]
     fn a_landed_migration_is_what_it_was_when_it_landed() {
         let mut landed = LANDED.lines().filter_map(|line| line.split_once("  ")).collect::<Vec<_>>();

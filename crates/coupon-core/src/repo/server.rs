@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use super::{Database, RepoError};
 use crate::clause::{Breach, Clause, Departure, departures, is_number};
 
-/// Required settings of the server and of the session. A pooler may drop the options of a session, so the timeouts that are in
-/// force are checked.
+/// Required settings of the server and of the session. A pooler may drop the options of a session, so the timeouts that
+/// are in force are checked.
 const CONTRACT: &[Clause] = &[
     Clause {
         setting: "server_version_num",

@@ -5,11 +5,11 @@ use sqlx::AssertSqlSafe;
 use super::{Claim, Claimed, Claiming};
 use crate::repo::{AlarmRepository, RepoError};
 
-/// Whether nothing of the cause waits: no dead letter is undecided, no entry PENDING, nothing unsent; its campaign is neither
-/// SUSPECT nor being rebuilt; a later reconciliation that could classify everything found no drift. Data that Redis lost is
-/// back when a rebuild that raised the epoch has ended after the loss was noticed: the status of a CLOSED campaign does not
-/// show it, and an abandoned rebuild fills nothing. An all-clear waits a digest's time after the alarm, so that a cause which
-/// comes and goes sends neither more often.
+/// Whether nothing of the cause waits: no dead letter is undecided, no entry PENDING, nothing unsent; its campaign is
+/// neither SUSPECT nor being rebuilt; a later reconciliation that could classify everything found no drift. Data that
+/// Redis lost is back when a rebuild that raised the epoch has ended after the loss was noticed: the status of a CLOSED
+/// campaign does not show it, and an abandoned rebuild fills nothing. An all-clear waits a digest's time after the
+/// alarm, so that a cause which comes and goes sends neither more often.
 const IS_DONE: &str = "
     a.all_clear_due AND a.announced_at <= $1 AND (a.claimed_until IS NULL OR a.claimed_until <= $2)
     AND NOT EXISTS (SELECT FROM dlq_events d WHERE d.cause = a.alarm_key AND d.status IN ('HELD', 'PARKED'))

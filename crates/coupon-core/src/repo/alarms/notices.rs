@@ -71,8 +71,8 @@ fn rebuild(code: &CouponCode) -> String {
 }
 
 impl AlarmRepository<'_> {
-    /// Leaves a notice. An unsent one of the same cause stays and gets the time of this one, so that nothing that was put right
-    /// between the two ends it.
+    /// Leaves a notice. An unsent one of the same cause stays and gets the time of this one, so that nothing that was
+    /// put right between the two ends it.
     pub async fn notify(self, notice: Notice) -> Result<(), RepoError> {
         self.execute("leave a notice", insert_notice(&notice)).await.map(drop)
     }

@@ -1,4 +1,5 @@
-//! Compensation: one transaction that decides a request COMPENSATED, puts it on the work list and keeps the dead letter.
+//! Compensation: one transaction that decides a request COMPENSATED, puts it on the work list and keeps the dead
+//! letter.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
@@ -22,8 +23,9 @@ use crate::{
     },
 };
 
-/// The decision comes before the lock on the coupon's row, as it does when a batch is issued: in the other order, issuing
-/// and compensating the same request at once would deadlock. If either fails, the transaction ends and nothing is decided.
+/// The decision comes before the lock on the coupon's row, as it does when a batch is issued: in the other order,
+/// issuing and compensating the same request at once would deadlock. If either fails, the transaction ends and nothing
+/// is decided.
 const DECIDE: &str = "
 INSERT INTO coupon_issues (coupon_id, request_id, member_id, decision, epoch, seq, reserved_at, decided_at, superseded_by)
 SELECT coupon_id, $2, $3, 'COMPENSATED', $4, $5, $6, $7, $8 FROM coupons WHERE coupon_code = $1
@@ -36,8 +38,8 @@ INSERT INTO give_up_budgets (coupon_id, cause, tokens, refilled_at) VALUES ($1, 
 ON CONFLICT (coupon_id, cause) DO UPDATE SET tokens = excluded.tokens, refilled_at = excluded.refilled_at";
 
 impl CouponIssueRepository<'_> {
-    /// Compensates a request, unless it is decided, its budget is spent, or its coupon is unknown. The dead letter of an
-    /// undecided request is kept as HELD or PARKED.
+    /// Compensates a request, unless it is decided, its budget is spent, or its coupon is unknown. The dead letter of
+    /// an undecided request is kept as HELD or PARKED.
     ///
     /// An error means that nothing was decided and nothing was kept.
     pub async fn compensate(self, compensation: Compensation) -> Result<CompensationOutcome, RepoError> {
@@ -172,8 +174,8 @@ async fn spend(tx: &mut PgConnection, coupon_id: i64, compensation: &Compensatio
     Ok(true)
 }
 
-/// Inserts the row of the work list and returns its number. It is PENDING, but RESOLVED for a superseded request, for one that
-/// an operator compensates by hand, and for a replay: the entry that it replays stays on the list instead.
+/// Inserts the row of the work list and returns its number. It is PENDING, but RESOLVED for a superseded request, for
+/// one that an operator compensates by hand, and for a replay: the entry that it replays stays on the list instead.
 async fn put_on_work_list(tx: &mut PgConnection, compensation: &Compensation) -> Result<i64, sqlx::Error> {
     let by_hand = compensation.by_hand();
     if let Some(by) = by_hand {

@@ -30,8 +30,8 @@ pub struct Operator {
     pub name: String,
     /// Reason that the operator gave.
     pub reason: String,
-    /// Whether the operator asked for this decision: the entry is RESOLVED with the reason, and no replay by a filter takes it.
-    /// Otherwise a replay has found that no other decision is possible.
+    /// Whether the operator asked for this decision: the entry is RESOLVED with the reason, and no replay by a filter
+    /// takes it. Otherwise a replay has found that no other decision is possible.
     pub is_by_hand: bool,
 }
 
@@ -57,7 +57,8 @@ pub enum Remedy {
     GiveBack,
     /// The unit is given back, and the campaign becomes SUSPECT: Redis reserved more units than there are.
     GiveBackAndSuspect,
-    /// The member holds a coupon by this other request: the holder entry is handed over to it, and no unit is given back.
+    /// The member holds a coupon by this other request: the holder entry is handed over to it, and no unit is given
+    /// back.
     Supersede(RequestId),
 }
 

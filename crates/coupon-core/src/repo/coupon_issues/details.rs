@@ -55,8 +55,8 @@ SELECT c.coupon_code, i.member_id, i.request_id, i.decision, i.reserved_at, i.de
 FROM coupons c JOIN coupon_issues i ON i.coupon_id = c.coupon_id";
 
 impl CouponIssueRepository<'_> {
-    /// Returns the decisions on a request: one lookup in each campaign, because keys begin with the campaign. More than one only
-    /// if a foreign event has used a request id twice.
+    /// Returns the decisions on a request: one lookup in each campaign, because keys begin with the campaign. More than
+    /// one only if a foreign event has used a request id twice.
     pub async fn of_request(self, request_id: Uuid) -> Result<Vec<DecisionDetails>, RepoError> {
         let select = [DECISIONS, "WHERE i.request_id = $1 ORDER BY c.coupon_id"].join(" ");
         let select = sqlx::query_as(sqlx::AssertSqlSafe(select)).bind(request_id);

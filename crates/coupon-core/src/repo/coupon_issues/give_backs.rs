@@ -57,8 +57,8 @@ impl CouponIssueRepository<'_> {
         Ok(self.execute("note a give-back", update).await? == 1)
     }
 
-    /// Makes the give-back of a compensated request due once more: harmless, and it repairs a Redis that went back in time and
-    /// has the holder entry again.
+    /// Makes the give-back of a compensated request due once more: harmless, and it repairs a Redis that went back in
+    /// time and has the holder entry again.
     pub async fn request_give_back(self, code: CouponCode, request_id: RequestId) -> Result<(), RepoError> {
         let update = sqlx::query(
             "UPDATE coupon_issues SET given_back_at = NULL

@@ -20,11 +20,11 @@ use crate::{
     repo::{RepoError, error, pool::Pool},
 };
 
-/// Inserts rows that are all new, or none, and then raises the counter, in one autocommitted statement: the hot row is locked as
-/// briefly as possible, and no transaction waits for a client. The rows are inserted in the order of (member, request id), so
-/// that overlapping batches cannot deadlock. If a rebuild raised the epoch before the statement, there is no coupon and no row;
-/// if it did so while the statement waited for the counter, nothing may stay. An event that claims a reservation in the future
-/// is valid from now on.
+/// Inserts rows that are all new, or none, and then raises the counter, in one autocommitted statement: the hot row is
+/// locked as briefly as possible, and no transaction waits for a client. The rows are inserted in the order of (member,
+/// request id), so that overlapping batches cannot deadlock. If a rebuild raised the epoch before the statement, there
+/// is no coupon and no row; if it did so while the statement waited for the counter, nothing may stay. An event that
+/// claims a reservation in the future is valid from now on.
 const INSERT_NEW: &str = "
 WITH coupon AS (
     SELECT coupon_id, valid_days FROM coupons WHERE coupon_code = $1 AND epoch = $2

@@ -35,8 +35,8 @@ pub struct Requested {
 }
 
 impl CouponIssueRepository<'_> {
-    /// Returns the decisions on a member in a campaign: the ISSUED one, if there is one, then that on `request_id`, if it is
-    /// COMPENSATED and the request of this member.
+    /// Returns the decisions on a member in a campaign: the ISSUED one, if there is one, then that on `request_id`, if
+    /// it is COMPENSATED and the request of this member.
     pub async fn decided_of_member(
         self,
         code: &CouponCode,

@@ -94,8 +94,8 @@ impl CouponRepository<'_> {
         .await
     }
 
-    /// Changes the status, and leaves a notice of one that becomes SUSPECT. `None` when the status is none of `from`, or
-    /// the epoch is another one.
+    /// Changes the status, and leaves a notice of one that becomes SUSPECT. `None` when the status is none of `from`,
+    /// or the epoch is another one.
     pub async fn set_status(
         self,
         code: CouponCode,

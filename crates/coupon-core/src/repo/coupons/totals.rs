@@ -29,7 +29,8 @@ pub enum TotalInRedis {
     Refused(&'static str),
 }
 
-/// The change and its audit are one statement, and so one transaction. A total that changes nothing is not audited again.
+/// The change and its audit are one statement, and so one transaction. A total that changes nothing is not audited
+/// again.
 const SETTLE: &str = "
 WITH before AS (
     SELECT coupon_id, total_quantity FROM coupons WHERE coupon_code = $1 FOR NO KEY UPDATE
@@ -88,8 +89,8 @@ impl CouponRepository<'_> {
         .await
     }
 
-    /// Sets the total that was claimed under `version` to that of Redis. `false` when Redis refuses it, a newer version was
-    /// claimed, or the campaign is no DRAFT any more. The audit records a refusal.
+    /// Sets the total that was claimed under `version` to that of Redis. `false` when Redis refuses it, a newer version
+    /// was claimed, or the campaign is no DRAFT any more. The audit records a refusal.
     pub async fn settle_total(
         self,
         code: CouponCode,

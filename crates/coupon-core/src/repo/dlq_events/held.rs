@@ -37,8 +37,8 @@ const CLASSIFY: &str = "
     FROM dlq_events f LEFT JOIN coupons c ON c.coupon_code = f.coupon_code";
 
 impl DlqEventRepository<'_> {
-    /// Counts the dead letters of a filter that can be replayed, and the others by refusal; `supported` is the newest version of
-    /// the event that can be read.
+    /// Counts the dead letters of a filter that can be replayed, and the others by refusal; `supported` is the newest
+    /// version of the event that can be read.
     pub async fn plan_replay(self, filter: &Filter, supported: u64) -> Result<Plan, RepoError> {
         let select = AssertSqlSafe(Plan::select(CLASSIFY, DLQ_EVENT_FILTER));
         let select =
@@ -57,8 +57,8 @@ impl DlqEventRepository<'_> {
         Ok(rows.into_iter().map(UndecidedDlqEvent::from).collect())
     }
 
-    /// Returns up to `limit` HELD dead letters after the number `after` whose newer version this build can read, lowest number
-    /// first.
+    /// Returns up to `limit` HELD dead letters after the number `after` whose newer version this build can read, lowest
+    /// number first.
     pub async fn held_for_newer_version(
         self,
         supported: u64,
@@ -78,8 +78,8 @@ impl DlqEventRepository<'_> {
         Ok(rows.into_iter().map(UndecidedDlqEvent::from).collect())
     }
 
-    /// Gives an undecided dead letter the status of its decision, and advances the job, with the audit in the same transaction.
-    /// `false` when the job is not RUNNING.
+    /// Gives an undecided dead letter the status of its decision, and advances the job, with the audit in the same
+    /// transaction. `false` when the job is not RUNNING.
     pub async fn settle(
         self,
         job_id: i64,

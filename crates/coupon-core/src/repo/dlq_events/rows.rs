@@ -122,7 +122,8 @@ impl DlqEventRepository<'_> {
         self.read("list the dead letters of a request", select.fetch_all(&self.pool())).await
     }
 
-    /// Returns the state of those of these requests that have a dead letter which waits for an operator or was settled by one.
+    /// Returns the state of those of these requests that have a dead letter which waits for an operator or was settled
+    /// by one.
     pub async fn by_operators(self, ids: &[Uuid]) -> Result<HashMap<Uuid, OperatorState>, RepoError> {
         let select = sqlx::query_as(
             "SELECT original_event_id, bool_or(status IN ('HELD', 'PARKED')) FROM dlq_events
@@ -135,9 +136,9 @@ impl DlqEventRepository<'_> {
         Ok(found.into_iter().map(|(id, waits)| (id, state(waits))).collect())
     }
 
-    /// Returns up to `limit` undecided requests of a member that dead letters hold, newest first: of one campaign or of all, made
-    /// before the request `before`. A caller who also reads decisions has to read these first: otherwise a request that is
-    /// decided in between is in neither answer.
+    /// Returns up to `limit` undecided requests of a member that dead letters hold, newest first: of one campaign or of
+    /// all, made before the request `before`. A caller who also reads decisions has to read these first: otherwise a
+    /// request that is decided in between is in neither answer.
     pub async fn undecided_of_member(
         self,
         member: &MemberId,
@@ -146,8 +147,8 @@ impl DlqEventRepository<'_> {
         limit: i64,
     ) -> Result<Vec<DeadLetteredRequest>, RepoError> {
         let select = sqlx::query_as(
-            // An event whose request is another member's comes from no issuer-api. A record may be in the topic twice: one dead
-            // letter is HELD, and the request is decided.
+            // An event whose request is another member's comes from no issuer-api. A record may be in the topic twice:
+            // one dead letter is HELD, and the request is decided.
             "SELECT DISTINCT coupon_code, original_event_id FROM dlq_events
              WHERE member_id = $1 AND status IN ('HELD', 'PARKED') AND error_code <> 'OTHER_MEMBER'
                AND coupon_code IS NOT NULL AND ($2::text IS NULL OR coupon_code = $2) AND original_event_id < $3

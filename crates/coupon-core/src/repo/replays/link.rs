@@ -27,7 +27,8 @@ pub enum Linked {
     Stopped,
 }
 
-/// Takes over the link of a row that Redis has not answered: with the same request id, so that the row cannot get two coupons.
+/// Takes over the link of a row that Redis has not answered: with the same request id, so that the row cannot get two
+/// coupons.
 const LINK_AGAIN: &str = "
 UPDATE replays SET job_id = $2, after_close = $3, updated_at = $4
 WHERE failed_issue_id = $1 AND outcome IS NULL
@@ -39,8 +40,8 @@ SELECT $1, id, coupon_code, member_id, $3, $4, $5, $5 FROM failed_coupon_issues 
 RETURNING request_id, failed_issue_id, coupon_code, member_id, after_close";
 
 impl ReplayRepository<'_> {
-    /// Links a row to `request_id`, or to the request id of an earlier link without an answer, and advances the job to the row
-    /// in the same transaction. A job that `halts` is not advanced to a row that is `NOT_READY`.
+    /// Links a row to `request_id`, or to the request id of an earlier link without an answer, and advances the job to
+    /// the row in the same transaction. A job that `halts` is not advanced to a row that is `NOT_READY`.
     pub async fn link(
         self,
         (job_id, halts): (i64, bool),

@@ -81,8 +81,8 @@ impl Plan {
     }
 }
 
-/// Refusal of a replay of the row `f`, or NULL; $10: whether the window is ignored, $11: now. The refusal that an operator can
-/// do least about comes first.
+/// Refusal of a replay of the row `f`, or NULL; $10: whether the window is ignored, $11: now. The refusal that an
+/// operator can do least about comes first.
 const CLASSIFY: &str = "
     CASE WHEN f.status <> 'PENDING' THEN 'NOT_PENDING'
          WHEN f.decided_by_hand AND $1::bigint[] = '{}' THEN 'DECIDED_BY_HAND'
@@ -102,8 +102,8 @@ const CLASSIFY: &str = "
     LEFT JOIN coupons c ON c.coupon_code = f.coupon_code
     LEFT JOIN coupon_issues i ON i.coupon_id = c.coupon_id AND i.request_id = f.request_id";
 
-/// A request that an operator has compensated by hand is replayed only if its number is given ($1), never by a filter that
-/// happens to choose it: the member may have been paid otherwise.
+/// A request that an operator has compensated by hand is replayed only if its number is given ($1), never by a filter
+/// that happens to choose it: the member may have been paid otherwise.
 const NOT_BY_HAND: &str = "($1::bigint[] <> '{}' OR NOT f.decided_by_hand)";
 
 impl ReplayRepository<'_> {

@@ -13,8 +13,8 @@ use crate::{
 /// Replays settled by one statement.
 const BATCH: i64 = 500;
 
-/// One statement for a batch: a round trip for each replay would take longer than the bound of a write. Rows that are locked
-/// are left for the next pass, so the statement waits for nobody.
+/// One statement for a batch: a round trip for each replay would take longer than the bound of a write. Rows that are
+/// locked are left for the next pass, so the statement waits for nobody.
 const SETTLE: &str = "
 WITH decided AS (
     SELECT r.request_id, r.failed_issue_id, r.job_id, i.decision, i.request_id AS issued_by
@@ -45,7 +45,8 @@ WITH decided AS (
 SELECT count(*) FROM settled";
 
 impl ReplayRepository<'_> {
-    /// Records the answer of Redis, unless one is recorded. A refusal does not count among the three replays of the row.
+    /// Records the answer of Redis, unless one is recorded. A refusal does not count among the three replays of the
+    /// row.
     pub async fn note_outcome(
         self,
         request_id: RequestId,
@@ -94,9 +95,9 @@ impl ReplayRepository<'_> {
     }
 }
 
-/// Resolves every unresolved entry of a member in a campaign, because an operator has compensated one request by hand: a
-/// member gets one coupon of a campaign at most. No replay by a filter takes these entries again. They are the entry that the
-/// request replays, and one whose replay was answered that the member holds this request.
+/// Resolves every unresolved entry of a member in a campaign, because an operator has compensated one request by hand:
+/// a member gets one coupon of a campaign at most. No replay by a filter takes these entries again. They are the entry
+/// that the request replays, and one whose replay was answered that the member holds this request.
 pub(in crate::repo) async fn settle_by_hand(
     tx: &mut PgConnection,
     event: &CouponIssued,
@@ -146,8 +147,8 @@ pub(in crate::repo) async fn close_replay(
     .await
 }
 
-/// Ends the reserved replays of which nothing is left: no holder entry, no event and no decision. They count as no replay of
-/// their row. An event that turns up later is compensated, and its replay settled as COMPENSATED.
+/// Ends the reserved replays of which nothing is left: no holder entry, no event and no decision. They count as no
+/// replay of their row. An event that turns up later is compensated, and its replay settled as COMPENSATED.
 pub(in crate::repo) async fn end_lost_replays(
     tx: &mut PgConnection,
     code: &CouponCode,
@@ -175,8 +176,8 @@ pub(in crate::repo) async fn end_lost_replays(
     .map(drop)
 }
 
-/// Ends the replays that Redis never answered. They have no decision, and a reservation of theirs would be of an epoch that
-/// is over.
+/// Ends the replays that Redis never answered. They have no decision, and a reservation of theirs would be of an epoch
+/// that is over.
 pub(in crate::repo) async fn end_unanswered_replays(
     tx: &mut PgConnection,
     code: &CouponCode,

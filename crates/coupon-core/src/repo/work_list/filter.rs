@@ -74,7 +74,8 @@ impl List {
 }
 
 impl Filter {
-    /// The arguments $1 to $9 of [`FAILED_ISSUE_FILTER`] and [`DLQ_EVENT_FILTER`]; a statement binds its own from $10 on.
+    /// The arguments $1 to $9 of [`FAILED_ISSUE_FILTER`] and [`DLQ_EVENT_FILTER`]; a statement binds its own from $10
+    /// on.
     pub(in crate::repo) fn arguments(&self) -> Result<PgArguments, RepoError> {
         let mut arguments = PgArguments::default();
         let add = |arguments: &mut PgArguments| {

@@ -58,8 +58,8 @@ impl Verb {
     /// Further condition of a row `f` ($1: the numbers that were given).
     fn condition(self, list: List) -> &'static str {
         match (self, list) {
-            // RESOLVED ones by their numbers only: most of them were put right. The entry of a compensated replay is not
-            // reopened, because the entry that it replays stays on the list.
+            // RESOLVED ones by their numbers only: most of them were put right. The entry of a compensated replay is
+            // not reopened, because the entry that it replays stays on the list.
             (Self::Reopen, List::Requests) => {
                 "(f.status = 'IGNORED' OR f.id = ANY($1)) AND (f.status = 'IGNORED' OR f.replay_of IS NULL)"
             }
@@ -91,8 +91,8 @@ fn lock(list: List, verb: Verb) -> String {
     ["SELECT f.id", &applicable, "AND f.id > $11 ORDER BY f.id LIMIT $12 FOR UPDATE"].join(" ")
 }
 
-/// The change of locked rows and its audit, in one statement. The condition is checked again, because it reads other tables
-/// too: a replay that was linked while its row was waited for must be seen.
+/// The change of locked rows and its audit, in one statement. The condition is checked again, because it reads other
+/// tables too: a replay that was linked while its row was waited for must be seen.
 fn settle(list: List, verb: Verb) -> String {
     let (table, applicable) = (list.as_str(), applicable(list, verb));
     let set = match list {
@@ -117,8 +117,8 @@ fn settle(list: List, verb: Verb) -> String {
 }
 
 impl WorkListRepository<'_> {
-    /// Settles up to `limit` rows of a filter after the number `after`, each with its audit, all in one transaction. Returns their
-    /// numbers, ascending; none: no row is left.
+    /// Settles up to `limit` rows of a filter after the number `after`, each with its audit, all in one transaction.
+    /// Returns their numbers, ascending; none: no row is left.
     pub async fn settle(
         self,
         settling: Settling,
@@ -163,8 +163,8 @@ impl WorkListRepository<'_> {
         self.read("read where entries stand", select.fetch_all(&self.pool())).await
     }
 
-    /// Returns why a filter can match nothing, whatever else it asks: there is no such campaign, or no row has its cause.
-    /// `None`: nothing is mistyped.
+    /// Returns why a filter can match nothing, whatever else it asks: there is no such campaign, or no row has its
+    /// cause. `None`: nothing is mistyped.
     pub async fn mistyped(self, list: List, filter: &Filter) -> Result<Option<String>, RepoError> {
         let (table, condition) = (list.as_str(), list.condition());
         let exists = format!(
