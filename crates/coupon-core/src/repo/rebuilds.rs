@@ -60,7 +60,7 @@ impl RebuildRepository<'_> {
     /// rebuilt: never opened, or archived.
     ///
     /// A row behind the epoch of Redis comes from a backup: it takes over that epoch, so that reservations of it are
-    /// issued and not parked as NEWER_EPOCH. A campaign that is closed in PostgreSQL or in Redis, or that an earlier
+    /// issued and not parked as `NEWER_EPOCH`. A campaign that is closed in PostgreSQL or in Redis, or that an earlier
     /// rebuild was to leave closed, is not opened at the end.
     pub async fn begin(self, code: CouponCode, redis: RedisGate, actor: Actor) -> Result<Option<Rebuild>, RepoError> {
         self.write("begin a rebuild", move |pool| async move {

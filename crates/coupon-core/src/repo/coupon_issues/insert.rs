@@ -145,7 +145,7 @@ pub(super) async fn insert_new(pool: Pool, batch: Arc<Batch>) -> Result<Missing,
     Ok(if rows == i64::from(batch.rows()) { Missing::default() } else { Missing::all(&batch) })
 }
 
-/// What INSERT_PARTS says of a row, or of the end of the call.
+/// What `INSERT_PARTS` says of a row, or of the end of the call.
 #[derive(sqlx::FromRow)]
 struct PartRow {
     what: String,

@@ -11,7 +11,7 @@ use crate::{
 
 impl CouponRepository<'_> {
     /// Archives a CLOSED campaign. The epoch is raised, so that no earlier reservation can be issued, and replays that
-    /// Redis never answered end as NOT_READY. `false` when the campaign is not CLOSED in this epoch, or is archived
+    /// Redis never answered end as `NOT_READY`. `false` when the campaign is not CLOSED in this epoch, or is archived
     /// already.
     pub async fn archive(self, code: CouponCode, epoch: i64, actor: Actor, reason: String) -> Result<bool, RepoError> {
         self.write("archive a campaign", move |pool| async move {
