@@ -60,12 +60,12 @@ const SQLSTATES: &[(&str, Class, &str)] = &[
     ("XX", Class::Unknown, "internal error, or corrupted data"),
 ];
 
-/// Beginnings of the SQLSTATEs that say that the session, or the server, is the wrong one: a standby, statements or plans
-/// that the session has lost or that are outdated, names that it does not see.
+/// Beginnings of the SQLSTATEs that say that the session, or the server, is the wrong one: a standby, statements or
+/// plans that the session has lost or that are outdated, names that it does not see.
 const OF_THE_SESSION: &[&str] = &["08", "0A000", "25", "26", "28", "34", "3F", "42P", "42704", "42883"];
 
-/// Beginnings of the contended SQLSTATEs of two writers that conflict in a database that works. Any other contention may
-/// be an outage: a lock on a whole table, a pooler, a server that does not answer in time.
+/// Beginnings of the contended SQLSTATEs of two writers that conflict in a database that works. Any other contention
+/// may be an outage: a lock on a whole table, a pooler, a server that does not answer in time.
 const OF_TWO_WRITERS: &[&str] = &["40", "CP001"];
 
 /// Whether a contended SQLSTATE shows that the database works.
