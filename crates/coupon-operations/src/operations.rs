@@ -5,7 +5,7 @@ use std::sync::Arc;
 use coupon_core::{
     clock::Clock,
     kafka::{ConsumerProgress, PublishError},
-    repo::{Database, RepoError, coupons::Actor},
+    repo::{Database, RepoError, audit::Actor},
     stock::{Stock, StockError},
     writing::Writer,
 };

@@ -98,7 +98,7 @@ impl Operations {
             JobKind::Requests => {
                 self.database.replays().plan(&request.filter, request.after_close, self.clock.now()).await?
             }
-            JobKind::Letters => self.database.dlq_events().plan_replay(&request.filter, VERSION).await?,
+            JobKind::DlqEvents => self.database.dlq_events().plan_replay(&request.filter, VERSION).await?,
         })
     }
 
@@ -191,7 +191,7 @@ impl Operations {
             let (size, before) = (RAMP[step.min(RAMP.len() - 1)], job.clone());
             let mut rows = match job.kind {
                 JobKind::Requests => self.begin_requests(&job, size, &mut pace, told).await?,
-                JobKind::Letters => self.begin_letters(&job, size, &mut pace, told).await?,
+                JobKind::DlqEvents => self.begin_letters(&job, size, &mut pace, told).await?,
             };
             if !rows.stopped && rows.begun == 0 && rows.ineligible == 0 {
                 // Also those that a step has not waited for to the end, or an earlier worker had begun.

@@ -89,7 +89,7 @@ impl Settled {
         let (from, to) = settling.verb.transition(settling.list);
         let row = match settling.list {
             List::Requests => "entry",
-            List::Letters => "dead letter",
+            List::DlqEvents => "dead letter",
         };
         let number = settling.list.number(id);
         match self {
@@ -144,7 +144,7 @@ impl Operations {
             record_key_base64: letter.record_key.take().map(|bytes| STANDARD.encode(bytes)),
             headers: letter.headers.take(),
             entry,
-            audit: self.database.audit().of_subject(&subject(List::Letters.number(id))).await?,
+            audit: self.database.audit().of_subject(&subject(List::DlqEvents.number(id))).await?,
             letter,
         }))
     }
@@ -179,11 +179,11 @@ impl Operations {
             Some((_, status)) if status == to => Settled::Before,
             // It stands where it could be settled from, and was not.
             Some((_, status)) if from.contains(&status.as_str()) => match settling.list {
-                List::Letters => Settled::Undecided(status.clone()),
+                List::DlqEvents => Settled::Undecided(status.clone()),
                 List::Requests if settling.verb == Verb::Reopen => Settled::Replay,
                 List::Requests => Settled::UnderWay,
             },
-            Some((_, status)) if settling.list == List::Letters && status == DlqEventStatus::Held.as_str() => {
+            Some((_, status)) if settling.list == List::DlqEvents && status == DlqEventStatus::Held.as_str() => {
                 Settled::Undecided(status.clone())
             }
             Some((_, status)) => Settled::Not(status.clone()),
@@ -227,7 +227,7 @@ pub fn subject(number: Number) -> String {
 pub fn absent(number: Number, is_other: bool) -> String {
     let what = match number.list {
         List::Requests => format!("there is no entry {number} on the work list"),
-        List::Letters => format!("there is no dead letter {number}"),
+        List::DlqEvents => format!("there is no dead letter {number}"),
     };
     let other = number.list.other();
     if is_other { format!("{what}; {} is {}", other.number(number.id), other.one()) } else { what }

@@ -165,7 +165,7 @@ impl Repair {
         let give_up = Compensation {
             event: CouponIssued::clone(event),
             failure,
-            letter,
+            record: letter,
             remedy,
             budget,
             now: self.clock.now(),

@@ -12,7 +12,8 @@ use coupon_core::{
     repo::{
         Database, RepoError,
         alarms::Notice,
-        coupons::{Actor, Coupon, CouponStatus},
+        audit::Actor,
+        coupons::{Coupon, CouponStatus},
     },
     runtime::{Throttle, chain},
     stock::Stock,

@@ -18,9 +18,9 @@ mutant 'what is malformed believed, and compensated' $CORE/event.rs "$LIB" event
   '        event.check()?;' ''
 mutant 'a give-back noted for other requests too' $CORE/repo/coupon_issues/give_backs.rs "$E2E" d8_ \
   'coupon_code = $1 AND request_id = $2
-                   AND decision = '\''COMPENSATED'\'' AND given_back_at IS NULL' \
+               AND decision = '\''COMPENSATED'\'' AND given_back_at IS NULL' \
   'coupon_code = $1 AND $2::uuid IS NOT NULL
-                   AND decision = '\''COMPENSATED'\'' AND given_back_at IS NULL'
+               AND decision = '\''COMPENSATED'\'' AND given_back_at IS NULL'
 mutant 'a give-back that does not compare the request id' crates/coupon-core/lua/give_back.lua "$IT" stock_model:: \
   "if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then" "if not redis.call('HGET', KEYS[1], ARGV[1]) then"
 mutant 'an offset stored before the dead letter is acknowledged' crates/issue-consumer/src/write.rs "$E2E" 'd3_' \
@@ -71,12 +71,12 @@ mutant 'the guard against poisoned connections removed' $CORE/repo/pool.rs "$LIB
   '.after_release(|connection, _| Box::pin(is_outside_a_transaction(connection)))' \
   '.after_release(|connection, _| Box::pin(async { is_outside_a_transaction(connection).await.map(|_| true) }))'
 mutant 'no budget for giving up' $CORE/repo/coupon_issues/compensate.rs "$E2E" d8_ \
-  'let Some(left) = budget.spend(bucket, give_up.now) else { return Ok(false) };' \
-  'let Some(left) = budget.spend(bucket, give_up.now) else { return Ok(true) };'
+  'let Some(left) = budget.spend(bucket, compensation.now) else { return Ok(false) };' \
+  'let Some(left) = budget.spend(bucket, compensation.now) else { return Ok(true) };'
 mutant 'giving up without the lock on the coupon' $CORE/repo/coupon_issues/compensate.rs "$IT" ledger:: \
   'SELECT coupon_id FROM coupons WHERE coupon_code = $1 FOR NO KEY UPDATE' 'SELECT coupon_id FROM coupons WHERE coupon_code = $1'
 mutant 'the counter raised outside the statement' $CORE/repo/coupon_issues/insert.rs "$IT" ledger:: \
-  'SET issued_quantity = issued_quantity + tally.rows, high_seq' 'SET issued_quantity = issued_quantity, high_seq' \
+  'SET issued_quantity = issued_quantity + counted_rows.rows, high_seq' 'SET issued_quantity = issued_quantity, high_seq' \
   '    // Without a row there is no such coupon, or not of this epoch.' \
   '    sqlx::query("UPDATE coupons SET issued_quantity = issued_quantity + $2 WHERE coupon_code = $1")
         .bind(batch.code().as_str())
@@ -98,7 +98,7 @@ mutant 'the epoch not checked' $CORE/repo/coupon_issues/insert.rs "$IT" ledger::
   'FROM coupons WHERE coupon_code = $1 AND epoch = $2
 ), inserted' 'FROM coupons WHERE coupon_code = $1 AND $2 > 0
 ), inserted' \
-  'WHERE coupon_code = $1 AND epoch = $2 AND tally.rows > 0' 'WHERE coupon_code = $1 AND $2 > 0 AND tally.rows > 0'
+  'WHERE coupon_code = $1 AND epoch = $2 AND counted_rows.rows > 0' 'WHERE coupon_code = $1 AND $2 > 0 AND counted_rows.rows > 0'
 mutant 'assigned partitions believed to be resumed' $CORE/kafka/partition_tracker.rs "$E2E" o3_ \
   'paused: true,' 'paused: false,'
 mutant 'a full disk taken for the doing of a record' $CORE/repo/error.rs "$E2E" o7_ \

@@ -2,15 +2,15 @@
 # Mistakes in what an operator's word may do.
 
 mutant 'a word that settles an accepted, undecided request' $CORE/repo/work_list/settling.rs "$E2E" operator::an_accepted_request \
-  '            (Self::Resolve | Self::Ignore, List::Letters) => {' \
-  '            (Self::Resolve | Self::Ignore, List::Letters) if list == List::Requests => {' \
+  '            (Self::Resolve | Self::Ignore, List::DlqEvents) => {' \
+  '            (Self::Resolve | Self::Ignore, List::DlqEvents) if list == List::Requests => {' \
   '            (Self::Resolve | Self::Ignore, List::Requests) => {' \
-  '            (Self::Resolve | Self::Ignore, List::Letters) => "true",
+  '            (Self::Resolve | Self::Ignore, List::DlqEvents) => "true",
             (Self::Resolve | Self::Ignore, List::Requests) => {'
 mutant 'what is compensated by hand PENDING like any other' crates/coupon-operations/src/replay/compensate.rs "$E2E" operator::what_is_compensated \
   'is_by_hand: true' 'is_by_hand: false'
 mutant 'an alarm of what an operator has just decided' $CORE/repo/coupon_issues/compensate.rs "$E2E" operator::what_is_compensated \
-  'superseded_by.is_none() && give_up.by_hand().is_none()' 'superseded_by.is_none()'
+  'superseded_by.is_none() && compensation.by_hand().is_none()' 'superseded_by.is_none()'
 mutant 'two constraints of one cause' $CORE/failure.rs "$LIB" failure:: \
   'Some(at) if is_part && at <= MAX_IDENTIFIER_BYTES => {' 'Some(at) if is_part && at > MAX_IDENTIFIER_BYTES => {'
 mutant 'a mistyped campaign that is nothing worth saying' $CORE/repo/work_list/settling.rs "$E2E" operator_finds::a_filter_by_a_mistyped \
@@ -43,9 +43,9 @@ mutant 'a campaign changed by nobody' crates/issuer-api/src/coupon/mod.rs "$E2E"
   'if args.command.changes() { args.by.name()? } else' 'if args.command.changes() { args.by.name_or_unknown() } else'
 mutant 'data put right by nobody' crates/dlq-consumer/src/cli/reconcile.rs "$E2E" reconcile::nobody_puts_data_right \
   'if args.apply { args.operator.name()? } else' 'if args.history { args.operator.name()? } else'
-mutant 'a campaign OPEN before its window' $CORE/repo/coupons.rs "$E2E" campaign_commands::a_campaign_reads \
+mutant 'a campaign OPEN before its window' $CORE/repo/coupons/status.rs "$E2E" campaign_commands::a_campaign_reads \
   'CouponStatus::Open if opens_at > now => Self::Scheduled,' 'CouponStatus::Open if opens_at > now => Self::Open,'
-mutant 'a campaign OPEN after its window' $CORE/repo/coupons.rs "$E2E" campaign_commands::a_campaign_reads \
+mutant 'a campaign OPEN after its window' $CORE/repo/coupons/status.rs "$E2E" campaign_commands::a_campaign_reads \
   'CouponStatus::Open if closes_at.is_some_and(|closes_at| closes_at <= now) => Self::Over,' \
   'CouponStatus::Open if closes_at.is_some_and(|closes_at| closes_at <= now) => Self::Open,'
 mutant 'an archived campaign that is only CLOSED' $CORE/repo/coupons.rs "$E2E" campaign_commands::a_campaign_reads \

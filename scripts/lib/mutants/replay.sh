@@ -26,7 +26,7 @@ mutant 'a step that waits for any row of its job' $CORE/repo/replays.rs "$E2E" a
   "count(*) FILTER (WHERE outcome IS NULL OR outcome IN ('RESERVED', 'HOLDS_ONE')) AS open," \
   "greatest(count(*) FILTER (WHERE outcome IS NULL OR outcome IN ('RESERVED', 'HOLDS_ONE')) - (SELECT count(*) FROM replays
                         WHERE job_id = \$1 AND failed_issue_id <= \$2), 0) AS open,"
-mutant 'a filter that chooses what was compensated by hand' $CORE/repo/replays.rs "$E2E" a_filter_never_chooses \
+mutant 'a filter that chooses what was compensated by hand' $CORE/repo/replays/plan.rs "$E2E" a_filter_never_chooses \
   "const NOT_BY_HAND: &str = \"(\$1::bigint[] <> '{}' OR NOT f.decided_by_hand)\"" \
   "const NOT_BY_HAND: &str = \"(\$1::bigint[] <> '{}' OR true)\"" \
   "WHEN f.decided_by_hand AND \$1::bigint[] = '{}' THEN 'DECIDED_BY_HAND'" "WHEN false THEN 'DECIDED_BY_HAND'"
@@ -60,10 +60,10 @@ mutant 'an all-clear told for ever' $CORE/repo/alarms/all_clear.rs "$E2E" an_all
 mutant 'a refused layout sent again unchanged' $DLQ/alarm/channels.rs "$E2E" an_alarm_whose_layout_slack_refuses \
   'if self.kind == Kind::Slack && refusal.is_of_the_form =>' 'if self.kind != Kind::Slack && refusal.is_of_the_form =>'
 mutant 'an alarm about what an operator has just done' $CORE/repo/coupon_issues/compensate.rs "$E2E" what_an_operator_compensates \
-  'let alarm = superseded_by.is_none() && give_up.by_hand().is_none();' 'let alarm = superseded_by.is_none();'
+  'let alarm = superseded_by.is_none() && compensation.by_hand().is_none();' 'let alarm = superseded_by.is_none();'
 mutant 'no alarm about what a replay can only compensate' $CORE/repo/coupon_issues/compensate.rs "$E2E" what_a_replay_can_only \
-  'let alarm = superseded_by.is_none() && give_up.by_hand().is_none();' \
-  'let alarm = superseded_by.is_none() && give_up.by.is_none();'
+  'let alarm = superseded_by.is_none() && compensation.by_hand().is_none();' \
+  'let alarm = superseded_by.is_none() && compensation.by.is_none();'
 mutant 'an entry that stays though its member was paid' $CORE/repo/coupon_issues/compensate.rs "$E2E" replay_settled:: \
   'if let Some(by) = by_hand {' 'if let Some(by) = by_hand.filter(|by| by.name.is_empty()) {'
 mutant 'an entry settled while its replay is under way' $CORE/repo/work_list/settling.rs "$E2E" an_entry_whose_replay_is_under_way \

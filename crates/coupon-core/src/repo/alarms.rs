@@ -1,17 +1,16 @@
-//! What nobody has been told of yet: dead letters and notices, claimed by their cause, so that replicas together tell of
-//! a cause once in a while and not once each.
+//! Alarms: dead letters and notices that are unsent, by their error fingerprint (cause). The tables `alarm_causes`,
+//! `alarm_notices` and `alarm_channels`. A cause is claimed, so that all replicas together send an alarm of it once.
 //!
-//! No transaction is open while somebody is told: a cause is claimed for a time, read, told, and noted as told. A crash
-//! between the last two tells twice, never not at all.
+//! No transaction is open while an alarm is sent: a cause is claimed for a time, read, sent, and noted as sent. A crash
+//! between the last two sends the alarm twice; none is lost.
 
 mod all_clear;
 mod channels;
 mod group;
 mod notices;
 
-pub use all_clear::Cleared;
 pub use channels::ChannelState;
-pub use group::{AlarmGroup, Letters, Sample};
+pub use group::{AlarmGroup, UnsentDlqEvents};
 pub(super) use notices::insert_notice;
 pub use notices::{Notice, NoticeRow};
 
@@ -20,63 +19,76 @@ use sqlx::PgConnection;
 
 use super::{AlarmRepository, RepoError};
 
-/// Causes looked at in one go.
-const CAUSES: i64 = 16;
+/// Causes read by one claim.
+const CLAIM_BATCH: i64 = 16;
 
-/// A cause that this process tells of, and no other until the claim has run out.
+/// A cause that only this process sends alarms of until the claim runs out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
-    /// What is told of.
+    /// Cause.
     pub cause: String,
-    /// When it was last told, and how many there have been in all; `None` for a cause that is told for the first time.
-    pub told: Option<(DateTime<Utc>, i64)>,
-    /// Who has it.
+    /// Cause as the last alarm showed it, with members masked; empty before the first.
+    pub shown: String,
+    /// Time of the last alarm, and number of dead letters and notices sent until then; `None` before the first.
+    pub last_sent: Option<(DateTime<Utc>, i64)>,
+    /// Process that has the claim.
     pub by: String,
 }
 
-/// What a claim is taken by.
+/// The terms of a claim.
 #[derive(Clone, Debug)]
 pub struct Claiming {
-    /// Who asks; any text that no other process uses.
+    /// Process that claims; any text that no other process uses.
     pub by: String,
-    /// When.
+    /// Time of the claim.
     pub now: DateTime<Utc>,
-    /// A cause that was told within this time waits.
+    /// Time after an alarm within which no other one of its cause is sent.
     pub quiet: TimeDelta,
-    /// How long the claim holds if nothing more is heard of its owner.
+    /// Duration of the claim, unless it is released earlier.
     pub lease: TimeDelta,
 }
 
-/// What was told of a claimed cause.
+/// A part of a claimed cause that was sent.
 #[derive(Clone, Debug, Default)]
-pub struct Told {
-    /// Its dead letters.
-    pub letters: Vec<i64>,
-    /// Its notice.
+pub struct SentAlarm {
+    /// Numbers of its dead letters.
+    pub dlq_events: Vec<i64>,
+    /// Number of its notice.
     pub notice: Option<i64>,
-    /// The cause as it was shown: masked and escaped.
+    /// Cause as it was shown: masked and escaped.
     pub shown: String,
-    /// Whether an all-clear follows when nothing of it waits any more.
+    /// Whether an all-clear is due when nothing of the cause waits.
     pub ends: bool,
 }
 
 #[derive(sqlx::FromRow)]
 struct Claimed {
     alarm_key: String,
+    shown: Option<String>,
     announced_at: DateTime<Utc>,
     announced_count: i64,
 }
 
-/// Jumps from cause to cause in the index, however many letters each has.
+impl Claimed {
+    fn by(self, by: String) -> Claim {
+        Claim {
+            cause: self.alarm_key,
+            shown: self.shown.unwrap_or_default(),
+            last_sent: (self.announced_count > 0).then_some((self.announced_at, self.announced_count)),
+            by,
+        }
+    }
+}
+
+/// Jumps from cause to cause in the index, however many dead letters each has.
 const DUE: &str = "
-WITH RECURSIVE untold (cause) AS (
+WITH RECURSIVE unsent (cause) AS (
     (SELECT cause FROM dlq_events WHERE NOT alarm_sent ORDER BY cause LIMIT 1)
     UNION ALL
-    SELECT (SELECT letter.cause FROM dlq_events letter
-            WHERE NOT letter.alarm_sent AND letter.cause > untold.cause ORDER BY letter.cause LIMIT 1)
-    FROM untold WHERE untold.cause IS NOT NULL
+    SELECT (SELECT d.cause FROM dlq_events d WHERE NOT d.alarm_sent AND d.cause > unsent.cause ORDER BY d.cause LIMIT 1)
+    FROM unsent WHERE unsent.cause IS NOT NULL
 ), causes AS (
-    SELECT cause FROM untold WHERE cause IS NOT NULL
+    SELECT cause FROM unsent WHERE cause IS NOT NULL
     UNION ALL
     SELECT cause FROM alarm_notices WHERE NOT alarm_sent
 )
@@ -85,28 +97,27 @@ WHERE alarm.alarm_key IS NULL
    OR alarm.announced_at <= $1 AND (alarm.claimed_until IS NULL OR alarm.claimed_until <= $2)
 LIMIT $3";
 
-/// The guard is asked again under the row's lock: another process may have told of it since.
+/// The condition is checked again under the row's lock: another process may have sent the alarm since.
 const CLAIM: &str = "
 UPDATE alarm_causes SET claimed_until = $4, claimed_by = $5
 WHERE alarm_key = (
     SELECT alarm_key FROM alarm_causes
     WHERE alarm_key = ANY($1) AND announced_at <= $2 AND (claimed_until IS NULL OR claimed_until <= $3)
     ORDER BY alarm_key LIMIT 1 FOR UPDATE SKIP LOCKED)
-RETURNING alarm_key, announced_at, announced_count";
+RETURNING alarm_key, shown, announced_at, announced_count";
 
 impl AlarmRepository<'_> {
-    /// Claims a cause of which something is to be told now; `None` when there is none.
+    /// Claims a cause of which an alarm is due; `None` when there is none.
     pub async fn claim(self, claiming: Claiming) -> Result<Option<Claim>, RepoError> {
-        let pool = self.pool();
         let quiet_since = claiming.now - claiming.quiet;
-        let due = sqlx::query_scalar(DUE).bind(quiet_since).bind(claiming.now).bind(CAUSES).fetch_all(&pool);
-        let due: Vec<String> = self.read("look for alarms", due).await?;
+        let due = sqlx::query_scalar(DUE).bind(quiet_since).bind(claiming.now).bind(CLAIM_BATCH);
+        let due: Vec<String> = self.read("look for alarms", due.fetch_all(&self.pool())).await?;
         if due.is_empty() {
             return Ok(None);
         }
         self.write("claim an alarm", move |pool| async move {
             let mut tx = pool.begin().await?;
-            make_known(&mut tx, &due).await?;
+            insert_causes(&mut tx, &due).await?;
             let claimed: Option<Claimed> = sqlx::query_as(CLAIM)
                 .bind(&due)
                 .bind(quiet_since)
@@ -116,35 +127,32 @@ impl AlarmRepository<'_> {
                 .fetch_optional(&mut *tx)
                 .await?;
             tx.commit().await?;
-            Ok(claimed.map(|row| Claim {
-                cause: row.alarm_key,
-                told: (row.announced_count > 0).then_some((row.announced_at, row.announced_count)),
-                by: claiming.by,
-            }))
+            Ok(claimed.map(|claimed| claimed.by(claiming.by)))
         })
         .await
     }
 
-    /// Notes some of what was told, and with `is_last` ends the claim. What came after it was read stays untold.
+    /// Notes a part of a claimed cause as sent, and ends the claim with the last part. What came after the cause was
+    /// read stays unsent.
     pub async fn note_sent(
         self,
         claim: &Claim,
-        told: Told,
+        sent: SentAlarm,
         is_last: bool,
         now: DateTime<Utc>,
     ) -> Result<(), RepoError> {
         let claim = claim.clone();
         self.write("note an alarm as told", move |pool| async move {
             let mut tx = pool.begin().await?;
-            let letters = sqlx::query("UPDATE dlq_events SET alarm_sent = true WHERE id = ANY($1) AND NOT alarm_sent")
-                .bind(told.letters)
+            let dlq_events = sqlx::query("UPDATE dlq_events SET alarm_sent = true WHERE id = ANY($1) AND NOT alarm_sent")
+                .bind(sent.dlq_events)
                 .execute(&mut *tx)
                 .await?;
             let notices = sqlx::query("UPDATE alarm_notices SET alarm_sent = true WHERE id = $1 AND NOT alarm_sent")
-                .bind(told.notice)
+                .bind(sent.notice)
                 .execute(&mut *tx)
                 .await?;
-            // Also when the claim has run out meanwhile: it was told all the same.
+            // Also when the claim has run out meanwhile: the alarm was sent all the same.
             sqlx::query(
                 "UPDATE alarm_causes SET announced_at = greatest(announced_at, $2), announced_count = announced_count + $3,
                      all_clear_due = all_clear_due OR $6, shown = $7,
@@ -154,11 +162,11 @@ impl AlarmRepository<'_> {
             )
             .bind(&claim.cause)
             .bind(now)
-            .bind(i64::try_from(letters.rows_affected() + notices.rows_affected()).unwrap_or(i64::MAX))
+            .bind(i64::try_from(dlq_events.rows_affected() + notices.rows_affected()).unwrap_or(i64::MAX))
             .bind(is_last)
             .bind(&claim.by)
-            .bind(told.ends)
-            .bind(&told.shown)
+            .bind(sent.ends)
+            .bind(&sent.shown)
             .execute(&mut *tx)
             .await?;
             tx.commit().await
@@ -166,49 +174,37 @@ impl AlarmRepository<'_> {
         .await
     }
 
-    /// Lets a cause go that could not be told: nobody tries before this moment.
+    /// Releases a cause whose alarm could not be sent; no process claims it before `until`.
     pub async fn release(self, claim: Claim, until: DateTime<Utc>) -> Result<(), RepoError> {
-        self.write("let an alarm go", move |pool| async move {
-            sqlx::query(
-                "UPDATE alarm_causes SET claimed_until = $3, claimed_by = NULL WHERE alarm_key = $1 AND claimed_by = $2",
-            )
-            .bind(&claim.cause)
-            .bind(&claim.by)
-            .bind(until)
-            .execute(&pool)
-            .await
-            .map(drop)
-        })
-        .await
+        let update = sqlx::query(
+            "UPDATE alarm_causes SET claimed_until = $3, claimed_by = NULL WHERE alarm_key = $1 AND claimed_by = $2",
+        );
+        self.execute("let an alarm go", update.bind(claim.cause).bind(claim.by).bind(until)).await.map(drop)
     }
 
-    /// Dead letters and notices that nobody has been told of.
+    /// Counts the dead letters and notices that are unsent.
     pub async fn count_unsent(self) -> Result<i64, RepoError> {
-        let pool = self.pool();
-        let question = sqlx::query_scalar(
+        let select = sqlx::query_scalar(
             "SELECT (SELECT count(*) FROM dlq_events WHERE NOT alarm_sent)
                   + (SELECT count(*) FROM alarm_notices WHERE NOT alarm_sent)",
-        )
-        .fetch_one(&pool);
-        self.read("count what is untold", question).await
+        );
+        self.read("count what is unsent", select.fetch_one(&self.pool())).await
     }
 
-    /// Of these, the dead letters of causes that were told after `told_after`: they wait for the next digest, and nothing
-    /// is wrong.
-    pub async fn in_digest(self, told_after: DateTime<Utc>) -> Result<i64, RepoError> {
-        let pool = self.pool();
-        let question = sqlx::query_scalar(
-            "SELECT count(*) FROM dlq_events letter JOIN alarm_causes alarm ON alarm.alarm_key = letter.cause
-             WHERE NOT letter.alarm_sent AND alarm.announced_at > $1",
+    /// Counts the unsent dead letters of causes whose last alarm was sent after `sent_after`: they wait for the next
+    /// digest.
+    pub async fn in_digest(self, sent_after: DateTime<Utc>) -> Result<i64, RepoError> {
+        let select = sqlx::query_scalar(
+            "SELECT count(*) FROM dlq_events d JOIN alarm_causes alarm ON alarm.alarm_key = d.cause
+             WHERE NOT d.alarm_sent AND alarm.announced_at > $1",
         )
-        .bind(told_after)
-        .fetch_one(&pool);
-        self.read("count what waits for a digest", question).await
+        .bind(sent_after);
+        self.read("count what waits for a digest", select.fetch_one(&self.pool())).await
     }
 }
 
-/// Gives each cause its row. In the order of the causes, so that two processes do not wait for each other.
-async fn make_known(tx: &mut PgConnection, causes: &[String]) -> Result<(), sqlx::Error> {
+/// Inserts the missing rows of causes, in the order of the causes, so that two processes cannot deadlock.
+async fn insert_causes(tx: &mut PgConnection, causes: &[String]) -> Result<(), sqlx::Error> {
     sqlx::query(
         "INSERT INTO alarm_causes (alarm_key, announced_at, announced_count)
          SELECT cause, to_timestamp(0), 0 FROM unnest($1::text[]) AS causes (cause) ORDER BY cause

@@ -1,44 +1,55 @@
-//! Who changed what by hand: the table `operator_audit`, as it is read.
+//! The audit: the table `operator_audit`, one row for each change that an operator, or a service in an operator's
+//! stead, made.
 
 use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
 
 use super::{AuditRepository, RepoError};
+use crate::ids::CouponCode;
+
+/// Who changes something, and when.
+#[derive(Clone, Debug)]
+pub struct Actor {
+    /// Name of the operator or the service.
+    pub name: String,
+    /// Time of the change.
+    pub now: DateTime<Utc>,
+}
 
 /// One change.
 #[derive(Clone, Debug, sqlx::FromRow, serde::Serialize)]
 pub struct AuditRow {
-    /// Order of the changes.
+    /// Number; a later change has a higher one.
     pub id: i64,
-    /// When.
+    /// Time of the change.
     pub at: DateTime<Utc>,
-    /// Who.
+    /// Name of the operator or the service.
     pub actor: String,
     /// The command, such as `resolve`.
     pub verb: String,
-    /// What it was done to, such as `failed_coupon_issues/17`.
+    /// The changed row, such as `failed_coupon_issues/17`.
     pub subject: String,
-    /// What changed.
+    /// Old and new values: `{"from": …, "to": …}`, or `{"asked": …}` where nothing has changed.
     pub change: serde_json::Value,
-    /// Why, in the operator's words.
+    /// Reason that the operator gave; empty without one.
     pub reason: String,
 }
 
-/// Which changes; what is not given does not restrict.
+/// A choice of changes; an absent field restricts nothing.
 #[derive(Clone, Debug, Default)]
 pub struct AuditFilter {
-    /// Of this subject, or of all whose names begin with it and a slash.
+    /// Of this subject, or of every subject that begins with it and a slash.
     pub subject: Option<String>,
-    /// By this person.
+    /// By this actor.
     pub actor: Option<String>,
     /// Of this verb.
     pub verb: Option<String>,
 }
 
 impl AuditRepository<'_> {
-    /// Changes of this choice, newest first, below `before`.
+    /// Returns up to `limit` changes below the number `before`, newest first.
     pub async fn list(self, filter: &AuditFilter, before: Option<i64>, limit: i64) -> Result<Vec<AuditRow>, RepoError> {
-        let pool = self.pool();
-        let question = sqlx::query_as(
+        let select = sqlx::query_as(
             "SELECT id, at, actor, verb, subject, change, reason FROM operator_audit
              WHERE ($1::text IS NULL OR subject = $1 OR starts_with(subject, $1 || '/'))
                AND ($2::text IS NULL OR actor = $2) AND ($3::text IS NULL OR verb = $3)
@@ -49,28 +60,52 @@ impl AuditRepository<'_> {
         .bind(&filter.actor)
         .bind(&filter.verb)
         .bind(before)
-        .bind(limit)
-        .fetch_all(&pool);
-        self.read("read the audit", question).await
+        .bind(limit);
+        self.read("read the audit", select.fetch_all(&self.pool())).await
     }
 
-    /// Whether anything was ever done to this subject, or to one whose name begins with it and a slash.
+    /// Whether a change of this subject, or of one that begins with it and a slash, was ever recorded.
     pub async fn has_subject(self, subject: &str) -> Result<bool, RepoError> {
-        let pool = self.pool();
-        let question = sqlx::query_scalar(
-            "SELECT EXISTS (SELECT FROM operator_audit WHERE subject = $1 OR starts_with(subject, $1 || '/'))",
-        )
-        .bind(subject)
-        .fetch_one(&pool);
-        self.read("look for a subject of the audit", question).await
+        let filter = AuditFilter { subject: Some(subject.to_owned()), ..AuditFilter::default() };
+        Ok(!self.list(&filter, None, 1).await?.is_empty())
     }
 
-    /// What was done to one row, newest first, at most 100 changes.
+    /// Returns the changes of one row, newest first, at most 100.
     pub async fn of_subject(self, subject: &str) -> Result<Vec<AuditRow>, RepoError> {
-        let pool = self.pool();
-        let question = sqlx::query_as("SELECT * FROM operator_audit WHERE subject = $1 ORDER BY id DESC LIMIT 100")
-            .bind(subject)
-            .fetch_all(&pool);
-        self.read("read the audit of a row", question).await
+        let select =
+            sqlx::query_as("SELECT * FROM operator_audit WHERE subject = $1 ORDER BY id DESC LIMIT 100").bind(subject);
+        self.read("read the audit of a row", select.fetch_all(&self.pool())).await
     }
+}
+
+/// Appends a change of a campaign to the audit, in the transaction of the change.
+pub(super) async fn append_coupon_audit(
+    tx: &mut PgConnection,
+    actor: &Actor,
+    verb: &str,
+    code: &CouponCode,
+    change: serde_json::Value,
+) -> Result<(), sqlx::Error> {
+    append_audit(tx, actor, verb, &format!("coupons/{code}"), change, "").await
+}
+
+/// Appends to the audit, in the transaction of the change.
+pub(super) async fn append_audit(
+    tx: &mut PgConnection,
+    actor: &Actor,
+    verb: &str,
+    subject: &str,
+    change: serde_json::Value,
+    reason: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query("INSERT INTO operator_audit (at, actor, verb, subject, change, reason) VALUES ($1, $2, $3, $4, $5, $6)")
+        .bind(actor.now)
+        .bind(&actor.name)
+        .bind(verb)
+        .bind(subject)
+        .bind(change)
+        .bind(reason)
+        .execute(tx)
+        .await
+        .map(drop)
 }

@@ -1,4 +1,4 @@
-//! Decisions: who gets a coupon, written in batches. The table `coupon_issues` and the counter beside it.
+//! Decisions: the table `coupon_issues`, written in batches, and the counter of its campaign.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -12,13 +12,14 @@ use crate::{
 };
 
 mod compensate;
+mod compensation;
 mod details;
 mod give_backs;
 mod insert;
 mod look_up;
 mod of_member;
 
-pub use compensate::*;
+pub use compensation::*;
 pub use details::{DecisionDetails, Issued};
 pub use give_backs::DueGiveBack;
 pub use insert::{Batch, Columns};
@@ -26,37 +27,37 @@ use insert::{Missing, insert_new, insert_parts, insert_what_fits};
 pub use of_member::{Decided, Requested};
 
 words! {
-    /// The word on a request, spoken once.
+    /// Decision on a request, made once.
     pub enum Decision as "decision" {
         /// The member has the coupon.
         Issued = "ISSUED",
-        /// The member does not have it; the unit goes back.
+        /// The member does not have it; the unit is given back.
         Compensated = "COMPENSATED",
     }
 }
 
-/// What became of one event of a batch.
+/// Outcome of one event of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IssueOutcome {
     /// Decided ISSUED by this batch.
     IssuedNow,
-    /// Was decided ISSUED before.
+    /// The request was decided ISSUED before.
     IssuedBefore,
-    /// Was decided COMPENSATED before.
+    /// The request was decided COMPENSATED before.
     CompensatedBefore,
     /// The member holds a coupon by this other request.
     MemberHoldsOne(RequestId),
-    /// Every coupon is issued. Redis would not have reserved it if the two agreed.
+    /// The total is issued: Redis and PostgreSQL disagree.
     CapReached,
-    /// PostgreSQL knows no such coupon.
+    /// PostgreSQL has no such coupon.
     CouponUnknown,
     /// Reserved in Redis data that a rebuild has replaced.
     OldEpoch,
-    /// Reserved in Redis data that PostgreSQL has not heard of: it was restored from a backup.
+    /// Reserved in Redis data that PostgreSQL does not know: it was restored from a backup.
     NewerEpoch,
     /// The request id was decided for another member: no issuer-api wrote this event.
     OtherMember,
-    /// What it ran into is gone again: to be tried once more.
+    /// The conflict is gone: to be tried once more.
     Undecided,
 }
 
@@ -81,27 +82,27 @@ impl IssueOutcome {
 /// All rows of a batch at once.
 pub const WHOLE_BATCH: i32 = i32::MAX;
 
-/// Rows that are tried at once after a whole batch was refused: with one in a hundred that is, fewer cost more beginnings
-/// and more cost more rows that were written in vain. Measured; 16 and 64 are as good within a tenth.
+/// Rows tried at once after a whole batch was refused. With one refused row in a hundred, fewer rows cost more
+/// savepoints and more rows cost more wasted inserts. Measured; 16 and 64 are as good within a tenth.
 const ROWS_PER_PART: i32 = 32;
 
-/// What became of a batch.
+/// Outcome of a batch.
 #[derive(Debug)]
 pub struct Written {
-    /// What became of each event, in the order given, or why the database refuses it by itself; `None` of one that was not
-    /// tried, because the call had done enough.
+    /// Outcome of each event, in the order given, or the refusal of the event by itself; `None` of one that was not
+    /// tried, because the call had reached its limit.
     pub outcomes: Vec<Option<Result<IssueOutcome, RepoError>>>,
-    /// Rows to be tried at once next: of what was not tried, and of the batch after this one.
+    /// Number of rows to be tried at once next: of the untried events, and of the batch after this one.
     pub next_part: i32,
 }
 
 impl CouponIssueRepository<'_> {
-    /// Writes events of one coupon and one epoch by one statement, up to `part` rows of it at once; [`WHOLE_BATCH`] where none is
-    /// expected to be refused. With `wait` an event whose row somebody holds for longer than that is refused by itself;
-    /// without, that fails the batch.
+    /// Writes events of one coupon and one epoch by one statement, up to `part` rows at once: [`WHOLE_BATCH`] where no
+    /// refusal is expected. With `wait`, an event whose row is locked for longer is refused by itself; without, it
+    /// fails the batch.
     ///
-    /// An error means that nothing of the batch was written, or that it is not known what its rows ran into; doing it
-    /// again is safe.
+    /// An error means that nothing of the batch was written, or that the outcomes are unknown; writing it again is
+    /// safe.
     pub async fn issue(
         self,
         events: Vec<Arc<CouponIssued>>,
@@ -120,12 +121,12 @@ impl CouponIssueRepository<'_> {
             Err(error) => return Err(error),
         };
         let Missing { missed, mut refused, untried } = missing;
-        // One answers for all: they met the same database.
+        // One probe answers for all refusals: they come from the same database.
         let place = refused.iter().find(|(_, refusal)| refusal.may_be_an_outage()).map(|(place, _)| *place);
         if let Some(refusal) = place.and_then(|place| refused.remove(&place).map(|refusal| (place, refusal))) {
-            match self.judged(refusal.1).await {
+            match self.confirmed(refusal.1).await {
                 away @ RepoError::Away(_) => return Err(away),
-                judged => drop(refused.insert(refusal.0, judged)),
+                confirmed => drop(refused.insert(refusal.0, confirmed)),
             }
         }
         let rest: Vec<&CouponIssued> = missed.iter().map(|place| events[*place].as_ref()).collect();
@@ -149,8 +150,8 @@ impl CouponIssueRepository<'_> {
         Ok(Written { outcomes: events.iter().enumerate().map(outcome).collect(), next_part })
     }
 
-    /// An insert that need not look for conflicts costs PostgreSQL a third less, and nearly always every row is new.
-    /// Where one is not, or is refused, nothing was written, and it is done again by parts.
+    /// Inserts all rows without looking for conflicts, which costs PostgreSQL a third less; nearly always every row is
+    /// new. If one is not, or is refused, nothing was written, and the rows are inserted again by parts.
     async fn insert(self, batch: &Arc<Batch>, part: i32, wait: Option<Duration>) -> Result<(Missing, i32), RepoError> {
         let rows = batch.rows();
         let part = if part < rows {
@@ -171,16 +172,15 @@ impl CouponIssueRepository<'_> {
         self.write("issue a batch", move |pool| insert_parts(pool, copy, part, wait)).await
     }
 
-    /// Up to `limit` marks of ISSUED rows after `after` in the order of the request ids, for filling Redis.
+    /// Returns up to `limit` holder entries of ISSUED rows after the request `after`, in the order of the request ids.
     pub async fn holder_entries(
         self,
         code: &CouponCode,
         after: Option<RequestId>,
         limit: i64,
     ) -> Result<Vec<(MemberId, RequestId)>, RepoError> {
-        let pool = self.pool();
-        let question = sqlx::query_as(
-            // One range of the primary key, whatever the plan. With a join, or with `$2 IS NULL OR …`, each page would
+        let select = sqlx::query_as(
+            // One range of the primary key, whatever the plan: with a join, or with `$2 IS NULL OR …`, each page would
             // read the coupon from its beginning. No request id is nil.
             "SELECT member_id, request_id FROM coupon_issues
              WHERE coupon_id = (SELECT coupon_id FROM coupons WHERE coupon_code = $1)
@@ -189,14 +189,13 @@ impl CouponIssueRepository<'_> {
         )
         .bind(code.as_str())
         .bind(after.map_or_else(Uuid::nil, RequestId::as_uuid))
-        .bind(limit)
-        .fetch_all(&pool);
-        let rows: Vec<(String, Uuid)> = self.read("read marks", question).await?;
+        .bind(limit);
+        let rows: Vec<(String, Uuid)> = self.read("read holder entries", select.fetch_all(&self.pool())).await?;
         Ok(rows.into_iter().filter_map(|(member, id)| Some((member.parse().ok()?, id.into()))).collect())
     }
 }
 
-/// Does what issuing does, for no row at all: whatever fails here says nothing of a row.
+/// Runs the statements of issuing for no row: a failure says nothing about a row.
 pub(super) async fn rehearse(pool: &Pool) -> Result<(), sqlx::Error> {
     insert::rehearse(pool).await?;
     look_up::rehearse(pool).await

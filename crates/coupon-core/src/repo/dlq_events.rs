@@ -1,7 +1,7 @@
 //! Dead letters: the table `dlq_events`.
 
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
+use sqlx::{Postgres, postgres::PgArguments, query::Query};
 
 use super::{DlqEventRepository, RepoError};
 use crate::{event::CouponIssued, failure::Failure, words::words};
@@ -13,21 +13,21 @@ pub use held::UndecidedDlqEvent;
 pub use rows::{DeadLetteredRequest, DlqEvent, OperatorState};
 
 words! {
-    /// What became of a record of the DLQ topic.
+    /// Status of a record of the DLQ topic.
     pub enum DlqEventStatus as "dead letter status" {
-        /// Written after all.
+        /// Issued by dlq-consumer.
         Recovered = "RECOVERED",
-        /// Given up; the unit goes back.
+        /// Compensated; the unit is given back.
         Compensated = "COMPENSATED",
-        /// Was decided before it came.
+        /// Decided before the dead letter came.
         Duplicate = "DUPLICATE",
-        /// Readable and undecided; an operator decides, or an upgrade.
+        /// Readable and undecided; an operator or a newer version decides.
         Held = "HELD",
         /// Cannot be decided as it is.
         Parked = "PARKED",
-        /// Put right by an operator.
+        /// Resolved by an operator.
         Resolved = "RESOLVED",
-        /// Looked at by an operator, nothing to do.
+        /// Ignored by an operator: there is nothing to do.
         Ignored = "IGNORED",
     }
 }
@@ -35,68 +35,53 @@ words! {
 /// A record of the DLQ topic as the database keeps it.
 #[derive(Clone, Debug)]
 pub struct NewDlqEvent {
-    /// Where it lies in the DLQ topic.
+    /// DLQ topic.
     pub topic: String,
     /// Partition there.
     pub partition: i32,
     /// Offset there.
     pub offset: i64,
-    /// Its timestamp in ms since 1970; 0 if it has none.
+    /// Timestamp of the record in ms since 1970; 0 without one.
     pub timestamp_ms: i64,
-    /// First origin as its headers tell: topic, partition, offset. Never trusted.
+    /// First origin by its headers, which are never trusted: topic, partition, offset.
     pub origin: (Option<String>, Option<i32>, Option<i64>),
-    /// Key, byte for byte.
+    /// Key.
     pub key: Option<Vec<u8>>,
-    /// Value, byte for byte.
+    /// Value.
     pub payload: Option<Vec<u8>>,
     /// Headers in order: `[{"name": …, "value": base64 or null}]`.
     pub headers: serde_json::Value,
-    /// Attempts of this consumer.
+    /// Attempts of dlq-consumer.
     pub attempts: u32,
 }
 
-/// What there is to say about a letter when it is put down.
+/// What dlq-consumer has found out about a dead letter.
 #[derive(Clone, Copy, Debug)]
 pub struct Classification<'a> {
-    /// What became of it.
+    /// Status.
     pub status: DlqEventStatus,
-    /// The event, if the record could be read.
+    /// Event, if the record can be read.
     pub event: Option<&'a CouponIssued>,
     /// Version of the event, also when it is newer than this build reads.
     pub event_version: Option<u64>,
-    /// The last failure.
+    /// Last failure.
     pub failure: &'a Failure,
-    /// The row of the work list, for a compensated one.
+    /// Row of the work list, for a compensated one.
     pub failed_issue_id: Option<i64>,
-    /// Whether somebody has to be told.
+    /// Whether an alarm has to be sent.
     pub alarm: bool,
-    /// When.
+    /// Time of the classification.
     pub now: DateTime<Utc>,
 }
 
 impl DlqEventRepository<'_> {
-    /// Puts a letter down. A record that came before (the same place and time) is left as it was, unless it was still
+    /// Keeps a dead letter. A record that came before (the same place and time) is left as it is, unless it is
     /// undecided.
-    pub async fn record(self, letter: NewDlqEvent, verdict: Classification<'_>) -> Result<(), RepoError> {
-        let (status, alarm, now) = (verdict.status, verdict.alarm, verdict.now);
-        let (event, failure, version) = (verdict.event.cloned(), verdict.failure.clone(), verdict.event_version);
-        self.write("put a dead letter down", move |pool| async move {
-            let mut connection = pool.acquire().await?;
-            let verdict = Classification {
-                status,
-                event: event.as_ref(),
-                event_version: version,
-                failure: &failure,
-                failed_issue_id: None,
-                alarm,
-                now,
-            };
-            insert(&mut connection, &letter, &verdict).await
-        })
-        .await
+    pub async fn record(self, record: NewDlqEvent, classification: Classification<'_>) -> Result<(), RepoError> {
+        self.execute("put a dead letter down", insert(&record, &classification)).await.map(drop)
     }
 
-    /// Moves a letter on. `false` when it is not `from` any more.
+    /// Changes the status of a dead letter. `false` when it is not `from`.
     pub async fn set_status(
         self,
         id: i64,
@@ -104,26 +89,21 @@ impl DlqEventRepository<'_> {
         to: DlqEventStatus,
         now: DateTime<Utc>,
     ) -> Result<bool, RepoError> {
-        self.write("move a dead letter on", move |pool| async move {
-            let moved = sqlx::query("UPDATE dlq_events SET status = $3, updated_at = $4 WHERE id = $1 AND status = $2")
-                .bind(id)
-                .bind(from.as_str())
-                .bind(to.as_str())
-                .bind(now)
-                .execute(&pool)
-                .await?;
-            Ok(moved.rows_affected() == 1)
-        })
-        .await
+        let update = sqlx::query("UPDATE dlq_events SET status = $3, updated_at = $4 WHERE id = $1 AND status = $2")
+            .bind(id)
+            .bind(from.as_str())
+            .bind(to.as_str())
+            .bind(now);
+        Ok(self.execute("move a dead letter on", update).await? == 1)
     }
 }
 
-pub(super) async fn insert(
-    tx: &mut PgConnection,
-    letter: &NewDlqEvent,
-    verdict: &Classification<'_>,
-) -> Result<(), sqlx::Error> {
-    let event = verdict.event;
+/// The statement that keeps a dead record.
+pub(super) fn insert(
+    record: &NewDlqEvent,
+    classification: &Classification<'_>,
+) -> Query<'static, Postgres, PgArguments> {
+    let event = classification.event;
     sqlx::query(
         "INSERT INTO dlq_events
              (dlq_topic, dlq_partition, dlq_offset, dlq_timestamp_ms, origin_topic, origin_partition, origin_offset,
@@ -141,32 +121,29 @@ pub(super) async fn insert(
          -- Consumed again before its offset was committed: what was undecided may be decided by now.
          WHERE dlq_events.status IN ('HELD', 'PARKED') AND dlq_events.status <> excluded.status",
     )
-    .bind(&letter.topic)
-    .bind(letter.partition)
-    .bind(letter.offset)
-    .bind(letter.timestamp_ms)
-    .bind(&letter.origin.0)
-    .bind(letter.origin.1)
-    .bind(letter.origin.2)
+    .bind(&record.topic)
+    .bind(record.partition)
+    .bind(record.offset)
+    .bind(record.timestamp_ms)
+    .bind(&record.origin.0)
+    .bind(record.origin.1)
+    .bind(record.origin.2)
     .bind(if event.is_some() { "COUPON_ISSUED" } else { "UNKNOWN" })
     .bind(event.map(|event| event.request_id.as_uuid()))
     .bind(event.map(|event| event.coupon_code.as_str()))
     .bind(event.map(|event| event.member_id.as_str()))
-    .bind(verdict.event_version.map(|version| i64::try_from(version).unwrap_or(i64::MAX)))
-    .bind(&letter.key)
-    .bind(&letter.payload)
-    .bind(&letter.headers)
-    .bind(verdict.failure.class.as_str())
-    .bind(&verdict.failure.code)
-    .bind(verdict.failure.cause())
-    .bind(&verdict.failure.message)
-    .bind(&verdict.failure.chain)
-    .bind(i32::try_from(letter.attempts).unwrap_or(i32::MAX))
-    .bind(verdict.status.as_str())
-    .bind(verdict.failed_issue_id)
-    .bind(!verdict.alarm)
-    .bind(verdict.now)
-    .execute(tx)
-    .await
-    .map(drop)
+    .bind(classification.event_version.map(|version| i64::try_from(version).unwrap_or(i64::MAX)))
+    .bind(&record.key)
+    .bind(&record.payload)
+    .bind(&record.headers)
+    .bind(classification.failure.class.as_str())
+    .bind(&classification.failure.code)
+    .bind(classification.failure.cause())
+    .bind(&classification.failure.message)
+    .bind(&classification.failure.chain)
+    .bind(i32::try_from(record.attempts).unwrap_or(i32::MAX))
+    .bind(classification.status.as_str())
+    .bind(classification.failed_issue_id)
+    .bind(!classification.alarm)
+    .bind(classification.now)
 }

@@ -1,4 +1,4 @@
-//! What PostgreSQL's errors mean for the record they happened to.
+//! Errors of PostgreSQL, and their class for the record that they happened to.
 
 use std::{borrow::Cow, time::Duration};
 
@@ -11,7 +11,7 @@ mod sqlstate;
 
 pub(super) use sqlstate::not_of_a_record;
 
-/// The connection broke while an answer was waited for.
+/// The connection broke before the answer.
 const NO_ANSWER: &str = "PG_NO_ANSWER";
 
 /// Whether a failure that looks like an outage may come from the record itself: a statement that takes the connection
@@ -20,38 +20,38 @@ pub fn may_be_the_records_doing(code: &str) -> bool {
     code == NO_ANSWER || code.starts_with("08") || code.starts_with("57P0")
 }
 
-/// A database call that did not give what was asked.
+/// A failed read or write.
 #[derive(Debug, thiserror::Error)]
 pub enum RepoError {
     /// The driver's or the server's error.
     #[error("postgresql: {doing}")]
     Database {
-        /// What was being done.
+        /// What the call was to do.
         doing: &'static str,
-        /// Why it did not work.
+        /// Error of the driver.
         #[source]
         source: sqlx::Error,
     },
-    /// No connection could be had: refused, not reached, not let in, none free. Nothing was asked.
+    /// No connection: refused, not reached, not let in, or none free. No statement was sent.
     #[error("postgresql: {doing}: no connection")]
     NoConnection {
-        /// What was being done.
+        /// What the call was to do.
         doing: &'static str,
-        /// Why there is none.
+        /// Error of the driver.
         #[source]
         source: sqlx::Error,
     },
-    /// A refusal that is an outage: a write of the same kind, on behalf of nobody, did not commit either.
+    /// A refusal that is an outage: a probe, which writes no record, did not commit either.
     #[error("{0}, and no probe commits")]
     Away(#[source] Box<RepoError>),
-    /// What the server says of one row among others that it took.
+    /// A refusal of one row among others that were written.
     #[error("postgresql: {doing}: {message}")]
     Refused {
-        /// What was being done.
+        /// What the call was to do.
         doing: &'static str,
         /// The SQLSTATE.
         state: String,
-        /// Why it did not work.
+        /// Message of the server.
         message: String,
         /// The constraint that the server names, if it does.
         constraint: Option<Box<str>>,
@@ -60,27 +60,27 @@ pub enum RepoError {
         /// The column that it names.
         column: Option<Box<str>>,
     },
-    /// No answer in time; what was asked may still happen.
+    /// No answer in time; the statement may still take effect.
     #[error("postgresql: {doing}: no answer within {} ms", within.as_millis())]
     Silent {
-        /// What was being done.
+        /// What the call was to do.
         doing: &'static str,
-        /// How long it was waited for.
+        /// Bound of the wait.
         within: Duration,
     },
-    /// The task that did the work panicked or was torn down with its runtime.
+    /// The task of a write panicked, or ended with its runtime.
     #[error("postgresql: {doing}: the task did not finish")]
     Task {
-        /// What was being done.
+        /// What the call was to do.
         doing: &'static str,
-        /// What became of it.
+        /// End of the task.
         #[source]
         source: tokio::task::JoinError,
     },
 }
 
 impl RepoError {
-    /// Attaches what was being done to a driver's error.
+    /// Attaches `doing` to an error of the driver.
     pub(super) fn doing(doing: &'static str) -> impl Fn(sqlx::Error) -> Self {
         move |source| match source {
             sqlx::Error::Configuration(inner) => match inner.downcast::<NotConnected>() {
@@ -91,14 +91,13 @@ impl RepoError {
         }
     }
 
-    /// Whether a single row may have failed the statement for all: neither the database nor somebody else in the way.
+    /// Whether a single row may have failed the statement: it is neither an outage nor contention.
     pub(super) fn may_be_of_a_record(&self) -> bool {
         self.class().may_lie_in_one_record() && !self.is_cap()
     }
 
-    /// Whether a refusal may be an outage by another name: the server's answer to a statement, one that would be charged to a
-    /// row or to whoever is in the way. A row that was not new and a coupon without units are answers that somebody waits for,
-    /// and two writers who met are no outage.
+    /// Whether a refusal may be an outage: an answer of the server that would be charged to a row or to contention. A
+    /// duplicate row and a coupon without units are expected answers, and a conflict of two writers is no outage.
     pub(super) fn may_be_an_outage(&self) -> bool {
         let Some(state) = self.sqlstate() else { return false };
         match sqlstate::class_of(&state) {
@@ -112,12 +111,12 @@ impl RepoError {
         self.sqlstate().is_some_and(|state| sqlstate::speaks_of_the_session(&state))
     }
 
-    /// The same said by the server, which speaks of a row when there was only one.
+    /// Whether the server refuses a row, given that the statement had only one.
     pub(super) fn is_of_a_row(&self) -> bool {
         self.sqlstate().is_some() && self.may_be_of_a_record()
     }
 
-    /// The constraint that the server names: an identifier, and no value of a row.
+    /// Returns the constraint that the server names: an identifier, no value of a row.
     pub fn constraint(&self) -> Option<&str> {
         match self {
             Self::Database { source, .. } => source.as_database_error()?.constraint(),
@@ -126,10 +125,10 @@ impl RepoError {
         }
     }
 
-    /// The most particular thing that the server names in a field of its own, a constraint, else a column, else a table, as
-    /// `constraint "price_known": `. Empty where `words` name it as PostgreSQL does in English. Other words may be those of
-    /// another language, or of a trigger, and two constraints would be one cause and have one budget.
-    fn unsaid(&self, words: &str) -> String {
+    /// Returns the most specific name in a field of the server's error, a constraint, else a column, else a table, as
+    /// `constraint "price_known": `. Empty where `message` contains it as PostgreSQL says it in English. Without it, a
+    /// message in another language, or of a trigger, would give two constraints one error fingerprint and one budget.
+    fn unsaid(&self, message: &str) -> String {
         let (column, table) = match self {
             Self::Database { source, .. } => {
                 let error = source.as_database_error().and_then(|error| error.try_downcast_ref::<PgDatabaseError>());
@@ -138,7 +137,7 @@ impl RepoError {
             Self::Refused { column, table, .. } => (column.as_deref(), table.as_deref()),
             _ => (None, None),
         };
-        let says = |part: &str, name: &str| words.contains(&format!("{part} \"{name}\""));
+        let says = |part: &str, name: &str| message.contains(&format!("{part} \"{name}\""));
         let [constraint, column, table] =
             [self.constraint(), column, table].map(|name| name.filter(|name| !name.is_empty()));
         match (constraint, column, table) {
@@ -158,7 +157,8 @@ impl RepoError {
         matches!(self, Self::Database { .. }) && self.constraint() == Some("coupons_issued_within_total")
     }
 
-    /// Whether a row was not new: 23505, whatever the name of the key (a partition's differs, and a rebuilt index's).
+    /// Whether a row is a duplicate: 23505, whatever the name of the key, which differs for a partition or a rebuilt
+    /// index.
     pub(super) fn is_unique_violation(&self) -> bool {
         self.sqlstate().as_deref() == Some("23505")
     }
@@ -178,7 +178,7 @@ impl Classified for RepoError {
             return sqlstate::class_of(&sqlstate);
         }
         match self {
-            // Without an SQLSTATE it was not the server that refused; all but these say that it was not reached.
+            // Without an SQLSTATE the server has not answered; all but these errors mean that it was not reached.
             Self::Database {
                 source:
                     sqlx::Error::RowNotFound
@@ -211,15 +211,15 @@ impl Classified for RepoError {
         }
     }
 
-    /// The server's own words, without those the driver puts around them, and what it names in its fields alone.
+    /// Returns the message of the server, without that of the driver, and with the name that only a field has.
     fn summary(&self) -> String {
         match self {
             Self::NoConnection { source: sqlx::Error::Database(error), .. } => {
                 format!("{self}: {} ({})", error.message(), error.code().unwrap_or_default())
             }
             Self::Database { source: sqlx::Error::Database(error), .. } => {
-                let words = error.message();
-                format!("{self}: {}{words}", self.unsaid(words))
+                let message = error.message();
+                format!("{self}: {}{message}", self.unsaid(message))
             }
             Self::Refused { doing, message, .. } => format!("postgresql: {doing}: {}{message}", self.unsaid(message)),
             Self::Database { source, .. } | Self::NoConnection { source, .. } => format!("{self}: {source}"),

@@ -11,76 +11,84 @@ use super::{
 use crate::words::words;
 
 words! {
-    /// Where a failed request stands.
+    /// Status of a row of the work list.
     pub enum FailedIssueStatus as "status of a failed request" {
-        /// Somebody has to look.
+        /// The row waits for an operator.
         Pending = "PENDING",
-        /// Put right.
+        /// The row was put right.
         Resolved = "RESOLVED",
-        /// Looked at, nothing to do.
+        /// There is nothing to do.
         Ignored = "IGNORED",
     }
 }
 
-/// A request that was given up.
+impl Filter {
+    /// This filter, restricted to a status of the work list.
+    #[must_use]
+    pub fn of_status(self, status: FailedIssueStatus) -> Self {
+        Self { status: Some(status.as_str().to_owned()), ..self }
+    }
+}
+
+/// A compensated request.
 #[derive(Clone, Debug, sqlx::FromRow, serde::Serialize)]
 pub struct FailedCouponIssue {
     /// Number.
-    #[serde(flatten, serialize_with = "work_list::entry")]
+    #[serde(flatten, serialize_with = "work_list::serialize_entry_id")]
     pub id: i64,
     /// Campaign.
     pub coupon_code: String,
     /// Member.
     pub member_id: String,
-    /// The request.
+    /// Request id.
     pub request_id: Uuid,
-    /// Where it stands.
+    /// Status.
     #[sqlx(try_from = "String")]
     pub status: FailedIssueStatus,
     /// Class of the last failure.
     pub error_class: String,
-    /// Its code.
+    /// Code of the last failure.
     pub error_code: String,
-    /// What it is counted under; `None` in rows of builds that did not know it.
+    /// Error fingerprint; `None` in rows of earlier builds.
     pub cause: Option<String>,
-    /// Its words.
+    /// Message of the last failure.
     pub reason: String,
-    /// When it was given up.
+    /// Time of the compensation.
     pub failed_at: DateTime<Utc>,
-    /// When it left PENDING.
+    /// Time at which it left PENDING.
     pub resolved_at: Option<DateTime<Utc>>,
-    /// Who moved it.
+    /// Operator or service that settled it.
     pub resolved_by: Option<String>,
-    /// Why.
+    /// Reason of the settling.
     pub resolution: Option<String>,
-    /// Replays that were begun and not refused.
+    /// Number of replays that were begun and not refused.
     pub replay_count: i32,
-    /// Whether an operator has decided it COMPENSATED by hand: no replay by a filter takes it.
+    /// Whether an operator has compensated it by hand: no replay by a filter takes it.
     pub decided_by_hand: bool,
-    /// The entry whose replay this request was.
+    /// Entry that this request was a replay of.
     pub replay_of: Option<i64>,
-    /// When Redis had been put right; `None` while the give-back is due.
+    /// Time of the give-back; `None` while it is due.
     pub given_back_at: Option<DateTime<Utc>>,
 }
 
-/// A replay of a failed request, as the entry that it replays knows it.
+/// A replay of a row of the work list.
 #[derive(Clone, Debug, sqlx::FromRow, serde::Serialize)]
 pub struct ReplayLink {
-    /// The new request.
+    /// Id of the new request.
     pub request_id: Uuid,
-    /// What came of it; `None` while Redis has not answered.
+    /// Outcome; `None` while Redis has not answered.
     pub outcome: Option<String>,
-    /// The request by which the member holds one already.
+    /// Request by which the member holds a coupon already.
     pub held_by: Option<Uuid>,
-    /// The job by which it was begun.
+    /// Job that began it.
     pub job_id: i64,
-    /// Whether the window of the campaign counted for nothing.
+    /// Whether the campaign's window was ignored.
     pub after_close: bool,
-    /// The entry that the new request has itself, if it was given up too.
+    /// Entry of the new request itself, if it was compensated too.
     pub failed_issue_id: Option<i64>,
-    /// When it was begun.
+    /// Time of its begin.
     pub created_at: DateTime<Utc>,
-    /// When its outcome last changed.
+    /// Time of the last change of the outcome.
     pub updated_at: DateTime<Utc>,
 }
 
@@ -91,7 +99,7 @@ LEFT JOIN coupons c ON c.coupon_code = f.coupon_code
 LEFT JOIN coupon_issues i ON i.coupon_id = c.coupon_id AND i.request_id = f.request_id";
 
 impl FailedCouponIssue {
-    /// What it is counted under, also in rows of builds that did not know it.
+    /// Returns the error fingerprint, also of rows of earlier builds.
     pub fn cause(&self) -> String {
         self.cause.clone().unwrap_or_else(|| format!("{} {}", self.error_class, self.error_code))
     }
@@ -101,75 +109,62 @@ impl FailedCouponIssue {
 const MAX_ENTRIES: i64 = 1_000;
 
 impl FailedCouponIssueRepository<'_> {
-    /// Failed requests of this choice, newest first, below `before`.
+    /// Returns up to `limit` rows of a filter below the number `before`, newest first.
     pub async fn list(
         self,
         filter: &Filter,
         before: Option<i64>,
         limit: i64,
     ) -> Result<Vec<FailedCouponIssue>, RepoError> {
-        let select = format!(
+        let select = AssertSqlSafe(format!(
             "{SELECT} WHERE {FAILED_ISSUE_FILTER} AND ($10::bigint IS NULL OR f.id < $10)
              ORDER BY f.id DESC LIMIT $11"
-        );
-        let pool = self.pool();
-        self.read("list failed requests", async {
-            let question = sqlx::query_as_with(AssertSqlSafe(select), filter.arguments()?);
-            question.bind(before).bind(limit).fetch_all(&pool).await
-        })
-        .await
+        ));
+        let select = sqlx::query_as_with(select, filter.arguments()?).bind(before).bind(limit);
+        self.read("list failed requests", select.fetch_all(&self.pool())).await
     }
 
-    /// One failed request.
+    /// Returns a row.
     pub async fn find(self, id: i64) -> Result<Option<FailedCouponIssue>, RepoError> {
-        let pool = self.pool();
-        let question =
-            sqlx::query_as(AssertSqlSafe(format!("{SELECT} WHERE f.id = $1"))).bind(id).fetch_optional(&pool);
-        self.read("read a failed request", question).await
+        let select = sqlx::query_as(AssertSqlSafe(format!("{SELECT} WHERE f.id = $1"))).bind(id);
+        self.read("read a failed request", select.fetch_optional(&self.pool())).await
     }
 
-    /// The failed request of this id.
+    /// Returns the row of a request.
     pub async fn find_by_request(self, request_id: Uuid, coupon: &str) -> Result<Option<FailedCouponIssue>, RepoError> {
         let select = format!("{SELECT} WHERE f.request_id = $1 AND f.coupon_code = $2");
-        let pool = self.pool();
-        let question = sqlx::query_as(AssertSqlSafe(select)).bind(request_id).bind(coupon).fetch_optional(&pool);
-        self.read("read a failed request by its id", question).await
+        let select = sqlx::query_as(AssertSqlSafe(select)).bind(request_id).bind(coupon);
+        self.read("read a failed request by its id", select.fetch_optional(&self.pool())).await
     }
 
-    /// The replays of one failed request, oldest first, refused ones too; at most 100.
+    /// Returns the replays of a row, refused ones too, oldest first, at most 100.
     pub async fn replay_links(self, id: i64) -> Result<Vec<ReplayLink>, RepoError> {
-        let pool = self.pool();
-        let question = sqlx::query_as(
+        let select = sqlx::query_as(
             "SELECT r.*, f.id AS failed_issue_id
              FROM replays r
              LEFT JOIN failed_coupon_issues f ON f.coupon_code = r.coupon_code AND f.request_id = r.request_id
              WHERE r.failed_issue_id = $1 ORDER BY r.created_at LIMIT 100",
         )
-        .bind(id)
-        .fetch_all(&pool);
-        self.read("list the replays of a request", question).await
+        .bind(id);
+        self.read("list the replays of a request", select.fetch_all(&self.pool())).await
     }
 
-    /// Whether a row of the work list is PENDING: nobody has settled it by other means since it was linked.
+    /// Whether a row is PENDING.
     pub async fn is_pending(self, row: i64) -> Result<bool, RepoError> {
-        let pool = self.pool();
-        let question =
+        let select =
             sqlx::query_scalar("SELECT EXISTS (SELECT FROM failed_coupon_issues WHERE id = $1 AND status = 'PENDING')")
-                .bind(row)
-                .fetch_one(&pool);
-        self.read("look whether an entry waits", question).await
+                .bind(row);
+        self.read("look whether an entry waits", select.fetch_one(&self.pool())).await
     }
 
-    /// The entries of the work list that are this request's, or that it replays.
+    /// Returns the row of a request, and the row that it replays.
     pub async fn of_request(self, request_id: Uuid) -> Result<Vec<FailedCouponIssue>, RepoError> {
-        let pool = self.pool();
-        let question = sqlx::query_scalar(
+        let select = sqlx::query_scalar(
             "SELECT f.id FROM coupons c JOIN failed_coupon_issues f USING (coupon_code) WHERE f.request_id = $1
              UNION SELECT failed_issue_id FROM replays WHERE request_id = $1",
         )
-        .bind(request_id)
-        .fetch_all(&pool);
-        let ids: Vec<i64> = self.long_read("find the entries of a request", question).await?;
+        .bind(request_id);
+        let ids: Vec<i64> = self.long_read("find the entries of a request", select.fetch_all(&self.pool())).await?;
         if ids.is_empty() {
             return Ok(Vec::new());
         }

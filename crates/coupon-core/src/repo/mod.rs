@@ -1,4 +1,4 @@
-//! Everything that is asked of PostgreSQL: the only SQL, and the only module that knows the `sqlx` crate.
+//! The only SQL, and the only module that uses the `sqlx` crate.
 //!
 //! Absent is `Ok(None)`; a change of state is guarded in its `WHERE` and checked by the affected rows; time and ids
 //! are parameters. Database work runs in tasks that nobody cancels (see [`Database`]).
@@ -28,7 +28,7 @@ pub use error::{RepoError, may_be_the_records_doing};
 pub use pool::{Database, DatabaseSettings};
 pub use probe::Rehearsal;
 
-/// Each repository borrows the [`Database`]; a caller's line names the one it enters.
+/// Each repository borrows the [`Database`], so that a call names its entity: `database.coupons().find(…)`.
 macro_rules! repositories {
     ($($(#[doc = $doc:literal])+ $accessor:ident: $repository:ident,)+) => {
         $($(#[doc = $doc])+
@@ -56,7 +56,7 @@ macro_rules! repositories {
 repositories! {
     /// `coupons`: campaigns with their status, total and window.
     coupons: CouponRepository,
-    /// `coupon_issues`: the decision on each request, and what is left to do for a compensated one.
+    /// `coupon_issues`: the decision on each request, and the give-backs of compensated ones.
     coupon_issues: CouponIssueRepository,
     /// `failed_coupon_issues`: the work list of compensated requests.
     failed_coupon_issues: FailedCouponIssueRepository,
@@ -68,11 +68,11 @@ repositories! {
     replays: ReplayRepository,
     /// `replay_jobs`: the progress of each replay command.
     replay_jobs: ReplayJobRepository,
-    /// `alarm_causes`, `alarm_notices` and `alarm_channels`: what has to be sent, and what was sent.
+    /// `alarm_causes`, `alarm_notices` and `alarm_channels`: alarms that are due, and their sending.
     alarms: AlarmRepository,
     /// `operator_audit`: every change that an operator made.
     audit: AuditRepository,
-    /// `reconciliations`: their history, and the rows that one compares Redis with.
+    /// `reconciliations`: their history, and the rows that Redis is compared with.
     reconciliations: ReconciliationRepository,
     /// `rebuilds`: the progress of the rebuild of a campaign.
     rebuilds: RebuildRepository,

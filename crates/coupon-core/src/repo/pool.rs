@@ -1,4 +1,4 @@
-//! The connections to PostgreSQL, and the rule that database work is never cancelled half-way.
+//! The connections to PostgreSQL, the bounds of database work, and the rule that a write is never cancelled half-way.
 
 use std::{
     pin::pin,
@@ -8,8 +8,9 @@ use std::{
 };
 
 use sqlx::{
-    PgConnection, PgPool, Row,
-    postgres::{PgConnectOptions, PgPoolOptions},
+    PgConnection, PgPool, Postgres, Row,
+    postgres::{PgArguments, PgConnectOptions, PgPoolOptions},
+    query::Query,
 };
 
 use tokio::{
@@ -19,7 +20,7 @@ use tokio::{
 
 use super::{
     RepoError,
-    probe::{Doubts, Rehearsal},
+    probe::{LastProbe, Rehearsal},
 };
 use crate::{crash, failure::Classified};
 
@@ -32,37 +33,36 @@ pub(super) use connections::{NotConnected, Pool};
 
 /// PostgreSQL, shared by everything in the process.
 ///
-/// sqlx 0.9 can leave a pooled connection inside a transaction when the future that began it is dropped; what is
-/// written through it later reports success and is never committed. So every write runs
-/// in a task that goes on when its caller is gone, is bounded by the timeouts of the server,
-/// and a connection that comes back inside a transaction all the same is thrown away.
+/// sqlx 0.9 can leave a pooled connection inside a transaction when the future that began it is dropped; a later write
+/// through it reports success and is never committed. So every write runs in a task that goes on when its caller is
+/// gone, the timeouts of the server bound it, and a connection that comes back inside a transaction is closed.
 ///
-/// A server that vanished without a word keeps its connections waiting for ever, and sqlx sets no keep-alive. So
-/// no statement waits longer than a bound for its answer; then the pool is replaced, and what hangs in the old one is
-/// left. The pool is also replaced when an answer says that the server or the session is the wrong one, and before each
-/// probe of an outage: a connection that answers is not yet a good one.
+/// A server that vanished keeps its connections waiting for ever, and sqlx sets no keep-alive. So no statement waits
+/// longer than a bound for its answer; then the pool is replaced, and the old one is left with whatever hangs in it.
+/// The pool is also replaced when an answer says that the server or the session is the wrong one, and before each probe
+/// of an outage: a connection that answers may still be one that cannot write.
 #[derive(Clone)]
 pub struct Database(pub(super) Arc<Inner>, pub(super) Rehearsal);
 
 pub(super) struct Inner {
     options: (PgPoolOptions, PgConnectOptions),
     pool: RwLock<PgPool>,
-    /// Writes at a time: one connection fewer than there are, so that a probe finds one however much is to be written.
+    /// Writes at a time: one fewer than there are connections, so that a probe finds one however much is written.
     writes: Semaphore,
     /// Longest wait for the answer to one statement.
     bound: Duration,
-    pub(super) doubts: Doubts,
+    pub(super) last_probe: LastProbe,
 }
 
-/// How long an answer may take beyond the waits that the server or the pool bounds.
+/// Time that an answer may take beyond the waits that the server or the pool bounds.
 const ANSWER_GRACE: Duration = Duration::from_secs(3);
-/// How long a question about a whole campaign may take.
+/// Bound of a long read.
 const LONG_READ_TIMEOUT: Duration = Duration::from_mins(10);
-/// How long the connections may take to say good-bye.
+/// Bound of the closing of the connections.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Database {
-    /// Prepares the pool; connections are made when first needed. `service` is shown in `pg_stat_activity`.
+    /// Prepares the pool; connections are opened when first needed. `service` is shown in `pg_stat_activity`.
     pub fn new(settings: &DatabaseSettings, service: &str) -> Result<Self, RepoError> {
         let timeout = |ms: u64| ms.to_string();
         let options = PgConnectOptions::from_str(settings.url.expose())
@@ -88,13 +88,12 @@ impl Database {
             pool: RwLock::new(pool),
             writes: Semaphore::new(writes),
             bound: Duration::from_millis(acquire.saturating_add(statement)) + ANSWER_GRACE,
-            doubts: Doubts::default(),
+            last_probe: LastProbe::default(),
         };
         Ok(Self(Arc::new(inner), Rehearsal::None))
     }
 
-    /// Runs database work to its end, whatever becomes of the caller. What the server refuses for a reason that may lie in
-    /// a row, or in somebody who is in the way, is believed only once a probe has committed.
+    /// Runs a write to its end, also when its caller is gone. A refusal that may be an outage is confirmed by a probe.
     pub(super) async fn write<T, F>(
         &self,
         doing: &'static str,
@@ -105,19 +104,28 @@ impl Database {
         F: Future<Output = Result<T, sqlx::Error>> + Send + 'static,
     {
         let this = self.clone();
-        // The turn is kept as long as the work is waited for, also when the caller is gone. The pool is that of the
-        // moment the turn comes: the one before may have gone silent meanwhile.
+        // The turn is kept while the write runs, also when the caller is gone. The pool is taken when the turn comes:
+        // an earlier one may have been replaced meanwhile.
         let turn = async move {
             let _turn = this.0.writes.acquire().await;
             match this.at_once(doing, work).await {
-                Err(refusal) => Err(this.judged(refusal).await),
+                Err(refusal) => Err(this.confirmed(refusal).await),
                 done => done,
             }
         };
         tokio::spawn(turn).await.map_err(|source| RepoError::Task { doing, source })?
     }
 
-    /// The same without waiting for a turn, and without asking a probe.
+    /// Runs one statement as a write. Returns the number of rows affected.
+    pub(super) async fn execute(
+        &self,
+        doing: &'static str,
+        statement: Query<'static, Postgres, PgArguments>,
+    ) -> Result<u64, RepoError> {
+        self.write(doing, |pool| async move { Ok(statement.execute(&pool).await?.rows_affected()) }).await
+    }
+
+    /// Runs a write without waiting for its turn, and without a probe.
     pub(super) async fn at_once<T, F>(&self, doing: &'static str, work: impl FnOnce(Pool) -> F) -> Result<T, RepoError>
     where
         T: Send + 'static,
@@ -129,60 +137,59 @@ impl Database {
         self.answered(doing, &pool, ended.map_err(|source| RepoError::Task { doing, source })?)
     }
 
-    /// Asks without changing anything: a read that is cancelled leaves nothing behind.
+    /// Runs a read, which may be cancelled. A refusal that may be an outage is confirmed by a probe.
     pub(super) async fn read<T>(
         &self,
         doing: &'static str,
-        question: impl Future<Output = Result<T, sqlx::Error>>,
+        read: impl Future<Output = Result<T, sqlx::Error>>,
     ) -> Result<T, RepoError> {
         let pool = self.pool();
-        let answer = self.waited_for(doing, &pool, question).await?;
+        let answer = self.waited_for(doing, &pool, read).await?;
         match self.answered(doing, &pool, answer) {
-            Err(refusal) => Err(self.judged(refusal).await),
+            Err(refusal) => Err(self.confirmed(refusal).await),
             answer => answer,
         }
     }
 
-    /// The same for a question that may rightly take long; a server that vanished is noticed late.
+    /// Runs a read of a whole campaign, within the long bound; a server that vanished is noticed late.
     pub(super) async fn long_read<T>(
         &self,
         doing: &'static str,
-        question: impl Future<Output = Result<T, sqlx::Error>>,
+        read: impl Future<Output = Result<T, sqlx::Error>>,
     ) -> Result<T, RepoError> {
         let pool = self.pool();
-        match timeout(LONG_READ_TIMEOUT, question).await {
+        match timeout(LONG_READ_TIMEOUT, read).await {
             Ok(answer) => match self.answered(doing, &pool, answer) {
-                Err(refusal) => Err(self.judged(refusal).await),
+                Err(refusal) => Err(self.confirmed(refusal).await),
                 answer => answer,
             },
             Err(_) => Err(RepoError::Silent { doing, within: LONG_READ_TIMEOUT }),
         }
     }
 
-    /// Connections of the pool of now, for one piece of work.
+    /// Returns connections of the current pool, for one read or write.
     pub(super) fn pool(&self) -> Pool {
         Pool::new(self.0.pool.read().unwrap_or_else(PoisonError::into_inner).clone())
     }
 
-    /// Lets go of every connection there is: the next statement gets a new one.
+    /// Replaces the pool: the next statement gets a new connection.
     pub(super) fn renew(&self) {
         self.replace(&self.pool(), "a probe after an outage needs a new connection");
     }
 
-    /// How a connection outside the pool is made.
+    /// Returns the options of a connection outside the pool.
     pub(super) fn connect_options(&self) -> PgConnectOptions {
         self.0.options.1.clone()
     }
 
-    /// Closes the connections, after the statements that are running; those that take long are left.
+    /// Closes the connections, after their running statements; those that take too long are left.
     pub async fn close(&self) {
         if timeout(CLOSE_TIMEOUT, self.pool().connections.close()).await.is_err() {
             tracing::warn!("postgresql does not let its connections go; they are left");
         }
     }
 
-    /// Waits for an answer. Without one within the bound, counted anew from each statement of the work, the connections of
-    /// its pool are not to be trusted any more.
+    /// Waits for an answer. Without one within the bound, which begins anew with each statement, the pool is replaced.
     async fn waited_for<T>(
         &self,
         doing: &'static str,
@@ -203,7 +210,7 @@ impl Database {
         }
     }
 
-    /// An answer; one that says that this server or session is the wrong one makes an end of all its kind.
+    /// Returns an answer. One that says that the server or the session is the wrong one replaces the pool.
     fn answered<T>(&self, doing: &'static str, pool: &Pool, answer: Result<T, sqlx::Error>) -> Result<T, RepoError> {
         answer.map_err(RepoError::doing(doing)).inspect_err(|error| {
             if error.says_that_the_session_is_wrong() {
@@ -212,7 +219,7 @@ impl Database {
         })
     }
 
-    /// Once for each pool, however many were waiting for it.
+    /// Replaces a pool, unless it is replaced already.
     fn replace(&self, left: &Pool, why: &str) {
         let mut pool = self.0.pool.write().unwrap_or_else(PoisonError::into_inner);
         // Two handles of one pool share their options.
@@ -224,11 +231,11 @@ impl Database {
     }
 }
 
-/// Outside a transaction block a statement is its own transaction, so the two times are one; inside a block the
-/// transaction began before this statement did. An aborted block answers with an error, which also drops it.
+/// Outside a transaction block a statement is its own transaction, so the two times are equal; inside a block the
+/// transaction began before the statement. An aborted block answers with an error, which also closes the connection.
 ///
-/// Asked in the simple protocol: in the extended one the statement's time is that of the last of several messages,
-/// and the times always differ.
+/// Sent by the simple protocol: in the extended one the statement's time is that of the last of several messages, and
+/// the times always differ.
 async fn is_outside_a_transaction(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
     let row = sqlx::raw_sql("SELECT transaction_timestamp() = statement_timestamp()").fetch_one(connection).await?;
     row.try_get(0)

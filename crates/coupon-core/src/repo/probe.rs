@@ -1,45 +1,45 @@
-//! Whether PostgreSQL takes writes: what is judged is what works, not how an error is called.
+//! Probes: whether PostgreSQL commits a write of the service now.
 //!
-//! An SQLSTATE tells poorly whether a row is refused or the database is away: a right that was taken, a sequence that has
-//! run out and a table that was renamed all look like the fault of whoever asked, and a table that is locked looks like one
-//! member of whom somebody is in the way. So a refusal that may lie in a row, and contention, are believed only once a probe
-//! has done the same kind of write. A lock on one campaign does not reach the probe, which writes of none.
+//! An SQLSTATE does not tell well whether a row is refused or the database is away: a revoked right, an exhausted
+//! sequence and a renamed table look like the fault of the row, and a locked table looks like contention on one member.
+//! So a refusal that may be of a row, and contention, are confirmed by a probe that does the same kind of write. A lock
+//! on one campaign does not reach the probe, which writes none.
 
 use sqlx::Postgres;
 use tokio::{sync::Mutex, time::Instant};
 
 use super::{Database, RepoError, coupon_issues, pool::Pool};
 
-/// What a probe does beside its small committed write, and takes back: the work of the service.
+/// Writes of its service that a probe runs and rolls back, beside its small committed write.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Rehearsal {
-    /// Nothing: the service writes little.
+    /// None: the service writes little.
     #[default]
     None,
-    /// What issuing needs of `coupon_issues` and `coupons`.
+    /// The writes of issuing: `coupon_issues` and `coupons`.
     Issues,
-    /// That, and what giving up needs of `failed_coupon_issues` and `dlq_events`.
+    /// These, and the writes of a compensation: `failed_coupon_issues` and `dlq_events`.
     Decisions,
 }
 
-/// The last probe that was asked because of a refusal: when it began, and whether it committed.
+/// The last probe of a refusal: time of its begin, and whether it committed.
 #[derive(Default)]
-pub(super) struct Doubts(Mutex<Option<(Instant, bool)>>);
+pub(super) struct LastProbe(Mutex<Option<(Instant, bool)>>);
 
-/// A decision that no campaign has: its number is none of `coupons`. Two probes at once never meet in an index.
+/// A decision of no campaign: no coupon has the id 0. Two probes at once never conflict in an index.
 const INSERT_ISSUE: &str = "
 INSERT INTO coupon_issues (coupon_id, request_id, member_id, decision, epoch, seq, reserved_at, expires_at)
 SELECT 0, probe.id, 'probe-' || probe.id, 'ISSUED', 0, 0, now(), now() FROM gen_random_uuid() AS probe (id)";
 
-/// The number is given, and none that an entry has: a number that a sequence gives is spent also when its row is taken
-/// back, and operators read the numbers.
+/// The number is given and negative: a number of the sequence would be spent although the row is rolled back, and
+/// operators read the numbers.
 const INSERT_FAILED: &str = "
 INSERT INTO failed_coupon_issues (id, coupon_code, member_id, request_id, status, error_class, error_code, reason)
 OVERRIDING SYSTEM VALUE
 VALUES (-1 - floor(random() * 9e15)::bigint, 'probe', 'probe', gen_random_uuid(), 'PENDING', 'UNKNOWN', 'PROBE',
         'a probe, taken back at once')";
 
-const INSERT_LETTER: &str = "
+const INSERT_DLQ_EVENT: &str = "
 INSERT INTO dlq_events (id, dlq_topic, dlq_partition, dlq_offset, dlq_timestamp_ms, original_event_type, headers, error_class,
                         error_code, cause, error_message, stack_trace, attempts, status, alarm_sent)
 OVERRIDING SYSTEM VALUE
@@ -47,20 +47,20 @@ SELECT -1 - floor(random() * 9e15)::bigint, 'probe-' || gen_random_uuid(), 0, 0,
        0, 'RECOVERED', true";
 
 impl Database {
-    /// The same database; a probe does what this service does.
+    /// The same database, whose probes rehearse the writes of the service.
     #[must_use]
     pub fn rehearsing(self, rehearsal: Rehearsal) -> Self {
         Self(self.0, rehearsal)
     }
 
-    /// Whether a write of this service's kind commits now, through a new connection. An outage is over when this succeeds,
-    /// not when a port answers: a connection of before may lead to a server, or hold a session, that never writes again.
+    /// Commits a write of the service's kind through a new connection. An outage is over when this succeeds, not when a
+    /// port answers: an earlier connection may lead to a server, or hold a session, that never writes again.
     pub async fn probe(&self) -> Result<(), RepoError> {
         self.renew();
         self.try_writing("commit a probe").await
     }
 
-    /// The same through the connections there are.
+    /// Commits a write of the service's kind through the connections of the pool.
     pub async fn commits(&self) -> Result<(), RepoError> {
         self.try_writing("try a commit").await
     }
@@ -74,7 +74,7 @@ impl Database {
             }
             if rehearsal == Rehearsal::Decisions {
                 rehearse(&pool, INSERT_FAILED).await?;
-                rehearse(&pool, INSERT_LETTER).await?;
+                rehearse(&pool, INSERT_DLQ_EVENT).await?;
             }
             let written = sqlx::query(
                 "INSERT INTO write_probe (probed_at) VALUES (now())
@@ -85,14 +85,14 @@ impl Database {
         .await
     }
 
-    /// What a refusal is: the one it was, when a probe that began after it commits, else an outage.
-    pub(super) async fn judged(&self, refusal: RepoError) -> RepoError {
+    /// Returns a refusal as it is if a probe that began after it commits, else as an outage.
+    pub(super) async fn confirmed(&self, refusal: RepoError) -> RepoError {
         if !refusal.may_be_an_outage() {
             return refusal;
         }
         let refused_at = Instant::now();
-        // Whoever waits here was refused before the next probe begins, so one probe answers for all who wait.
-        let mut last = self.0.doubts.0.lock().await;
+        // All who wait here were refused before the next probe begins, so one probe answers for all of them.
+        let mut last = self.0.last_probe.0.lock().await;
         let commits = match *last {
             Some((begun, commits)) if begun > refused_at => commits,
             _ => {
@@ -106,8 +106,8 @@ impl Database {
     }
 }
 
-/// Inserts a row and takes it back, with whatever is checked at the end of a transaction. A row that is refused for what
-/// it says is no outage: somebody may have constraints of their own, or partitions.
+/// Inserts a row, runs the deferred checks, and rolls back. A row that is refused for its values is no outage: an
+/// installation may have constraints of its own, or partitions.
 async fn rehearse(pool: &Pool, insert: &'static str) -> Result<(), sqlx::Error> {
     let mut tx = pool.begin().await?;
     let inserted = async {
@@ -123,8 +123,8 @@ async fn rehearse(pool: &Pool, insert: &'static str) -> Result<(), sqlx::Error> 
     tx.rollback().await
 }
 
-/// Whether an SQLSTATE speaks of the row: a constraint but for NOT NULL, which the probe's row fails only by a column
-/// that the service does not know, and what a trigger raises by itself.
+/// Whether an SQLSTATE is about the row: a constraint, or the exception of a trigger. Not NOT NULL: the probe's row
+/// violates it only by a column that the service does not know.
 fn is_of_the_row(sqlstate: &str) -> bool {
     (sqlstate.starts_with("23") && sqlstate != "23502") || sqlstate.starts_with("P0")
 }

@@ -1,4 +1,4 @@
-//! What PostgreSQL has to say when Redis is compared with it, the counter beside the rows, and the history of it all.
+//! Reconciliations: the table `reconciliations`, the rows that Redis is compared with, and the counter of a campaign.
 
 use std::collections::HashMap;
 
@@ -8,100 +8,96 @@ use uuid::Uuid;
 use super::{ReconciliationRepository, RepoError, coupon_issues::Decision};
 use crate::ids::{CouponCode, RequestId};
 
-/// A decision, as a comparison needs it.
+/// A decision, as a reconciliation reads it.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
 pub struct RequestDecision {
-    /// The request.
+    /// Request id.
     #[sqlx(try_from = "Uuid")]
     pub request_id: RequestId,
-    /// Whose it was.
+    /// Member.
     pub member_id: String,
-    /// The word.
+    /// Decision.
     #[sqlx(try_from = "String")]
     pub decision: Decision,
-    /// Whether Redis has been put right, for a compensated one.
+    /// Time of the give-back of a compensated request; `None` while it is due.
     pub given_back_at: Option<DateTime<Utc>>,
 }
 
-/// The counter of a campaign, and what it should be, at one moment.
+/// Counter and rows of a campaign, in one snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::FromRow)]
 pub struct RowCount {
     /// `coupons.issued_quantity`.
     pub counter: i64,
-    /// ISSUED rows.
+    /// Number of ISSUED rows.
     pub rows: i64,
     /// `coupons.total_quantity`.
     pub total: i64,
 }
 
-/// A reconciliation, for the history.
+/// A reconciliation of the history.
 #[derive(Clone, Debug, sqlx::FromRow, serde::Serialize)]
 pub struct ReconciliationRow {
     /// Number.
     pub id: i64,
     /// Campaign.
     pub coupon_code: String,
-    /// Who had it run.
+    /// Operator or service that ran it.
     pub started_by: String,
-    /// When it began.
+    /// Time of its begin.
     pub started_at: DateTime<Utc>,
-    /// When it ended.
+    /// Time of its end.
     pub finished_at: DateTime<Utc>,
-    /// Whether it was to repair.
+    /// Whether it repaired.
     pub applied: bool,
-    /// Marks seen.
+    /// Number of holder entries read.
     pub marks: i64,
-    /// ISSUED rows seen.
+    /// Number of ISSUED rows read.
     pub issued_rows: i64,
-    /// Requests that could not be judged.
+    /// Requests in flight, which could not be classified.
     pub in_flight: i64,
     /// Drift by kind: found, repaired, examples.
     pub drift: serde_json::Value,
 }
 
 impl ReconciliationRepository<'_> {
-    /// The decisions on these requests, where there are any.
+    /// Returns the decisions on those of these requests that are decided.
     pub async fn decisions(self, code: &CouponCode, ids: &[Uuid]) -> Result<HashMap<Uuid, RequestDecision>, RepoError> {
         if ids.is_empty() {
             return Ok(HashMap::new());
         }
-        let pool = self.pool();
-        let question = sqlx::query_as(
+        let select = sqlx::query_as(
             "SELECT request_id, member_id, decision, given_back_at
              FROM coupon_issues
              WHERE coupon_id = (SELECT coupon_id FROM coupons WHERE coupon_code = $1) AND request_id = ANY($2)",
         )
         .bind(code.as_str())
-        .bind(ids)
-        .fetch_all(&pool);
-        let words: Vec<RequestDecision> = self.read("look up decisions", question).await?;
-        Ok(words.into_iter().map(|word| (word.request_id.as_uuid(), word)).collect())
+        .bind(ids);
+        let decisions: Vec<RequestDecision> = self.read("look up decisions", select.fetch_all(&self.pool())).await?;
+        Ok(decisions.into_iter().map(|decision| (decision.request_id.as_uuid(), decision)).collect())
     }
 
-    /// Which of these members hold a coupon, and by which request.
+    /// Returns the requests by which those of these members hold a coupon that do.
     pub async fn holders(self, code: &CouponCode, members: &[String]) -> Result<HashMap<String, RequestId>, RepoError> {
         if members.is_empty() {
             return Ok(HashMap::new());
         }
-        let pool = self.pool();
-        let question = sqlx::query_as(
+        let select = sqlx::query_as(
             "SELECT member_id, request_id FROM coupon_issues
              WHERE coupon_id = (SELECT coupon_id FROM coupons WHERE coupon_code = $1) AND member_id = ANY($2)
                AND decision = 'ISSUED'",
         )
         .bind(code.as_str())
-        .bind(members)
-        .fetch_all(&pool);
-        let rows: Vec<(String, Uuid)> = self.read("look up holders", question).await?;
+        .bind(members);
+        let rows: Vec<(String, Uuid)> = self.read("look up holders", select.fetch_all(&self.pool())).await?;
         Ok(rows.into_iter().map(|(member, id)| (member, id.into())).collect())
     }
 
-    /// Counter and rows of a campaign, both of one moment. Reads every row of an index: a second for some millions.
+    /// Counts the rows of a campaign in the snapshot that its counter is read in. Reads a whole index: a second for
+    /// some millions of rows.
     pub async fn count_rows(self, code: &CouponCode) -> Result<Option<RowCount>, RepoError> {
-        let pool = self.pool();
-        let question = async {
-            let mut tx = pool.begin().await?;
-            // Only reads, and a campaign may be large; the bound around it still holds.
+        let select = async {
+            let mut tx = self.pool().begin().await?;
+            // A campaign may be large; the bound of a long read still holds.
             sqlx::query("SET LOCAL statement_timeout = 0").execute(&mut *tx).await?;
             sqlx::query_as(
                 "SELECT issued_quantity AS counter, total_quantity AS total,
@@ -113,18 +109,18 @@ impl ReconciliationRepository<'_> {
             .fetch_optional(&mut *tx)
             .await
         };
-        self.long_read("count the rows of a campaign", question).await
+        self.long_read("count the rows of a campaign", select).await
     }
 
-    /// The highest sequence of a campaign's epoch that events claim and that a Redis at `redis_seq` can have given.
+    /// Returns the highest sequence that events of a campaign's epoch claim and that Redis, now at `redis_seq`, can
+    /// have given.
     ///
-    /// Anybody who may write to the topic can claim any sequence. What Redis gave and has lost are reservations that were
-    /// decided, or that are under way, of which there are at most as many as coupons in all, or holders that were
-    /// restored: it cannot have been further ahead than twice that. Reads the campaign's rows; to be asked only when
-    /// [`Coupon::high_seq`](super::coupons::Coupon) is above `redis_seq`.
+    /// Whoever may write to the topic can claim any sequence. The reservations that Redis has lost are decided, or
+    /// under way (at most the total), or restored holders: Redis cannot have been further ahead than twice their
+    /// number. Reads the campaign's rows; worth its cost only when [`Coupon::high_seq`](super::coupons::Coupon) is
+    /// above `redis_seq`.
     pub async fn vouched_seq(self, code: &CouponCode, redis_seq: i64) -> Result<i64, RepoError> {
-        let pool = self.pool();
-        let question = sqlx::query_scalar(
+        let select = sqlx::query_scalar(
             "WITH bound AS (
                  SELECT c.coupon_id, c.epoch, c.high_seq, $2 + 2 * (c.total_quantity + (SELECT count(*) FROM coupon_issues i
                      WHERE i.coupon_id = c.coupon_id AND i.epoch = c.epoch)) AS seq
@@ -134,41 +130,29 @@ impl ReconciliationRepository<'_> {
                    AND i.seq <= bound.seq), 0) END FROM bound",
         )
         .bind(code.as_str())
-        .bind(redis_seq)
-        .fetch_optional(&pool);
-        Ok(self.long_read("look at sequences", question).await?.unwrap_or(0))
+        .bind(redis_seq);
+        Ok(self.long_read("look at sequences", select.fetch_optional(&self.pool())).await?.unwrap_or(0))
     }
 
-    /// Corrects a sequence that no Redis gave, unless another event has claimed a higher one since.
+    /// Corrects a sequence that Redis never gave, unless another event has claimed a higher one since.
     pub async fn correct_high_seq(self, code: CouponCode, claimed: i64, vouched: i64) -> Result<(), RepoError> {
-        self.write("mend a sequence", move |pool| async move {
-            sqlx::query("UPDATE coupons SET high_seq = $3 WHERE coupon_code = $1 AND high_seq = $2")
-                .bind(code.as_str())
-                .bind(claimed)
-                .bind(vouched)
-                .execute(&pool)
-                .await
-                .map(drop)
-        })
-        .await
+        let update = sqlx::query("UPDATE coupons SET high_seq = $3 WHERE coupon_code = $1 AND high_seq = $2");
+        self.execute("mend a sequence", update.bind(code.as_str()).bind(claimed).bind(vouched)).await.map(drop)
     }
 
-    /// Corrects the counter by what [`ReconciliationRepository::count_rows`] found it to differ. It and the rows change together, so the
-    /// difference stays what it was whatever is issued meanwhile, and nothing is counted while the row is locked. `false`
-    /// when there are more rows than coupons in all, which no counter can mend.
+    /// Corrects the counter by the difference that [`ReconciliationRepository::count_rows`] found. Counter and rows
+    /// change together, so the difference stays the same whatever is issued meanwhile. `false` when there are more rows
+    /// than the total, which no counter can express.
     pub async fn correct_counter(self, code: CouponCode, count: RowCount) -> Result<bool, RepoError> {
-        self.write("mend a counter", move |pool| async move {
-            let mended = sqlx::query(
-                "UPDATE coupons SET issued_quantity = issued_quantity + $2
-                 WHERE coupon_code = $1 AND issued_quantity + $2 BETWEEN 0 AND total_quantity",
-            );
-            let mended = mended.bind(code.as_str()).bind(count.rows - count.counter).execute(&pool).await?;
-            Ok(mended.rows_affected() == 1)
-        })
-        .await
+        let update = sqlx::query(
+            "UPDATE coupons SET issued_quantity = issued_quantity + $2
+             WHERE coupon_code = $1 AND issued_quantity + $2 BETWEEN 0 AND total_quantity",
+        );
+        let update = update.bind(code.as_str()).bind(count.rows - count.counter);
+        Ok(self.execute("mend a counter", update).await? == 1)
     }
 
-    /// Puts a reconciliation into the history; gives its number.
+    /// Inserts a reconciliation into the history, and returns its number.
     pub async fn record(self, row: ReconciliationRow) -> Result<i64, RepoError> {
         self.write("record a reconciliation", move |pool| async move {
             sqlx::query_scalar(
@@ -191,23 +175,21 @@ impl ReconciliationRepository<'_> {
         .await
     }
 
-    /// The history, newest first: of one campaign or of all.
+    /// Returns up to `limit` reconciliations of one campaign or of all below the number `before`, newest first.
     pub async fn list(
         self,
         code: Option<&CouponCode>,
         before: Option<i64>,
         limit: i64,
     ) -> Result<Vec<ReconciliationRow>, RepoError> {
-        let pool = self.pool();
-        let question = sqlx::query_as(
+        let select = sqlx::query_as(
             "SELECT * FROM reconciliations
              WHERE ($1::text IS NULL OR coupon_code = $1) AND ($2::bigint IS NULL OR id < $2)
              ORDER BY id DESC LIMIT $3",
         )
         .bind(code.map(CouponCode::as_str))
         .bind(before)
-        .bind(limit)
-        .fetch_all(&pool);
-        self.read("list reconciliations", question).await
+        .bind(limit);
+        self.read("list reconciliations", select.fetch_all(&self.pool())).await
     }
 }

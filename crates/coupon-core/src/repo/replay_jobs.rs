@@ -1,124 +1,124 @@
-//! Replays by the many: the table `replay_jobs`.
+//! Jobs that replay many rows: the table `replay_jobs`.
 
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
 
 use super::{
     ReplayJobRepository, RepoError,
-    coupons::{Actor, append_audit},
-    replays::advance,
+    audit::{Actor, append_audit},
     work_list::Filter,
 };
 use crate::words::words;
 
-/// How long after its last heartbeat a job counts as one that nobody works on. A worker says so every few seconds.
+/// Time after the last heartbeat from which a job counts as without a worker; heartbeats come every few seconds.
 pub const SILENT_AFTER: Duration = Duration::from_secs(20);
 
 words! {
-    /// What a job replays.
+    /// Rows that a job replays.
     pub enum JobKind as "kind of a replay" {
         /// Compensated requests of the work list, each with a new request id.
         Requests = "REQUESTS",
-        /// Dead letters that are held or parked, as they are.
-        Letters = "LETTERS",
+        /// Dead letters that are HELD or PARKED, each with its own request id.
+        DlqEvents = "LETTERS",
     }
 }
 
 words! {
-    /// Where a job stands.
+    /// Status of a job.
     pub enum JobStatus as "status of a replay" {
-        /// Some process is at it, or was: it can be resumed.
+        /// A process works on the job, or did; it can be resumed.
         Running = "RUNNING",
-        /// By an operator; it can be resumed.
+        /// An operator has paused the job; it can be resumed.
         Paused = "PAUSED",
-        /// By an operator, for good.
+        /// An operator has cancelled the job for good.
         Cancelled = "CANCELLED",
-        /// Most replays failed; it can be resumed.
+        /// Most replays failed; the job can be resumed.
         Stopped = "STOPPED",
-        /// Everything was begun.
+        /// Every row was begun.
         Done = "DONE",
     }
 }
 
-/// A job, with what became of its replays.
+/// A job, with the outcomes of its replays.
 #[derive(Clone, Debug, sqlx::FromRow, serde::Serialize)]
 pub struct Job {
     /// Number.
     pub job_id: i64,
-    /// What it replays.
+    /// Rows that it replays.
     #[sqlx(try_from = "String")]
     pub kind: JobKind,
-    /// Where it stands.
+    /// Status.
     #[sqlx(try_from = "String")]
     pub status: JobStatus,
-    /// Which rows.
+    /// Choice of rows.
     pub filter: sqlx::types::Json<Filter>,
-    /// No row with a higher number.
+    /// Highest number of a row that it replays.
     pub up_to_id: i64,
-    /// Everything up to this number was begun.
+    /// Number up to which every row was begun.
     pub cursor_id: i64,
-    /// Most replays begun in a second.
+    /// Rate: most replays begun in a second.
     pub per_second: f64,
-    /// Whether the campaign's window counts for nothing.
+    /// Whether the campaign's window is ignored.
     pub after_close: bool,
-    /// Rows that could be replayed when it was made.
+    /// Rows that could be replayed when the job was created.
     pub eligible: i64,
-    /// Rows that the filter chose when it was made, eligible or not.
+    /// Rows that the filter chose when the job was created, eligible or not.
     pub chosen: i64,
     /// Rows begun.
     pub begun: i64,
-    /// Of these, issued.
+    /// Rows begun and issued.
     pub succeeded: i64,
-    /// Of these, refused or given up again.
+    /// Rows begun and refused or compensated again.
     pub failed: i64,
-    /// Of these, not decided yet.
+    /// Rows begun and undecided.
     pub under_way: i64,
     /// Refusals by reason.
     pub refused: serde_json::Value,
-    /// Why it was asked for, in the operator's words.
+    /// Reason that the operator gave.
     pub reason: String,
-    /// Why it stands where it stands.
+    /// Reason of its status.
     pub note: String,
-    /// While it is RUNNING: seconds since a process that works on it last said so.
+    /// Seconds since the last heartbeat, while it is RUNNING.
     pub idle_seconds: Option<i64>,
-    /// Who asked for it.
+    /// Operator who created it.
     pub created_by: String,
-    /// When.
+    /// Time of creation.
     pub created_at: DateTime<Utc>,
-    /// When it last came on.
+    /// Time of the last change.
     pub updated_at: DateTime<Utc>,
 }
 
-/// What a job is made with.
+/// A job to be created.
 #[derive(Clone, Debug)]
 pub struct NewJob {
-    /// What it replays.
+    /// Rows that it replays.
     pub kind: JobKind,
-    /// Which rows.
+    /// Choice of rows.
     pub filter: Filter,
-    /// No row with a higher number.
+    /// Highest number of a row that it replays.
     pub up_to: i64,
-    /// Most replays begun in a second.
+    /// Rate: most replays begun in a second.
     pub per_second: f64,
-    /// Whether the campaign's window counts for nothing.
+    /// Whether the campaign's window is ignored.
     pub after_close: bool,
-    /// Rows that can be replayed now.
+    /// Rows that can be replayed.
     pub eligible: i64,
-    /// Rows that the filter means, whether they can be replayed or not.
+    /// Rows that the filter chooses, eligible or not.
     pub chosen: i64,
-    /// Why, in the operator's words.
+    /// Reason that the operator gave.
     pub reason: String,
 }
 
 /// A job and its replays in one row. Refusals before and after the link are counted together. The heartbeat is compared
-/// with the clock that wrote it, the server's.
+/// with the clock that wrote it, that of the server.
 const SELECT: &str = "
 SELECT j.job_id, j.kind, j.status, j.filter, j.up_to_id, j.cursor_id, j.per_second, j.after_close, j.eligible,
        greatest(coalesce(j.chosen, j.eligible), j.begun) AS chosen, j.begun,
        j.succeeded + coalesce(r.issued, 0) AS succeeded,
        coalesce(before.refused, 0)::bigint + coalesce(r.failed, 0) AS failed, coalesce(r.open, 0) AS under_way,
-       j.refused || coalesce(r.words, '{}') AS refused, j.reason, j.note,
+       j.refused || coalesce(r.outcomes, '{}') AS refused, j.reason, j.note,
        CASE WHEN j.status = 'RUNNING' THEN
            greatest(extract(epoch FROM now() - coalesce(j.heartbeat_at, j.updated_at)), 0)::bigint END AS idle_seconds,
        j.created_by, j.created_at, j.updated_at
@@ -128,12 +128,12 @@ LEFT JOIN LATERAL (
     SELECT sum(n) FILTER (WHERE outcome = 'ISSUED')::bigint AS issued,
            sum(n) FILTER (WHERE outcome IS NULL OR outcome IN ('RESERVED', 'HOLDS_ONE'))::bigint AS open,
            sum(n) FILTER (WHERE outcome IN ('SOLD_OUT', 'CLOSED', 'NOT_READY', 'COMPENSATED'))::bigint AS failed,
-           jsonb_object_agg(outcome, n) FILTER (WHERE outcome IN ('SOLD_OUT', 'CLOSED', 'NOT_READY', 'COMPENSATED')) AS words
+           jsonb_object_agg(outcome, n) FILTER (WHERE outcome IN ('SOLD_OUT', 'CLOSED', 'NOT_READY', 'COMPENSATED')) AS outcomes
     FROM (SELECT outcome, count(*) AS n FROM replays WHERE replays.job_id = j.job_id GROUP BY outcome) by_outcome
 ) r ON true";
 
 impl ReplayJobRepository<'_> {
-    /// Makes a job, RUNNING, with the audit in the same transaction; gives its number.
+    /// Creates a RUNNING job, with its audit in the same transaction. Returns its number.
     pub async fn create(self, new: NewJob, actor: Actor) -> Result<i64, RepoError> {
         self.write("create a replay job", move |pool| async move {
             let mut tx = pool.begin().await?;
@@ -163,33 +163,28 @@ impl ReplayJobRepository<'_> {
         .await
     }
 
-    /// One job.
+    /// Returns a job.
     pub async fn find(self, job_id: i64) -> Result<Option<Job>, RepoError> {
-        let pool = self.pool();
         let sql = format!("{SELECT} WHERE j.job_id = $1");
-        let question = sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(job_id).fetch_optional(&pool);
-        self.read("read a replay job", question).await
+        let select = sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(job_id);
+        self.read("read a replay job", select.fetch_optional(&self.pool())).await
     }
 
-    /// Jobs, newest first.
+    /// Returns up to `limit` jobs below the number `before`, newest first.
     pub async fn list(self, before: Option<i64>, limit: i64) -> Result<Vec<Job>, RepoError> {
-        let pool = self.pool();
         let sql = format!("{SELECT} WHERE ($1::bigint IS NULL OR j.job_id < $1) ORDER BY j.job_id DESC LIMIT $2");
-        let question = sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(before).bind(limit).fetch_all(&pool);
-        self.read("list replay jobs", question).await
+        let select = sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(before).bind(limit);
+        self.read("list replay jobs", select.fetch_all(&self.pool())).await
     }
 
-    /// Notes that a process works on a job now.
+    /// Records a heartbeat: a process works on the job now.
     pub async fn note_heartbeat(self, job_id: i64) -> Result<(), RepoError> {
-        self.write("note a heartbeat of a replay", move |pool| async move {
-            let beat = sqlx::query("UPDATE replay_jobs SET heartbeat_at = now() WHERE job_id = $1").bind(job_id);
-            beat.execute(&pool).await.map(drop)
-        })
-        .await
+        let beat = sqlx::query("UPDATE replay_jobs SET heartbeat_at = now() WHERE job_id = $1").bind(job_id);
+        self.execute("note a heartbeat of a replay", beat).await.map(drop)
     }
 
-    /// Moves a job if it stands at one of `from`, with `note` as the reason; by an operator (then with an audit row) or
-    /// by its worker. `false` when it stands elsewhere.
+    /// Changes the status of a job, with `note` as the reason and with its audit. `false` when the status is none of
+    /// `from`.
     pub async fn set_status(
         self,
         job_id: i64,
@@ -200,16 +195,16 @@ impl ReplayJobRepository<'_> {
     ) -> Result<bool, RepoError> {
         self.write("move a replay job", move |pool| async move {
             let mut tx = pool.begin().await?;
-            let words: Vec<&str> = from.iter().map(|status| status.as_str()).collect();
+            let from: Vec<&str> = from.iter().map(|status| status.as_str()).collect();
             let before: Option<String> = sqlx::query_scalar(
                 "SELECT status FROM replay_jobs WHERE job_id = $1 AND status = ANY($2) FOR NO KEY UPDATE",
             )
             .bind(job_id)
-            .bind(&words)
+            .bind(&from)
             .fetch_optional(&mut *tx)
             .await?;
             let Some(before) = before else { return Ok(false) };
-            // Whoever lets it run again is about to work on it.
+            // The process that resumes a job is about to work on it.
             let moved = "UPDATE replay_jobs SET status = $2, note = $3, updated_at = $4,
                              heartbeat_at = CASE WHEN $2 = 'RUNNING' THEN now() ELSE heartbeat_at END WHERE job_id = $1";
             sqlx::query(moved)
@@ -229,18 +224,51 @@ impl ReplayJobRepository<'_> {
         .await
     }
 
-    /// Notes that a job of letters has come to this letter, which was refused; `false` when it does not run any more.
-    pub async fn note_refused_letter(
+    /// Advances a job to a dead letter that was refused. `false` when the job is not RUNNING.
+    pub async fn note_refused_dlq_event(
         self,
         job_id: i64,
-        letter: i64,
+        dlq_event: i64,
         reason: String,
         now: DateTime<Utc>,
     ) -> Result<bool, RepoError> {
         self.write("note a refused letter", move |pool| async move {
             let mut connection = pool.acquire().await?;
-            advance(&mut connection, job_id, letter, Some(&reason), now).await
+            advance(&mut connection, job_id, dlq_event, Some(&reason), now).await
         })
         .await
     }
+}
+
+/// Advances a job to a row and counts its refusal. `false` when the job is not RUNNING.
+pub(super) async fn advance(
+    tx: &mut PgConnection,
+    job_id: i64,
+    row: i64,
+    refused: Option<&str>,
+    now: DateTime<Utc>,
+) -> Result<bool, sqlx::Error> {
+    let advanced = sqlx::query(
+        "UPDATE replay_jobs
+         SET cursor_id = greatest(cursor_id, $2), updated_at = $4, begun = begun + 1,
+             refused = CASE WHEN $3::text IS NULL THEN refused
+                            ELSE jsonb_set(refused, ARRAY[$3], to_jsonb(coalesce((refused ->> $3)::bigint, 0) + 1)) END
+         WHERE job_id = $1 AND status = 'RUNNING'",
+    )
+    .bind(job_id)
+    .bind(row)
+    .bind(refused)
+    .bind(now)
+    .execute(tx)
+    .await?;
+    Ok(advanced.rows_affected() == 1)
+}
+
+/// Counts a row of a job that has succeeded.
+pub(super) async fn count_success(tx: &mut PgConnection, job_id: i64) -> Result<(), sqlx::Error> {
+    sqlx::query("UPDATE replay_jobs SET succeeded = succeeded + 1 WHERE job_id = $1")
+        .bind(job_id)
+        .execute(tx)
+        .await
+        .map(drop)
 }

@@ -1,30 +1,30 @@
-//! What is old and done goes, and nothing else. Decisions never do.
+//! Retention: old rows that are done are purged. Decisions never are.
 
 use chrono::{DateTime, Utc};
 use sqlx::AssertSqlSafe;
 
-use super::{RepoError, RetentionRepository, coupons::Actor};
+use super::{RepoError, RetentionRepository, audit::Actor};
 use crate::words::words;
 
 words! {
-    /// A table from which old rows go, in the order in which they are looked through: what hangs on a row goes after it.
+    /// A table whose old rows are purged, in the order of the purge: rows that depend on another row come after it.
     pub enum Purgeable as "table that is purged" {
-        /// The work list: RESOLVED and IGNORED.
+        /// Rows of the work list that are RESOLVED or IGNORED.
         FailedIssues = "failed_coupon_issues",
-        /// Dead letters that are done.
-        Letters = "dlq_events",
-        /// Replays of requests whose entry is gone.
+        /// Dead letters that are decided or settled.
+        DlqEvents = "dlq_events",
+        /// Replays of rows that are purged.
         Replays = "replays",
-        /// Notices that somebody has been told of.
+        /// Notices that are sent.
         Notices = "alarm_notices",
-        /// What reconciliations found.
+        /// History of reconciliations.
         Reconciliations = "reconciliations",
     }
 }
 
-/// The condition by which an entry may go: settled long ago, and nothing of it is half-finished. Its unit is back, none
-/// of its replays is under way, and somebody has been told of it.
-fn entry_may_go(entry: &str) -> String {
+/// The condition under which an entry of the work list may be purged: it was settled before $1, its unit is given back,
+/// none of its replays is under way, and its alarm is sent.
+fn is_entry_purgeable(entry: &str) -> String {
     format!(
         "{entry}.status IN ('RESOLVED', 'IGNORED') AND {entry}.resolved_at < $1
          AND NOT EXISTS (
@@ -34,57 +34,58 @@ fn entry_may_go(entry: &str) -> String {
          AND NOT EXISTS (
              SELECT FROM replays p
              WHERE p.failed_issue_id = {entry}.id AND (p.outcome IS NULL OR p.outcome IN ('RESERVED', 'HOLDS_ONE')))
-         AND NOT EXISTS (SELECT FROM dlq_events l WHERE l.original_event_id = {entry}.request_id AND NOT l.alarm_sent)"
+         AND NOT EXISTS (SELECT FROM dlq_events d WHERE d.original_event_id = {entry}.request_id AND NOT d.alarm_sent)"
     )
 }
 
-/// How far a walk over the rows of a table has come, oldest first.
+/// Place in a purge of a table, whose rows come oldest first.
 #[derive(Clone, Debug)]
 pub struct Cursor {
     at: DateTime<Utc>,
     key: String,
 }
 
-/// One step of such a walk.
+/// One step of a purge.
 #[derive(Clone, Debug)]
 pub struct Step {
-    /// Rows that went, or may go.
+    /// Number of rows purged, or of purgeable rows.
     pub rows: i64,
-    /// Where to go on; `None`: that was all.
+    /// Place of the next step; `None`: the table is done.
     pub next: Option<Cursor>,
 }
 
-/// How a table is walked over.
+/// How a table is purged.
 struct Rule {
-    /// Its key, and what orders its rows by age.
+    /// Column of the key, and column of the age.
     key: &'static str,
     at: &'static str,
     /// Type of the key, and a key before all others.
     kind: &'static str,
     first: &'static str,
-    /// What is old and done, by the row `f` itself.
+    /// Condition on the row `f` itself.
     done: &'static str,
-    /// What hangs on it is done too.
+    /// Condition on the rows that depend on it.
     finished: String,
 }
 
 impl Purgeable {
-    /// All of them, in their order.
-    pub const ALL: [Self; 5] = [Self::FailedIssues, Self::Letters, Self::Replays, Self::Notices, Self::Reconciliations];
+    /// All tables, in the order of the purge.
+    pub const ALL: [Self; 5] =
+        [Self::FailedIssues, Self::DlqEvents, Self::Replays, Self::Notices, Self::Reconciliations];
 
     fn rule(self) -> Rule {
-        let may_go = entry_may_go("e");
+        let is_purgeable = is_entry_purgeable("e");
         let by_id = |at, done, finished| Rule { key: "id", at, kind: "bigint", first: "0", done, finished };
         match self {
-            Self::FailedIssues => by_id("resolved_at", "f.status <> 'PENDING'", entry_may_go("f")),
-            // A dead letter is what can still be looked up about its entry, so it stays as long as that does.
-            Self::Letters => by_id(
+            Self::FailedIssues => by_id("resolved_at", "f.status <> 'PENDING'", is_entry_purgeable("f")),
+            // Operators look dead letters up from their entry, so they stay as long as it does.
+            Self::DlqEvents => by_id(
                 "updated_at",
                 "f.status NOT IN ('HELD', 'PARKED') AND f.alarm_sent",
                 format!(
                     "NOT EXISTS (
                          SELECT FROM failed_coupon_issues e
-                         WHERE e.coupon_code = f.coupon_code AND e.request_id = f.original_event_id AND NOT ({may_go}))
+                         WHERE e.coupon_code = f.coupon_code AND e.request_id = f.original_event_id AND NOT ({is_purgeable}))
                      AND NOT EXISTS (
                          SELECT FROM coupons c JOIN coupon_issues i USING (coupon_id)
                          WHERE c.coupon_code = f.coupon_code AND i.request_id = f.original_event_id
@@ -98,7 +99,7 @@ impl Purgeable {
                 first: "00000000-0000-0000-0000-000000000000",
                 done: "f.outcome NOT IN ('RESERVED', 'HOLDS_ONE')",
                 finished: format!(
-                    "NOT EXISTS (SELECT FROM failed_coupon_issues e WHERE e.id = f.failed_issue_id AND NOT ({may_go}))"
+                    "NOT EXISTS (SELECT FROM failed_coupon_issues e WHERE e.id = f.failed_issue_id AND NOT ({is_purgeable}))"
                 ),
             },
             Self::Notices => by_id("created_at", "f.alarm_sent", "true".to_owned()),
@@ -108,8 +109,8 @@ impl Purgeable {
 }
 
 impl Rule {
-    /// Rows from the cursor on that are old and done, and of these the ones that may go. Each step looks at a bounded
-    /// number of rows, so that many which may not go make it long and never slow.
+    /// Rows from the cursor on that are old and done, and the purgeable ones among them. Each step reads a bounded
+    /// number of rows, so that many rows which are not purgeable take many steps and no slow one.
     fn chosen(&self, table: Purgeable, lock: &str) -> String {
         let Self { key, at, kind, first: _, done, finished } = self;
         format!(
@@ -133,14 +134,14 @@ impl Rule {
 
 type Reached = (i64, i64, Option<DateTime<Utc>>, Option<String>);
 
-/// A step that has seen fewer rows than it might have is the last.
+/// A step that has read fewer rows than its limit is the last.
 fn step((rows, seen, at, key): Reached, limit: i64) -> Step {
     let next = at.zip(key).filter(|_| seen == limit).map(|(at, key)| Cursor { at, key });
     Step { rows, next }
 }
 
 impl RetentionRepository<'_> {
-    /// Of the next rows of a table that are old and done, how many may go. At most `limit` are looked at.
+    /// Counts the purgeable rows among the next `limit` rows of a table that are old and done.
     pub async fn count_purgeable(
         self,
         table: Purgeable,
@@ -156,14 +157,13 @@ impl RetentionRepository<'_> {
              SELECT (SELECT count(*) FROM chosen), (SELECT count(*) FROM seen),
                     (SELECT at FROM reached), (SELECT key FROM reached)"
         );
-        let pool = self.pool();
-        let question = sqlx::query_as(AssertSqlSafe(select)).bind(before).bind(at).bind(key).bind(limit);
-        let reached = self.read("count what may be purged", question.fetch_one(&pool)).await?;
+        let select = sqlx::query_as(AssertSqlSafe(select)).bind(before).bind(at).bind(key).bind(limit);
+        let reached = self.read("count what may be purged", select.fetch_one(&self.pool())).await?;
         Ok(step(reached, limit))
     }
 
-    /// Deletes those of the next rows of a table that may go, and notes it in the audit in the same transaction. Rows
-    /// that somebody else is at are left alone. At most `limit` are looked at.
+    /// Deletes the purgeable rows among the next `limit` rows of a table that are old and done, with the audit in the
+    /// same transaction. Locked rows are left.
     pub async fn purge(
         self,
         table: Purgeable,
@@ -176,10 +176,10 @@ impl RetentionRepository<'_> {
         let Cursor { at, key } = from.unwrap_or_else(|| rule.start());
         let chosen = rule.chosen(table, "FOR UPDATE OF f SKIP LOCKED");
         let delete = format!(
-            "WITH {chosen}, gone AS (
+            "WITH {chosen}, purged AS (
                  DELETE FROM {table} f USING chosen WHERE f.{} = chosen.key RETURNING 1
              ), counted AS (
-                 SELECT count(*) AS deleted FROM gone
+                 SELECT count(*) AS deleted FROM purged
              ), audited AS (
                  INSERT INTO operator_audit (at, actor, verb, subject, change, reason)
                  SELECT $5, $6, 'purge', '{table}', jsonb_build_object('deleted', deleted, 'older_than', $1::timestamptz), ''
@@ -189,8 +189,8 @@ impl RetentionRepository<'_> {
             rule.key
         );
         self.write("purge a batch", move |pool| async move {
-            let question = sqlx::query_as(AssertSqlSafe(delete)).bind(before).bind(at).bind(key).bind(limit);
-            let reached = question.bind(actor.now).bind(&actor.name).fetch_one(&pool).await?;
+            let delete = sqlx::query_as(AssertSqlSafe(delete)).bind(before).bind(at).bind(key).bind(limit);
+            let reached = delete.bind(actor.now).bind(&actor.name).fetch_one(&pool).await?;
             Ok(step(reached, limit))
         })
         .await

@@ -1,4 +1,4 @@
-//! The schema: embedded, forward only, applied by `issue-consumer migrate` and by nobody else.
+//! The schema: migrations are embedded, forward only, and applied by `issue-consumer migrate` alone.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -12,55 +12,55 @@ use super::{Database, RepoError};
 
 static MIGRATOR: Migrator = sqlx::migrate!("../../migrations");
 
-/// How the database's schema relates to this build.
+/// Whether the schema of the database fits this build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Schema {
-    /// At least what this build needs, and it may use it.
+    /// The schema fits: it has every migration of this build, and admits it.
     Fits {
-        /// Newest migration the database has.
+        /// Newest migration of the database.
         version: i64,
     },
-    /// It lacks a migration that this build needs: migrate first.
+    /// The schema lacks a migration of this build: migrate first.
     TooOld {
-        /// Newest migration the database has; `None` when it has none at all.
+        /// Newest migration of the database; `None` without any.
         version: Option<i64>,
-        /// Newest migration the database lacks.
+        /// Newest migration that the database lacks.
         needed: i64,
     },
-    /// A migration was applied to it in another form than this build has it in: what it holds is not known.
+    /// A migration was applied in another form than that of this build: the schema is unknown.
     Edited {
         /// Number of the oldest such migration.
         version: i64,
     },
-    /// Newer, and marked as not fit for builds as old as this one.
+    /// The schema is newer, and does not admit builds as old as this one.
     TooNew {
-        /// Newest migration this build knows.
+        /// Newest migration of this build.
         built_with: i64,
-        /// Oldest newest-migration that is still allowed.
+        /// Oldest build that the schema admits, by its newest migration.
         oldest_binary: i64,
     },
 }
 
-/// Why the schema could not be brought up to date.
+/// A failed migration.
 #[derive(Debug, thiserror::Error)]
 #[error("the schema could not be migrated")]
 pub struct MigrateError(#[from] sqlx::migrate::MigrateError);
 
-/// Advisory lock of whoever migrates.
+/// Key of the advisory lock of migrations.
 const LOCK: i64 = 0x636f_7570_6f6e;
-/// Between two questions for it.
+/// Pause between two attempts to take the lock.
 const LOCK_PAUSE: Duration = Duration::from_millis(500);
 
-/// Newest migration this build knows.
+/// Returns the newest migration of this build.
 pub fn newest() -> i64 {
     MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or(0)
 }
 
 impl Database {
-    /// Applies what is missing. Safe to run at once from several places: an advisory lock lets one at it.
+    /// Applies the missing migrations. Safe to run in several processes at once: an advisory lock lets one at a time.
     ///
-    /// Over a connection of its own, without the time limits of the service: building an index takes as long as the table
-    /// is large, and waits for whoever reads.
+    /// Uses a connection of its own, without the timeouts of the service: building an index of a large table takes
+    /// long, and waits for readers.
     pub async fn migrate(&self) -> Result<(), MigrateError> {
         let unlimited = ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"];
         let options = self.connect_options().options(unlimited.map(|limit| (limit, "0")));
@@ -73,16 +73,15 @@ impl Database {
     /// Compares the database's schema with this build.
     pub async fn schema(&self) -> Result<Schema, RepoError> {
         let needed = newest();
-        let pool = self.pool();
-        let question = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL").fetch_one(&pool);
-        let migrated: bool = self.read("read the schema version", question).await?;
+        let select = sqlx::query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL");
+        let migrated: bool = self.read("read the schema version", select.fetch_one(&self.pool())).await?;
         if !migrated {
             return Ok(Schema::TooOld { version: None, needed });
         }
-        let question = sqlx::query_as("SELECT version, checksum FROM _sqlx_migrations WHERE success").fetch_all(&pool);
-        let applied: Vec<(i64, Vec<u8>)> = self.read("read the schema version", question).await?;
+        let select = sqlx::query_as("SELECT version, checksum FROM _sqlx_migrations WHERE success");
+        let applied: Vec<(i64, Vec<u8>)> = self.read("read the schema version", select.fetch_all(&self.pool())).await?;
         let applied: BTreeMap<i64, Vec<u8>> = applied.into_iter().collect();
-        // Each by itself: the newest alone tells nothing of the others.
+        // Every migration: the newest says nothing about the others.
         let is_edited = |migration: &&Migration| {
             applied.get(&migration.version).is_some_and(|checksum| checksum[..] != migration.checksum[..])
         };
@@ -94,8 +93,8 @@ impl Database {
         let (Some(version), None) = (version, lacking.clone().next()) else {
             return Ok(Schema::TooOld { version, needed: lacking.max().unwrap_or(needed) });
         };
-        let question = sqlx::query_scalar("SELECT oldest_binary FROM schema_compatibility").fetch_one(&pool);
-        let oldest_binary: i64 = self.read("read the schema version", question).await?;
+        let select = sqlx::query_scalar("SELECT oldest_binary FROM schema_compatibility");
+        let oldest_binary: i64 = self.read("read the schema version", select.fetch_one(&self.pool())).await?;
         if oldest_binary > needed {
             return Ok(Schema::TooNew { built_with: needed, oldest_binary });
         }
@@ -104,15 +103,15 @@ impl Database {
 }
 
 async fn migrate(options: &PgConnectOptions) -> Result<(), sqlx::migrate::MigrateError> {
-    // One connection, which has the lock and the limits of the session.
+    // One connection, which holds the lock and the settings of the session.
     let one = PgPoolOptions::new().max_connections(1).max_lifetime(None).idle_timeout(None);
     let pool = one.connect_with(options.clone()).await?;
-    // Asked again and again, and not waited for in one statement, as sqlx would: that keeps a snapshot, for which
-    // CREATE INDEX CONCURRENTLY of whoever has the lock waits.
+    // Polled, and not waited for in one statement as sqlx does: that statement keeps a snapshot, for which the holder's
+    // CREATE INDEX CONCURRENTLY would wait.
     while !sqlx::query_scalar("SELECT pg_try_advisory_lock($1)").bind(LOCK).fetch_one(&pool).await? {
         tokio::time::sleep(LOCK_PAUSE).await;
     }
-    // What a migration that broke off has left would be in the way of its next try.
+    // An index that an interrupted migration has left invalid would fail the next attempt.
     let left: Vec<String> = sqlx::query_scalar(
         "SELECT indexrelid::regclass::text FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
          WHERE NOT indisvalid AND relnamespace = current_schema()::regnamespace",
@@ -125,14 +124,14 @@ async fn migrate(options: &PgConnectOptions) -> Result<(), sqlx::migrate::Migrat
     }
     let mut up_to = Vec::new();
     for migration in MIGRATOR.iter() {
-        // Whoever waits for the lock of a table makes everybody behind it wait; building an index holds up nobody.
+        // A waiting table lock blocks every later statement of the table; building an index blocks none.
         let lock_timeout = if migration.no_tx { "0" } else { "5s" };
         sqlx::raw_sql(AssertSqlSafe(format!("SET lock_timeout = '{lock_timeout}'"))).execute(&pool).await?;
         up_to.push(migration.clone());
         let mut migrator = Migrator::with_migrations(up_to.clone());
         migrator.set_locking(false).set_ignore_missing(true).run(&pool).await?;
     }
-    // All at once, which refuses a database with migrations that this build does not know.
+    // All at once: refuses a database with migrations that this build does not know.
     Migrator::with_migrations(up_to).set_locking(false).run(&pool).await?;
     pool.close().await;
     Ok(())
@@ -174,7 +173,8 @@ mod tests {
     /// SHA-384 and name of each migration that main has had, as `sha384sum` prints them.
     const LANDED: &str = include_str!("../../../../migrations/checksums");
 
-    /// `scripts/migrations-check` also compares the list with its own history; here it is the files that are compiled in.
+    /// `scripts/migrations-check` also compares the list with its own history; here it is the files that are compiled
+    /// in.
     #[test]
     fn a_landed_migration_is_what_it_was_when_it_landed() {
         let mut landed = LANDED.lines().filter_map(|line| line.split_once("  ")).collect::<Vec<_>>();

@@ -1,12 +1,12 @@
-//! The PostgreSQL server behind the repositories: what it says of itself, and what it has to be.
+//! The settings that the PostgreSQL server has, and those that it has to have.
 
 use std::collections::HashMap;
 
 use super::{Database, RepoError};
 use crate::clause::{Breach, Clause, Departure, departures, is_number};
 
-/// What is asked of a server and of this session. A pooler between may have dropped what the session asked for when it
-/// began, so the timeouts are those that are in force.
+/// Required settings of the server and of the session. A pooler may drop the options of a session, so the timeouts that
+/// are in force are checked.
 const CONTRACT: &[Clause] = &[
     Clause {
         setting: "server_version_num",
@@ -74,18 +74,17 @@ const CONTRACT: &[Clause] = &[
 ];
 
 impl Database {
-    /// Where the server, or this session with it, departs from what decisions need.
+    /// Returns the settings of the server, or of the session, that do not have the required value.
     pub async fn departures(&self) -> Result<Vec<Departure>, RepoError> {
         let names: Vec<&str> = CONTRACT.iter().map(|clause| clause.setting).collect();
-        let pool = self.pool();
-        let question = sqlx::query_as(
+        let select = sqlx::query_as(
             "SELECT name, setting FROM pg_settings WHERE name = ANY ($1)
              UNION ALL
              SELECT 'in_recovery', pg_is_in_recovery()::text",
         )
-        .bind(names)
-        .fetch_all(&pool);
-        let rows: Vec<(String, String)> = self.read("read the settings of the server", question).await?;
+        .bind(names);
+        let rows: Vec<(String, String)> =
+            self.read("read the settings of the server", select.fetch_all(&self.pool())).await?;
         let settings: HashMap<String, String> = rows.into_iter().collect();
         Ok(departures(CONTRACT, |setting| settings.get(setting).cloned()))
     }

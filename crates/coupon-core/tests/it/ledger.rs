@@ -290,7 +290,7 @@ pub fn give_up(event: &CouponIssued, offset: i64, budget: Budget) -> Compensatio
     Compensation {
         event: event.clone(),
         failure,
-        letter,
+        record: letter,
         remedy: Remedy::GiveBack,
         budget: Some(budget),
         now: chrono::DateTime::UNIX_EPOCH + chrono::TimeDelta::days(20_000),

@@ -5,7 +5,10 @@ use std::{future::poll_fn, pin::pin, task::Poll};
 
 use coupon_core::{
     ids::CouponCode,
-    repo::coupons::{Actor, NewCoupon, TotalInRedis},
+    repo::{
+        audit::Actor,
+        coupons::{NewCoupon, TotalInRedis},
+    },
 };
 use sqlx::{Connection, PgConnection};
 

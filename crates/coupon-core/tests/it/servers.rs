@@ -2,10 +2,7 @@
 
 use coupon_core::{
     ids::CouponCode,
-    repo::{
-        Database, DatabaseSettings,
-        coupons::{Actor, NewCoupon},
-    },
+    repo::{Database, DatabaseSettings, audit::Actor, coupons::NewCoupon},
     runtime::SecretUrl,
     stock::{Fill, RedisSettings, Stock},
 };

@@ -15,7 +15,7 @@ use coupon_core::{
     ids::CouponCode,
     repo::{
         Database,
-        coupons::{Actor, Coupon},
+        audit::Actor, coupons::{Coupon},
     },
     stock::Stock,
 };

@@ -49,7 +49,7 @@ impl Operations {
             let Some(last) = letters.last() else { return Ok(sum) };
             after = last.id;
             for letter in letters {
-                let event = CouponIssued::decode(letter.letter.payload.as_deref(), VERSION).ok();
+                let event = CouponIssued::decode(letter.record.payload.as_deref(), VERSION).ok();
                 let Some(event) = event.filter(|_| letter.failure.code != codes::OTHER_MEMBER) else {
                     sum.left += 1;
                     continue;

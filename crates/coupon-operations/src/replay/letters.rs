@@ -32,7 +32,7 @@ impl Operations {
     }
 
     async fn replay_letter(&self, job: &Job, letter: UndecidedDlqEvent) -> Result<Begun, OperationsError> {
-        let event = match CouponIssued::decode(letter.letter.payload.as_deref(), VERSION) {
+        let event = match CouponIssued::decode(letter.record.payload.as_deref(), VERSION) {
             Ok(event) => Arc::new(event),
             Err(error) => {
                 let newer = matches!(error, DecodeError::Newer(_));
@@ -84,7 +84,7 @@ impl Operations {
         let id = letter.id;
         let by = Operator { name: self.by.clone(), reason: audited(job, &reason), is_by_hand: false };
         self.compensate_letter(letter, event, failure, remedy, by).await?;
-        let runs = self.database.replay_jobs().note_refused_letter(job.job_id, id, reason, self.clock.now()).await?;
+        let runs = self.database.replay_jobs().note_refused_dlq_event(job.job_id, id, reason, self.clock.now()).await?;
         Ok(if runs { Begun::Failed } else { Begun::Stopped })
     }
 
@@ -100,7 +100,7 @@ impl Operations {
         let give_up = Compensation {
             event: event.clone(),
             failure,
-            letter: letter.letter,
+            record: letter.record,
             remedy,
             budget: None,
             now: self.clock.now(),
@@ -131,7 +131,7 @@ impl Operations {
     ) -> Result<Begun, OperationsError> {
         let now = self.clock.now();
         let runs =
-            self.database.replay_jobs().note_refused_letter(job.job_id, letter.id, reason.to_owned(), now).await?;
+            self.database.replay_jobs().note_refused_dlq_event(job.job_id, letter.id, reason.to_owned(), now).await?;
         Ok(match (runs, is_verdict) {
             (false, _) => Begun::Stopped,
             (true, true) => Begun::Failed,

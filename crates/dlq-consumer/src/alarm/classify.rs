@@ -2,7 +2,7 @@
 //! it. Anchors are those of `deploy/README.md`.
 
 use coupon_core::{
-    repo::{alarms::Letters, dlq_events::DlqEventStatus},
+    repo::{alarms::UnsentDlqEvents, dlq_events::DlqEventStatus},
     writing::codes,
 };
 use serde::Serialize;
@@ -66,10 +66,10 @@ pub fn of_notice(cause: &str) -> Class {
 
 /// Classifies dead letters. A request that was compensated or is undecided is somebody's coupon. A record that cannot be
 /// read, or that carries the request id of somebody else, was written by no issuer-api and is nobody's.
-pub fn of_letters(letters: &Letters) -> Class {
+pub fn of_dlq_events(dlq_events: &UnsentDlqEvents) -> Class {
     let is_foreign =
-        letters.sample.error_code == codes::OTHER_MEMBER || letters.by_coupon.iter().all(|of| of.0.is_none());
-    of_statuses(&letters.by_status, is_foreign)
+        dlq_events.sample.error_code == codes::OTHER_MEMBER || dlq_events.by_coupon.iter().all(|of| of.0.is_none());
+    of_statuses(&dlq_events.by_status, is_foreign)
 }
 
 fn of_statuses(by_status: &[(DlqEventStatus, usize)], is_foreign: bool) -> Class {
@@ -95,9 +95,9 @@ mod tests {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/README.md");
         let runbook = std::fs::read_to_string(path).unwrap();
         let of_notices = ["SUSPECT X", "LOST X", "DRIFT X", "REQUEUED X"].map(of_notice);
-        let of_letters = [DlqEventStatus::Compensated, DlqEventStatus::Held, DlqEventStatus::Parked]
+        let of_dlq_events = [DlqEventStatus::Compensated, DlqEventStatus::Held, DlqEventStatus::Parked]
             .map(|status| of_statuses(&[(status, 1)], false));
-        for Class { anchor, .. } in of_notices.into_iter().chain(of_letters).chain([ALL_CLEAR]) {
+        for Class { anchor, .. } in of_notices.into_iter().chain(of_dlq_events).chain([ALL_CLEAR]) {
             assert_eq!(runbook.matches(&format!("<a id=\"{anchor}\"></a>")).count(), 1, "{anchor}");
         }
         assert!(TEST.anchor == "runbook" && runbook.contains("\n## Runbook\n"));

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use coupon_core::repo::{
-    alarms::{AlarmGroup, Claim, Cleared, Letters, NoticeRow, Sample},
-    dlq_events::DlqEventStatus,
+    alarms::{AlarmGroup, Claim, NoticeRow, UnsentDlqEvents},
+    dlq_events::{DlqEvent, DlqEventStatus},
     work_list::List,
 };
 
@@ -24,15 +24,14 @@ impl Alarm {
     /// The alarm of a claimed cause; `None` when nothing is left to send.
     pub fn of(claim: &Claim, group: &AlarmGroup, mask_members: bool) -> Option<Self> {
         let alarm = match group {
-            AlarmGroup { letters: Some(letters), .. } => {
-                let mask = if mask_members { Mask::of_letter(&letters.sample) } else { Mask::off() };
-                of_letters(&claim.cause, letters, &mask)
+            AlarmGroup { dlq_events: Some(dlq_events), .. } => {
+                let mask = if mask_members { Mask::of_letter(&dlq_events.sample) } else { Mask::off() };
+                of_dlq_events(&claim.cause, dlq_events, &mask)
             }
             AlarmGroup { notice: Some(notice), .. } => of_notice(notice),
-            AlarmGroup { letters: None, notice: None } => return None,
+            AlarmGroup { dlq_events: None, notice: None } => return None,
         };
-        let told_before = claim.told.map(|(at, count)| EarlierAlarm { at, count });
-        Some(Self { told_before, ..alarm })
+        Some(Self { told_before: EarlierAlarm::of(claim), ..alarm })
     }
 
     /// An alarm that says only that alarms arrive.
@@ -42,12 +41,11 @@ impl Alarm {
     }
 
     /// The alarm that nothing of a cause waits any more.
-    pub fn all_clear(cleared: &Cleared, now: DateTime<Utc>) -> Self {
-        let cause = &cleared.shown;
+    pub fn all_clear(claim: &Claim, now: DateTime<Utc>) -> Self {
+        let cause = &claim.shown;
         let headline = format!("all clear: nothing waits any more of {}", cut(cause, MAX_HEADLINE_CHARACTERS));
-        let told_before = Some(EarlierAlarm { at: cleared.told_at, count: cleared.told_count });
         let plain = Self::plain("ALL_CLEAR", classify::ALL_CLEAR, headline, cause, "dlq-consumer stats", now);
-        Self { count: 0, told_before, ..plain }
+        Self { count: 0, told_before: EarlierAlarm::of(claim), ..plain }
     }
 
     fn plain(
@@ -82,26 +80,26 @@ impl Alarm {
     }
 }
 
-fn of_letters(cause: &str, letters: &Letters, mask: &Mask) -> Alarm {
+fn of_dlq_events(cause: &str, dlq_events: &UnsentDlqEvents, mask: &Mask) -> Alarm {
     let name = |coupon: &Option<String>| coupon.as_deref().map_or_else(|| "(unreadable)".to_owned(), |c| mask.shown(c));
-    let (named, others) = letters.by_coupon.split_at(letters.by_coupon.len().min(MAX_NAMED_CAMPAIGNS));
+    let (named, others) = dlq_events.by_coupon.split_at(dlq_events.by_coupon.len().min(MAX_NAMED_CAMPAIGNS));
     let mut by_coupon: Vec<OfCoupon> =
         named.iter().map(|(coupon, count)| OfCoupon { coupon: name(coupon), count: *count }).collect();
     if !others.is_empty() {
         let count = others.iter().map(|(_, count)| count).sum();
         by_coupon.push(OfCoupon { coupon: format!("({} others)", others.len()), count });
     }
-    let by_status = letters.by_status.iter().map(|(status, count)| (status.as_str(), *count)).collect();
-    let error = cut(&mask.shown(&letters.sample.error_message), MAX_HEADLINE_CHARACTERS);
+    let by_status = dlq_events.by_status.iter().map(|(status, count)| (status.as_str(), *count)).collect();
+    let error = cut(&mask.shown(&dlq_events.sample.error_message), MAX_HEADLINE_CHARACTERS);
     let headline = format!("{}: {error}", counted(&by_status));
-    let (class, command) = (classify::of_letters(letters), look_closer(&letters.sample));
+    let (class, command) = (classify::of_dlq_events(dlq_events), look_closer(&dlq_events.sample));
     Alarm {
-        count: letters.ids.len(),
+        count: dlq_events.ids.len(),
         by_status,
         by_coupon,
-        last_at: letters.last_at,
-        letter: Some(DeadLetterView::of(&letters.sample, mask)),
-        ..Alarm::plain("DEAD_LETTERS", class, headline, &mask.shown(cause), &command, letters.first_at)
+        last_at: dlq_events.last_at,
+        letter: Some(DeadLetterView::of(&dlq_events.sample, mask)),
+        ..Alarm::plain("DEAD_LETTERS", class, headline, &mask.shown(cause), &command, dlq_events.first_at)
     }
 }
 
@@ -127,8 +125,8 @@ pub fn counted(by_status: &BTreeMap<&'static str, usize>) -> String {
     by_status.iter().map(part).collect::<Vec<_>>().join(", ")
 }
 
-/// The command that shows all there is to know of a letter.
-fn look_closer(letter: &Sample) -> String {
-    let number = letter.failed_issue_id.map_or_else(|| List::Letters.number(letter.id), |id| List::Requests.number(id));
+/// The command that shows a dead letter, or the entry of its request.
+fn look_closer(event: &DlqEvent) -> String {
+    let number = event.failed_issue_id.map_or_else(|| List::DlqEvents.number(event.id), |id| List::Requests.number(id));
     format!("dlq-consumer show {number}")
 }

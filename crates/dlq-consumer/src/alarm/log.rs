@@ -105,7 +105,7 @@ impl Logged {
         if self.causes.len() >= MAX_REMEMBERED_CAUSES {
             self.causes.clear();
         }
-        let letter = group.letters.as_ref().and_then(|letters| letters.ids.last().copied()).unwrap_or(0);
+        let letter = group.dlq_events.as_ref().and_then(|events| events.ids.last().copied()).unwrap_or(0);
         let notice = group.notice.as_ref().map_or(0, |notice| notice.id);
         let known = self.causes.entry(claim.cause.clone()).or_default();
         if letter > known.0 || notice > known.1 {

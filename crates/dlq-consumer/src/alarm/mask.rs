@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use coupon_core::{event::MAX_BYTES, repo::alarms::Sample};
+use coupon_core::{event::MAX_BYTES, repo::dlq_events::DlqEvent};
 use serde_json::{Map, Value};
 
 /// Most characters of a payload that are shown.
@@ -30,7 +30,7 @@ impl Mask {
     }
 
     /// Hides everybody this letter may name: its member, its key, and who its payload says it is about.
-    pub fn of_letter(letter: &Sample) -> Self {
+    pub fn of_letter(letter: &DlqEvent) -> Self {
         let key = letter.record_key.as_deref().and_then(|key| std::str::from_utf8(key).ok()).map(str::to_owned);
         let payload = letter.payload.as_deref().and_then(object);
         let named = payload.iter().flat_map(named_members);

@@ -172,13 +172,13 @@ impl AlarmSender {
 
     /// Sends that nothing of a cause waits any more; `false` when there is no such cause, or no channel takes it.
     async fn send_all_clear(&self, round: &mut Round<'_>) -> Result<bool, RepoError> {
-        let Some(cleared) = self.database.alarms().claim_all_clear(self.claiming()).await? else { return Ok(false) };
-        let alarm = Alarm::all_clear(&cleared, self.clock.now());
+        let Some(claim) = self.database.alarms().claim_all_clear(self.claiming()).await? else { return Ok(false) };
+        let alarm = Alarm::all_clear(&claim, self.clock.now());
         let channel = self.deliver(round, alarm).await?;
         if channel.is_some() {
-            self.database.alarms().note_all_clear(cleared.claim).await?;
+            self.database.alarms().note_all_clear(claim).await?;
         } else {
-            self.database.alarms().release(cleared.claim, round.again_at(self.clock.now(), self.digest)).await?;
+            self.database.alarms().release(claim, round.again_at(self.clock.now(), self.digest)).await?;
         }
         Ok(channel.is_some())
     }

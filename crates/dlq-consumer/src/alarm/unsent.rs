@@ -7,7 +7,7 @@ use coupon_core::{
     clock::Clock,
     repo::{
         Database, RepoError,
-        alarms::{AlarmGroup, Claim, Told},
+        alarms::{AlarmGroup, Claim, SentAlarm},
     },
 };
 
@@ -33,15 +33,15 @@ impl UnsentAlarm {
     /// Notes exactly what was read as sent: what came meanwhile is sent the next time.
     pub async fn note_sent(&self, database: &Database, clock: &dyn Clock) -> Result<(), RepoError> {
         let Self { claim, group, alarm } = self;
-        let letters = group.letters.as_ref().map_or(&[][..], |letters| &letters.ids);
-        metrics::counter!("coupon_dead_letters_announced_total").increment(letters.len() as u64);
+        let dlq_events = group.dlq_events.as_ref().map_or(&[][..], |events| &events.ids);
+        metrics::counter!("coupon_dead_letters_announced_total").increment(dlq_events.len() as u64);
         let notice = group.notice.as_ref().map(|notice| notice.id);
-        let mut batches = letters.chunks(NOTE_BATCH).peekable();
+        let mut batches = dlq_events.chunks(NOTE_BATCH).peekable();
         loop {
-            let letters = batches.next().unwrap_or_default().to_vec();
+            let dlq_events = batches.next().unwrap_or_default().to_vec();
             let is_last = batches.peek().is_none();
             let notice = notice.filter(|_| is_last);
-            let sent = Told { letters, notice, shown: alarm.cause.clone(), ends: alarm.has_end };
+            let sent = SentAlarm { dlq_events, notice, shown: alarm.cause.clone(), ends: alarm.has_end };
             database.alarms().note_sent(claim, sent, is_last, clock.now()).await?;
             if is_last {
                 return Ok(());

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use coupon_core::repo::alarms::Sample;
+use coupon_core::repo::{alarms::Claim, dlq_events::DlqEvent};
 use serde::Serialize;
 
 use super::{
@@ -72,6 +72,13 @@ pub struct EarlierAlarm {
     pub at: DateTime<Utc>,
     /// How many dead letters and notices had been sent by then, in all.
     pub count: i64,
+}
+
+impl EarlierAlarm {
+    /// The last alarm of a claimed cause.
+    pub fn of(claim: &Claim) -> Option<Self> {
+        claim.last_sent.map(|(at, count)| Self { at, count })
+    }
 }
 
 /// Dead letters of one campaign.
@@ -155,7 +162,7 @@ impl Alarm {
 
 impl DeadLetterView {
     /// The letter with every text masked, escaped and bounded.
-    pub fn of(letter: &Sample, mask: &Mask) -> Self {
+    pub fn of(letter: &DlqEvent, mask: &Mask) -> Self {
         let origin = match (&letter.origin_topic, letter.origin_partition, letter.origin_offset) {
             (Some(topic), Some(partition), Some(offset)) => mask.shown(&format!("{topic} {partition}/{offset}")),
             _ => "unknown".to_owned(),

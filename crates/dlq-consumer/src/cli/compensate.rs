@@ -63,7 +63,7 @@ pub async fn compensate(config: &Config, args: CompensateArgs) -> anyhow::Result
         let sentence = "a filter needs --up-to ID, the highest number you have seen: what comes later is not meant";
         return Err(Usage(sentence.to_owned()).into());
     }
-    let (ids, up_to) = (filter::ids(&ids, List::Letters)?, filter::bound(up_to, List::Letters)?);
+    let (ids, up_to) = (filter::ids(&ids, List::DlqEvents)?, filter::bound(up_to, List::DlqEvents)?);
     let name = filter.coupon.as_ref().map_or_else(|| "all".to_owned(), ToString::to_string);
     let filter = Filter { ids, up_to, ..filter.filter(SystemClock.now()) };
     let by = if dry_run { operator.name_or_unknown() } else { operator.name()? };
@@ -80,7 +80,7 @@ pub async fn compensate(config: &Config, args: CompensateArgs) -> anyhow::Result
     let refused: Vec<String> = plan.refused.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
     let refused = if refused.is_empty() { "none".to_owned() } else { refused.join(", ") };
     if plan.eligible == 0 {
-        if !filter::says_mistyped(&operations, List::Letters, &filter).await? {
+        if !filter::says_mistyped(&operations, List::DlqEvents, &filter).await? {
             eprintln!(
                 "no dead letter is meant that can be compensated (refused: {refused}); `dlq-consumer list --dead-letters --status HELD` and `--status PARKED` show them"
             );

@@ -80,18 +80,18 @@ pub(super) fn status(list: List, word: Option<String>) -> Result<Option<String>,
     let Some(word) = word else { return Ok(None) };
     let known = match list {
         List::Requests => word.parse::<FailedIssueStatus>().map(drop),
-        List::Letters => word.parse::<DlqEventStatus>().map(drop),
+        List::DlqEvents => word.parse::<DlqEventStatus>().map(drop),
     };
     let usage = |unknown: UnknownWord| match list {
         List::Requests => Usage(format!("{unknown}; dead letters are listed with --dead-letters")),
-        List::Letters => Usage(unknown.to_string()),
+        List::DlqEvents => Usage(unknown.to_string()),
     };
     known.map_err(usage).map(|()| Some(word))
 }
 
 /// The list that is meant.
 pub(super) fn list(dead_letters: bool) -> List {
-    if dead_letters { List::Letters } else { List::Requests }
+    if dead_letters { List::DlqEvents } else { List::Requests }
 }
 
 /// Numbers of this verb; a plain one is of the list that is meant, and with --dead-letters no entry is.
@@ -114,7 +114,7 @@ pub(super) fn bound(typed: Option<TypedNumber>, list: List) -> Result<Option<i64
 fn checked(typed: TypedNumber, list: List) -> Result<Number, Usage> {
     let hint = match list {
         List::Requests => "; dead letters are meant with --dead-letters",
-        List::Letters => "; `dlq-consumer list --dead-letters` shows those",
+        List::DlqEvents => "; `dlq-consumer list --dead-letters` shows those",
     };
     typed.of(list).map(|id| list.number(id)).map_err(|wrong| Usage(format!("{wrong}{hint}")))
 }

@@ -61,9 +61,9 @@ pub async fn replay(config: &Config, args: ReplayArgs) -> anyhow::Result<ExitCod
 
 async fn begin(config: &Config, args: NewArgs) -> anyhow::Result<ExitCode> {
     // A number of a dead letter says it too.
-    let dead_letters = args.dead_letters || args.ids.iter().any(|id| id.list == Some(List::Letters));
+    let dead_letters = args.dead_letters || args.ids.iter().any(|id| id.list == Some(List::DlqEvents));
     let list = filter::list(dead_letters);
-    let kind = if dead_letters { JobKind::Letters } else { JobKind::Requests };
+    let kind = if dead_letters { JobKind::DlqEvents } else { JobKind::Requests };
     let coupon = args.filter.coupon.clone();
     let (ids, up_to) = (filter::ids(&args.ids, list)?, filter::bound(args.up_to, list)?);
     let mut filter = Filter { ids, up_to, ..args.filter.filter(SystemClock.now()) };

@@ -89,7 +89,7 @@ async fn settle(operations: &Operations, args: SettleArgs, verb: Verb) -> anyhow
     if is_by_numbers {
         let by = if dry_run { String::new() } else { by.name()? };
         let mut ended = ExitCode::SUCCESS;
-        for list in [List::Requests, List::Letters] {
+        for list in [List::Requests, List::DlqEvents] {
             let ids: Vec<i64> = numbers.iter().filter(|number| number.list == list).map(|number| number.id).collect();
             if ids.is_empty() {
                 continue;
@@ -140,6 +140,6 @@ async fn settle(operations: &Operations, args: SettleArgs, verb: Verb) -> anyhow
 pub(super) fn rows(list: List, count: i64) -> String {
     match list {
         List::Requests => counted(count, "entry", "entries"),
-        List::Letters => counted(count, "dead letter", "dead letters"),
+        List::DlqEvents => counted(count, "dead letter", "dead letters"),
     }
 }

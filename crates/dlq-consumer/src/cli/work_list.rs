@@ -137,7 +137,7 @@ pub(super) async fn list(operations: &Operations, args: ListArgs) -> anyhow::Res
             output::rows(page.output, &rows, &entries::table(wide), entries::CSV)?;
             rows.iter().map(|row| row.id).collect()
         }
-        List::Letters => {
+        List::DlqEvents => {
             let rows = operations.database.dlq_events().list(&filter, before, page.limit).await?;
             output::rows(page.output, &rows, &letters::table(wide), letters::CSV)?;
             rows.iter().map(|row| row.id).collect()
@@ -158,7 +158,7 @@ pub(super) async fn show(operations: &Operations, args: ShowArgs) -> anyhow::Res
             Some(entry) => entries::show(output, &entry).map(|()| true)?,
             None => false,
         },
-        List::Letters => match operations.letter(number.id).await? {
+        List::DlqEvents => match operations.letter(number.id).await? {
             Some(letter) => letters::show(output, &letter).map(|()| true)?,
             None => false,
         },

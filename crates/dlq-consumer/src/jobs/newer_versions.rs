@@ -66,7 +66,7 @@ impl NewerVersions {
             after = last.id;
             for letter in letters {
                 let letter_id = letter.id;
-                let payload = letter.letter.payload.as_deref();
+                let payload = letter.record.payload.as_deref();
                 let Ok(event) = CouponIssued::decode(payload, self.supported) else { continue };
                 match self.decide(letter, &Arc::new(event)).await {
                     Ok(is_moved) => decided += usize::from(is_moved),
@@ -90,7 +90,7 @@ impl NewerVersions {
             let give_up = Compensation {
                 event: CouponIssued::clone(event),
                 failure,
-                letter: letter.letter,
+                record: letter.record,
                 remedy,
                 // As on its way: no deployment can be at fault, and a member who holds one loses nothing.
                 budget: None,

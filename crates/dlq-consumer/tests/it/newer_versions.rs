@@ -9,8 +9,9 @@ use coupon_core::{
     ids::{CouponCode, RequestId},
     repo::{
         Database, DatabaseSettings,
+        audit::Actor,
         coupon_issues::Decision,
-        coupons::{Actor, NewCoupon},
+        coupons::NewCoupon,
         dlq_events::{Classification, DlqEventStatus, NewDlqEvent},
         work_list::Filter,
     },

@@ -1,36 +1,15 @@
-//! All-clears: a cause that somebody was told of, and of which nothing waits any more.
+//! All-clears: a cause of which an alarm was sent, and of which nothing waits any more.
 
-use chrono::{DateTime, Utc};
+use sqlx::AssertSqlSafe;
 
-use super::{Claim, Claiming};
+use super::{Claim, Claimed, Claiming};
 use crate::repo::{AlarmRepository, RepoError};
 
-/// A cause whose work is done, claimed by this process.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cleared {
-    /// The claim.
-    pub claim: Claim,
-    /// The cause as it was last told, members masked.
-    pub shown: String,
-    /// When it was last told.
-    pub told_at: DateTime<Utc>,
-    /// Dead letters and notices that were told of in all.
-    pub told_count: i64,
-}
-
-#[derive(sqlx::FromRow)]
-struct Row {
-    alarm_key: String,
-    shown: Option<String>,
-    announced_at: DateTime<Utc>,
-    announced_count: i64,
-}
-
-/// Nothing of the cause waits: no dead letter is undecided, no entry PENDING, nothing untold, its campaign neither SUSPECT
-/// nor being rebuilt, its drift gone by a later comparison that could judge everything. Data that Redis has lost is back once
-/// a rebuild that moved the epoch on has ended after the loss was noticed: the status of a CLOSED campaign says nothing of it,
-/// and a rebuild that was given up fills nothing. Not before a digest's time has passed since it was told, so that a cause
-/// which comes and goes tells of neither more often than that.
+/// Whether nothing of the cause waits: no dead letter is undecided, no entry PENDING, nothing unsent; its campaign is
+/// neither SUSPECT nor being rebuilt; a later reconciliation that could classify everything found no drift. Data that
+/// Redis lost is back when a rebuild that raised the epoch has ended after the loss was noticed: the status of a CLOSED
+/// campaign does not show it, and an abandoned rebuild fills nothing. An all-clear waits a digest's time after the
+/// alarm, so that a cause which comes and goes sends neither more often.
 const IS_DONE: &str = "
     a.all_clear_due AND a.announced_at <= $1 AND (a.claimed_until IS NULL OR a.claimed_until <= $2)
     AND NOT EXISTS (SELECT FROM dlq_events d WHERE d.cause = a.alarm_key AND d.status IN ('HELD', 'PARKED'))
@@ -51,58 +30,41 @@ const IS_DONE: &str = "
              (SELECT r.finished_at < a.announced_at OR r.drift <> '{}' OR r.in_flight > 0 FROM reconciliations r
               WHERE r.coupon_code = substr(a.alarm_key, 7) ORDER BY r.id DESC LIMIT 1), true))";
 
+const CLAIM: &str = "
+UPDATE alarm_causes SET claimed_until = $3, claimed_by = $4
+WHERE alarm_key = (SELECT a.alarm_key FROM alarm_causes a WHERE";
+
+const CLAIM_ONE: &str = "ORDER BY a.alarm_key LIMIT 1 FOR UPDATE SKIP LOCKED)
+RETURNING alarm_key, shown, announced_at, announced_count";
+
 impl AlarmRepository<'_> {
-    /// Claims a cause that was told of and whose work is done; `None` when there is none.
-    pub async fn claim_all_clear(self, claiming: Claiming) -> Result<Option<Cleared>, RepoError> {
-        let pool = self.pool();
+    /// Claims a cause of which an all-clear is due; `None` when there is none.
+    pub async fn claim_all_clear(self, claiming: Claiming) -> Result<Option<Claim>, RepoError> {
         let quiet_since = claiming.now - claiming.quiet;
-        let sql = format!("SELECT EXISTS (SELECT FROM alarm_causes a WHERE {IS_DONE})");
-        let question =
-            sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).bind(quiet_since).bind(claiming.now).fetch_one(&pool);
-        if !self.read("look for all-clears", question).await? {
+        let select = ["SELECT EXISTS (SELECT FROM alarm_causes a WHERE", IS_DONE, ")"].concat();
+        let select = sqlx::query_scalar(AssertSqlSafe(select)).bind(quiet_since).bind(claiming.now);
+        if !self.read("look for all-clears", select.fetch_one(&self.pool())).await? {
             return Ok(None);
         }
         self.write("claim an alarm", move |pool| async move {
-            let sql = format!(
-                "UPDATE alarm_causes SET claimed_until = $3, claimed_by = $4
-                 WHERE alarm_key = (SELECT a.alarm_key FROM alarm_causes a WHERE {IS_DONE}
-                                    ORDER BY a.alarm_key LIMIT 1 FOR UPDATE SKIP LOCKED)
-                 RETURNING alarm_key, shown, announced_at, announced_count"
-            );
-            let row: Option<Row> = sqlx::query_as(sqlx::AssertSqlSafe(sql))
+            let claimed: Option<Claimed> = sqlx::query_as(AssertSqlSafe([CLAIM, IS_DONE, CLAIM_ONE].join(" ")))
                 .bind(quiet_since)
                 .bind(claiming.now)
                 .bind(claiming.now + claiming.lease)
                 .bind(&claiming.by)
                 .fetch_optional(&pool)
                 .await?;
-            Ok(row.map(|row| Cleared {
-                shown: row.shown.unwrap_or_default(),
-                told_at: row.announced_at,
-                told_count: row.announced_count,
-                claim: Claim {
-                    cause: row.alarm_key,
-                    told: Some((row.announced_at, row.announced_count)),
-                    by: claiming.by,
-                },
-            }))
+            Ok(claimed.map(|claimed| claimed.by(claiming.by)))
         })
         .await
     }
 
-    /// Notes that the all-clear of a cause was told, and ends the claim.
+    /// Notes that the all-clear of a cause was sent, and ends the claim.
     pub async fn note_all_clear(self, claim: Claim) -> Result<(), RepoError> {
-        self.write("note an alarm as told", move |pool| async move {
-            sqlx::query(
-                "UPDATE alarm_causes SET all_clear_due = false, claimed_until = NULL, claimed_by = NULL
-                 WHERE alarm_key = $1 AND claimed_by = $2",
-            )
-            .bind(&claim.cause)
-            .bind(&claim.by)
-            .execute(&pool)
-            .await
-            .map(drop)
-        })
-        .await
+        let update = sqlx::query(
+            "UPDATE alarm_causes SET all_clear_due = false, claimed_until = NULL, claimed_by = NULL
+             WHERE alarm_key = $1 AND claimed_by = $2",
+        );
+        self.execute("note an alarm as told", update.bind(claim.cause).bind(claim.by)).await.map(drop)
     }
 }

@@ -1,33 +1,30 @@
-//! How the ways of telling somebody fare: shared by all replicas, so that one which has just started knows what the
-//! others have met.
+//! State of the alarm channels, shared by all replicas, so that one which has just started knows which of them fail.
 
 use chrono::{DateTime, Utc};
 
 use crate::repo::{AlarmRepository, RepoError};
 
-/// How a channel fares.
+/// State of a channel.
 #[derive(Clone, Debug, Default, PartialEq, Eq, sqlx::FromRow)]
 pub struct ChannelState {
     /// Its name.
     pub channel: String,
-    /// Since when it has failed without a success between; `None` while it works.
+    /// Time of the first failure since its last success; `None` while it works.
     pub down_since: Option<DateTime<Utc>>,
-    /// It asked not to be called before this moment.
+    /// Time before which the channel asked not to be called.
     pub not_before: Option<DateTime<Utc>>,
-    /// What it last answered wrongly.
+    /// Last error.
     pub last_error: Option<String>,
 }
 
 impl AlarmRepository<'_> {
-    /// The channels that have ever failed.
+    /// Returns the channels that have ever failed.
     pub async fn channels(self) -> Result<Vec<ChannelState>, RepoError> {
-        let pool = self.pool();
-        let question =
-            sqlx::query_as("SELECT channel, down_since, not_before, last_error FROM alarm_channels").fetch_all(&pool);
-        self.read("read the alarm channels", question).await
+        let select = sqlx::query_as("SELECT channel, down_since, not_before, last_error FROM alarm_channels");
+        self.read("read the alarm channels", select.fetch_all(&self.pool())).await
     }
 
-    /// Notes that a channel failed, and gives what is known of it now.
+    /// Notes a failure of a channel, and returns its state.
     pub async fn note_channel_failed(
         self,
         channel: &'static str,
@@ -53,18 +50,12 @@ impl AlarmRepository<'_> {
         .await
     }
 
-    /// Notes that a channel that had failed works.
+    /// Notes a success of a channel that had failed.
     pub async fn note_channel_works(self, channel: &'static str) -> Result<(), RepoError> {
-        self.write("note that a channel works", move |pool| async move {
-            sqlx::query(
-                "UPDATE alarm_channels SET down_since = NULL, not_before = NULL, last_error = NULL
-                 WHERE channel = $1 AND down_since IS NOT NULL",
-            )
-            .bind(channel)
-            .execute(&pool)
-            .await
-            .map(drop)
-        })
-        .await
+        let update = sqlx::query(
+            "UPDATE alarm_channels SET down_since = NULL, not_before = NULL, last_error = NULL
+             WHERE channel = $1 AND down_since IS NOT NULL",
+        );
+        self.execute("note that a channel works", update.bind(channel)).await.map(drop)
     }
 }

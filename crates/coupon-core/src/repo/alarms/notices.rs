@@ -1,47 +1,47 @@
-//! Notices: what somebody has to be told of that is no dead letter.
+//! Notices: alarms that are not about dead letters.
 
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
+use sqlx::{Postgres, postgres::PgArguments, query::Query};
 
 use crate::{
     ids::CouponCode,
     repo::{AlarmRepository, RepoError},
 };
 
-/// Something to tell.
+/// A notice to be left.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
-    /// What it is counted under.
+    /// Cause that its alarms are sent by.
     pub cause: String,
-    /// Campaign, if it is about one.
+    /// Campaign, if the notice is about one.
     pub coupon_code: Option<CouponCode>,
-    /// What is so, in one sentence.
+    /// What has happened, in one sentence.
     pub message: String,
-    /// What to run.
+    /// Command to run.
     pub command: String,
-    /// When it was noticed.
+    /// Time of the notice.
     pub now: DateTime<Utc>,
 }
 
-/// A notice as it was left.
+/// A notice.
 #[derive(Clone, Debug, sqlx::FromRow)]
 pub struct NoticeRow {
     /// Number.
     pub id: i64,
-    /// What it is counted under.
+    /// Cause that its alarms are sent by.
     pub cause: String,
     /// Campaign.
     pub coupon_code: Option<String>,
-    /// What is so.
+    /// What has happened, in one sentence.
     pub message: String,
-    /// What to run.
+    /// Command to run.
     pub command: String,
-    /// When it was noticed.
+    /// Time of the notice.
     pub created_at: DateTime<Utc>,
 }
 
 impl Notice {
-    /// A campaign became SUSPECT.
+    /// The notice that a campaign became SUSPECT.
     pub fn suspect(code: &CouponCode, now: DateTime<Utc>) -> Self {
         Self {
             cause: format!("SUSPECT {code}"),
@@ -54,7 +54,7 @@ impl Notice {
         }
     }
 
-    /// Redis has lost the data of an open campaign.
+    /// The notice that Redis has lost the data of an open campaign.
     pub fn lost(code: &CouponCode, now: DateTime<Utc>) -> Self {
         Self {
             cause: format!("LOST {code}"),
@@ -71,19 +71,15 @@ fn rebuild(code: &CouponCode) -> String {
 }
 
 impl AlarmRepository<'_> {
-    /// Leaves a notice for whoever tells of alarms. One of its cause that waits already stays, and is as new as this one: what
-    /// was put right between the two ends nothing.
+    /// Leaves a notice. An unsent one of the same cause stays and gets the time of this one, so that nothing that was
+    /// put right between the two ends it.
     pub async fn notify(self, notice: Notice) -> Result<(), RepoError> {
-        self.write("leave a notice", move |pool| async move {
-            let mut connection = pool.acquire().await?;
-            insert_notice(&mut connection, &notice).await
-        })
-        .await
+        self.execute("leave a notice", insert_notice(&notice)).await.map(drop)
     }
 }
 
-/// Leaves a notice in the transaction of what it tells.
-pub(in crate::repo) async fn insert_notice(tx: &mut PgConnection, notice: &Notice) -> Result<(), sqlx::Error> {
+/// The statement that leaves a notice.
+pub(in crate::repo) fn insert_notice(notice: &Notice) -> Query<'static, Postgres, PgArguments> {
     sqlx::query(
         "INSERT INTO alarm_notices (cause, coupon_code, message, command, created_at) VALUES ($1, $2, $3, $4, $5)
          ON CONFLICT (cause) WHERE NOT alarm_sent
@@ -94,7 +90,4 @@ pub(in crate::repo) async fn insert_notice(tx: &mut PgConnection, notice: &Notic
     .bind(&notice.message)
     .bind(&notice.command)
     .bind(notice.now)
-    .execute(tx)
-    .await
-    .map(drop)
 }

@@ -1,4 +1,4 @@
-//! What is known of a request or of a member, and who holds a coupon: what one would otherwise ask with psql.
+//! Decisions as operators look them up: by request, by member, and the holders of a coupon.
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -8,8 +8,8 @@ use crate::{
     repo::{CouponIssueRepository, RepoError},
 };
 
-/// Most requests of one member that are read.
-const MAX_REQUESTS: i64 = 1_000;
+/// Most decisions that are read of one member.
+const MAX_OF_MEMBER: i64 = 1_000;
 
 /// A decision.
 #[derive(Clone, Debug, sqlx::FromRow, serde::Serialize)]
@@ -18,34 +18,34 @@ pub struct DecisionDetails {
     pub coupon_code: String,
     /// Member.
     pub member_id: String,
-    /// The request.
+    /// Request id.
     pub request_id: Uuid,
     /// ISSUED or COMPENSATED.
     pub decision: String,
-    /// When Redis reserved it.
+    /// Time of the reservation.
     pub reserved_at: DateTime<Utc>,
-    /// When it was decided.
+    /// Time of the decision.
     pub decided_at: DateTime<Utc>,
-    /// ISSUED: until when the coupon is valid.
+    /// End of the coupon's validity, if it is ISSUED.
     pub expires_at: Option<DateTime<Utc>>,
-    /// COMPENSATED: the request that holds the member's coupon instead.
+    /// Request that holds the member's coupon instead, if it is COMPENSATED.
     pub superseded_by: Option<Uuid>,
-    /// COMPENSATED: when Redis had been put right.
+    /// Time of the give-back, if it is COMPENSATED; `None` while it is due.
     pub given_back_at: Option<DateTime<Utc>>,
 }
 
-/// Who holds a coupon.
+/// A holder of a coupon.
 #[derive(Clone, Debug, sqlx::FromRow, serde::Serialize)]
 pub struct Issued {
     /// Member.
     pub member_id: String,
-    /// The request.
+    /// Request id.
     pub request_id: Uuid,
-    /// When Redis reserved it.
+    /// Time of the reservation.
     pub reserved_at: DateTime<Utc>,
-    /// When it was written.
+    /// Time of the decision.
     pub decided_at: DateTime<Utc>,
-    /// Until when it is valid.
+    /// End of the coupon's validity.
     pub expires_at: Option<DateTime<Utc>>,
 }
 
@@ -55,33 +55,29 @@ SELECT c.coupon_code, i.member_id, i.request_id, i.decision, i.reserved_at, i.de
 FROM coupons c JOIN coupon_issues i ON i.coupon_id = c.coupon_id";
 
 impl CouponIssueRepository<'_> {
-    /// The decisions on this request id: one lookup in each campaign, because keys begin with the campaign. More than one
-    /// only if a foreign event has used an id twice.
+    /// Returns the decisions on a request: one lookup in each campaign, because keys begin with the campaign. More than
+    /// one only if a foreign event has used a request id twice.
     pub async fn of_request(self, request_id: Uuid) -> Result<Vec<DecisionDetails>, RepoError> {
-        let pool = self.pool();
         let select = [DECISIONS, "WHERE i.request_id = $1 ORDER BY c.coupon_id"].join(" ");
-        let question = sqlx::query_as(sqlx::AssertSqlSafe(select)).bind(request_id).fetch_all(&pool);
-        self.long_read("find a request", question).await
+        let select = sqlx::query_as(sqlx::AssertSqlSafe(select)).bind(request_id);
+        self.long_read("find a request", select.fetch_all(&self.pool())).await
     }
 
-    /// The decisions on a member's requests, newest first, at most 1,000.
+    /// Returns the decisions on a member's requests, newest first, at most 1,000.
     pub async fn of_member(self, member: &MemberId) -> Result<Vec<DecisionDetails>, RepoError> {
-        let pool = self.pool();
         let select = [DECISIONS, "WHERE i.member_id = $1 ORDER BY i.reserved_at DESC LIMIT $2"].join(" ");
-        let question =
-            sqlx::query_as(sqlx::AssertSqlSafe(select)).bind(member.as_str()).bind(MAX_REQUESTS).fetch_all(&pool);
-        self.long_read("find a member's requests", question).await
+        let select = sqlx::query_as(sqlx::AssertSqlSafe(select)).bind(member.as_str()).bind(MAX_OF_MEMBER);
+        self.long_read("find a member's requests", select.fetch_all(&self.pool())).await
     }
 
-    /// The next holders of a coupon by the order of their ids, after `after`.
+    /// Returns up to `limit` holders of a coupon after the member `after`, in the order of the member ids.
     pub async fn list_issued(
         self,
         code: &CouponCode,
         after: Option<&str>,
         limit: i64,
     ) -> Result<Vec<Issued>, RepoError> {
-        let pool = self.pool();
-        let question = sqlx::query_as(
+        let select = sqlx::query_as(
             "SELECT member_id, request_id, reserved_at, decided_at, expires_at FROM coupon_issues
              WHERE coupon_id = (SELECT coupon_id FROM coupons WHERE coupon_code = $1) AND decision = 'ISSUED'
                AND ($2::text IS NULL OR member_id > $2)
@@ -89,8 +85,7 @@ impl CouponIssueRepository<'_> {
         )
         .bind(code.as_str())
         .bind(after)
-        .bind(limit)
-        .fetch_all(&pool);
-        self.read("list who holds a coupon", question).await
+        .bind(limit);
+        self.read("list the holders of a coupon", select.fetch_all(&self.pool())).await
     }
 }

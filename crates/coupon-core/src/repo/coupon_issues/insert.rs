@@ -20,12 +20,11 @@ use crate::{
     repo::{RepoError, error, pool::Pool},
 };
 
-/// Inserts rows that are all new, or none, and raises the counter by them, last, in one autocommitted statement: the hot
-/// row is locked as briefly as can be, and no transaction waits for a client. The rows come in the order of (member,
-/// request id), in which they are inserted, so that overlapping batches wait for each other in one direction only. A
-/// rebuild may have moved the epoch before it: then there is no coupon, and no row; or while it waited for the counter:
-/// then nothing may stay. No coupon was reserved in the future, whatever an event claims: its validity counts from now
-/// at the latest.
+/// Inserts rows that are all new, or none, and then raises the counter, in one autocommitted statement: the hot row is
+/// locked as briefly as possible, and no transaction waits for a client. The rows are inserted in the order of (member,
+/// request id), so that overlapping batches cannot deadlock. If a rebuild raised the epoch before the statement, there
+/// is no coupon and no row; if it did so while the statement waited for the counter, nothing may stay. An event that
+/// claims a reservation in the future is valid from now on.
 const INSERT_NEW: &str = "
 WITH coupon AS (
     SELECT coupon_id, valid_days FROM coupons WHERE coupon_code = $1 AND epoch = $2
@@ -35,17 +34,17 @@ WITH coupon AS (
            least(r.reserved_at, now()) + make_interval(days => coupon.valid_days)
     FROM coupon, UNNEST($3::uuid[], $4::text[], $5::bigint[], $6::timestamptz[]) AS r (request_id, member_id, seq, reserved_at)
     RETURNING seq
-), tally AS (
+), counted_rows AS (
     SELECT count(*) AS rows, max(seq) AS seq FROM inserted
-), counted AS (
-    UPDATE coupons SET issued_quantity = issued_quantity + tally.rows, high_seq = greatest(high_seq, tally.seq)
-    FROM tally
-    WHERE coupon_code = $1 AND epoch = $2 AND tally.rows > 0
+), raised AS (
+    UPDATE coupons SET issued_quantity = issued_quantity + counted_rows.rows, high_seq = greatest(high_seq, counted_rows.seq)
+    FROM counted_rows
+    WHERE coupon_code = $1 AND epoch = $2 AND counted_rows.rows > 0
     RETURNING coupon_id
 )
-SELECT rows, CASE WHEN rows > 0 AND NOT EXISTS (SELECT FROM counted) THEN coupon_guard_failed('epoch') END FROM tally";
+SELECT rows, CASE WHEN rows > 0 AND NOT EXISTS (SELECT FROM raised) THEN coupon_guard_failed('epoch') END FROM counted_rows";
 
-/// The same for rows of which some are there already or are refused (see the migration that brings it).
+/// Inserts rows of which some exist already or are refused (see the migration of the function).
 const INSERT_PARTS: &str = "
 SELECT what, place, next_part, state, message, constraint_name, table_name, column_name
 FROM coupon_issue_parts($1, $2, $3, $4, $5,
@@ -66,10 +65,10 @@ LIMIT $7
 ON CONFLICT DO NOTHING
 RETURNING seq";
 
-/// Events of one coupon and one epoch, in the order in which they are inserted, each with its place among those given.
+/// Events of one coupon and one epoch, in the order of the insert, each with its index in the order given.
 pub struct Batch(Vec<(usize, Arc<CouponIssued>)>);
 
-/// A batch as the arrays that UNNEST takes.
+/// A batch as the arrays of UNNEST.
 pub struct Columns<'a> {
     ids: Vec<Uuid>,
     members: Vec<&'a str>,
@@ -77,10 +76,10 @@ pub struct Columns<'a> {
     times: Vec<DateTime<Utc>>,
 }
 
-/// What was not inserted of a batch. Events are named by their places among those given.
+/// The events of a batch that were not inserted, by their index in the order given.
 #[derive(Default)]
 pub(super) struct Missing {
-    /// Events that ran into a row, or that have no coupon of their epoch.
+    /// Events that conflict with a row, or that have no coupon of their epoch.
     pub(super) missed: HashSet<usize>,
     /// Events that the database refuses.
     pub(super) refused: HashMap<usize, RepoError>,
@@ -89,19 +88,19 @@ pub(super) struct Missing {
 }
 
 impl Missing {
-    /// Every event of it, none refused.
+    /// Every event of a batch, none refused.
     pub(super) fn all(batch: &Batch) -> Self {
         Self { missed: batch.0.iter().map(|(given, _)| *given).collect(), ..Self::default() }
     }
 
-    /// Nothing but a refusal of the one event of a batch.
+    /// The refusal of the only event of a batch.
     pub(super) fn refused(error: RepoError) -> Self {
         Self { refused: HashMap::from([(0, error)]), ..Self::default() }
     }
 }
 
 impl Batch {
-    /// These events, in whatever order; `None` without one. All are of the coupon and the epoch of the first.
+    /// The batch of these events, all of the coupon and the epoch of the first, in any order; `None` without one.
     pub fn of(events: &[Arc<CouponIssued>]) -> Option<Self> {
         let mut events: Vec<_> = events.iter().cloned().enumerate().collect();
         events.sort_unstable_by(|(_, a), (_, b)| (&a.member_id, a.request_id).cmp(&(&b.member_id, b.request_id)));
@@ -120,7 +119,7 @@ impl Batch {
         self.0[0].1.epoch
     }
 
-    /// The columns of the rows that are inserted.
+    /// Returns the columns of the rows to be inserted.
     pub fn columns(&self) -> Columns<'_> {
         Columns {
             ids: self.0.iter().map(|(_, event)| event.request_id.as_uuid()).collect(),
@@ -146,9 +145,9 @@ pub(super) async fn insert_new(pool: Pool, batch: Arc<Batch>) -> Result<Missing,
     Ok(if rows == i64::from(batch.rows()) { Missing::default() } else { Missing::all(&batch) })
 }
 
-/// What is told of a row, or of the end of the call.
+/// What `INSERT_PARTS` says of a row, or of the end of the call.
 #[derive(sqlx::FromRow)]
-struct Told {
+struct PartRow {
     what: String,
     place: i32,
     next_part: Option<i32>,
@@ -159,7 +158,7 @@ struct Told {
     column_name: Option<String>,
 }
 
-/// Inserts the rows that can be; gives the rest, and by how many rows at once the next are tried.
+/// Inserts the rows that can be inserted. Returns the others, and the number of rows to be tried at once next.
 pub(super) async fn insert_parts(
     pool: Pool,
     batch: Arc<Batch>,
@@ -168,21 +167,21 @@ pub(super) async fn insert_parts(
 ) -> Result<(Missing, i32), sqlx::Error> {
     let wait_ms = wait.map(|wait| i32::try_from(wait.as_millis()).unwrap_or(i32::MAX));
     let query = batch.bind(sqlx::query_as(INSERT_PARTS)).bind(part).bind(wait_ms).bind(error::not_of_a_record());
-    let told: Vec<Told> = query.fetch_all(&pool).await?;
+    let rows: Vec<PartRow> = query.fetch_all(&pool).await?;
     let (mut missing, mut next_part) = (Missing::default(), part);
-    for told in told {
-        let place = usize::try_from(told.place).unwrap_or_default();
-        if told.what == "TRIED" {
+    for row in rows {
+        let place = usize::try_from(row.place).unwrap_or_default();
+        if row.what == "TRIED" {
             missing.untried = batch.0.iter().skip(place).map(|(given, _)| *given).collect();
-            next_part = told.next_part.unwrap_or(part);
+            next_part = row.next_part.unwrap_or(part);
             continue;
         }
         let Some((given, _)) = place.checked_sub(1).and_then(|place| batch.0.get(place)) else { continue };
-        if let Some(state) = told.state {
-            let named = [told.constraint_name, told.table_name, told.column_name]
+        if let Some(state) = row.state {
+            let named = [row.constraint_name, row.table_name, row.column_name]
                 .map(|name| name.filter(|name| !name.is_empty()).map(String::into_boxed_str));
             let [constraint, table, column] = named;
-            let message = told.message.unwrap_or_default();
+            let message = row.message.unwrap_or_default();
             missing.refused.insert(
                 *given,
                 RepoError::Refused { doing: "issue a batch", state, message, constraint, table, column },
@@ -194,7 +193,7 @@ pub(super) async fn insert_parts(
     Ok((missing, next_part))
 }
 
-/// The one retry after the cap was hit: locks the counter first, so that it knows what fits.
+/// Inserts what fits below the total, after a batch has exceeded it: locks the counter first.
 pub(super) async fn insert_what_fits(pool: Pool, batch: Arc<Batch>) -> Result<(), sqlx::Error> {
     let mut tx = pool.begin().await?;
     let room: Option<i64> = sqlx::query_scalar(
@@ -217,7 +216,7 @@ pub(super) async fn insert_what_fits(pool: Pool, batch: Arc<Batch>) -> Result<()
     tx.commit().await
 }
 
-/// Does what issuing does for no row at all: whatever fails says nothing of a row.
+/// Runs the inserts for no row: a failure says nothing about a row.
 pub(super) async fn rehearse(pool: &Pool) -> Result<(), sqlx::Error> {
     // No campaign has this epoch.
     let none = |query: Query<'static, sqlx::Postgres, PgArguments>| {

@@ -1,4 +1,4 @@
-//! Telling what the rows of a batch ran into that were not inserted.
+//! Outcomes of the events of a batch that were not inserted.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::{CouponIssueRepository, IssueOutcome, Pool, RepoError};
 use crate::{event::CouponIssued, ids::CouponCode};
 
-/// Tells what the rows that were not inserted ran into.
+/// Reads the decisions and holders that the rows conflict with.
 const LOOK_UP: &str = "
 SELECT r.request_id, r.member_id, c.epoch, own.decision, own.member_id AS decided_for, holder.request_id AS held_by
 FROM UNNEST($2::uuid[], $3::text[]) AS r (request_id, member_id)
@@ -26,14 +26,13 @@ impl CouponIssueRepository<'_> {
     ) -> Result<HashMap<(Uuid, String), IssueOutcome>, RepoError> {
         let ids: Vec<Uuid> = events.iter().map(|event| event.request_id.as_uuid()).collect();
         let members: Vec<&str> = events.iter().map(|event| event.member_id.as_str()).collect();
-        let pool = self.pool();
-        let question = sqlx::query_as(LOOK_UP).bind(code.as_str()).bind(&ids).bind(&members).fetch_all(&pool);
-        let rows: Vec<Found> = self.read("look up decisions", question).await?;
+        let select = sqlx::query_as(LOOK_UP).bind(code.as_str()).bind(&ids).bind(&members);
+        let rows: Vec<Found> = self.read("look up decisions", select.fetch_all(&self.pool())).await?;
         Ok(rows.into_iter().map(|row| ((row.request_id, row.member_id.clone()), row.outcome(epoch, cap_hit))).collect())
     }
 }
 
-/// Looks up nothing.
+/// Runs the look-up for no event.
 pub(super) async fn rehearse(pool: &Pool) -> Result<(), sqlx::Error> {
     let nothing = sqlx::query(LOOK_UP).bind("probe").bind(Vec::<Uuid>::new()).bind(Vec::<String>::new());
     nothing.execute(pool).await.map(drop)
@@ -50,7 +49,7 @@ struct Found {
 }
 
 impl Found {
-    /// A decision counts before anything else; an epoch counts only where there is none.
+    /// Returns the outcome: a decision counts first, an epoch only without one.
     fn outcome(&self, epoch: i64, cap_hit: bool) -> IssueOutcome {
         let Some(current) = self.epoch else { return IssueOutcome::CouponUnknown };
         match (self.decision.as_deref(), self.held_by) {

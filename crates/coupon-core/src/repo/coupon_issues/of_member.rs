@@ -1,4 +1,4 @@
-//! Decisions as their member may see them.
+//! Decisions as members see them.
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -9,43 +9,42 @@ use crate::ids::{CouponCode, MemberId, RequestId};
 /// The decision on a request.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
 pub struct Decided {
-    /// The request.
+    /// Request id.
     #[sqlx(try_from = "Uuid")]
     pub request_id: RequestId,
-    /// The word.
+    /// Decision.
     #[sqlx(try_from = "String")]
     pub decision: Decision,
-    /// When an issued coupon expires.
+    /// End of the validity of an issued coupon.
     pub expires_at: Option<DateTime<Utc>>,
 }
 
-/// A request of a member on which there is a decision.
+/// A decided request of a member.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
 pub struct Requested {
-    /// The campaign.
+    /// Campaign.
     #[sqlx(try_from = "String")]
     pub coupon_code: CouponCode,
-    /// The decision.
+    /// Decision.
     #[sqlx(flatten)]
     pub decided: Decided,
-    /// Of a compensated one: the other request by which the member holds a coupon of this campaign, if there is one.
+    /// Other request by which the member holds a coupon of this campaign, if this one is compensated.
     pub issued_by: Option<Uuid>,
-    /// When the coupon of that other one expires.
+    /// End of the validity of the coupon of that request.
     pub issued_until: Option<DateTime<Utc>>,
 }
 
 impl CouponIssueRepository<'_> {
-    /// What is decided of a member in a campaign: the request by which it holds a coupon, if one is issued, and this
-    /// request's, if it is this member's and decided. The issued one comes first.
+    /// Returns the decisions on a member in a campaign: the ISSUED one, if there is one, then that on `request_id`, if
+    /// it is COMPENSATED and the request of this member.
     pub async fn decided_of_member(
         self,
         code: &CouponCode,
         member: &MemberId,
         request_id: Option<RequestId>,
     ) -> Result<Vec<Decided>, RepoError> {
-        let pool = self.pool();
-        let question = sqlx::query_as(
-            // Two look-ups, each by its index; with an OR the planner may choose to read the campaign.
+        let select = sqlx::query_as(
+            // Two look-ups, each by its index: with an OR the planner may read the whole campaign.
             "SELECT request_id, decision, expires_at FROM coupon_issues
              WHERE coupon_id = (SELECT coupon_id FROM coupons WHERE coupon_code = $1)
                AND member_id = $2 AND decision = 'ISSUED'
@@ -56,21 +55,19 @@ impl CouponIssueRepository<'_> {
         )
         .bind(code.as_str())
         .bind(member.as_str())
-        .bind(request_id.map(RequestId::as_uuid))
-        .fetch_all(&pool);
-        self.read("read decisions", question).await
+        .bind(request_id.map(RequestId::as_uuid));
+        self.read("read decisions", select.fetch_all(&self.pool())).await
     }
 
-    /// Up to `limit` decided requests of a member made before the request `before`, newest first.
+    /// Returns up to `limit` decided requests of a member before the request `before`, newest first.
     pub async fn list_of_member(
         self,
         member: &MemberId,
         before: Option<RequestId>,
         limit: i64,
     ) -> Result<Vec<Requested>, RepoError> {
-        let pool = self.pool();
-        let question = sqlx::query_as(
-            // The first step by itself, in the order of coupon_issues_by_member: what is joined costs by the page.
+        let select = sqlx::query_as(
+            // The page first, in the order of coupon_issues_by_member: the joins then cost by the page.
             "WITH page AS MATERIALIZED (
                  SELECT coupon_id, request_id, member_id, decision, expires_at FROM coupon_issues
                  WHERE member_id = $1 AND request_id < $2 ORDER BY request_id DESC LIMIT $3)
@@ -84,8 +81,7 @@ impl CouponIssueRepository<'_> {
         )
         .bind(member.as_str())
         .bind(before.map_or_else(Uuid::max, RequestId::as_uuid))
-        .bind(limit)
-        .fetch_all(&pool);
-        self.read("list the requests of a member", question).await
+        .bind(limit);
+        self.read("list the requests of a member", select.fetch_all(&self.pool())).await
     }
 }

@@ -1,19 +1,18 @@
-//! The end of a campaign for good.
-
-use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
+//! Archiving: the end of a campaign for good.
 
 use crate::{
     ids::CouponCode,
     repo::{
         CouponRepository, RepoError,
-        coupons::{Actor, append_audit},
+        audit::{Actor, append_audit},
+        replays::end_unanswered_replays,
     },
 };
 
 impl CouponRepository<'_> {
-    /// Ends a CLOSED campaign for good. The epoch moves on, so that nothing that was reserved before can be issued any
-    /// more; replays that Redis never answered come to nothing with it. `false` when it is not CLOSED in this epoch, or was ended before.
+    /// Archives a CLOSED campaign. The epoch is raised, so that no earlier reservation can be issued, and replays that
+    /// Redis never answered end as `NOT_READY`. `false` when the campaign is not CLOSED in this epoch, or is archived
+    /// already.
     pub async fn archive(self, code: CouponCode, epoch: i64, actor: Actor, reason: String) -> Result<bool, RepoError> {
         self.write("archive a campaign", move |pool| async move {
             let mut tx = pool.begin().await?;
@@ -37,19 +36,4 @@ impl CouponRepository<'_> {
         })
         .await
     }
-}
-
-/// Replays of which nobody knows whether Redis reserved anything, and of which there is no decision: both sides agree
-/// without them, and the epoch they would have been reserved in is over.
-async fn end_unanswered_replays(
-    tx: &mut PgConnection,
-    code: &CouponCode,
-    now: DateTime<Utc>,
-) -> Result<(), sqlx::Error> {
-    sqlx::query("UPDATE replays SET outcome = 'NOT_READY', updated_at = $2 WHERE coupon_code = $1 AND outcome IS NULL")
-        .bind(code.as_str())
-        .bind(now)
-        .execute(tx)
-        .await
-        .map(drop)
 }

@@ -1,36 +1,36 @@
-//! The total of a campaign: an absolute number under a version.
-
-use sqlx::PgConnection;
+//! The total of a campaign: an absolute number with a version.
 
 use crate::{
     ids::CouponCode,
     repo::{
         CouponRepository, RepoError,
-        coupons::{Actor, Coupon, audit},
+        audit::{Actor, append_coupon_audit},
+        coupons::{Coupon, lock},
     },
 };
 
 /// A version of the total that was claimed.
 #[derive(Clone, Debug)]
 pub struct ClaimedTotal {
-    /// The row as it is since.
+    /// The row after the claim.
     pub coupon: Coupon,
-    /// Whether the claim has raised the total already.
+    /// Whether the claim itself has raised the total.
     pub is_raised: bool,
 }
 
-/// What became of a claimed total in Redis.
+/// Answer of Redis to a claimed total.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TotalInRedis {
-    /// Redis has taken it over.
+    /// Redis has this total.
     Set,
-    /// Redis has no data: right for a campaign that was never filled.
+    /// Redis has no data of the campaign, as it should be of one that was never opened.
     Nothing,
-    /// It was refused, for this reason.
+    /// Redis refuses the total, for this reason.
     Refused(&'static str),
 }
 
-/// The change and its audit are one statement, and so one transaction. What changes nothing is not audited again.
+/// The change and its audit are one statement, and so one transaction. A total that changes nothing is not audited
+/// again.
 const SETTLE: &str = "
 WITH before AS (
     SELECT coupon_id, total_quantity FROM coupons WHERE coupon_code = $1 FOR NO KEY UPDATE
@@ -51,10 +51,10 @@ WITH before AS (
 SELECT EXISTS (SELECT FROM settled)";
 
 impl CouponRepository<'_> {
-    /// Takes the next version of the total. A higher total is set here at once; a lower one waits for
-    /// [`CouponRepository::settle_total`], so that the total here is never below the one in Redis.
+    /// Claims the next version of the total. A higher total is set in PostgreSQL at once; a lower one is set by
+    /// [`CouponRepository::settle_total`], so that the total of PostgreSQL is never below that of Redis.
     ///
-    /// The audit tells a change (`to`) from a wish (`asked`), which may still be refused.
+    /// The audit records a change as `to` and a claim, which may still be refused, as `asked`.
     pub async fn claim_total(
         self,
         code: CouponCode,
@@ -63,7 +63,7 @@ impl CouponRepository<'_> {
     ) -> Result<Option<ClaimedTotal>, RepoError> {
         self.write("claim a version of the total", move |pool| async move {
             let mut tx = pool.begin().await?;
-            let Some(before) = locked_total(&mut tx, &code).await? else { return Ok(None) };
+            let Some(before) = lock(&mut tx, &code).await? else { return Ok(None) };
             let coupon: Coupon = sqlx::query_as(
                 "UPDATE coupons
                  SET total_quantity = greatest(total_quantity, $2), total_version = total_version + 1, updated_at = $3
@@ -76,21 +76,21 @@ impl CouponRepository<'_> {
             .fetch_one(&mut *tx)
             .await?;
             let wish = serde_json::json!({ "total": total, "version": coupon.total_version });
-            let is_raised = coupon.total_quantity > before;
+            let is_raised = coupon.total_quantity > before.total_quantity;
             let change = if is_raised {
-                serde_json::json!({ "from": { "total": before }, "to": wish })
+                serde_json::json!({ "from": { "total": before.total_quantity }, "to": wish })
             } else {
                 serde_json::json!({ "asked": wish })
             };
-            audit(&mut tx, &actor, "coupon.set-total", &code, change).await?;
+            append_coupon_audit(&mut tx, &actor, "coupon.set-total", &code, change).await?;
             tx.commit().await?;
             Ok(Some(ClaimedTotal { coupon, is_raised }))
         })
         .await
     }
 
-    /// Sets the total that was claimed under `version` as Redis has it. `false` when it was refused, a newer version was
-    /// claimed, or the draft is one no longer. What was refused stands in the audit as refused.
+    /// Sets the total that was claimed under `version` to that of Redis. `false` when Redis refuses it, a newer version
+    /// was claimed, or the campaign is no DRAFT any more. The audit records a refusal.
     pub async fn settle_total(
         self,
         code: CouponCode,
@@ -117,11 +117,4 @@ impl CouponRepository<'_> {
         })
         .await
     }
-}
-
-async fn locked_total(tx: &mut PgConnection, code: &CouponCode) -> Result<Option<i64>, sqlx::Error> {
-    sqlx::query_scalar("SELECT total_quantity FROM coupons WHERE coupon_code = $1 FOR NO KEY UPDATE")
-        .bind(code.as_str())
-        .fetch_optional(tx)
-        .await
 }

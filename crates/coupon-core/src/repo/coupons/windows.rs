@@ -1,4 +1,4 @@
-//! When a campaign accepts requests, and how long its coupons are valid.
+//! The window of a campaign, in which it accepts requests, and the validity of its coupons.
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
@@ -7,46 +7,46 @@ use crate::{
     ids::CouponCode,
     repo::{
         CouponRepository, RepoError,
-        coupons::{Actor, Coupon, CouponStatus, audit},
+        audit::{Actor, append_coupon_audit},
+        coupons::{Coupon, CouponStatus, lock},
     },
     words::words,
 };
 
-/// A change of the window; what is not given stays.
+/// A change of the window; an absent field stays as it is.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NewWindow {
-    /// First moment requests are accepted.
+    /// Begin of the window, inclusive.
     pub opens_at: Option<DateTime<Utc>>,
-    /// First moment they are no longer; `Some(None)`: when it is closed by hand.
+    /// End of the window, exclusive; `Some(None)`: open until an operator closes it.
     pub closes_at: Option<Option<DateTime<Utc>>>,
-    /// Days a coupon is valid, of what is issued from now on.
+    /// Validity of coupons issued from now on, in days from the reservation.
     pub valid_days: Option<i32>,
 }
 
 words! {
-    /// Why a campaign cannot have a window.
+    /// Reason why a campaign cannot have a window.
     pub enum WindowRefusal as "reason against a window" {
-        /// It was ended for good.
+        /// The campaign is archived.
         Archived = "ARCHIVED",
-        /// It is being opened or rebuilt: its window is being copied to Redis now.
+        /// The campaign is being opened or rebuilt: its window is being copied to Redis.
         Opening = "OPENING",
-        /// It would end before it begins.
+        /// The window would end before it begins.
         Backwards = "BACKWARDS",
     }
 }
 
-/// What became of a change of the window.
+/// Outcome of a change of the window.
 #[derive(Clone, Debug)]
 pub enum WindowSet {
-    /// The row has it; Redis takes it over under `window_version`.
+    /// The row has the window; Redis gets it under `window_version`.
     Set(Coupon),
-    /// Nothing was changed; the row as it would have been.
+    /// Nothing was changed; the row as it would be with the window.
     Refused(WindowRefusal, Coupon),
 }
 
 impl CouponRepository<'_> {
-    /// Changes the window under its next version. What was refused stands in the audit as refused. `None`: there is no
-    /// such campaign.
+    /// Changes the window under its next version; the audit records a refusal. `None`: there is no such campaign.
     pub async fn set_window(
         self,
         code: CouponCode,
@@ -55,12 +55,7 @@ impl CouponRepository<'_> {
     ) -> Result<Option<WindowSet>, RepoError> {
         self.write("set the window", move |pool| async move {
             let mut tx = pool.begin().await?;
-            let before: Option<Coupon> =
-                sqlx::query_as("SELECT * FROM coupons WHERE coupon_code = $1 FOR NO KEY UPDATE")
-                    .bind(code.as_str())
-                    .fetch_optional(&mut *tx)
-                    .await?;
-            let Some(before) = before else { return Ok(None) };
+            let Some(before) = lock(&mut tx, &code).await? else { return Ok(None) };
             let mut wanted = before.clone();
             wanted.opens_at = new.opens_at.unwrap_or(before.opens_at);
             wanted.closes_at = new.closes_at.unwrap_or(before.closes_at);
@@ -70,7 +65,7 @@ impl CouponRepository<'_> {
                 Some(why) => json!({ "asked": wish, "refused": why }),
                 None => json!({ "from": window(&before), "to": wish }),
             };
-            audit(&mut tx, &actor, "coupon.set-window", &code, change).await?;
+            append_coupon_audit(&mut tx, &actor, "coupon.set-window", &code, change).await?;
             let set = match refused {
                 Some(why) => WindowSet::Refused(why, wanted),
                 None => WindowSet::Set(

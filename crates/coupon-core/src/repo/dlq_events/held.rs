@@ -1,51 +1,32 @@
-//! Dead letters on which there is no decision yet, HELD or PARKED, and what an operator has done with them.
+//! Undecided dead letters, HELD or PARKED, and their replay.
 
-use sqlx::Arguments;
+use sqlx::AssertSqlSafe;
 
 use crate::{
     failure::{Class, Failure},
     repo::{
         DlqEventRepository, RepoError,
-        coupons::{Actor, append_audit},
-        dlq_events::{DlqEventStatus, NewDlqEvent},
-        replays::{Plan, advance},
+        audit::{Actor, append_audit},
+        dlq_events::{DlqEvent, DlqEventStatus, NewDlqEvent},
+        replay_jobs::{advance, count_success},
+        replays::Plan,
         work_list::{DLQ_EVENT_FILTER, Filter},
     },
 };
 
-/// An undecided letter, whole.
+/// An undecided dead letter.
 #[derive(Clone, Debug)]
 pub struct UndecidedDlqEvent {
     /// Number.
     pub id: i64,
-    /// The record.
-    pub letter: NewDlqEvent,
-    /// The failure it was put down with.
+    /// Record.
+    pub record: NewDlqEvent,
+    /// Failure that it was classified by.
     pub failure: Failure,
 }
 
-#[derive(sqlx::FromRow)]
-struct Row {
-    id: i64,
-    dlq_topic: String,
-    dlq_partition: i32,
-    dlq_offset: i64,
-    dlq_timestamp_ms: i64,
-    origin_topic: Option<String>,
-    origin_partition: Option<i32>,
-    origin_offset: Option<i64>,
-    record_key: Option<Vec<u8>>,
-    payload: Option<Vec<u8>>,
-    headers: serde_json::Value,
-    attempts: i32,
-    error_class: String,
-    error_code: String,
-    error_message: String,
-    stack_trace: String,
-}
-
-/// What stands against deciding the letter `f`, as far as the database can tell.
-const VERDICT: &str = "
+/// Refusal of a replay of the dead letter `f`, or NULL; $10: newest version of the event that can be read.
+const CLASSIFY: &str = "
     CASE WHEN f.status NOT IN ('HELD', 'PARKED') THEN 'DECIDED'
          WHEN f.original_event_id IS NULL AND f.event_version IS NULL THEN 'UNREADABLE'
          WHEN f.event_version > $10 THEN 'NEWER_VERSION'
@@ -56,78 +37,66 @@ const VERDICT: &str = "
     FROM dlq_events f LEFT JOIN coupons c ON c.coupon_code = f.coupon_code";
 
 impl DlqEventRepository<'_> {
-    /// Counts the letters that a filter means; `supported` is the newest version of the event that can be read.
+    /// Counts the dead letters of a filter that can be replayed, and the others by refusal; `supported` is the newest
+    /// version of the event that can be read.
     pub async fn plan_replay(self, filter: &Filter, supported: u64) -> Result<Plan, RepoError> {
-        let pool = self.pool();
-        let sql = format!(
-            "SELECT refusal, count(*), max(id) FROM (SELECT f.id, {VERDICT} WHERE {DLQ_EVENT_FILTER}) AS judged GROUP BY refusal"
-        );
-        let question = async {
-            let mut arguments = filter.arguments()?;
-            arguments.add(i64::try_from(supported).unwrap_or(i64::MAX)).map_err(sqlx::Error::Encode)?;
-            sqlx::query_as_with(sqlx::AssertSqlSafe(sql), arguments).fetch_all(&pool).await
-        };
-        let rows: Vec<(Option<String>, i64, i64)> = self.long_read("plan what to do with letters", question).await?;
-        Ok(Plan::of(rows))
+        let select = AssertSqlSafe(Plan::select(CLASSIFY, DLQ_EVENT_FILTER));
+        let select =
+            sqlx::query_as_with(select, filter.arguments()?).bind(i64::try_from(supported).unwrap_or(i64::MAX));
+        self.long_read("plan a replay of dead letters", select.fetch_all(&self.pool())).await.map(Plan::of)
     }
 
-    /// The next undecided letters of a filter after `after`, lowest number first.
+    /// Returns up to `limit` undecided dead letters of a filter after the number `after`, lowest number first.
     pub async fn undecided(self, filter: &Filter, after: i64, limit: i64) -> Result<Vec<UndecidedDlqEvent>, RepoError> {
-        let pool = self.pool();
-        let sql = format!(
+        let select = AssertSqlSafe(format!(
             "SELECT f.* FROM dlq_events f
              WHERE {DLQ_EVENT_FILTER} AND f.status IN ('HELD', 'PARKED') AND f.id > $10 ORDER BY f.id LIMIT $11"
-        );
-        let question = async {
-            let mut arguments = filter.arguments()?;
-            arguments.add(after).map_err(sqlx::Error::Encode)?;
-            arguments.add(limit).map_err(sqlx::Error::Encode)?;
-            sqlx::query_as_with(sqlx::AssertSqlSafe(sql), arguments).fetch_all(&pool).await
-        };
-        let rows: Vec<Row> = self.read("list undecided letters", question).await?;
-        Ok(rows.into_iter().map(Row::whole).collect())
+        ));
+        let select = sqlx::query_as_with(select, filter.arguments()?).bind(after).bind(limit);
+        let rows: Vec<DlqEvent> = self.read("list undecided dead letters", select.fetch_all(&self.pool())).await?;
+        Ok(rows.into_iter().map(UndecidedDlqEvent::from).collect())
     }
 
-    /// HELD letters whose events this build can read by now, lowest number first, after `after`.
+    /// Returns up to `limit` HELD dead letters after the number `after` whose newer version this build can read, lowest
+    /// number first.
     pub async fn held_for_newer_version(
         self,
         supported: u64,
         after: i64,
         limit: i64,
     ) -> Result<Vec<UndecidedDlqEvent>, RepoError> {
-        let pool = self.pool();
-        let question = sqlx::query_as(
+        let select = sqlx::query_as(
             "SELECT * FROM dlq_events
              WHERE status = 'HELD' AND error_code = 'NEWER_VERSION' AND event_version <= $1 AND id > $2
              ORDER BY id LIMIT $3",
         )
         .bind(i64::try_from(supported).unwrap_or(i64::MAX))
         .bind(after)
-        .bind(limit)
-        .fetch_all(&pool);
-        let rows: Vec<Row> = self.read("list letters held for an upgrade", question).await?;
-        Ok(rows.into_iter().map(Row::whole).collect())
+        .bind(limit);
+        let rows: Vec<DlqEvent> =
+            self.read("list dead letters of newer versions", select.fetch_all(&self.pool())).await?;
+        Ok(rows.into_iter().map(UndecidedDlqEvent::from).collect())
     }
 
-    /// Moves an undecided letter to where its decision puts it, with the audit and the progress of the job in the same
-    /// transaction. `false` when the letter was moved before, or the job does not run any more.
+    /// Gives an undecided dead letter the status of its decision, and advances the job, with the audit in the same
+    /// transaction. `false` when the job is not RUNNING.
     pub async fn settle(
         self,
         job_id: i64,
-        letter: i64,
+        id: i64,
         to: DlqEventStatus,
         actor: Actor,
         reason: String,
     ) -> Result<bool, RepoError> {
         self.write("settle a letter", move |pool| async move {
             let mut tx = pool.begin().await?;
-            if !advance(&mut tx, job_id, letter, None, actor.now).await? {
+            if !advance(&mut tx, job_id, id, None, actor.now).await? {
                 return Ok(false);
             }
             let moved = sqlx::query(
                 "UPDATE dlq_events SET status = $2, updated_at = $3 WHERE id = $1 AND status IN ('HELD', 'PARKED')",
             )
-            .bind(letter)
+            .bind(id)
             .bind(to.as_str())
             .bind(actor.now)
             .execute(&mut *tx)
@@ -135,7 +104,7 @@ impl DlqEventRepository<'_> {
             .rows_affected();
             if moved == 1 {
                 let change = serde_json::json!({ "to": to });
-                append_audit(&mut tx, &actor, "replay", &format!("dlq_events/{letter}"), change, &reason).await?;
+                append_audit(&mut tx, &actor, "replay", &format!("dlq_events/{id}"), change, &reason).await?;
             }
             count_success(&mut tx, job_id).await?;
             tx.commit().await?;
@@ -145,35 +114,27 @@ impl DlqEventRepository<'_> {
     }
 }
 
-async fn count_success(tx: &mut sqlx::PgConnection, job_id: i64) -> Result<(), sqlx::Error> {
-    sqlx::query("UPDATE replay_jobs SET succeeded = succeeded + 1 WHERE job_id = $1")
-        .bind(job_id)
-        .execute(tx)
-        .await
-        .map(drop)
-}
-
-impl Row {
-    fn whole(self) -> UndecidedDlqEvent {
-        UndecidedDlqEvent {
-            id: self.id,
+impl From<DlqEvent> for UndecidedDlqEvent {
+    fn from(row: DlqEvent) -> Self {
+        Self {
+            id: row.id,
             failure: Failure {
-                class: self.error_class.parse().unwrap_or(Class::Unknown),
-                code: self.error_code,
-                message: self.error_message,
-                chain: self.stack_trace,
+                class: row.error_class.parse().unwrap_or(Class::Unknown),
+                code: row.error_code,
+                message: row.error_message,
+                chain: row.stack_trace,
                 by_itself: false,
             },
-            letter: NewDlqEvent {
-                topic: self.dlq_topic,
-                partition: self.dlq_partition,
-                offset: self.dlq_offset,
-                timestamp_ms: self.dlq_timestamp_ms,
-                origin: (self.origin_topic, self.origin_partition, self.origin_offset),
-                key: self.record_key,
-                payload: self.payload,
-                headers: self.headers,
-                attempts: u32::try_from(self.attempts).unwrap_or(0),
+            record: NewDlqEvent {
+                topic: row.dlq_topic,
+                partition: row.dlq_partition,
+                offset: row.dlq_offset,
+                timestamp_ms: row.dlq_timestamp_ms,
+                origin: (row.origin_topic, row.origin_partition, row.origin_offset),
+                key: row.record_key,
+                payload: row.payload,
+                headers: row.headers,
+                attempts: u32::try_from(row.attempts).unwrap_or(0),
             },
         }
     }

@@ -1,4 +1,4 @@
-//! Dead letters as operators look at them.
+//! Dead letters as operators and members see them.
 
 use std::collections::HashMap;
 
@@ -19,24 +19,27 @@ use crate::{
 #[derive(Clone, Debug, sqlx::FromRow, serde::Serialize)]
 pub struct DlqEvent {
     /// Number.
-    #[serde(flatten, serialize_with = "work_list::letter")]
+    #[serde(flatten, serialize_with = "work_list::serialize_dlq_event_id")]
     pub id: i64,
-    /// What became of it.
+    /// Status.
     #[sqlx(try_from = "String")]
     pub status: DlqEventStatus,
-    /// Place in the DLQ topic.
+    /// DLQ topic.
     pub dlq_topic: String,
     /// Partition there.
     pub dlq_partition: i32,
     /// Offset there.
     pub dlq_offset: i64,
+    /// Timestamp of the record in ms since 1970; 0 without one.
+    #[serde(skip)]
+    pub dlq_timestamp_ms: i64,
     /// First origin: topic.
     pub origin_topic: Option<String>,
     /// First origin: partition.
     pub origin_partition: Option<i32>,
     /// First origin: offset.
     pub origin_offset: Option<i64>,
-    /// What was meant to happen: `COUPON_ISSUED` or `UNKNOWN`.
+    /// Type of the event: `COUPON_ISSUED`, or `UNKNOWN` of a record that cannot be read.
     pub original_event_type: String,
     /// Request id.
     pub original_event_id: Option<Uuid>,
@@ -44,17 +47,17 @@ pub struct DlqEvent {
     pub coupon_code: Option<String>,
     /// Member.
     pub member_id: Option<String>,
-    /// Format of the event.
+    /// Version of the event.
     pub event_version: Option<i64>,
     /// Class of the last failure.
     pub error_class: String,
-    /// Its code.
+    /// Code of the last failure.
     pub error_code: String,
-    /// What it is counted under.
+    /// Error fingerprint.
     pub cause: String,
-    /// Its words.
+    /// Message of the last failure.
     pub error_message: String,
-    /// The errors below it.
+    /// Chain of the errors below it.
     pub stack_trace: String,
     /// Attempts of dlq-consumer.
     pub attempts: i32,
@@ -67,83 +70,75 @@ pub struct DlqEvent {
     /// Headers of the record: `[{"name": …, "value": base64 or null}]`.
     #[serde(skip)]
     pub headers: serde_json::Value,
-    /// Work list row.
+    /// Row of the work list.
     pub failed_issue_id: Option<i64>,
-    /// Whether somebody has been told.
+    /// Whether an alarm was sent, or none was due.
     pub alarm_sent: bool,
-    /// When it was put down.
+    /// Time of the insert.
     pub created_at: DateTime<Utc>,
-    /// When its status last changed.
+    /// Time of the last change of the status.
     pub updated_at: DateTime<Utc>,
 }
 
-/// A request with a dead letter that is an operator's business.
+/// State of a request whose dead letter is left to operators.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OperatorState {
-    /// HELD or PARKED: an operator decides it.
+    /// HELD or PARKED: an operator decides.
     Waits,
-    /// RESOLVED or IGNORED: an operator has settled it. Builds before this one let them do so without a decision.
+    /// RESOLVED or IGNORED: an operator has settled it. Earlier builds allowed that without a decision.
     Settled,
 }
 
-/// A request of a member that a dead letter holds, without a decision.
+/// A request of a member that a dead letter holds and that is undecided.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetteredRequest {
-    /// The campaign.
+    /// Campaign.
     pub coupon_code: CouponCode,
-    /// The request.
+    /// Request id.
     pub request_id: RequestId,
 }
 
 impl DlqEventRepository<'_> {
-    /// Dead letters of this choice, newest first, below `before`.
+    /// Returns up to `limit` dead letters of a filter below the number `before`, newest first.
     pub async fn list(self, filter: &Filter, before: Option<i64>, limit: i64) -> Result<Vec<DlqEvent>, RepoError> {
-        let select = format!(
+        let select = AssertSqlSafe(format!(
             "SELECT f.* FROM dlq_events f WHERE {DLQ_EVENT_FILTER} AND ($10::bigint IS NULL OR f.id < $10)
              ORDER BY f.id DESC LIMIT $11"
-        );
-        let pool = self.pool();
-        self.read("list dead letters", async {
-            let question = sqlx::query_as_with(AssertSqlSafe(select), filter.arguments()?);
-            question.bind(before).bind(limit).fetch_all(&pool).await
-        })
-        .await
+        ));
+        let select = sqlx::query_as_with(select, filter.arguments()?).bind(before).bind(limit);
+        self.read("list dead letters", select.fetch_all(&self.pool())).await
     }
 
-    /// One dead letter.
+    /// Returns a dead letter.
     pub async fn find(self, id: i64) -> Result<Option<DlqEvent>, RepoError> {
-        let pool = self.pool();
-        let question = sqlx::query_as("SELECT * FROM dlq_events WHERE id = $1").bind(id).fetch_optional(&pool);
-        self.read("read a dead letter", question).await
+        let select = sqlx::query_as("SELECT * FROM dlq_events WHERE id = $1").bind(id);
+        self.read("read a dead letter", select.fetch_optional(&self.pool())).await
     }
 
-    /// The dead letters of one request, oldest first, at most 100.
+    /// Returns the dead letters of a request, oldest first, at most 100.
     pub async fn of_request(self, request_id: Uuid) -> Result<Vec<DlqEvent>, RepoError> {
-        let pool = self.pool();
-        let question = sqlx::query_as("SELECT * FROM dlq_events WHERE original_event_id = $1 ORDER BY id LIMIT 100")
-            .bind(request_id)
-            .fetch_all(&pool);
-        self.read("list the dead letters of a request", question).await
+        let select = sqlx::query_as("SELECT * FROM dlq_events WHERE original_event_id = $1 ORDER BY id LIMIT 100")
+            .bind(request_id);
+        self.read("list the dead letters of a request", select.fetch_all(&self.pool())).await
     }
 
-    /// Which of these requests have a dead letter that waits for an operator, or that one has settled by a word.
+    /// Returns the state of those of these requests that have a dead letter which waits for an operator or was settled
+    /// by one.
     pub async fn by_operators(self, ids: &[Uuid]) -> Result<HashMap<Uuid, OperatorState>, RepoError> {
-        let pool = self.pool();
-        let question = sqlx::query_as(
+        let select = sqlx::query_as(
             "SELECT original_event_id, bool_or(status IN ('HELD', 'PARKED')) FROM dlq_events
              WHERE original_event_id = ANY($1) AND status IN ('HELD', 'PARKED', 'RESOLVED', 'IGNORED')
              GROUP BY original_event_id",
         )
-        .bind(ids)
-        .fetch_all(&pool);
-        let found: Vec<(Uuid, bool)> = self.read("look up what is held", question).await?;
-        let aside = |waits| if waits { OperatorState::Waits } else { OperatorState::Settled };
-        Ok(found.into_iter().map(|(id, waits)| (id, aside(waits))).collect())
+        .bind(ids);
+        let found: Vec<(Uuid, bool)> = self.read("look up what is held", select.fetch_all(&self.pool())).await?;
+        let state = |waits| if waits { OperatorState::Waits } else { OperatorState::Settled };
+        Ok(found.into_iter().map(|(id, waits)| (id, state(waits))).collect())
     }
 
-    /// Up to `limit` requests of a member that dead letters hold and nobody has decided, newest first: of one campaign or of
-    /// all, made before the request `before`. One that is decided meanwhile is in neither of two looks, unless the letters
-    /// are asked for first.
+    /// Returns up to `limit` undecided requests of a member that dead letters hold, newest first: of one campaign or of
+    /// all, made before the request `before`. A caller who also reads decisions has to read these first: otherwise a
+    /// request that is decided in between is in neither answer.
     pub async fn undecided_of_member(
         self,
         member: &MemberId,
@@ -151,10 +146,9 @@ impl DlqEventRepository<'_> {
         before: Option<RequestId>,
         limit: i64,
     ) -> Result<Vec<DeadLetteredRequest>, RepoError> {
-        let pool = self.pool();
-        let question = sqlx::query_as(
-            // No issuer-api has written an event whose request is another member's. A record may lie in the topic twice, and one
-            // letter be held while the other is decided.
+        let select = sqlx::query_as(
+            // An event whose request is another member's comes from no issuer-api. A record may be in the topic twice:
+            // one dead letter is HELD, and the request is decided.
             "SELECT DISTINCT coupon_code, original_event_id FROM dlq_events
              WHERE member_id = $1 AND status IN ('HELD', 'PARKED') AND error_code <> 'OTHER_MEMBER'
                AND coupon_code IS NOT NULL AND ($2::text IS NULL OR coupon_code = $2) AND original_event_id < $3
@@ -165,9 +159,9 @@ impl DlqEventRepository<'_> {
         .bind(member.as_str())
         .bind(code.map(CouponCode::as_str))
         .bind(before.map_or_else(Uuid::max, RequestId::as_uuid))
-        .bind(limit)
-        .fetch_all(&pool);
-        let rows: Vec<(String, Uuid)> = self.read("list the letters of a member", question).await?;
+        .bind(limit);
+        let rows: Vec<(String, Uuid)> =
+            self.read("list the dead letters of a member", select.fetch_all(&self.pool())).await?;
         let own = rows.into_iter().filter_map(|(code, id)| {
             Some(DeadLetteredRequest { coupon_code: code.parse().ok()?, request_id: id.into() })
         });

@@ -1,8 +1,8 @@
-//! What PostgreSQL's error codes mean for the record they happened to: the whole table.
+//! The class of every SQLSTATE, in one table.
 
 use crate::failure::Class;
 
-/// How SQLSTATEs are judged: the first row whose beginning fits decides. Single codes stand before their class, and
+/// The class of an SQLSTATE is that of the first row that it begins with. Single codes stand before their class, and
 /// every class of the PostgreSQL documentation, appendix A, has its row.
 const SQLSTATES: &[(&str, Class, &str)] = &[
     ("00", Class::Unknown, "successful completion: no error at all"),
@@ -60,30 +60,30 @@ const SQLSTATES: &[(&str, Class, &str)] = &[
     ("XX", Class::Unknown, "internal error, or corrupted data"),
 ];
 
-/// The beginnings of the SQLSTATEs by which a server says that this session, or this server, is the wrong one: a standby,
-/// statements or plans that the session no longer has or that no longer fit, names that it does not see.
+/// Beginnings of the SQLSTATEs that say that the session, or the server, is the wrong one: a standby, statements or
+/// plans that the session has lost or that are outdated, names that it does not see.
 const OF_THE_SESSION: &[&str] = &["08", "0A000", "25", "26", "28", "34", "3F", "42P", "42704", "42883"];
 
-/// The beginnings of the contended SQLSTATEs that two writers get who met in a database that works. Whoever is in the way
-/// otherwise may be in the way of everybody: a lock on a whole table, a pooler, a server that answers nothing in time.
+/// Beginnings of the contended SQLSTATEs of two writers that conflict in a database that works. Any other contention
+/// may be an outage: a lock on a whole table, a pooler, a server that does not answer in time.
 const OF_TWO_WRITERS: &[&str] = &["40", "CP001"];
 
-/// Whether a contended SQLSTATE says by itself that the database works.
+/// Whether a contended SQLSTATE shows that the database works.
 pub(super) fn speaks_of_two_writers(sqlstate: &str) -> bool {
     OF_TWO_WRITERS.iter().any(|prefix| sqlstate.starts_with(prefix))
 }
 
-/// Whether a new session may be answered otherwise.
+/// Whether a new session may get another answer.
 pub(super) fn speaks_of_the_session(sqlstate: &str) -> bool {
     OF_THE_SESSION.iter().any(|prefix| sqlstate.starts_with(prefix))
 }
 
-/// The class of an SQLSTATE; of a class that a newer PostgreSQL brings, [`Class::Unknown`].
+/// Returns the class of an SQLSTATE; [`Class::Unknown`] for one that only a newer PostgreSQL has.
 pub(super) fn class_of(sqlstate: &str) -> Class {
     SQLSTATES.iter().find(|(prefix, ..)| sqlstate.starts_with(prefix)).map_or(Class::Unknown, |(_, class, _)| *class)
 }
 
-/// The beginnings of the SQLSTATEs that tell of the database, or of others in the way, and so of no single record.
+/// Returns the beginnings of the SQLSTATEs of outages and of contention, which are of no single record.
 pub fn not_of_a_record() -> Vec<&'static str> {
     let rows = SQLSTATES.iter().filter(|(_, class, _)| !class.may_lie_in_one_record());
     rows.map(|(prefix, ..)| *prefix).collect()

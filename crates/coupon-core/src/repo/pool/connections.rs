@@ -1,4 +1,4 @@
-//! Connections for one piece of work: what fails while one is being had is told from what a statement is answered.
+//! Connections for one read or write. A failure to get a connection is told from the answer to a statement.
 
 use std::{
     ops::{Deref, DerefMut},
@@ -13,21 +13,21 @@ use sqlx::{
 };
 use tokio::time::Instant;
 
-/// Connections for one piece of work. Clones belong to the same work.
+/// Connections for one read or write; clones belong to the same one.
 #[derive(Clone, Debug)]
 pub struct Pool {
     pub(in crate::repo) connections: PgPool,
     last_begun: Arc<Mutex<Instant>>,
 }
 
-/// A transaction of [`Pool::begin`]. What is not committed is rolled back when this is dropped.
+/// A transaction of [`Pool::begin`]; dropped without a commit, it is rolled back.
 #[derive(Debug)]
 pub struct Tx {
     inner: Transaction<'static, Postgres>,
     of: Pool,
 }
 
-/// No connection could be had, whatever the code of the reason: nothing was asked on behalf of any record.
+/// No connection was available, whatever the code of the reason: no statement was sent.
 #[derive(Debug, thiserror::Error)]
 #[error("no connection")]
 pub(in crate::repo) struct NotConnected(#[source] pub(in crate::repo) sqlx::Error);
@@ -44,12 +44,12 @@ impl Pool {
         Ok(Tx { inner, of: self.clone() })
     }
 
-    /// When the last statement of this work began.
+    /// Returns the time at which the last statement began.
     pub(super) fn last_begun(&self) -> Instant {
         *self.last_begun.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A connection, for several statements in a row that are no transaction.
+    /// Returns a connection, for several statements that are no transaction.
     pub async fn acquire(&self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
         self.note();
         self.connections.acquire().await.map_err(not_connected)
@@ -60,19 +60,19 @@ impl Pool {
     }
 }
 
-/// Carried through the driver's own type, because that is what an executor returns; unpacked by `RepoError::doing`.
+/// Wrapped in the driver's error type, which an executor has to return; unwrapped by `RepoError::doing`.
 fn not_connected(error: sqlx::Error) -> sqlx::Error {
     sqlx::Error::Configuration(Box::new(NotConnected(error)))
 }
 
 impl Tx {
-    /// Makes durable what was done.
+    /// Commits the transaction.
     pub async fn commit(self) -> Result<(), sqlx::Error> {
         self.of.note();
         self.inner.commit().await
     }
 
-    /// Takes back what was done.
+    /// Rolls the transaction back.
     pub async fn rollback(self) -> Result<(), sqlx::Error> {
         self.of.note();
         self.inner.rollback().await
@@ -87,7 +87,7 @@ impl Deref for Tx {
     }
 }
 
-/// Every statement takes the connection anew, which is how each has a bound of its own.
+/// Every statement borrows the connection anew, so that each has a bound of its own.
 impl DerefMut for Tx {
     fn deref_mut(&mut self) -> &mut PgConnection {
         self.of.note();
@@ -98,7 +98,7 @@ impl DerefMut for Tx {
 impl<'p> Executor<'p> for &'_ Pool {
     type Database = Postgres;
 
-    /// All at once: nothing here reads a result as a stream.
+    /// Reads the whole result: no caller needs a stream.
     fn fetch_many<'e, 'q: 'e, E>(self, query: E) -> BoxStream<'e, Result<Either<PgQueryResult, PgRow>, sqlx::Error>>
     where
         'p: 'e,

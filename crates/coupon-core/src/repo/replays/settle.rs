@@ -1,22 +1,20 @@
-//! What becomes of a replay: Redis's answer, then the decision, then the row of the work list it replays.
+//! Outcomes of replays: the answer of Redis, then the decision, then the row of the work list.
 
 use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 use super::ReplayOutcome;
 use crate::{
-    ids::RequestId,
-    repo::{
-        ReplayRepository, RepoError,
-        coupon_issues::{Compensation, Operator},
-    },
+    event::CouponIssued,
+    ids::{CouponCode, RequestId},
+    repo::{ReplayRepository, RepoError, audit::Actor},
 };
 
 /// Replays settled by one statement.
 const BATCH: i64 = 500;
 
-/// One statement, however many there are: a round trip for each of them would take longer than an answer may. What
-/// somebody else has locked waits for the next time, so this waits for nobody.
+/// One statement for a batch: a round trip for each replay would take longer than the bound of a write. Rows that are
+/// locked are left for the next pass, so the statement waits for nobody.
 const SETTLE: &str = "
 WITH decided AS (
     SELECT r.request_id, r.failed_issue_id, r.job_id, i.decision, i.request_id AS issued_by
@@ -47,8 +45,8 @@ WITH decided AS (
 SELECT count(*) FROM settled";
 
 impl ReplayRepository<'_> {
-    /// Notes what Redis answered, unless that is known already. A refusal gives the attempt back to the row; it does
-    /// not count among its three.
+    /// Records the answer of Redis, unless one is recorded. A refusal does not count among the three replays of the
+    /// row.
     pub async fn note_outcome(
         self,
         request_id: RequestId,
@@ -85,8 +83,8 @@ impl ReplayRepository<'_> {
         .await
     }
 
-    /// Settles replays on which there is a decision by now: the row of an issued one becomes RESOLVED. Gives how many
-    /// were settled. Any number of processes may do this at once, again and again.
+    /// Brings decisions to undecided replays and makes the row of an issued one RESOLVED. Returns the number of replays
+    /// settled. Safe to run in several processes at once.
     pub async fn settle(self, by: &str, now: DateTime<Utc>) -> Result<usize, RepoError> {
         let by = by.to_owned();
         self.write("settle replays", move |pool| async move {
@@ -97,15 +95,16 @@ impl ReplayRepository<'_> {
     }
 }
 
-/// An operator's word on a request holds for its member, who gets one coupon of a campaign at most: every entry of that
-/// member that waits is settled by it, and no replay by a filter takes it. That is the entry which the request replays, and
-/// one whose replay was told that the member holds this request.
+/// Resolves every unresolved entry of a member in a campaign, because an operator has compensated one request by hand:
+/// a member gets one coupon of a campaign at most. No replay by a filter takes these entries again. They are the entry
+/// that the request replays, and one whose replay was answered that the member holds this request.
 pub(in crate::repo) async fn settle_by_hand(
     tx: &mut PgConnection,
-    give_up: &Compensation,
-    by: &Operator,
+    event: &CouponIssued,
+    operator: &Actor,
+    reason: &str,
 ) -> Result<(), sqlx::Error> {
-    // The entries before their replays, in the order in which a replay is linked.
+    // Locks entries before their replays, in the order in which a replay is linked.
     sqlx::query(
         "WITH before AS (
              SELECT id, status FROM failed_coupon_issues
@@ -122,27 +121,72 @@ pub(in crate::repo) async fn settle_by_hand(
                 jsonb_build_object('from', status, 'to', 'RESOLVED', 'request_id', $3), $6
          FROM settled ORDER BY id",
     )
-    .bind(give_up.event.coupon_code.as_str())
-    .bind(give_up.event.member_id.as_str())
-    .bind(give_up.event.request_id.to_string())
-    .bind(give_up.now)
-    .bind(&by.name)
-    .bind(&by.reason)
+    .bind(event.coupon_code.as_str())
+    .bind(event.member_id.as_str())
+    .bind(event.request_id.to_string())
+    .bind(operator.now)
+    .bind(&operator.name)
+    .bind(reason)
     .execute(tx)
     .await
     .map(drop)
 }
 
-/// If the request is a replay, it has come to nothing. Gives the entry that it replays.
+/// Ends the replay that the request is, if it is one, as COMPENSATED. Returns the entry that it replays.
 pub(in crate::repo) async fn close_replay(
     tx: &mut PgConnection,
-    give_up: &Compensation,
+    request_id: RequestId,
+    now: DateTime<Utc>,
 ) -> Result<Option<i64>, sqlx::Error> {
     sqlx::query_scalar(
         "UPDATE replays SET outcome = 'COMPENSATED', updated_at = $2 WHERE request_id = $1 RETURNING failed_issue_id",
     )
-    .bind(give_up.event.request_id.as_uuid())
-    .bind(give_up.now)
+    .bind(request_id.as_uuid())
+    .bind(now)
     .fetch_optional(tx)
     .await
+}
+
+/// Ends the reserved replays of which nothing is left: no holder entry, no event and no decision. They count as no
+/// replay of their row. An event that turns up later is compensated, and its replay settled as COMPENSATED.
+pub(in crate::repo) async fn end_lost_replays(
+    tx: &mut PgConnection,
+    code: &CouponCode,
+    now: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "WITH lost AS (
+             UPDATE replays r SET outcome = 'NOT_READY', updated_at = $2
+             FROM replays before
+             WHERE before.request_id = r.request_id AND r.coupon_code = $1 AND r.outcome IN ('RESERVED', 'HOLDS_ONE')
+               AND NOT EXISTS (SELECT FROM coupon_issues i JOIN coupons c USING (coupon_id)
+                               WHERE c.coupon_code = $1 AND i.request_id = coalesce(r.held_by, r.request_id))
+               AND NOT EXISTS (SELECT FROM dlq_events d WHERE d.original_event_id = coalesce(r.held_by, r.request_id)
+                               AND d.status IN ('HELD', 'PARKED'))
+             RETURNING r.failed_issue_id, before.outcome
+         )
+         -- HOLDS_ONE has taken the count back before.
+         UPDATE failed_coupon_issues f SET replay_count = greatest(f.replay_count - 1, 0)
+         FROM lost WHERE f.id = lost.failed_issue_id AND lost.outcome = 'RESERVED'",
+    )
+    .bind(code.as_str())
+    .bind(now)
+    .execute(tx)
+    .await
+    .map(drop)
+}
+
+/// Ends the replays that Redis never answered. They have no decision, and a reservation of theirs would be of an epoch
+/// that is over.
+pub(in crate::repo) async fn end_unanswered_replays(
+    tx: &mut PgConnection,
+    code: &CouponCode,
+    now: DateTime<Utc>,
+) -> Result<(), sqlx::Error> {
+    sqlx::query("UPDATE replays SET outcome = 'NOT_READY', updated_at = $2 WHERE coupon_code = $1 AND outcome IS NULL")
+        .bind(code.as_str())
+        .bind(now)
+        .execute(tx)
+        .await
+        .map(drop)
 }

@@ -10,13 +10,13 @@ use crate::repo::{
     work_list::{Filter, List},
 };
 
-/// Most groups that are named; a list longer than that is read by nobody.
-const MOST_GROUPS: i64 = 100;
+/// Most groups of a list.
+const MAX_GROUPS: i64 = 100;
 
-/// How much waits for somebody, or for a sweep, and why.
+/// Rows that wait for an operator or for a give-back, and their causes.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Figures {
-    /// How much.
+    /// Counts.
     #[serde(flatten)]
     pub counts: Counts,
     /// PENDING by cause, most first; at most 100.
@@ -29,58 +29,58 @@ pub struct Figures {
     pub parked_by_cause: Vec<Group>,
 }
 
-/// How much waits for somebody, or for a sweep.
+/// Number of rows that wait for an operator or for a give-back.
 #[derive(Clone, Debug, sqlx::FromRow, serde::Serialize)]
 pub struct Counts {
     /// Requests on the work list that are PENDING.
     pub pending: i64,
-    /// When the oldest of them was given up.
+    /// Time at which the oldest of them was compensated.
     pub oldest_pending_at: Option<DateTime<Utc>>,
     /// Dead letters that are HELD: accepted requests without a decision.
     pub held: i64,
     /// Dead letters that are PARKED: they cannot be decided as they are.
     pub parked: i64,
-    /// Dead letters and notices that nobody has been told of.
+    /// Dead letters and notices that are unsent.
     pub alarms_unsent: i64,
-    /// Requests that are decided COMPENSATED and not yet given back.
+    /// Compensated requests whose give-back is due.
     pub not_given_back: i64,
 }
 
-/// The campaigns of one status, as it is shown, that have not ended for good.
+/// The campaigns of one shown status that are not archived.
 #[derive(Clone, Debug, sqlx::FromRow)]
 pub struct Campaigns {
-    /// The status.
+    /// Status.
     #[sqlx(try_from = "String")]
     pub status: ShownStatus,
-    /// How many.
+    /// Number of campaigns.
     pub campaigns: i64,
-    /// Coupons of all of them.
+    /// Sum of their totals.
     pub coupons: i64,
-    /// Of these, written.
+    /// Sum of their counters.
     pub issued: i64,
 }
 
-/// So many of one kind.
+/// Number of rows of one kind.
 #[derive(Clone, Debug, sqlx::FromRow, serde::Serialize)]
 pub struct Group {
-    /// The cause, or the campaign.
+    /// Cause or campaign.
     pub name: String,
-    /// How many.
+    /// Number of rows.
     pub count: i64,
 }
 
 /// The failures of one cause.
 #[derive(Clone, Debug, sqlx::FromRow, serde::Serialize)]
 pub struct Cause {
-    /// Class, code and message without what differs from record to record.
+    /// Error fingerprint: class, code and message without what differs from record to record.
     pub cause: String,
-    /// How many.
+    /// Number of rows.
     pub count: i64,
-    /// The first of them.
+    /// Time of the first.
     pub first_seen: DateTime<Utc>,
-    /// The last of them.
+    /// Time of the last.
     pub last_seen: DateTime<Utc>,
-    /// Number of one of them, the newest.
+    /// Number of the newest.
     pub sample_id: i64,
 }
 
@@ -94,7 +94,7 @@ SELECT (SELECT count(*) FROM failed_coupon_issues WHERE status = 'PENDING') AS p
            AS alarms_unsent,
        (SELECT count(*) FROM coupon_issues WHERE decision = 'COMPENSATED' AND given_back_at IS NULL) AS not_given_back";
 
-/// As [`ShownStatus::of`].
+/// The same status as that of [`ShownStatus::of`].
 const CAMPAIGNS: &str = "
 SELECT CASE WHEN status = 'OPEN' AND closes_at <= $1 THEN 'OVER'
             WHEN status = 'OPEN' AND opens_at > $1 THEN 'SCHEDULED'
@@ -112,49 +112,46 @@ const BY_COUPON: &str = "
 SELECT coupon_code AS name, count(*) AS count FROM failed_coupon_issues WHERE status = 'PENDING'
 GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT $1";
 
-const LETTERS_BY_CAUSE: &str = "
+const DLQ_EVENTS_BY_CAUSE: &str = "
 SELECT cause AS name, count(*) AS count FROM dlq_events WHERE status = $2
 GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT $1";
 
 impl WorkListRepository<'_> {
-    /// How much waits.
+    /// Counts the rows that wait.
     pub async fn counts(self) -> Result<Counts, RepoError> {
-        let pool = self.pool();
-        self.read("count what waits", sqlx::query_as(COUNTS).fetch_one(&pool)).await
+        self.read("count what waits", sqlx::query_as(COUNTS).fetch_one(&self.pool())).await
     }
 
-    /// The campaigns that have not ended for good, by status at this moment; a status that none has is left out.
+    /// Counts the campaigns that are not archived by their status at this time; a status without one is left out.
     pub async fn campaigns(self, now: DateTime<Utc>) -> Result<Vec<Campaigns>, RepoError> {
-        let pool = self.pool();
-        self.read("count campaigns", sqlx::query_as(CAMPAIGNS).bind(now).fetch_all(&pool)).await
+        self.read("count campaigns", sqlx::query_as(CAMPAIGNS).bind(now).fetch_all(&self.pool())).await
     }
 
-    /// How much waits, and why.
+    /// Counts the rows that wait, and groups them.
     pub async fn figures(self) -> Result<Figures, RepoError> {
         let counts = self.counts().await?;
-        let pool = self.pool();
         let groups = async |select: &'static str| {
-            self.read("group what waits", sqlx::query_as(select).bind(MOST_GROUPS).fetch_all(&pool)).await
+            self.read("group what waits", sqlx::query_as(select).bind(MAX_GROUPS).fetch_all(&self.pool())).await
         };
-        let letters = async |status: DlqEventStatus| {
-            let question = sqlx::query_as(LETTERS_BY_CAUSE).bind(MOST_GROUPS).bind(status.as_str()).fetch_all(&pool);
-            self.read("group dead letters that wait", question).await
+        let dlq_events = async |status: DlqEventStatus| {
+            let select = sqlx::query_as(DLQ_EVENTS_BY_CAUSE).bind(MAX_GROUPS).bind(status.as_str());
+            self.read("group dead letters that wait", select.fetch_all(&self.pool())).await
         };
         Ok(Figures {
             counts,
             by_cause: groups(BY_CAUSE).await?,
             by_coupon: groups(BY_COUPON).await?,
-            held_by_cause: letters(DlqEventStatus::Held).await?,
-            parked_by_cause: letters(DlqEventStatus::Parked).await?,
+            held_by_cause: dlq_events(DlqEventStatus::Held).await?,
+            parked_by_cause: dlq_events(DlqEventStatus::Parked).await?,
         })
     }
 
-    /// The rows of a choice by cause, most first.
+    /// Groups the rows of a filter by cause, most first.
     pub async fn causes(self, list: List, filter: &Filter, limit: i64) -> Result<Vec<Cause>, RepoError> {
         let (table, condition) = (list.as_str(), list.condition());
         let at = match list {
             List::Requests => "failed_at",
-            List::Letters => "created_at",
+            List::DlqEvents => "created_at",
         };
         let select = format!(
             "SELECT coalesce(f.cause, f.error_class || ' ' || f.error_code) AS cause, count(*) AS count,
@@ -162,11 +159,7 @@ impl WorkListRepository<'_> {
              FROM {table} f WHERE {condition}
              GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT $10"
         );
-        let pool = self.pool();
-        self.read("group failures by cause", async {
-            let question = sqlx::query_as_with(AssertSqlSafe(select), filter.arguments()?);
-            question.bind(limit).fetch_all(&pool).await
-        })
-        .await
+        let select = sqlx::query_as_with(AssertSqlSafe(select), filter.arguments()?).bind(limit);
+        self.read("group failures by cause", select.fetch_all(&self.pool())).await
     }
 }

@@ -1,4 +1,4 @@
-//! Which rows an operator means: the same words for the work list and for dead letters, for one row and for many.
+//! The filter of commands and pages: the same for the work list and for dead letters, for one row and for many.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -6,30 +6,41 @@ use sqlx::{Arguments, postgres::PgArguments};
 
 use crate::{
     ids::{CouponCode, MemberId},
-    repo::{dlq_events::DlqEventStatus, failed_coupon_issues::FailedIssueStatus},
+    repo::RepoError,
+    words::words,
 };
 
-/// A choice of rows; what is not given does not restrict.
+words! {
+    /// A list that operators work through, by its table.
+    pub enum List as "list" {
+        /// Compensated requests: the work list.
+        Requests = "failed_coupon_issues",
+        /// Dead letters.
+        DlqEvents = "dlq_events",
+    }
+}
+
+/// A choice of rows; an absent field restricts nothing.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Filter {
     /// These numbers only; empty: any.
     pub ids: Vec<i64>,
-    /// Of this status, a word of [`FailedIssueStatus`] or [`DlqEventStatus`].
+    /// Of this status of its table.
     pub status: Option<String>,
     /// Of this campaign.
     pub coupon: Option<CouponCode>,
     /// Of this member.
     pub member: Option<MemberId>,
-    /// Whose cause or reason holds this text, whatever the case.
+    /// Whose error fingerprint or reason contains this text, whatever the case.
     pub cause: Option<String>,
     /// Of this error class.
     pub class: Option<String>,
-    /// Not older.
+    /// Failed at this time or later.
     pub since: Option<DateTime<Utc>>,
-    /// Older than this.
+    /// Failed before this time.
     pub until: Option<DateTime<Utc>>,
-    /// No higher number: what comes later is not meant.
+    /// Up to this number: rows that come later are left out.
     pub up_to: Option<i64>,
 }
 
@@ -52,21 +63,20 @@ pub(in crate::repo) const DLQ_EVENT_FILTER: &str = "
     AND ($7::timestamptz IS NULL OR f.created_at >= $7) AND ($8::timestamptz IS NULL OR f.created_at < $8)
     AND ($9::bigint IS NULL OR f.id <= $9)";
 
+impl List {
+    /// The condition of a [`Filter`] over this table, named `f`.
+    pub(in crate::repo) fn condition(self) -> &'static str {
+        match self {
+            Self::Requests => FAILED_ISSUE_FILTER,
+            Self::DlqEvents => DLQ_EVENT_FILTER,
+        }
+    }
+}
+
 impl Filter {
-    /// The same, of this status of the work list.
-    #[must_use]
-    pub fn of_status(self, status: FailedIssueStatus) -> Self {
-        Self { status: Some(status.as_str().to_owned()), ..self }
-    }
-
-    /// The same, of this status of dead letters.
-    #[must_use]
-    pub fn of_letter_status(self, status: DlqEventStatus) -> Self {
-        Self { status: Some(status.as_str().to_owned()), ..self }
-    }
-
-    /// The arguments $1 to $9 of [`FAILED_ISSUE_FILTER`] and [`DLQ_EVENT_FILTER`]; what a statement needs beyond them comes after.
-    pub(in crate::repo) fn arguments(&self) -> Result<PgArguments, sqlx::Error> {
+    /// The arguments $1 to $9 of [`FAILED_ISSUE_FILTER`] and [`DLQ_EVENT_FILTER`]; a statement binds its own from $10
+    /// on.
+    pub(in crate::repo) fn arguments(&self) -> Result<PgArguments, RepoError> {
         let mut arguments = PgArguments::default();
         let add = |arguments: &mut PgArguments| {
             arguments.add(&self.ids)?;
@@ -79,7 +89,7 @@ impl Filter {
             arguments.add(self.until)?;
             arguments.add(self.up_to)
         };
-        add(&mut arguments).map_err(sqlx::Error::Encode)?;
+        add(&mut arguments).map_err(sqlx::Error::Encode).map_err(RepoError::doing("bind a filter"))?;
         Ok(arguments)
     }
 }

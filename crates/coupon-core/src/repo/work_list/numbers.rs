@@ -4,23 +4,23 @@ use std::{fmt, str::FromStr};
 
 use serde::{Serialize, Serializer};
 
-use crate::repo::work_list::List;
+use crate::repo::work_list::filter::List;
 
 /// Number of a row, with its kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Number {
-    /// Whose number it is.
+    /// Kind.
     pub list: List,
-    /// The number itself, from 1.
+    /// Number, from 1.
     pub id: i64,
 }
 
-/// A number as an operator types it: `E403`, `D513`, or a plain `403`, which is of the kind that is meant there.
+/// A number as an operator types it: `E403`, `D513`, or a plain `403` of the kind that the command expects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TypedNumber {
-    /// The kind, if it was typed.
+    /// Kind, if it was typed.
     pub list: Option<List>,
-    /// The number itself.
+    /// Number.
     pub id: i64,
 }
 
@@ -35,44 +35,44 @@ pub struct NoNumber;
 pub struct WrongKind(pub Number, pub List);
 
 impl List {
-    /// The letter before the numbers of this kind.
-    pub fn letter(self) -> char {
+    /// Returns the first character of the numbers of this kind.
+    pub fn prefix(self) -> char {
         match self {
             Self::Requests => 'E',
-            Self::Letters => 'D',
+            Self::DlqEvents => 'D',
         }
     }
 
-    /// A row of this kind in words.
+    /// Returns a row of this kind in words.
     pub fn one(self) -> &'static str {
         match self {
             Self::Requests => "an entry of the work list",
-            Self::Letters => "a dead letter",
+            Self::DlqEvents => "a dead letter",
         }
     }
 
-    /// The other kind.
+    /// Returns the other kind.
     #[must_use]
     pub fn other(self) -> Self {
         match self {
-            Self::Requests => Self::Letters,
-            Self::Letters => Self::Requests,
+            Self::Requests => Self::DlqEvents,
+            Self::DlqEvents => Self::Requests,
         }
     }
 
-    /// The number of a row of this kind.
+    /// Returns the number of a row of this kind.
     pub fn number(self, id: i64) -> Number {
         Number { list: self, id }
     }
 }
 
 impl TypedNumber {
-    /// The number, where a plain one is of this kind.
+    /// Returns the number; a plain one is of this kind.
     pub fn or(self, list: List) -> Number {
         self.list.unwrap_or(list).number(self.id)
     }
 
-    /// The number itself, where only this kind is meant.
+    /// Returns the plain number, where only this kind is allowed.
     pub fn of(self, list: List) -> Result<i64, WrongKind> {
         match self.or(list) {
             number if number.list == list => Ok(number.id),
@@ -83,7 +83,7 @@ impl TypedNumber {
 
 impl fmt::Display for Number {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&format!("{}{}", self.list.letter(), self.id))
+        f.pad(&format!("{}{}", self.list.prefix(), self.id))
     }
 }
 
@@ -91,16 +91,16 @@ impl FromStr for TypedNumber {
     type Err = NoNumber;
 
     fn from_str(text: &str) -> Result<Self, NoNumber> {
-        let kind = [List::Requests, List::Letters]
+        let kind = [List::Requests, List::DlqEvents]
             .into_iter()
-            .find(|list| text.chars().next().is_some_and(|first| first.eq_ignore_ascii_case(&list.letter())));
+            .find(|list| text.chars().next().is_some_and(|first| first.eq_ignore_ascii_case(&list.prefix())));
         let digits = if kind.is_some() { &text[1..] } else { text };
         let id = digits.parse().ok().filter(|_| digits.bytes().all(|byte| byte.is_ascii_digit()));
         Ok(Self { list: kind, id: id.ok_or(NoNumber)? })
     }
 }
 
-/// Both forms: `id` for programs that know it, `number` as operators name it.
+/// Both forms: `id` for programs, `number` for operators.
 #[derive(Serialize)]
 struct Both {
     id: i64,
@@ -109,14 +109,14 @@ struct Both {
 
 /// Serializes the id of an entry as `id` and `number`; the field is flattened.
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
-pub(in crate::repo) fn entry<S: Serializer>(id: &i64, serializer: S) -> Result<S::Ok, S::Error> {
+pub(in crate::repo) fn serialize_entry_id<S: Serializer>(id: &i64, serializer: S) -> Result<S::Ok, S::Error> {
     Both { id: *id, number: List::Requests.number(*id).to_string() }.serialize(serializer)
 }
 
 /// Serializes the id of a dead letter as `id` and `number`; the field is flattened.
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
-pub(in crate::repo) fn letter<S: Serializer>(id: &i64, serializer: S) -> Result<S::Ok, S::Error> {
-    Both { id: *id, number: List::Letters.number(*id).to_string() }.serialize(serializer)
+pub(in crate::repo) fn serialize_dlq_event_id<S: Serializer>(id: &i64, serializer: S) -> Result<S::Ok, S::Error> {
+    Both { id: *id, number: List::DlqEvents.number(*id).to_string() }.serialize(serializer)
 }
 
 #[cfg(test)]
@@ -128,8 +128,8 @@ mod tests {
         let typed = |text: &str| text.parse::<TypedNumber>();
         assert_eq!(List::Requests.number(403).to_string(), "E403");
         assert_eq!(typed("E403").unwrap().of(List::Requests), Ok(403));
-        assert_eq!(typed("d513").unwrap().of(List::Letters), Ok(513));
-        assert_eq!(typed("513").unwrap().of(List::Letters), Ok(513));
+        assert_eq!(typed("d513").unwrap().of(List::DlqEvents), Ok(513));
+        assert_eq!(typed("513").unwrap().of(List::DlqEvents), Ok(513));
         let wrong = typed("D513").unwrap().of(List::Requests).unwrap_err().to_string();
         assert_eq!(wrong, "D513 is the number of a dead letter, and here an entry of the work list is meant");
         for text in ["", "E", "X5", "-5", "E-5", "+5", "5E", "E 5", "€5", "99999999999999999999"] {

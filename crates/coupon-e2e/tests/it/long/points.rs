@@ -67,8 +67,9 @@ pub const OF_SITUATIONS: &[&str] = &[
 ];
 
 /// Names as they stand in the sources, behind any of these.
-const MARKS: [&str; 9] = [
-    "detached(\"",
+const MARKS: [&str; 10] = [
+    "self.write(\"",
+    "self.execute(\"",
     "crash::pass(\"",
     "invoke(\"",
     "invoke_repeatable(\"",

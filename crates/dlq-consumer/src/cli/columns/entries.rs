@@ -67,7 +67,7 @@ const REPLAYS: &[Column<ReplayLink>] = &[
 ];
 
 const LETTERS: &[Column<DlqEvent>] = &[
-    ("id", |row| List::Letters.number(row.id).to_string()),
+    ("id", |row| List::DlqEvents.number(row.id).to_string()),
     ("status", |row| row.status.to_string()),
     ("place", |row| format!("{} {}/{}", row.dlq_topic, row.dlq_partition, row.dlq_offset)),
     ("told of", |row| yes_or(row.alarm_sent, "not yet")),

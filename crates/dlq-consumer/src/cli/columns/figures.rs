@@ -15,7 +15,7 @@ pub(in crate::cli) fn causes(list: List) -> Vec<Column<Cause>> {
     let mut columns = CAUSES.to_vec();
     columns[3].1 = match list {
         List::Requests => |row| List::Requests.number(row.sample_id).to_string(),
-        List::Letters => |row| List::Letters.number(row.sample_id).to_string(),
+        List::DlqEvents => |row| List::DlqEvents.number(row.sample_id).to_string(),
     };
     columns
 }

@@ -28,7 +28,7 @@ const TABLE: &[Column<DlqEvent>] = &[
 ];
 
 fn number(id: i64) -> String {
-    List::Letters.number(id).to_string()
+    List::DlqEvents.number(id).to_string()
 }
 
 /// Columns of CSV, named as in JSON.
