@@ -154,7 +154,7 @@ impl Stock {
         let reply = Reply::read(self.invoke("adopt data", &call).await?)?;
         match reply.word() {
             "ADOPTED" => Ok(true),
-            "WHOLE_BATCH" | "NOTHING" => Ok(false),
+            "WHOLE" | "NOTHING" => Ok(false),
             _ => Err(reply.unexpected()),
         }
     }
