@@ -8,7 +8,7 @@ use coupon_core::{
         coupon_issues::{IssueOutcome, Remedy},
         dlq_events::NewDlqEvent,
     },
-    writing::judge,
+    writing::classify,
 };
 
 /// The letter that came in this record, after so many attempts.
@@ -48,7 +48,7 @@ pub fn against(outcome: IssueOutcome) -> Option<(Remedy, Failure)> {
         IssueOutcome::OldEpoch => Remedy::GiveBack,
         _ => return None,
     };
-    judge(outcome).err().map(|failure| (remedy, failure))
+    classify(outcome).err().map(|failure| (remedy, failure))
 }
 
 #[cfg(test)]

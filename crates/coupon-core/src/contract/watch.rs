@@ -25,7 +25,7 @@ pub struct Watch {
 #[derive(Default)]
 struct Last {
     at: Option<Instant>,
-    /// By server and what was asked about, which may be away now.
+    /// By server and name of the check; what was checked may be away now.
     departures: BTreeMap<(&'static str, String), Vec<Departure>>,
 }
 
@@ -65,7 +65,7 @@ impl Watch {
             match finding.state {
                 State::Fine(_) => {}
                 State::Departs(departure) => departures.iter_mut().for_each(|all| all.push(departure.clone())),
-                // What is away says nothing; the last word about it stands.
+                // Nothing is known of what is away; the last departures stand.
                 State::Away(_) => *departures = None,
             }
         }

@@ -1,4 +1,4 @@
-//! What the client tells from inside its poll: assignments, statistics, errors.
+//! The callbacks of the client, which run inside its poll: assignments, statistics, errors.
 
 use rdkafka::{
     ClientContext, Statistics, TopicPartitionList,
@@ -10,9 +10,9 @@ use tokio::sync::mpsc::UnboundedSender;
 /// A change of what this consumer has to consume.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Assignment {
-    /// These partitions came.
+    /// These partitions were assigned to this consumer.
     Assigned(Vec<i32>),
-    /// These partitions went.
+    /// These partitions were taken from this consumer.
     Revoked(Vec<i32>),
 }
 
