@@ -1,4 +1,4 @@
-//! The names things go by: campaigns, members, requests.
+//! The ids of campaigns, members and requests.
 
 use std::{fmt, str::FromStr};
 
@@ -26,7 +26,7 @@ pub struct MemberId(String);
 #[serde(transparent)]
 pub struct RequestId(Uuid);
 
-/// Why a text is not a name.
+/// Why a text is not an id.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidId {
     /// Not a [`CouponCode`].

@@ -1,4 +1,4 @@
-//! When a failed record is tried again: a value with a label, so that a log line and a test can name it.
+//! Retry schedules and back-off: when a failed record is attempted again.
 
 use std::time::Duration;
 

@@ -112,7 +112,7 @@ async fn others_publish(stock: &Stock, code: &CouponCode, entry: &OutboxEntry) -
     if stock.is_pending(code, entry).await? {
         return Ok(false);
     }
-    let holders = stock.marks_of(code, &[entry.member_id.as_str()]).await?;
+    let holders = stock.holders_of(code, &[entry.member_id.as_str()]).await?;
     Ok(holders == [Some(entry.request_id.to_string())])
 }
 
