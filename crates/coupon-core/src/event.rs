@@ -84,20 +84,16 @@ impl CouponIssued {
         if bytes.len() > MAX_BYTES {
             return Err(DecodeError::Oversized(bytes.len()));
         }
-        // Read once where all is well, as it nearly always is, and twice otherwise.
-        let read = serde_json::from_slice::<Self>(bytes);
-        if let Ok(event) = &read
-            && event.version <= supported
-        {
-            event.check()?;
-            return read.map_err(DecodeError::Json);
-        }
-        let Versioned { version } = serde_json::from_slice(bytes).map_err(DecodeError::Json)?;
-        match read {
-            _ if version > supported => Err(DecodeError::Newer(version)),
-            Err(error) => Err(DecodeError::Json(error)),
-            // Not both: the version was read twice from the same bytes.
+        match serde_json::from_slice::<Self>(bytes) {
+            Ok(event) if event.version <= supported => {
+                event.check()?;
+                Ok(event)
+            }
             Ok(event) => Err(DecodeError::Newer(event.version)),
+            Err(error) => match serde_json::from_slice(bytes).map_err(DecodeError::Json)? {
+                Versioned { version } if version > supported => Err(DecodeError::Newer(version)),
+                Versioned { .. } => Err(DecodeError::Json(error)),
+            },
         }
     }
 

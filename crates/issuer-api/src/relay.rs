@@ -1,4 +1,4 @@
-//! The relay: publishes again what was reserved and not acknowledged, whoever reserved it.
+//! The relay: publishes the events of outbox entries again, whichever process made the reservations.
 
 use std::{
     collections::{HashMap, HashSet},

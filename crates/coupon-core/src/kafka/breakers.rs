@@ -64,7 +64,7 @@ impl CircuitBreakers {
         self.attempt.away.as_ref()
     }
 
-    /// Whether a write of our own can tell that what this stage needs is back. If not, one waiting record has to.
+    /// Whether the handler can probe the dependency of this stage. If not, a waiting record is the half-open probe.
     pub(super) fn can_be_probed(&self, stage: Stage) -> bool {
         stage == Stage::Attempt || self.exhausted.is_none()
     }

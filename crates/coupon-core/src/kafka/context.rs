@@ -29,7 +29,7 @@ impl ClientContext for EngineContext {
             // What went to another replica is not fetched here any more, but the client goes on telling its lag as it was.
             // Replicas are added up, so it has none here.
             let is_ours = partition.fetch_state == "active";
-            // Until this process has stored an offset, what counts is the one that somebody has committed.
+            // Until this process has stored an offset, the committed one counts.
             let lags = [partition.consumer_lag_stored, partition.consumer_lag];
             let lag = lags.into_iter().find(|lag| is_ours && *lag >= 0).unwrap_or(0);
             #[expect(clippy::cast_precision_loss, reason = "a lag is far below 2^53")]

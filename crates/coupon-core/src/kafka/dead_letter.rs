@@ -61,17 +61,13 @@ const FIRST_FAILURE_HEADERS: &[&str] = &[
 impl DeadLetter<'_> {
     /// The record to publish.
     pub fn of(&self, record: &Record) -> Record {
-        let ours = self.headers(record);
-        let first_is_known = FIRST_FAILURE_HEADERS.iter().all(|name| record.header(name).is_some());
-        let stays = |header: &Header| {
-            !ours.iter().any(|our| our.name == header.name)
-                || first_is_known && FIRST_FAILURE_HEADERS.contains(&header.name.as_str())
-        };
+        let mut ours = self.headers(record);
+        if FIRST_FAILURE_HEADERS.iter().all(|name| record.header(name).is_some()) {
+            ours.retain(|header| !FIRST_FAILURE_HEADERS.contains(&header.name.as_str()));
+        }
+        let stays = |header: &Header| !ours.iter().any(|our| our.name == header.name);
         let mut headers: Vec<Header> = record.headers.iter().filter(|header| stays(header)).cloned().collect();
-        headers.extend(
-            ours.into_iter()
-                .filter(|header| !(first_is_known && FIRST_FAILURE_HEADERS.contains(&header.name.as_str()))),
-        );
+        headers.extend(ours);
         Record { headers, ..record.clone() }
     }
 

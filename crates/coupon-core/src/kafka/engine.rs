@@ -1,11 +1,11 @@
-//! The consuming engine: retries that block nobody, and outages that are not verdicts.
+//! The consuming engine: retries that block no other record, and outages that charge no attempt.
 //!
 //! One task owns all state. It never waits for a record: attempts run in tasks of their own, a record in back-off
 //! sits on a timer, and the loop goes on polling, so the group membership is kept whatever the database does. An
 //! offset is stored when everything below it is durable.
 //!
-//! What is done for each record is little, because there are many: records are taken from the client, begun and ended
-//! in groups, and offsets are stored once for each turn of the loop.
+//! Little is done for each single record: records are taken from the client, started and completed in groups, and offsets are
+//! stored once for each turn of the loop.
 
 use std::{collections::BTreeMap, future::poll_fn, sync::Arc, time::Duration};
 
@@ -107,14 +107,14 @@ struct Entry<I> {
     exhausted: Option<Exhausted>,
 }
 
-/// With which records a record shares its next attempt. It never falls: each failure can only raise it.
+/// With which records a record shares its next attempt. A failure can only raise the isolation of a record.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Isolation {
     /// With all records that start together.
     Shared,
-    /// With other quarantined records: its failure may lie in it, or in a record whose statement it shared.
+    /// With other quarantined records: the failure may lie in this record, or in one whose statement it shared.
     Quarantined,
-    /// With no other record, so that a panic or a failure is known to be its own.
+    /// With no other record, so that a panic or a failure is known to be of this record.
     Isolated,
 }
 

@@ -49,7 +49,7 @@ pub trait Handler: Send + Sync + 'static {
     /// A stage that writes many records by one statement saves a task for each of them here.
     fn attempt_all(self: Arc<Self>, attempts: Vec<Attempt<Self::Item>>) -> impl Future<Output = ()> + Send {
         for Attempt { work, number, quarantined, mut completion } in attempts {
-            completion.share_nothing();
+            completion.is_shared = false;
             let handler = Arc::clone(&self);
             tokio::spawn(async move {
                 let end = match &work.item {
@@ -120,6 +120,7 @@ impl<I> Attempt<I> {
 pub(super) struct CompletionGuard {
     key: Key,
     stage: Stage,
+    /// Whether other records share the attempt; if not, a panic is charged to this record.
     is_shared: bool,
     /// `None` once the completion is sent.
     engine: Option<UnboundedSender<Completion>>,
@@ -128,11 +129,6 @@ pub(super) struct CompletionGuard {
 impl CompletionGuard {
     pub(super) fn new(key: Key, stage: Stage, is_shared: bool, engine: UnboundedSender<Completion>) -> Self {
         Self { key, stage, is_shared, engine: Some(engine) }
-    }
-
-    /// From now on a panic is charged to this record.
-    pub(super) fn share_nothing(&mut self) {
-        self.is_shared = false;
     }
 
     pub(super) fn complete(mut self, result: StageResult) {

@@ -1,4 +1,4 @@
-//! Kafka: publishing, and consuming with retries that block nobody. The only module that knows the `rdkafka` crate.
+//! Kafka: publishing, and consuming with retries that block no other record. The only module that knows the `rdkafka` crate.
 //!
 //! The parts that decide ([`Watermark`], the circuit breakers, the partition tracker) hold no I/O; the engine feeds them.
 

@@ -111,7 +111,7 @@ impl<T> PartitionTracker<T> {
     /// Takes a delivered record in; `None` when its partition is another consumer's.
     ///
     /// Kafka delivers upwards. An offset that is not above the highest is one of another log under the same name, or of one
-    /// that lost its end: passing it over as a repeat would pass over a record that nobody has seen.
+    /// that lost its end: passing it over as a repeat would lose a record.
     pub(super) fn deliver(&mut self, partition: i32, offset: i64, bytes: usize, entry: T) -> Option<DeliveredRecord> {
         let tracked = self.partitions.get_mut(&partition)?;
         let mut rewound_from = None;

@@ -201,7 +201,7 @@ fn first_records(reader: &BaseConsumer<SilentContext>, mut gaps: BTreeMap<i32, G
                 }
             }
             Some(Err(KafkaError::PartitionEOF(partition))) => drop(gaps.remove(&partition)),
-            // It may not read them, or the brokers went away: nobody can say that they are none.
+            // The client may not read, or the brokers went away: the other gaps count as holding a record.
             Some(Err(_)) => break,
             None => {}
         }

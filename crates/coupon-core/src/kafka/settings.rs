@@ -94,8 +94,8 @@ impl KafkaSettings {
         self.with_properties(config)
     }
 
-    /// A producer of dead letters: it takes any record a broker gave, with the headers that are added, and tells early
-    /// that the brokers are away. A record that arrived all the same only comes twice.
+    /// A producer of dead letters: it takes any record a broker gave, with the headers that are added, and reports
+    /// an outage of the brokers early. A record that has arrived all the same comes twice, which changes nothing.
     pub(super) fn dead_letter_producer(&self, service: &str) -> ClientConfig {
         let mut config = self.producer(service);
         config.set("message.max.bytes", "104857600").set("message.timeout.ms", "15000");
@@ -151,7 +151,7 @@ impl ConsumerSettings {
     }
 }
 
-/// Properties by which the pipeline keeps its promises; no setting may break those.
+/// Properties on which the guarantees of the pipeline rest; no setting may change them.
 const FIXED_PROPERTIES: &[&str] = &[
     "acks",
     "request.required.acks",

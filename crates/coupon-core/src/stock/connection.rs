@@ -96,7 +96,7 @@ impl Stock {
     }
 
     /// Invokes a script that a repeat does not harm: without an answer it asks once more. Both tries share the bound,
-    /// so that somebody who waits for the answer does not wait twice as long.
+    /// so that the caller does not wait twice as long.
     pub(super) async fn invoke_repeatable(
         &self,
         effect: &'static str,

@@ -72,7 +72,7 @@ impl Stock {
         self.gate(code, "SUSPECT", epoch, if is_sound { "1" } else { "0" }, 0).await
     }
 
-    /// Gives a gate that a rebuild shut this status again; `Suspect`, and changes nothing, when its data is suspect.
+    /// Sets the gate that a rebuild has shut to this status again. `Suspect`, and nothing is changed, when its data is suspect.
     pub async fn resume(&self, code: &CouponCode, epoch: i64, status: &str) -> Result<GateOutcome, StockError> {
         self.gate(code, "RESUME", epoch, status, 0).await
     }

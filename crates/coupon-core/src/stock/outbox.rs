@@ -117,13 +117,6 @@ impl Stock {
     pub async fn delete_entry(&self, code: &CouponCode, entry: &str) -> Result<(), StockError> {
         self.change("delete promises", redis::cmd("ZREM").arg(keys::outbox(code)).arg(entry)).await
     }
-
-    /// Whether the entry is still in the outbox.
-    pub async fn is_pending(&self, code: &CouponCode, entry: &OutboxEntry) -> Result<bool, StockError> {
-        let mut command = redis::cmd("ZSCORE");
-        command.arg(keys::outbox(code)).arg(entry.encode());
-        Ok(self.query::<Option<f64>>(&command).await?.is_some())
-    }
 }
 
 static UNREADABLE: Throttle = Throttle::new();

@@ -201,7 +201,7 @@ struct QueueWriter {
 impl QueueWriter {
     fn spawn(batches: &Arc<Batches>, key: QueueKey) {
         let writer = Self { batches: Arc::clone(batches), key, is_counted: true, has_begun: false };
-        // A task nobody aborts: a caller that goes away must not tear the batches of others.
+        // The task is never aborted: a caller that goes away must not tear the batches of others.
         tokio::spawn(writer.work());
     }
 

@@ -162,7 +162,7 @@ pub mod codes {
     pub const CAP_REACHED: &str = "CAP_REACHED";
     /// Reserved before a rebuild.
     pub const OLD_EPOCH: &str = "OLD_EPOCH";
-    /// Decided for somebody else.
+    /// The request id was decided for another member.
     pub const OTHER_MEMBER: &str = "OTHER_MEMBER";
     /// No such coupon.
     pub const COUPON_UNKNOWN: &str = "COUPON_UNKNOWN";

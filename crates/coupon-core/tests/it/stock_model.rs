@@ -149,7 +149,10 @@ impl Model {
             Step::Acknowledge(nth) => {
                 let Some((member, request_id)) = self.nth(nth) else { return };
                 let entry = OutboxEntry { request_id, epoch: 1, member_id: name(member) };
-                assert_eq!(stock.is_pending(code, &entry).await.unwrap(), self.outbox.contains_key(&request_id));
+                assert_eq!(
+                    stock.are_pending(code, std::slice::from_ref(&entry)).await.unwrap(),
+                    [self.outbox.contains_key(&request_id)]
+                );
                 stock.acknowledge(code, &[entry]).await.unwrap();
                 self.outbox.remove(&request_id);
             }
