@@ -17,7 +17,7 @@ PLACES = {"DATABASE_URL": "postgres://user:word@postgres/db", "REDIS_URL": "redi
 CORE = "crates/coupon-core/src"
 # How a stop adds up after the drain: (file, constant) for each step that has a bound of its own.
 BEFORE_THE_END = [(f"{CORE}/repo/pool.rs", "CLOSE_TIMEOUT"), (f"{CORE}/runtime/boot.rs", "LEFTOVERS")]
-LEAVING = (f"{CORE}/kafka/engine/closing.rs", "LEAVE_TIMEOUT")
+LEAVING = (f"{CORE}/kafka/engine/completing.rs", "LEAVE_TIMEOUT")
 FLUSHING = ("crates/issuer-api/src/serve.rs", "LEAST_FLUSH")
 ADMIN_S = re.compile(r"LIMITS: HttpLimits =.*?drain: Duration::from_secs\((\d+)\)", re.S)
 

@@ -122,7 +122,7 @@ mod tests {
         let mut watermark = Watermark::default();
         for first in [0, 500] {
             complete(&mut watermark, first);
-            assert_eq!((watermark.outstanding(), watermark.watermark()), (0, Some(first + 500)));
+            assert_eq!((watermark.lag(), watermark.watermark()), (0, Some(first + 500)));
         }
     }
 }

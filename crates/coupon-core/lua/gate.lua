@@ -3,7 +3,7 @@
 --
 -- KEYS  1 meta   2 issued
 -- ARGV  1 OPEN, CLOSED, SUSPECT or RESUME   2 epoch the caller means
---       3 OPEN: total; SUSPECT: 1 remembers what the gate was, 0 forgets it, '' leaves that; RESUME: the status
+--       3 OPEN: total; SUSPECT: 1 keeps the status of before for RESUME, 0 deletes it, '' leaves it; RESUME: the status
 --       4 OPEN: version of the total
 -- Reply {'DONE'}   {'MISSING'}   {'SUSPECT'} it is SUSPECT and only a rebuild ends that   {'OTHER', epoch}
 -- After DONE: meta.status is the given one; with OPEN a newer total has been taken over too. shut_from is there only

@@ -1,5 +1,5 @@
 #!lua
--- Does what reserving and giving back do, on keys of its own: whether this server takes writes from this user now.
+-- Runs the commands of reserving and giving back on keys of its own, to test whether this server takes writes from this user.
 -- Without allow-oom, as reserving is, so that a full memory shows.
 --
 -- KEYS  1 hash   2 sorted set

@@ -2,7 +2,7 @@
 -- Counts one coupon's outbox and, where a lease is wanted, takes or keeps it and lists the entries that are due.
 --
 -- KEYS  1 meta   2 outbox   3 lease
--- ARGV  1 owner of the lease   2 lease ms; 0: this owner only counts, and gives up a lease that it has
+-- ARGV  1 owner of the lease   2 lease ms; 0: this owner only counts, and releases a lease that it has
 --       3 least age ms   4 most entries
 -- Reply {'EMPTY'}    nothing is in the outbox (no lease is taken)
 --       {'COUNTED', entries in all, age of the oldest ms}   the lease was not wanted, or another process has it

@@ -12,15 +12,15 @@
 --       {'FILLING'}       being filled from PostgreSQL
 --       {'SUSPECT'}       this Redis has lost data; only a rebuild ends it
 --       {'OUTBOX_FULL'}   Kafka is away for too long
--- After RESERVED: issued[member] = request id, the outbox holds the promise to publish, seq and holders are one higher.
--- Not while Redis is full: what is promised must be kept there.
+-- After RESERVED: issued[member] = request id, the outbox has an entry for the event, seq and holders are one higher.
+-- Not while Redis is full: an outbox entry must stay there.
 -- Everything is read and checked before the first write, because Redis does not roll a failed script back.
 --
 -- meta.holders is what HLEN(issued) was after the last change, written by every script that changes the map. Redis deletes a
 -- hash with its last field, so a map that is gone looks like one that nobody is in: while holders says otherwise, the map was
 -- lost, and everything in it with it. It is compared with an empty map only, never with a smaller one: builds before this one
 -- change the map without telling, beside it in a roll-out and after a roll-back. Where holders is missing (such a build has
--- filled the coupon) it is learnt. That the outbox is gone cannot be told from one that was emptied: its marks are still there,
+-- filled the coupon) it is learnt. That the outbox is gone cannot be told from one that was emptied: its holder entries are still there,
 -- so nothing is given out twice, and reconciliation finds them as orphans and publishes them.
 local seen_epoch, seen_seq, cap = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 if not (seen_epoch and seen_seq and cap) then

@@ -4,7 +4,7 @@
 --
 -- KEYS  1 meta   2 issued
 -- ARGV  1 total   2 version of the total
--- Reply {'SET'}   {'MISSING'} also when the map was lost (see reserve.lua)   {'NEWER'} a newer version is there already   {'BELOW_ISSUED', marks} nobody loses
+-- Reply {'SET'}   {'MISSING'} also when the map was lost (see reserve.lua)   {'NEWER'} a newer version is there already   {'BELOW_ISSUED', holders} no member loses a unit
 -- After SET: meta.total and meta.total_version are the given ones.
 -- allow-oom: two numbers that are there are replaced, and a campaign may have to be cut down while Redis is full.
 local total, version = tonumber(ARGV[1]), tonumber(ARGV[2])

@@ -2,9 +2,9 @@
 -- Says whether a coupon is sold out, for a process that remembers it for a moment.
 --
 -- KEYS  1 meta   2 issued
--- Reply {'SOLD_OUT', epoch, seq, marks}   open, inside its window, and every unit is held
+-- Reply {'SOLD_OUT', epoch, seq, holders} open, inside its window, and every unit is held
 --       {'OTHERWISE'}                     anything else: `reserve` says what
--- A member that gets a mark moves seq on, so that holders read while epoch and seq stand still are all there are.
+-- Every new holder entry moves seq on, so that the entries read while epoch and seq stand still are all there are.
 local meta = redis.call('HMGET', KEYS[1], 'status', 'opens_at', 'closes_at', 'total', 'epoch', 'seq')
 local opens_at, closes_at, total = tonumber(meta[2]), tonumber(meta[3]), tonumber(meta[4])
 local epoch, seq = tonumber(meta[5]), tonumber(meta[6])

@@ -1,29 +1,30 @@
-//! How many requests may be given up: a token bucket for each coupon and cause. Holds no I/O.
+//! How many requests may be compensated: a token bucket for each coupon and error. Holds no I/O.
 //!
-//! A deployment that writes nothing must not revoke a campaign: what is above the budget is held, not decided.
+//! A faulty deployment must not revoke a whole campaign: what is above the budget is held, not decided.
 
 use chrono::{DateTime, Utc};
 
-/// Limit on give-ups for each coupon and cause (DESIGN: 100 at once, then 1 a second).
+/// Limit on compensations for each coupon and error ([`Failure::budget`](crate::failure::Failure::budget); DESIGN: 100 at once,
+/// then 1 a second).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Budget {
-    /// How many at once.
+    /// Most compensations at once.
     pub burst: f64,
-    /// How many more each second.
+    /// Further compensations each second.
     pub per_second: f64,
 }
 
-/// What is left of a budget, and when that was reckoned.
+/// What is left of a budget, and as of when.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Bucket {
-    /// Give-ups left; may be a fraction.
+    /// Compensations left; may be a fraction.
     pub tokens: f64,
-    /// The moment `tokens` is true of.
+    /// The time as of which `tokens` is right.
     pub refilled_at: DateTime<Utc>,
 }
 
 impl Budget {
-    /// Takes one give-up from a bucket, a full one if there is none yet, after refilling it for the time gone by.
+    /// Takes one compensation from a bucket, a full one if there is none yet, after refilling it for the time gone by.
     /// `None` when less than one is left; the bucket then stays as it was.
     ///
     /// A clock that went back refills nothing and takes nothing away.

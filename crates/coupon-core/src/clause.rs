@@ -1,18 +1,18 @@
-//! The contract with a server, as data: the wanted value of each setting that a promise rests on. Everything else is a
-//! departure, whether or not anybody has been hurt by it yet. Holds no I/O.
+//! The contract with a server, as data: the required value of each setting that a promise to members rests on. Any other value
+//! is a departure. Holds no I/O.
 
 /// What a departure from the contract means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Breach {
     /// A promise holds only as long as no machine fails. Nothing stops for it.
     Weakens,
-    /// Records or reservations can be lost, or the server cannot do its part: nothing new is accepted until it is mended.
+    /// Records or reservations can be lost, or the server cannot do its part: nothing new is accepted until it is repaired.
     Breaks,
-    /// The same, and it is never mended while the server runs: a service that starts against it ends.
+    /// The same, and no change of settings repairs the running server: a service that starts against it ends.
     Ends,
 }
 
-/// The wanted value of one setting.
+/// The required value of one setting.
 #[derive(Clone, Copy, Debug)]
 pub struct Clause {
     /// Name of the setting, as the server has it.
@@ -27,10 +27,10 @@ pub struct Clause {
     pub fix: &'static str,
 }
 
-/// A setting that is not as it is wanted.
+/// A setting that does not have the required value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Departure {
-    /// What is so, with the value that was found.
+    /// What was found, with the value.
     pub what: String,
     /// How to put it right.
     pub fix: String,
@@ -39,14 +39,14 @@ pub struct Departure {
 }
 
 impl Departure {
-    /// One that no single setting tells of.
+    /// A departure that more than one setting shows.
     pub fn new(breach: Breach, what: impl Into<String>, fix: impl Into<String>) -> Self {
         Self { what: what.into(), fix: fix.into(), breach }
     }
 }
 
 /// Compares what a server says of itself with the clauses. Of several clauses about one setting the first that does not
-/// hold counts, so the graver one comes first. A setting that the server does not tell is a departure too: nobody knows.
+/// hold counts, so the graver one comes first. A setting that the server does not tell is a departure too.
 pub fn departures(clauses: &[Clause], value: impl Fn(&str) -> Option<String>) -> Vec<Departure> {
     let mut found: Vec<Departure> = Vec::new();
     let mut named: Vec<&str> = Vec::new();

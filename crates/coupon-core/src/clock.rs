@@ -1,4 +1,4 @@
-//! Where the time comes from.
+//! The source of wall-clock time.
 
 use chrono::{DateTime, Utc};
 

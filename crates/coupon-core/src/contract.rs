@@ -1,5 +1,5 @@
-//! The contract with the servers, asked: the one list of questions behind the start of a service, its look every minute,
-//! and `doctor`. What is wanted of each server stands beside its client, in `kafka`, `stock` and `repo`.
+//! The comparison of the servers with the contract: one list of checks behind the start of a service, its comparison every
+//! minute, and `doctor`. What is required of each server stands beside its client, in `kafka`, `stock` and `repo`.
 
 mod watch;
 
@@ -39,7 +39,7 @@ impl ContractSettings {
 /// The servers of a service.
 #[derive(Clone)]
 pub struct Contract {
-    /// Where the topics are.
+    /// The brokers.
     pub broker: Broker,
     /// The topics that the service reads and writes.
     pub topics: Vec<Topic>,
@@ -47,39 +47,39 @@ pub struct Contract {
     pub stock: Option<Stock>,
     /// PostgreSQL.
     pub database: Database,
-    /// The servers without which the service cannot do its part: what breaks the contract with another one closes nothing.
+    /// The servers without which the service cannot do its part. A breach by any other server does not make it unready.
     pub needs: &'static [&'static str],
 }
 
-/// The answer to one question.
+/// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContractFinding {
     /// The server.
     pub server: &'static str,
-    /// What was looked at, in a few words: `kafka topic coupon-issued`.
+    /// What was checked, in a few words: `kafka topic coupon-issued`.
     pub name: String,
     /// What was found.
     pub state: State,
 }
 
-/// What a question has shown.
+/// What a check has found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
-    /// The contract is kept; with what was seen.
+    /// The contract is kept; with what was found.
     Fine(String),
     /// The contract is not kept.
     Departs(Departure),
-    /// No answer: an outage, or something not created yet. It says nothing about the contract.
+    /// No answer: an outage, or something not created yet. Whether the contract is kept is unknown.
     Away(Departure),
 }
 
 impl Contract {
-    /// Asks all servers at once.
+    /// Checks all servers at once.
     pub async fn findings(&self) -> Vec<ContractFinding> {
         let topics = async {
             let mut findings = Vec::new();
-            for wanted in &self.topics {
-                findings.extend(topic(&self.broker, wanted).await);
+            for required in &self.topics {
+                findings.extend(topic(&self.broker, required).await);
             }
             findings
         };
@@ -98,20 +98,20 @@ impl Contract {
     }
 }
 
-/// Asks about one topic.
-pub async fn topic(broker: &Broker, wanted: &Topic) -> Vec<ContractFinding> {
-    let name = format!("kafka topic {}", wanted.name);
+/// Checks one topic.
+pub async fn topic(broker: &Broker, required: &Topic) -> Vec<ContractFinding> {
+    let name = format!("kafka topic {}", required.name);
     let away = |what: String, fix: String| vec![ContractFinding::away(KAFKA, &name, what, fix)];
-    match broker.topic(wanted).await {
+    match broker.topic(required).await {
         Err(error) => away(chain(&error).to_string(), "check kafka.brokers and that the brokers run".to_owned()),
         Ok(None) => away(
-            format!("topic `{}` does not exist on the brokers, or this client may not see it", wanted.name),
-            format!("create it, allow this client to describe it, or set {} to another", wanted.setting),
+            format!("topic `{}` does not exist on the brokers, or this client may not see it", required.name),
+            format!("create it, allow this client to describe it, or set {} to another", required.setting),
         ),
-        Ok(Some(found)) if found.partitions < wanted.min_partitions => away(
+        Ok(Some(found)) if found.partitions < required.min_partitions => away(
             format!(
                 "it has {} partitions and kafka.min_partitions asks for {}",
-                found.partitions, wanted.min_partitions
+                found.partitions, required.min_partitions
             ),
             "add partitions, or lower the setting".to_owned(),
         ),
@@ -121,7 +121,7 @@ pub async fn topic(broker: &Broker, wanted: &Topic) -> Vec<ContractFinding> {
     }
 }
 
-/// Asks about Redis.
+/// Checks Redis: its settings, and whether it takes writes.
 pub async fn redis(stock: &Stock) -> Vec<ContractFinding> {
     match stock.departures().await {
         Err(error) => {
@@ -153,7 +153,7 @@ pub async fn redis(stock: &Stock) -> Vec<ContractFinding> {
     }
 }
 
-/// Asks about PostgreSQL: its schema, its settings and those of the session, and whether a write commits.
+/// Checks PostgreSQL: its schema, its settings and those of the session, and whether a write commits.
 pub async fn database(database: &Database) -> Vec<ContractFinding> {
     let away = |what: String, fix: &str| vec![ContractFinding::away(POSTGRESQL, POSTGRESQL, what, fix.to_owned())];
     let unreachable = "check database.url and that the server runs";
@@ -184,7 +184,7 @@ pub async fn database(database: &Database) -> Vec<ContractFinding> {
 }
 
 impl ContractFinding {
-    /// How grave it is; `None` when all is well.
+    /// The breach that was found; `None` when the contract is kept.
     pub fn breach(&self) -> Option<Breach> {
         match &self.state {
             State::Fine(_) => None,
@@ -193,7 +193,7 @@ impl ContractFinding {
     }
 
     fn away(server: &'static str, name: &str, what: String, fix: String) -> Self {
-        // Whatever is away keeps a service from starting.
+        // A server that is away keeps a service from starting.
         Self { server, name: name.to_owned(), state: State::Away(Departure::new(Breach::Breaks, what, fix)) }
     }
 

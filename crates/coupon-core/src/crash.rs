@@ -1,19 +1,19 @@
-//! Points at which a debug build can be told to end itself, one before and one after every effect on Redis, Kafka and
-//! PostgreSQL. The crash sweep kills at each in turn. A release build has none of this.
+//! Failpoints: places where a debug build ends itself if it is told to, one before and one after every effect on Redis, Kafka and
+//! PostgreSQL. The crash sweep goes through all of them. A release build has none.
 //!
 //! `COUPON_CRASH_AT=reserve:after` aborts the process where the reservation has been made and not yet answered;
 //! `reserve:after#3` lets it pass twice before. `COUPON_PANIC_AT` does the same with a panic, at each pass from then on.
 
-/// Where, as seen from an effect.
+/// The side of an effect on which a failpoint stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
     /// Nothing has happened yet.
     Before,
-    /// It has happened, and nobody knows yet.
+    /// It has happened, and nothing has been done about it yet.
     After,
 }
 
-/// Passes a point: goes on, unless this process was told to end here.
+/// Passes a failpoint: goes on, unless this process was told to end here.
 #[inline]
 pub fn pass(effect: &'static str, moment: Moment) {
     #[cfg(debug_assertions)]
@@ -22,10 +22,10 @@ pub fn pass(effect: &'static str, moment: Moment) {
     let _ = (effect, moment);
 }
 
-/// Runs an effect between its two points.
-pub async fn around<T>(effect: &'static str, doing: impl Future<Output = T>) -> T {
+/// Runs an effect between its two failpoints.
+pub async fn around<T>(effect: &'static str, future: impl Future<Output = T>) -> T {
     pass(effect, Moment::Before);
-    let done = doing.await;
+    let done = future.await;
     pass(effect, Moment::After);
     done
 }
@@ -42,26 +42,29 @@ mod armed {
 
     use super::Moment;
 
-    static ABORT: LazyLock<Option<Trap>> = LazyLock::new(|| Trap::read(&env::var("COUPON_CRASH_AT").ok()?));
-    static PANIC: LazyLock<Option<Trap>> = LazyLock::new(|| Trap::read(&env::var("COUPON_PANIC_AT").ok()?));
+    static ABORT: LazyLock<Option<Failpoint>> = LazyLock::new(|| Failpoint::read(&env::var("COUPON_CRASH_AT").ok()?));
+    static PANIC: LazyLock<Option<Failpoint>> = LazyLock::new(|| Failpoint::read(&env::var("COUPON_PANIC_AT").ok()?));
 
     #[derive(Debug)]
-    pub(super) struct Trap {
+    pub(super) struct Failpoint {
         effect: String,
         moment: Moment,
-        /// Passes until it springs, this one included; at 0 it springs at every pass.
+        /// Passes until the failpoint fires, the next one included; at 0 it fires at every pass.
         left: AtomicU64,
     }
 
     pub(super) fn pass(effect: &str, moment: Moment) {
-        if ABORT.as_ref().is_some_and(|trap| trap.springs(effect, moment)) {
+        if ABORT.as_ref().is_some_and(|failpoint| failpoint.fires(effect, moment)) {
             eprintln!("crash point {effect}:{moment:?}: this process aborts");
             std::process::abort();
         }
-        assert!(!PANIC.as_ref().is_some_and(|trap| trap.springs(effect, moment)), "crash point {effect}:{moment:?}");
+        assert!(
+            !PANIC.as_ref().is_some_and(|failpoint| failpoint.fires(effect, moment)),
+            "crash point {effect}:{moment:?}"
+        );
     }
 
-    impl Trap {
+    impl Failpoint {
         pub(super) fn read(text: &str) -> Option<Self> {
             let (point, nth) = text.split_once('#').map_or((text, Some(0)), |(point, nth)| (point, nth.parse().ok()));
             let (effect, moment) = point.rsplit_once(':')?;
@@ -73,7 +76,7 @@ mod armed {
             Some(Self { effect: effect.to_owned(), moment, left: AtomicU64::new(nth?) })
         }
 
-        pub(super) fn springs(&self, effect: &str, moment: Moment) -> bool {
+        pub(super) fn fires(&self, effect: &str, moment: Moment) -> bool {
             if self.effect != effect || self.moment != moment {
                 return false;
             }
@@ -88,18 +91,18 @@ mod armed {
 
 #[cfg(test)]
 mod tests {
-    use super::{Moment, armed::Trap};
+    use super::{Moment, armed::Failpoint};
 
     #[test]
-    fn a_trap_springs_at_its_point_and_nowhere_else() {
-        let trap = Trap::read("issue a batch:after").unwrap();
-        assert!(!trap.springs("issue a batch", Moment::Before) && !trap.springs("reserve", Moment::After));
-        assert!(trap.springs("issue a batch", Moment::After) && trap.springs("issue a batch", Moment::After));
-        let third = Trap::read("reserve:before#3").unwrap();
-        let passes: Vec<bool> = (0..4).map(|_| third.springs("reserve", Moment::Before)).collect();
+    fn a_failpoint_fires_at_its_place_and_nowhere_else() {
+        let failpoint = Failpoint::read("issue a batch:after").unwrap();
+        assert!(!failpoint.fires("issue a batch", Moment::Before) && !failpoint.fires("reserve", Moment::After));
+        assert!(failpoint.fires("issue a batch", Moment::After) && failpoint.fires("issue a batch", Moment::After));
+        let third = Failpoint::read("reserve:before#3").unwrap();
+        let passes: Vec<bool> = (0..4).map(|_| third.fires("reserve", Moment::Before)).collect();
         assert_eq!(passes, [false, false, true, true]);
         for wrong in ["", "reserve", "reserve:within", "reserve:after#x"] {
-            assert!(Trap::read(wrong).is_none(), "{wrong}");
+            assert!(Failpoint::read(wrong).is_none(), "{wrong}");
         }
     }
 }

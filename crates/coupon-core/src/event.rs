@@ -1,4 +1,4 @@
-//! `coupon-issued`: the one event of the pipeline, and how it is read when anybody may have written it.
+//! `coupon-issued`: the one event of the pipeline. Anybody may have written a record, so every field is checked.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,19 +10,19 @@ use crate::{
 /// The format this build writes, and the newest it understands.
 pub const VERSION: u64 = 1;
 
-/// Largest value that is looked at, in bytes. An event takes about 250; more is not one.
+/// Largest value that is decoded, in bytes. An event takes about 250.
 pub const MAX_BYTES: usize = 64 * 1024;
 
-/// What an event takes, about.
+/// Bytes of an encoded event, about.
 const TYPICAL_BYTES: usize = 256;
 
-/// Latest reservation time that is believed, in ms since 1970 (year 9999); later ones do not fit a timestamp.
+/// Latest valid reservation time, in ms since 1970 (year 9999); later ones do not fit a timestamp.
 const MAX_RESERVED_AT_MS: i64 = 253_402_300_799_000;
 
-/// Largest epoch and sequence that are believed: what Redis's scripts count exactly (2^53 − 1).
+/// Largest valid epoch and sequence: what Redis's scripts count exactly (2^53 − 1).
 const MAX_COUNT: i64 = (1 << 53) - 1;
 
-/// A coupon was reserved for a member and is now to be written down.
+/// A coupon was reserved for a member and is now to be written to PostgreSQL.
 ///
 /// Fields are only ever added. Kafka key: the member id.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,7 +33,7 @@ pub struct CouponIssued {
     pub request_id: RequestId,
     /// The campaign.
     pub coupon_code: CouponCode,
-    /// Whose coupon it is.
+    /// The member that holds the coupon.
     pub member_id: MemberId,
     /// When Redis reserved it, in ms since 1970-01-01 UTC by the clock of Redis.
     pub reserved_at: i64,
@@ -84,20 +84,16 @@ impl CouponIssued {
         if bytes.len() > MAX_BYTES {
             return Err(DecodeError::Oversized(bytes.len()));
         }
-        // Read once where all is well, as it nearly always is, and twice otherwise.
-        let read = serde_json::from_slice::<Self>(bytes);
-        if let Ok(event) = &read
-            && event.version <= supported
-        {
-            event.check()?;
-            return read.map_err(DecodeError::Json);
-        }
-        let Versioned { version } = serde_json::from_slice(bytes).map_err(DecodeError::Json)?;
-        match read {
-            _ if version > supported => Err(DecodeError::Newer(version)),
-            Err(error) => Err(DecodeError::Json(error)),
-            // Not both: the version was read twice from the same bytes.
+        match serde_json::from_slice::<Self>(bytes) {
+            Ok(event) if event.version <= supported => {
+                event.check()?;
+                Ok(event)
+            }
             Ok(event) => Err(DecodeError::Newer(event.version)),
+            Err(error) => match serde_json::from_slice(bytes).map_err(DecodeError::Json)? {
+                Versioned { version } if version > supported => Err(DecodeError::Newer(version)),
+                Versioned { .. } => Err(DecodeError::Json(error)),
+            },
         }
     }
 

@@ -1,4 +1,4 @@
-//! What a failure means for the record it happened to. Judged once, where the driver is; acted on elsewhere.
+//! What a failure means for its record. The class is set once, where the driver is; what follows is decided elsewhere.
 
 use std::{error::Error, fmt};
 
@@ -7,7 +7,7 @@ use crate::words::words;
 /// Longest error text that is kept or sent on, in bytes (16 KiB).
 pub const MAX_TEXT_BYTES: usize = 16 * 1024;
 
-/// Longest text of a cause, in bytes.
+/// Longest error fingerprint, in bytes.
 const MAX_CAUSE_BYTES: usize = 300;
 /// What a name may stand between.
 const QUOTES: [char; 3] = ['"', '`', '\''];
@@ -42,7 +42,7 @@ impl Class {
     }
 }
 
-/// An error that knows what it means. Implemented beside each driver.
+/// An error with a class. Implemented beside each driver.
 pub trait Classified: Error {
     /// What follows from it.
     fn class(&self) -> Class;
@@ -58,7 +58,7 @@ pub trait Classified: Error {
     }
 }
 
-/// A failure as it travels with a record: judged, and cut down to texts so that it can be kept and sent on.
+/// A failure as it travels with a record: classified, and cut down to texts so that it can be stored and sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// What follows from it.
@@ -69,8 +69,7 @@ pub struct Failure {
     pub message: String,
     /// The errors below it, outermost first, one a line, at most [`MAX_TEXT_BYTES`] together.
     pub chain: String,
-    /// Known to have happened to this record by itself, whatever others would have met: it is not put together with
-    /// others again.
+    /// Whether the failure is known to be of this record alone: the next attempt is isolated.
     pub by_itself: bool,
 }
 
@@ -80,17 +79,17 @@ impl Failure {
         Self { class, code: code.to_owned(), message: cut(message), chain: String::new(), by_itself: false }
     }
 
-    /// The same, known to have happened to this record whatever others would have met.
+    /// The same failure, known to be of this record alone.
     #[must_use]
     pub fn happened_by_itself(self) -> Self {
         Self { by_itself: true, ..self }
     }
 
-    /// What alarms are counted by: class, code and message, without what differs from record to record.
+    /// The error fingerprint, by which alarms are counted: class, code and message, without what differs from record to record.
     ///
     /// Quoted values and every word with a digit in it are replaced, so that `member "10"` and `member "11"`, or two
-    /// request ids, are one cause. Constraints, columns and tables stay as PostgreSQL names them: two constraints are
-    /// two causes.
+    /// request ids, have one fingerprint. Constraints, columns and tables stay as PostgreSQL names them: two constraints have
+    /// two.
     pub fn cause(&self) -> String {
         format!("{} {} {}", self.class, self.code, normalised(&self.message).0)
     }

@@ -9,13 +9,13 @@ use crate::{
 /// Sequence that an epoch begins with; the first reservation has the next one. Not 0, which no event may have.
 const FIRST_SEQ: i64 = 1;
 
-/// Rows read at a time.
-const PAGE: i64 = 1_000;
+/// Holder entries read from PostgreSQL by one query.
+const HOLDERS_PER_PAGE: i64 = 1_000;
 
 /// Why a coupon could not be filled.
 #[derive(Debug, thiserror::Error)]
 pub enum FillError {
-    /// Marks or promises without meta: this is no fresh coupon.
+    /// Holder or outbox entries without meta: this is no fresh coupon.
     #[error("redis holds only a part of the data of {0}")]
     Leftover(CouponCode),
     /// Data of another epoch.
@@ -26,9 +26,9 @@ pub enum FillError {
         /// In PostgreSQL.
         wanted: i64,
     },
-    /// What is to be replaced has promises in it.
+    /// The data to be replaced has outbox entries that still have to be published.
     #[error("{0} reservations still wait in the outbox to be published")]
-    Promises(i64),
+    Unpublished(i64),
     /// PostgreSQL.
     #[error(transparent)]
     Repo(#[from] RepoError),
@@ -37,7 +37,7 @@ pub enum FillError {
     Stock(#[from] StockError),
 }
 
-/// What the data of the row's epoch begins with.
+/// The data that the epoch of the coupon's row begins with.
 pub fn beginning_of(coupon: &Coupon, replace: bool) -> Fill {
     Fill {
         epoch: coupon.epoch,
@@ -53,10 +53,10 @@ pub fn beginning_of(coupon: &Coupon, replace: bool) -> Fill {
     }
 }
 
-/// Lays down the data of the row's epoch with the gate closed and copies the marks of all ISSUED rows; tells `copied`
-/// how many are there after each page. With `replace` older data is replaced, otherwise it is refused.
+/// Fills the data of the row's epoch with the gate closed, and copies the holder entries of all ISSUED rows; calls `copied` with
+/// their number so far after each page. With `replace` older data is replaced, otherwise it is refused.
 ///
-/// May be repeated after a crash at any point. Gives how many marks there are; `None`, and does nothing, when this epoch
+/// May be repeated after a crash at any point. Gives the number of holder entries; `None`, and does nothing, when this epoch
 /// was filled and opened before.
 pub async fn fill(
     database: &Database,
@@ -71,15 +71,15 @@ pub async fn fill(
         FillOutcome::Filled => return Ok(None),
         FillOutcome::Leftover => return Err(FillError::Leftover(code.clone())),
         FillOutcome::OtherEpoch(found) => return Err(FillError::OtherEpoch { found, wanted: coupon.epoch }),
-        FillOutcome::Promises(waiting) => return Err(FillError::Promises(waiting)),
+        FillOutcome::Unpublished(waiting) => return Err(FillError::Unpublished(waiting)),
     }
     let (mut after, mut total) = (None, 0);
     loop {
-        let marks = database.coupon_issues().holder_entries(code, after, PAGE).await?;
-        let Some((_, last)) = marks.last() else { return Ok(Some(total)) };
+        let holders = database.coupon_issues().holder_entries(code, after, HOLDERS_PER_PAGE).await?;
+        let Some((_, last)) = holders.last() else { return Ok(Some(total)) };
         after = Some(*last);
-        stock.copy_marks(code, &marks).await?;
-        total += marks.len() as u64;
+        stock.copy_holders(code, &holders).await?;
+        total += holders.len() as u64;
         copied(total);
     }
 }

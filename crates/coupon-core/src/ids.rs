@@ -1,4 +1,4 @@
-//! The names things go by: campaigns, members, requests.
+//! The ids of campaigns, members and requests.
 
 use std::{fmt, str::FromStr};
 
@@ -11,14 +11,14 @@ use crate::clock::Clock;
 ///
 /// The alphabet keeps it safe as a path segment, as a Redis hash tag and in a log line.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[serde(try_from = "String")]
 pub struct CouponCode(String);
 
 /// Who asks for a coupon: the subject of the verified token, 1 to 64 bytes of printable ASCII.
 ///
 /// `Debug` shows the first two characters only, because members do not belong into logs.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[serde(try_from = "String")]
 pub struct MemberId(String);
 
 /// One reservation, and everything that follows from it: a `UUIDv7`, so ids sort by the time they were made.
@@ -26,7 +26,7 @@ pub struct MemberId(String);
 #[serde(transparent)]
 pub struct RequestId(Uuid);
 
-/// Why a text is not a name.
+/// Why a text is not an id.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidId {
     /// Not a [`CouponCode`].
@@ -126,18 +126,6 @@ impl TryFrom<String> for MemberId {
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         text.parse()
-    }
-}
-
-impl From<CouponCode> for String {
-    fn from(code: CouponCode) -> Self {
-        code.0
-    }
-}
-
-impl From<MemberId> for String {
-    fn from(member: MemberId) -> Self {
-        member.0
     }
 }
 

@@ -1,4 +1,4 @@
-//! When a failed record is tried again: a value with a label, so that a log line and a test can name it.
+//! Retry schedules and back-off: when a failed record is attempted again.
 
 use std::time::Duration;
 
@@ -58,7 +58,7 @@ impl Backoff {
     }
 }
 
-/// A wait between `least` and `least + spread`, so that a crowd that is told to come back does not come back as one.
+/// A wait between `least` and `least + spread`, so that clients that are sent away at once do not come back at once.
 pub fn spread(least: Duration, spread: Duration) -> Duration {
     least + spread.mul_f64(rand::random_range(0.0..=1.0))
 }

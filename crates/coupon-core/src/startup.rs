@@ -21,7 +21,7 @@ pub enum StartupError {
     /// The schema is not for this build.
     #[error("{0}")]
     Schema(Schema),
-    /// A server that would lose what it is given, or cannot be used.
+    /// A server would lose data, or cannot be used.
     #[error("{0}")]
     Server(String),
 }
@@ -32,12 +32,12 @@ pub enum StartupError {
 /// names it.
 pub async fn topic(
     broker: &Broker,
-    wanted: &Topic,
+    required: &Topic,
     condition: &Condition,
     shutdown: &Shutdown,
 ) -> Result<bool, StartupError> {
     let ask = || async {
-        let mut findings = contract::topic(broker, wanted).await;
+        let mut findings = contract::topic(broker, required).await;
         findings.retain(|finding| !matches!(finding.state, State::Departs(_)));
         findings
     };
@@ -81,7 +81,7 @@ pub async fn watch_redis(stock: Stock, condition: Condition) {
     }
 }
 
-/// Asks with back-off until nothing found breaks the contract. The reason to wait is logged when it changes, and stands
+/// Checks with back-off until nothing found breaks the contract. The reason to wait is logged when it changes, and stands
 /// in `/readyz`. `Ok(false)` when the shutdown began first.
 async fn until<F: Future<Output = Vec<ContractFinding>>>(
     ask: impl Fn() -> F,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use coupon_core::{
     ids::CouponCode,
     repo::{coupons::CouponStatus, rebuilds::Unfinished},
-    stock::Forgotten,
+    stock::DeleteOutcome,
 };
 
 use crate::{
@@ -125,12 +125,12 @@ impl Operations {
     }
 
     async fn forget(&self, code: &CouponCode) -> Result<(), ArchiveError> {
-        match self.stock.forget(code).await? {
-            Forgotten::Done => Ok(()),
-            Forgotten::Promises(waiting) => {
+        match self.stock.delete_coupon(code).await? {
+            DeleteOutcome::Done => Ok(()),
+            DeleteOutcome::Unpublished(waiting) => {
                 Err(ArchiveError::UnderWay(u64::try_from(waiting).unwrap_or(0), "they wait in the outbox".to_owned()))
             }
-            Forgotten::NotClosed(_) => Err(ArchiveError::Changed(code.clone())),
+            DeleteOutcome::NotClosed(_) => Err(ArchiveError::Changed(code.clone())),
         }
     }
 }

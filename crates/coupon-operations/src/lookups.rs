@@ -88,7 +88,7 @@ impl Operations {
 
     async fn look_into_redis(&self, found: &mut LookupResult, places: Vec<(CouponCode, MemberId)>) {
         for (coupon_code, member_id) in places {
-            match self.stock.marks_of(&coupon_code, &[member_id.as_str()]).await {
+            match self.stock.holders_of(&coupon_code, &[member_id.as_str()]).await {
                 Ok(entries) => {
                     if let Some(request_id) = entries.into_iter().flatten().next().and_then(|id| id.parse().ok()) {
                         found.holders.push(Holder { coupon_code, member_id, request_id });

@@ -172,7 +172,7 @@ impl Operations {
     ) -> Result<i64, RebuildError> {
         let code = &coupon.coupon_code;
         // Without this no relay would empty what is left of the outbox.
-        self.stock.make_known(code).await?;
+        self.stock.register(code).await?;
         let Some(view) = view else { return Ok(0) };
         let outcome = if view.is_filling() {
             // Accepts nothing, and is what a rebuild goes on with.
@@ -217,7 +217,7 @@ impl Operations {
     ) -> Result<(), RebuildError> {
         let deadline = Instant::now() + options.wait;
         loop {
-            let waiting = self.stock.promises(code).await?;
+            let waiting = self.stock.outbox_len(code).await?;
             told(RebuildProgress::Outbox(waiting));
             if waiting == 0 {
                 break;
@@ -282,7 +282,7 @@ impl Operations {
         }
         let options = ReconcileOptions { apply: true, requeue: true, wait: options.wait };
         let mut report = Report::new(code);
-        self.scan_marks(&coupon, options, &|_, _| {}, &mut report).await?;
+        self.scan_holders(&coupon, options, &|_, _| {}, &mut report).await?;
         match report.waiting_for {
             Some(behind) => Err(RebuildError::Behind(behind)),
             None => Ok(report.drift.get(&Drift::Orphan).map_or(0, |orphans| orphans.found)),

@@ -233,7 +233,7 @@ impl Operations {
         let window = report.drift.get(&Drift::WindowDiffers).map_or(0, |found| found.found - found.repaired);
         let is_counted = report.left() == window || options.apply;
         let options = ReconcileOptions { requeue: options.requeue && is_counted, ..options };
-        self.scan_marks(coupon, options, told, report).await?;
+        self.scan_holders(coupon, options, told, report).await?;
         self.scan_rows(coupon, options, told, report).await
     }
 

@@ -125,7 +125,7 @@ impl GiveBackWorker {
             (GiveBack::Done, Some(holder)) => {
                 tracing::info!(%request_id, %holder, coupon = %code, "holder entry handed over, nothing freed");
             }
-            (GiveBack::NotItsMark, _) => {
+            (GiveBack::NotHeld, _) => {
                 tracing::info!(%request_id, coupon = %code, "no holder entry of this request; nothing to give back");
             }
         }

@@ -22,7 +22,7 @@ use coupon_core::{
         dlq_events::{Classification, DlqEventStatus},
         may_be_the_records_doing,
     },
-    writing::{Writer, codes, judge},
+    writing::{Writer, classify, codes},
 };
 use tokio::sync::Notify;
 
@@ -75,7 +75,7 @@ impl Handler for Repair {
         if let IssueOutcome::MemberHoldsOne(holder) = outcome {
             return self.decide_within_attempt(work, event, number, holder).await;
         }
-        self.writer.settle(event, outcome, self.clock.now()).await?;
+        self.writer.apply_outcome(event, outcome, self.clock.now()).await?;
         let status = if outcome == IssueOutcome::CompensatedBefore {
             self.give_backs_wakeup.notify_one();
             DlqEventStatus::Duplicate
@@ -147,7 +147,7 @@ impl Repair {
         attempts: u32,
         holder: RequestId,
     ) -> Result<(), Failure> {
-        let failure = judge(IssueOutcome::MemberHoldsOne(holder)).err().unwrap_or_else(|| arrival(&work.record));
+        let failure = classify(IssueOutcome::MemberHoldsOne(holder)).err().unwrap_or_else(|| arrival(&work.record));
         self.decide(work, event, failure, attempts, Remedy::Supersede(holder)).await
     }
 

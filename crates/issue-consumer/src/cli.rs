@@ -11,7 +11,7 @@ use coupon_core::{
     runtime::{LogSettings, SettingsArgs, load, print_effective, process_environment, telemetry},
 };
 
-use crate::{config::Config, doctor, run};
+use crate::{config::Config, run};
 
 /// Writes reserved coupons to PostgreSQL, and owns the schema.
 #[derive(Debug, Parser)]
@@ -49,7 +49,7 @@ pub async fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
             print!("{}", print_effective(&config));
             Ok(ExitCode::SUCCESS)
         }
-        Command::Doctor => doctor::doctor(&config).await,
+        Command::Doctor => run::doctor(&config).await,
     }
 }
 

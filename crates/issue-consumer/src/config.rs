@@ -35,11 +35,11 @@ pub struct Config {
 /// `[kafka]`
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Kafka {
-    /// Addresses to begin with: `host:port,host:port`.
+    /// Addresses of the first brokers to ask: `host:port,host:port`.
     pub brokers: String,
-    /// Where events come from.
+    /// Topic of the events.
     pub topic: String,
-    /// Where records go that cannot be written.
+    /// Topic of the dead letters.
     pub dlq_topic: String,
     /// Least number of partitions of the topic that is consumed.
     pub min_partitions: usize,
@@ -62,7 +62,7 @@ impl Kafka {
         GroupSettings { group_id: self.group_id.clone(), session_timeout_ms: self.session_timeout_ms }
     }
 
-    /// What is asked of the topic of events, and of that of dead letters.
+    /// What is required of the topic of events, and of that of dead letters.
     pub fn topics(&self) -> [Topic; 2] {
         let (name, fed_by) = (self.topic.clone(), self.topic.clone());
         let events = Topic { name, setting: "kafka.topic", min_partitions: self.min_partitions, holds: Holds::Events };

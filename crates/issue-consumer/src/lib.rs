@@ -2,7 +2,6 @@
 
 pub mod cli;
 pub mod config;
-mod doctor;
 mod metrics_help;
 mod run;
 mod write;

@@ -1,4 +1,4 @@
-//! `run`: the service.
+//! `run`: the service. `doctor`: what is wrong with its servers, and how to put it right.
 
 use std::{process::ExitCode, sync::Arc};
 
@@ -10,7 +10,7 @@ use coupon_core::{
     metrics_help,
     repo::{Database, Rehearsal},
     retry,
-    runtime::{Service, admin::count_from_zero},
+    runtime::{Service, admin::count_from_zero, doctor},
     startup,
     writing::Writer,
 };
@@ -18,6 +18,23 @@ use coupon_core::{
 use crate::{config::Config, metrics_help::HELP, write::Write};
 
 const NAME: &str = "issue-consumer";
+
+/// Prints one line for each finding; exit code 1 when anything is wrong.
+pub async fn doctor(config: &Config) -> anyhow::Result<ExitCode> {
+    let findings = servers(config, "issue-consumer doctor")?.findings().await;
+    Ok(doctor::print(findings.into_iter().map(Into::into)))
+}
+
+/// The servers of this service, asked under the name `client`.
+fn servers(config: &Config, client: &str) -> anyhow::Result<Contract> {
+    Ok(Contract {
+        broker: Broker::new(&config.kafka.client(), client)?,
+        topics: config.kafka.topics().into(),
+        stock: None,
+        database: Database::new(&config.database, client)?.rehearsing(Rehearsal::Issues),
+        needs: &[KAFKA, POSTGRESQL],
+    })
+}
 
 /// Consumes until stopped.
 pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
@@ -43,14 +60,13 @@ async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
     let [main_topic, dlq_topic, schema, joined, contract, lag, needs] =
         names.map(|name| service.health.condition(name));
     let clock = Arc::new(SystemClock);
-    let database = Database::new(&config.database, NAME)?.rehearsing(Rehearsal::Issues);
-    let broker = Broker::new(&config.kafka.client(), NAME)?;
+    let servers = servers(config, NAME)?;
+    let (broker, database) = (&servers.broker, servers.database.clone());
     let dead_letters = Publisher::of_dead_letters(&config.kafka.client(), NAME, &config.kafka.dlq_topic)?;
 
-    let topics = config.kafka.topics();
-    let [main, handed_over] = &topics;
-    let ready = startup::topic(&broker, main, &main_topic, &service.shutdown).await?
-        && startup::topic(&broker, handed_over, &dlq_topic, &service.shutdown).await?
+    let [events, dlq] = config.kafka.topics();
+    let ready = startup::topic(broker, &events, &main_topic, &service.shutdown).await?
+        && startup::topic(broker, &dlq, &dlq_topic, &service.shutdown).await?
         && startup::schema(&database, &schema, &service.shutdown).await?;
     if !ready {
         return Ok(());
@@ -69,13 +85,6 @@ async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
     let settings = (&client, &group, &config.consumer);
     let readiness = Readiness { joined, dependencies: needs };
     let engine = Engine::new(settings, NAME, &config.kafka.topic, policy, Arc::new(write), clock, readiness)?;
-    let servers = Contract {
-        broker,
-        topics: topics.into(),
-        stock: None,
-        database: database.clone(),
-        needs: &[KAFKA, POSTGRESQL],
-    };
     // What is in the log is read on, whatever is wrong with the log: only reading saves it.
     Watch::begin(servers, &config.contract, contract, &service.tasks, |_| {});
     engine.watch_lag(&client, &config.lag, lag, &service.tasks)?;

@@ -1,4 +1,7 @@
-//! What this stage does with a record: write it, or hand it over to the dead letter topic.
+//! What this stage does with a record: write its event, or dead-letter the record.
+//!
+//! One write goes beyond issuing: if the request of an event was COMPENSATED before, its give-back is made due once more
+//! (`Writer::apply_outcome`). `dlq-consumer` then gives the unit back; this stage never does.
 
 use std::sync::Arc;
 
@@ -12,20 +15,20 @@ use coupon_core::{
     writing::Writer,
 };
 
-/// Refusals of one dead letter by Kafka after which somebody is told.
-const ALARMED_AFTER: u32 = 3;
+/// Refusals of one dead letter by Kafka after which the log says so at error level.
+const REFUSALS_TO_ALARM: u32 = 3;
 
-/// Writes events; what cannot be written goes to the dead letter topic.
+/// Writes events, and dead-letters the records that cannot be written.
 pub struct Write {
-    /// Writes in batches.
+    /// The batches that events are written in.
     pub writer: Writer,
-    /// For the probe.
+    /// Database of the probe.
     pub database: Database,
-    /// The dead letter topic.
+    /// Publisher to the dead letter topic.
     pub dead_letters: Publisher,
     /// Consumer group, as the dead letter names it.
     pub group: String,
-    /// The time.
+    /// Time of outcomes and dead letters.
     pub clock: Arc<dyn Clock>,
 }
 
@@ -35,7 +38,7 @@ impl Handler for Write {
     const EXHAUSTED_DEPENDENCY: &'static str = "kafka";
 
     fn read(&self, record: &Record) -> Result<Arc<CouponIssued>, Failure> {
-        CouponIssued::decode(record.value.as_deref(), VERSION).map(Arc::new).map_err(|error| Failure::from(&error))
+        Ok(Arc::new(CouponIssued::decode(record.value.as_deref(), VERSION)?))
     }
 
     fn request_id(&self, event: &Arc<CouponIssued>) -> RequestId {
@@ -45,10 +48,10 @@ impl Handler for Write {
     async fn attempt_all(self: Arc<Self>, attempts: Vec<Attempt<Arc<CouponIssued>>>) {
         let this = Arc::clone(&self);
         let events = attempts.into_iter().filter_map(move |attempt| {
-            // What could not be read is given up without an attempt, so there is an event.
+            // A record that could not be read is dead-lettered without an attempt, so there is an event.
             let event = Arc::clone(attempt.work.item.as_ref().ok()?);
-            let this = Arc::clone(&this);
-            Some((event, attempt.quarantined, move |outcome| this.end(attempt, outcome)))
+            let (this, written) = (Arc::clone(&this), Arc::clone(&event));
+            Some((event, attempt.quarantined, move |outcome| this.end(attempt, &written, outcome)))
         });
         self.writer.write_all(events);
     }
@@ -61,7 +64,7 @@ impl Handler for Write {
         isolated: bool,
     ) -> Result<(), Failure> {
         let outcome = self.writer.write(event, isolated).await?;
-        self.writer.settle(event, outcome, self.clock.now()).await
+        self.writer.apply_outcome(event, outcome, self.clock.now()).await
     }
 
     /// Done only when the broker has acknowledged the dead letter: the offset below it is stored after that.
@@ -71,7 +74,7 @@ impl Handler for Write {
         failure: &Failure,
         history: History,
     ) -> Result<(), Failure> {
-        if history.refusals == ALARMED_AFTER {
+        if history.refusals == REFUSALS_TO_ALARM {
             let Record { topic, partition, offset, .. } = &work.record;
             tracing::error!(
                 topic, partition, offset, class = %failure.class, code = failure.code,
@@ -89,9 +92,7 @@ impl Handler for Write {
             first_failed_at: history.first_failed_at,
             last_failed_at: self.clock.now(),
         };
-        let delivery =
-            self.dead_letters.publish_record(&letter.of(&work.record)).map_err(|error| Failure::from(&error))?;
-        let (partition, offset) = delivery.await.map_err(|error| Failure::from(&error))?;
+        let (partition, offset) = self.dead_letters.publish_record(&letter.of(&work.record)).await?;
         metrics::counter!("coupon_dead_letters_written_total", "class" => failure.class.as_str()).increment(1);
         tracing::info!(
             request_id,
@@ -112,24 +113,28 @@ impl Handler for Write {
     }
 
     async fn probe(&self) -> Result<(), Failure> {
-        self.database.probe().await.map_err(|error| Failure::from(&error))
+        Ok(self.database.probe().await?)
     }
 }
 
 impl Write {
-    /// Ends an attempt by what became of its event.
-    fn end(self: Arc<Self>, attempt: Attempt<Arc<CouponIssued>>, outcome: Result<IssueOutcome, Failure>) {
-        let work = Arc::clone(&attempt.work);
-        match (outcome, &work.item) {
-            (Ok(outcome), Ok(event)) => match self.writer.settle_at_once(event, outcome, self.clock.now()) {
-                Some(settled) => attempt.end(settled),
-                None => drop(tokio::spawn(async move {
-                    let Ok(event) = &work.item else { return };
-                    attempt.end(self.writer.settle(event, outcome, self.clock.now()).await);
-                })),
-            },
-            (Err(failure), _) => attempt.end(Err(failure)),
-            (_, Err(failure)) => attempt.end(Err(failure.clone())),
+    /// Ends an attempt by the outcome of its event.
+    fn end(
+        self: Arc<Self>,
+        attempt: Attempt<Arc<CouponIssued>>,
+        event: &Arc<CouponIssued>,
+        outcome: Result<IssueOutcome, Failure>,
+    ) {
+        let outcome = match outcome {
+            Ok(outcome) => outcome,
+            Err(failure) => return attempt.end(Err(failure)),
+        };
+        if let Some(applied) = self.writer.apply_at_once(event, outcome, self.clock.now()) {
+            return attempt.end(applied);
         }
+        let event = Arc::clone(event);
+        tokio::spawn(async move {
+            attempt.end(self.writer.apply_outcome(&event, outcome, self.clock.now()).await);
+        });
     }
 }

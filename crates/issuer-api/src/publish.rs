@@ -109,10 +109,10 @@ impl Publishing {
 /// its request. Data that Redis has lost, or that went with a campaign, has neither.
 async fn others_publish(stock: &Stock, code: &CouponCode, entry: &OutboxEntry) -> Result<bool, StockError> {
     // The holder entry is read last: where both have gone, it must not look as if the outbox entry alone had.
-    if stock.is_pending(code, entry).await? {
+    if stock.are_pending(code, std::slice::from_ref(entry)).await? == [true] {
         return Ok(false);
     }
-    let holders = stock.marks_of(code, &[entry.member_id.as_str()]).await?;
+    let holders = stock.holders_of(code, &[entry.member_id.as_str()]).await?;
     Ok(holders == [Some(entry.request_id.to_string())])
 }
 

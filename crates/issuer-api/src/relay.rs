@@ -1,4 +1,4 @@
-//! The relay: publishes again what was reserved and not acknowledged, whoever reserved it.
+//! The relay: publishes the events of outbox entries again, whichever process made the reservations.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -186,18 +186,18 @@ impl Relay {
         let mut is_proven = false;
         loop {
             let listed = Instant::now();
-            let (due, waiting, oldest) =
-                match self.stock.relay(code, &self.owner, lease, self.min_age, self.batch).await? {
-                    OutboxListing::Leased { due, waiting, oldest } => (due, waiting, oldest),
-                    OutboxListing::Empty => return Ok(Outbox::default()),
-                    OutboxListing::Counted { waiting, oldest } => {
-                        self.leased.remove(code);
-                        return Ok(Outbox { waiting, oldest, has_failed: false });
-                    }
-                };
+            let OutboxListing { waiting, oldest, due } =
+                self.stock.relay(code, &self.owner, lease, self.min_age, self.batch).await?;
+            let Some(due) = due else {
+                // The lease of an empty outbox stays as it was.
+                if waiting > 0 {
+                    self.leased.remove(code);
+                }
+                return Ok(Outbox { waiting, oldest, has_failed: false });
+            };
             self.leased.insert(code.clone());
             let is_full = due.len() >= self.batch;
-            // The oldest is this process's own to publish, and Kafka is silent: others shall try.
+            // The oldest entry is in flight here, and Kafka does not acknowledge: another process shall publish it.
             let is_stuck = due.first().is_some_and(|event| self.publishing.in_flight.is_in_flight(event.request_id))
                 && oldest > self.min_age + self.lease / 2;
             let mut fresh = due.into_iter().filter(|event| !self.publishing.in_flight.is_in_flight(event.request_id));
@@ -249,7 +249,7 @@ impl Relay {
     /// Releases every lease that this process may have.
     async fn release_all(&mut self) {
         for code in std::mem::take(&mut self.leased) {
-            // A lease of no time releases the one there is; a lease that Redis cannot be told of runs out.
+            // A lease of 0 ms releases the lease; one that cannot be released ends by itself.
             if let Err(error) = self.stock.relay(&code, &self.owner, Duration::ZERO, self.min_age, 0).await {
                 tracing::debug!(coupon = %code, error = %chain(&error), "a lease is not released");
             }

@@ -197,8 +197,8 @@ impl SoldOutCache {
         let mut holders = BloomFilter::with_false_pos(FALSE_HOLDER_RATE).expected_items(expected);
         let mut cursor = 0;
         loop {
-            let page = self.stock.scan_marks(code, cursor, HOLDERS_PER_PAGE).await?;
-            for (member, _) in &page.marks {
+            let page = self.stock.scan_holders(code, cursor, HOLDERS_PER_PAGE).await?;
+            for (member, _) in &page.holders {
                 holders.insert(member.as_str());
             }
             cursor = page.cursor;

@@ -135,7 +135,7 @@ pub async fn learn_sequences(stock: Stock, database: Database) {
 async fn register_again(stock: &Stock, open: impl Iterator<Item = &CouponCode>) {
     let Ok(known) = stock.coupons().await else { return };
     for code in open.filter(|code| !known.contains(code)) {
-        if stock.has_data(code).await.is_ok_and(|has| has) && stock.make_known(code).await.is_ok() {
+        if stock.has_data(code).await.is_ok_and(|has| has) && stock.register(code).await.is_ok() {
             tracing::warn!(coupon = %code, "redis has lost the list of its campaigns; {code} is known to the relays again");
         }
     }

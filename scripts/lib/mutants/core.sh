@@ -24,9 +24,10 @@ mutant 'a give-back noted for other requests too' $CORE/repo/coupon_issues/give_
 mutant 'a give-back that does not compare the request id' crates/coupon-core/lua/give_back.lua "$IT" stock_model:: \
   "if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then" "if not redis.call('HGET', KEYS[1], ARGV[1]) then"
 mutant 'an offset stored before the dead letter is acknowledged' crates/issue-consumer/src/write.rs "$E2E" 'd3_' \
-  'let (partition, offset) = delivery.await.map_err(|error| Failure::from(&error))?;' \
+  'let (partition, offset) = self.dead_letters.publish_record(&letter.of(&work.record)).await?;' \
   'let (partition, offset) = (0, 0);
-        tokio::spawn(delivery);'
+        let (dead_letters, record) = (self.dead_letters.clone(), letter.of(&work.record));
+        tokio::spawn(async move { dead_letters.publish_record(&record).await });'
 mutant 'attempts charged while the database is away' $CORE/kafka/engine/failing.rs "$E2E" 'o2_ o7_' \
   '        if failure.class == Class::Unavailable {
             entry.strikes' \
@@ -115,8 +116,6 @@ mutant 'a reservation of the future believed' $CORE/repo/coupon_issues/insert.rs
   'r.reserved_at,
            r.reserved_at + make_interval(days => coupon.valid_days)
     FROM coupon, UNNEST'
-mutant 'a code of the brokers charged to a record' $CORE/kafka/error/codes.rs "$LIB" kafka::error:: \
-  '        Class::Unavailable,
-        "the partition has no leader' \
-  '        Class::Permanent,
-        "the partition has no leader'
+mutant 'a code of the brokers charged to a record' $CORE/kafka/error.rs "$LIB" kafka::error:: \
+  '| Code::ValueSerialization => Class::Permanent,' \
+  '| Code::ValueSerialization | Code::NotLeaderForPartition => Class::Permanent,'

@@ -21,7 +21,7 @@ mutant 'a lease of another given up' crates/coupon-core/lua/relay.lua "$IT" outb
   'if lease == 0 and owner == ARGV[1] then' 'if lease == 0 then'
 mutant 'a relay that a full Redis refuses' crates/coupon-core/lua/relay.lua "$E2E" a_full_redis \
   '#!lua flags=allow-oom' '#!lua'
-for script in set_total set_window gate promise give_back forget; do
+for script in set_total set_window gate requeue give_back delete_coupon; do
   mutant "a $script.lua that a full Redis refuses" crates/coupon-core/lua/$script.lua "$E2E" what_repairs_or_ends \
     '#!lua flags=allow-oom' '#!lua'
 done
@@ -29,7 +29,7 @@ mutant 'an outbox that cannot be listed taken for an empty one' crates/issuer-ap
   'let last = self.outboxes.get(&code).copied().unwrap_or_default();' 'let last = Outbox::default();'
 mutant 'an entry from the future left until its time' crates/coupon-core/lua/relay.lua "$IT" outbox:: \
   'if room > 0 and tonumber(last[2]) > now then' 'if false then'
-mutant 'the clock of another machine as the time of a promise' crates/coupon-core/lua/promise.lua "$IT" outbox:: \
+mutant 'the clock of another machine as the time of an outbox entry' crates/coupon-core/lua/requeue.lua "$IT" outbox:: \
   'local reserved_at = math.min(tonumber(ARGV[4]), time[1] * 1000 + math.floor(time[2] / 1000))' 'local reserved_at = ARGV[4]'
 mutant 'an idempotent producer' $CORE/kafka/settings.rs "$E2E" a_broker_that_comes_back_without \
   '.set("enable.idempotence", "false")' '.set("enable.idempotence", "true")'

@@ -25,9 +25,9 @@ mutant 'a statement that looks at no clock' $PARTS "$IT" batches:: \
 mutant 'what was not tried told as issued' $CORE/repo/coupon_issues.rs "$IT" batches:: \
   '            if untried.contains(&place) {' '            if place > 100_000 && untried.contains(&place) {'
 mutant 'what was refused once put among the others' $CORE/writing/batches.rs "$IT" batches:: \
-  'suspects: first.suspected' 'suspects: false'
+  'quarantined: first.quarantined' 'quarantined: false'
 mutant 'a held decision waited for at each halving' $CORE/writing/batches.rs "$IT" batches:: \
-  'pending.push((batch, Some(SHORT_WAIT)));' 'pending.push((batch, Some(Duration::from_secs(1))));'
+  'pending.push((batch, Some(SHORT_LOCK_TIMEOUT)));' 'pending.push((batch, Some(Duration::from_secs(1))));'
 mutant 'a batch that is not halved when the commit refuses' $CORE/writing/batches.rs "$IT" batches:: \
   'if batch.len() == 1 {' 'if batch.len() > 0 {'
 mutant 'a refusal that does not say by what' $CORE/repo/coupon_issues/insert.rs "$IT" batches:: \

@@ -25,9 +25,11 @@ pub struct Watch {
 #[derive(Default)]
 struct Last {
     at: Option<Instant>,
-    /// By server and what was asked about, which may be away now.
-    departures: BTreeMap<(&'static str, String), Vec<Departure>>,
+    /// By server and name of the check; what was checked may be away now.
+    departures: Departures,
 }
+
+type Departures = BTreeMap<(&'static str, String), Vec<Departure>>;
 
 impl Watch {
     /// Begins as if the contract held. The start of a service asks the same questions of the servers it cannot begin
@@ -58,19 +60,19 @@ impl Watch {
             return;
         }
         last.at = Some(Instant::now());
-        let before = lines(&last.departures);
+        let before = lines(&last.departures, |_, _| true);
         let mut seen: BTreeMap<(&'static str, String), Option<Vec<Departure>>> = BTreeMap::new();
         for finding in self.contract.findings().await {
             let departures = seen.entry((finding.server, finding.name)).or_insert_with(|| Some(Vec::new()));
             match finding.state {
                 State::Fine(_) => {}
                 State::Departs(departure) => departures.iter_mut().for_each(|all| all.push(departure.clone())),
-                // What is away says nothing; the last word about it stands.
+                // Nothing is known of what is away; the last departures stand.
                 State::Away(_) => *departures = None,
             }
         }
         last.departures.extend(seen.into_iter().filter_map(|(name, departures)| Some((name, departures?))));
-        let now = lines(&last.departures);
+        let now = lines(&last.departures, |_, _| true);
         if now != before && now.is_empty() {
             tracing::info!("the servers keep the contract again");
         } else if now != before {
@@ -101,16 +103,17 @@ impl Watch {
 
     /// The departures that break the contract with a server that this service needs.
     fn broken_lines(&self, last: &Last) -> Vec<String> {
-        let needed = last.departures.iter().filter(|((server, _), _)| self.contract.needs.contains(server));
-        let broken = needed.map(|(name, departures)| {
-            let broken = departures.iter().filter(|departure| departure.breach >= Breach::Breaks).cloned().collect();
-            (name.clone(), broken)
-        });
-        lines(&broken.collect())
+        let needs = self.contract.needs;
+        lines(&last.departures, |server, departure| needs.contains(&server) && departure.breach >= Breach::Breaks)
     }
 }
 
-fn lines(departures: &BTreeMap<(&'static str, String), Vec<Departure>>) -> Vec<String> {
-    let line = |name: &str, departure: &Departure| format!("{name}: {}; {}", departure.what, departure.fix);
-    departures.iter().flat_map(|((_, name), all)| all.iter().map(move |departure| line(name, departure))).collect()
+/// One line for each departure that `keep` admits.
+fn lines(departures: &Departures, keep: impl Fn(&str, &Departure) -> bool) -> Vec<String> {
+    let mut lines = Vec::new();
+    for ((server, name), found) in departures {
+        let kept = found.iter().filter(|departure| keep(server, departure));
+        lines.extend(kept.map(|departure| format!("{name}: {}; {}", departure.what, departure.fix)));
+    }
+    lines
 }

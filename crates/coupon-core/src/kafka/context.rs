@@ -1,4 +1,4 @@
-//! What the client tells from inside its poll: assignments, statistics, errors.
+//! The callbacks of the client, which run inside its poll: assignments, statistics, errors.
 
 use rdkafka::{
     ClientContext, Statistics, TopicPartitionList,
@@ -10,9 +10,9 @@ use tokio::sync::mpsc::UnboundedSender;
 /// A change of what this consumer has to consume.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Assignment {
-    /// These partitions came.
+    /// These partitions were assigned to this consumer.
     Assigned(Vec<i32>),
-    /// These partitions went.
+    /// These partitions were taken from this consumer.
     Revoked(Vec<i32>),
 }
 
@@ -29,7 +29,7 @@ impl ClientContext for EngineContext {
             // What went to another replica is not fetched here any more, but the client goes on telling its lag as it was.
             // Replicas are added up, so it has none here.
             let is_ours = partition.fetch_state == "active";
-            // Until this process has stored an offset, what counts is the one that somebody has committed.
+            // Until this process has stored an offset, the committed one counts.
             let lags = [partition.consumer_lag_stored, partition.consumer_lag];
             let lag = lags.into_iter().find(|lag| is_ours && *lag >= 0).unwrap_or(0);
             #[expect(clippy::cast_precision_loss, reason = "a lag is far below 2^53")]

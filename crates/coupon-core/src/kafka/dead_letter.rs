@@ -1,4 +1,4 @@
-//! The dead letter record: what is added to a record on its way to the DLQ topic, and what is believed of it after.
+//! The dead letter record: the headers that are added to a record for the DLQ topic, and how they are read again.
 //!
 //! Key, value and timestamp stay as they are, and so does every header that is not ours. The first origin stays, the
 //! last error is replaced, so that a record that fails again does not grow.
@@ -19,13 +19,13 @@ const MAX_TEXT_BYTES: usize = 4 * 1024;
 /// What the DLQ record says about a failure.
 #[derive(Clone, Copy, Debug)]
 pub struct DeadLetter<'a> {
-    /// Consumer group that gave the record up.
+    /// Consumer group that dead-letters the record.
     pub group: &'a str,
     /// Request id, if the record could be read.
     pub request_id: Option<&'a str>,
     /// The last failure.
     pub failure: &'a Failure,
-    /// Attempts made.
+    /// Number of attempts.
     pub attempts: u32,
     /// When the first attempt failed.
     pub first_failed_at: DateTime<Utc>,
@@ -33,7 +33,7 @@ pub struct DeadLetter<'a> {
     pub last_failed_at: DateTime<Utc>,
 }
 
-/// Where a record first came from, as its headers tell. Anybody can write headers, so this is for people to read.
+/// Where a record first came from, by its headers. Anybody can write headers, so nothing is decided by it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origin {
     /// Topic.
@@ -61,17 +61,13 @@ const FIRST_FAILURE_HEADERS: &[&str] = &[
 impl DeadLetter<'_> {
     /// The record to publish.
     pub fn of(&self, record: &Record) -> Record {
-        let ours = self.headers(record);
-        let first_is_known = FIRST_FAILURE_HEADERS.iter().all(|name| record.header(name).is_some());
-        let stays = |header: &Header| {
-            !ours.iter().any(|our| our.name == header.name)
-                || first_is_known && FIRST_FAILURE_HEADERS.contains(&header.name.as_str())
-        };
+        let mut ours = self.headers(record);
+        if FIRST_FAILURE_HEADERS.iter().all(|name| record.header(name).is_some()) {
+            ours.retain(|header| !FIRST_FAILURE_HEADERS.contains(&header.name.as_str()));
+        }
+        let stays = |header: &Header| !ours.iter().any(|our| our.name == header.name);
         let mut headers: Vec<Header> = record.headers.iter().filter(|header| stays(header)).cloned().collect();
-        headers.extend(
-            ours.into_iter()
-                .filter(|header| !(first_is_known && FIRST_FAILURE_HEADERS.contains(&header.name.as_str()))),
-        );
+        headers.extend(ours);
         Record { headers, ..record.clone() }
     }
 
@@ -106,7 +102,7 @@ impl DeadLetter<'_> {
     }
 }
 
-/// How often it was replayed, as a header of ours tells; forged ones say nothing.
+/// How often the record was replayed, by the header of ours; 0 where a forged header is no number.
 fn replay_count(record: &Record) -> u32 {
     let text = record.header("x-coupon-replay-count").and_then(|value| std::str::from_utf8(value).ok());
     text.and_then(|text| text.parse().ok()).unwrap_or(0)

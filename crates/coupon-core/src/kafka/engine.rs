@@ -1,11 +1,11 @@
-//! The consuming engine: retries that block nobody, and outages that are not verdicts.
+//! The consuming engine: retries that block no other record, and outages that charge no attempt.
 //!
 //! One task owns all state. It never waits for a record: attempts run in tasks of their own, a record in back-off
 //! sits on a timer, and the loop goes on polling, so the group membership is kept whatever the database does. An
 //! offset is stored when everything below it is durable.
 //!
-//! What is done for each record is little, because there are many: records are taken from the client, begun and ended
-//! in groups, and offsets are stored once for each turn of the loop.
+//! Little is done for each single record: records are taken from the client, started and completed in groups, and offsets are
+//! stored once for each turn of the loop.
 
 use std::{collections::BTreeMap, future::poll_fn, sync::Arc, time::Duration};
 
@@ -36,7 +36,6 @@ use crate::{
     runtime::{Condition, Shutdown, Tasks},
 };
 
-mod closing;
 mod completing;
 mod failing;
 mod isolated;
@@ -48,10 +47,10 @@ mod tests;
 
 /// How often the gauges are set.
 const GAUGE_PERIOD: Duration = Duration::from_secs(1);
-/// How long what attempts need may be away before this is a matter of readiness: what takes less is a restart of it.
-const UNREADY_AFTER: Duration = Duration::from_secs(10);
-/// Most records taken in, and most ends dealt with, in one turn of the loop.
+/// Most records taken in, and most completions handled, in one turn of the loop.
 const MAX_RECORDS_PER_TURN: usize = 256;
+
+pub use measuring::Readiness;
 
 /// How a stage treats failures.
 #[derive(Clone, Copy, Debug)]
@@ -77,7 +76,7 @@ pub struct Engine<H: Handler> {
     timers: DelayQueue<Key>,
     /// Attempts that begin together at the end of this turn.
     shared_attempts: Vec<Attempt<H::Item>>,
-    /// Stages that have begun and not ended.
+    /// Number of stages that have begun and not ended.
     running: usize,
     completions: (mpsc::UnboundedSender<Completion>, mpsc::UnboundedReceiver<Completion>),
     /// Offsets to be stored at the end of this turn, by partition.
@@ -86,24 +85,15 @@ pub struct Engine<H: Handler> {
     breakers: CircuitBreakers,
     probes: (mpsc::UnboundedSender<ProbeDue>, mpsc::UnboundedReceiver<ProbeDue>),
     isolated: IsolatedQueue,
-    /// The group, and the name of the client, for the look from outside.
+    /// The consumer group, and the name of the client, for the lag watch.
     group: (String, String),
     assigned: Assigned,
-    /// When each partition last began again.
-    begun_again: BTreeMap<i32, Instant>,
-    /// Partitions whose log has become shorter.
+    /// When each partition was last begun anew because its log had become shorter.
+    rewound_at: BTreeMap<i32, Instant>,
+    /// Partitions whose log has become shorter, as the lag watch reports them.
     rewound: (mpsc::UnboundedSender<i32>, mpsc::UnboundedReceiver<i32>),
-    /// The client has told of an error that it does not recover from: a static member whose place another one took.
+    /// The client has reported an error that it does not recover from: a static member whose place another one took.
     is_broken: bool,
-}
-
-/// What `/readyz` is told by an engine.
-#[derive(Clone, Debug)]
-pub struct Readiness {
-    /// Ready with the first assignment.
-    pub joined: Condition,
-    /// Unready while what attempts need has been away for more than ten seconds.
-    pub dependencies: Condition,
 }
 
 struct Entry<I> {
@@ -117,18 +107,18 @@ struct Entry<I> {
     exhausted: Option<Exhausted>,
 }
 
-/// With which records a record shares its next attempt. It never falls: each failure can only raise it.
+/// With which records a record shares its next attempt. A failure can only raise the isolation of a record.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Isolation {
     /// With all records that start together.
     Shared,
-    /// With other quarantined records: its failure may lie in it, or in a record whose statement it shared.
+    /// With other quarantined records: the failure may lie in this record, or in one whose statement it shared.
     Quarantined,
-    /// With no other record, so that a panic or a failure is known to be its own.
+    /// With no other record, so that a panic or a failure is known to be of this record.
     Isolated,
 }
 
-/// What is known of a record that is being given up.
+/// What is known of a record whose last attempt has failed.
 #[derive(Clone)]
 struct Exhausted {
     failure: Failure,
@@ -136,7 +126,7 @@ struct Exhausted {
     refusals: u32,
 }
 
-/// The moment to look whether what a stage needs is back, with the answer if a probe gave one.
+/// The moment to find out whether the dependency of a stage is back, with the answer if a probe gave one.
 type ProbeDue = (Stage, Option<bool>);
 
 impl<H: Handler> Engine<H> {
@@ -176,13 +166,13 @@ impl<H: Handler> Engine<H> {
             isolated: IsolatedQueue::default(),
             group: (group.group_id.clone(), service.to_owned()),
             assigned: Assigned::default(),
-            begun_again: BTreeMap::new(),
+            rewound_at: BTreeMap::new(),
             rewound: mpsc::unbounded_channel(),
             is_broken: false,
         })
     }
 
-    /// Watches from outside how far the group has come, beside [`Engine::run`]. `condition` is not met while records stand
+    /// Watches the lag of the group, as the brokers see it, beside [`Engine::run`]. `condition` is not met while records stand
     /// still that this consumer should fetch.
     pub fn watch_lag(
         &self,
@@ -222,7 +212,7 @@ impl<H: Handler> Engine<H> {
                 Some(due) = poll_fn(|cx| self.timers.poll_expired(cx)), if !self.timers.is_empty() => self.start(due.into_inner()),
                 Some(due) = self.probes.1.recv() => self.probe_due(due),
                 _ = measure.tick() => self.measure(),
-                Some(partition) = self.rewound.1.recv() => self.seek_the_beginning(partition),
+                Some(partition) = self.rewound.1.recv() => self.seek_to_beginning(partition),
                 // Nothing is taken in for a moment; then the window that is full pauses its partition.
                 () = sleep_until(held.unwrap_or_else(Instant::now)), if held.is_some() => {}
                 records = taking::next_records(&self.consumer, self.tracker.room()), if held.is_none() => self.take_all_in(records),

@@ -1,10 +1,9 @@
-//! What Kafka's errors mean for a record that was to be published.
+//! What Kafka's errors mean for a record that was to be published. The tests hold the table of all error codes, with the reason
+//! for the class of each.
 
-use rdkafka::error::KafkaError;
+use rdkafka::{error::KafkaError, types::RDKafkaErrorCode as Code};
 
 use crate::failure::{Class, Classified};
-
-mod codes;
 
 /// A record that Kafka has not acknowledged. It may have arrived all the same.
 #[derive(Debug, thiserror::Error)]
@@ -23,7 +22,7 @@ pub enum PublishError {
 impl Classified for PublishError {
     fn class(&self) -> Class {
         match self {
-            Self::Kafka(error) => error.rdkafka_error_code().map_or(Class::Unavailable, codes::class_of),
+            Self::Kafka(error) => error.rdkafka_error_code().map_or(Class::Unavailable, class_of),
             Self::Closed => Class::Interrupted,
             Self::NoTopic(_) => Class::Unavailable,
         }
@@ -40,19 +39,27 @@ impl Classified for PublishError {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use rdkafka::error::RDKafkaErrorCode as Code;
-
-    use super::*;
-
-    #[test]
-    fn a_refused_record_is_a_verdict_and_a_broker_that_is_away_is_none() {
-        let of = |code| PublishError::from(KafkaError::MessageProduction(code)).class();
-        assert_eq!(of(Code::MessageSizeTooLarge), Class::Permanent);
-        assert_eq!(of(Code::MessageTimedOut), Class::Unavailable);
-        assert_eq!(of(Code::TopicAuthorizationFailed), Class::Unavailable);
-        assert_eq!(of(Code::PurgeQueue), Class::Interrupted);
-        assert_eq!(PublishError::Closed.class(), Class::Interrupted);
+/// The class of an error code of the client or the protocol. A code is charged to the record only if it says that this very
+/// record can never be taken. All else is an outage: of the broker, of the way to it, of this client's rights or of its
+/// settings, which somebody has to put right while the record waits.
+fn class_of(code: Code) -> Class {
+    match code {
+        // The record itself is refused: its size, its form, its timestamp.
+        Code::MessageSizeTooLarge
+        | Code::InvalidMessageSize
+        | Code::InvalidMessage
+        | Code::InvalidRecord
+        | Code::InvalidTimestamp
+        | Code::BadMessage
+        | Code::KeySerialization
+        | Code::ValueSerialization => Class::Permanent,
+        // This client ends, or has purged its queue to end.
+        Code::BrokerDestroy | Code::DestroyBroker | Code::PurgeQueue | Code::PurgeInflight | Code::Interrupted => {
+            Class::Interrupted
+        }
+        _ => Class::Unavailable,
     }
 }
+
+#[cfg(test)]
+mod tests;

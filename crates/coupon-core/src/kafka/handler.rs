@@ -17,7 +17,7 @@ pub struct Work<I> {
     pub record: Record,
     /// What the handler read from it, or why it could not.
     pub item: Result<I, Failure>,
-    /// Whose request it is; `None` when the record could not be read.
+    /// Request id of the event; `None` when the record could not be read.
     pub request_id: Option<RequestId>,
 }
 
@@ -32,24 +32,24 @@ impl<I> Work<I> {
 pub trait Handler: Send + Sync + 'static {
     /// What a record says.
     type Item: Send + Sync + 'static;
-    /// What [`Handler::attempt`] needs from outside, as the log and the gauge of its breaker name it.
+    /// Name of the dependency of [`Handler::attempt`], for the log and the gauge of its circuit breaker.
     const ATTEMPT_DEPENDENCY: &'static str;
-    /// What [`Handler::on_exhausted`] needs; may be the same.
+    /// Name of the dependency of [`Handler::on_exhausted`]; may be the same.
     const EXHAUSTED_DEPENDENCY: &'static str;
 
     /// Reads a record, once. A failure goes to [`Handler::on_exhausted`] without an attempt.
     fn read(&self, record: &Record) -> Result<Self::Item, Failure>;
 
-    /// Whose request it is.
+    /// Request id of an event.
     fn request_id(&self, item: &Self::Item) -> RequestId;
 
-    /// Makes one attempt at each of several records. Each is told its own end, in whatever order, so that none waits
-    /// for another; one that is dropped without an end is tried again by itself.
+    /// Makes one attempt at each of several records. The attempts end in any order, so that none waits for another; one that
+    /// is dropped without an end is made again, isolated.
     ///
     /// A stage that writes many records by one statement saves a task for each of them here.
     fn attempt_all(self: Arc<Self>, attempts: Vec<Attempt<Self::Item>>) -> impl Future<Output = ()> + Send {
         for Attempt { work, number, quarantined, mut completion } in attempts {
-            completion.share_nothing();
+            completion.is_shared = false;
             let handler = Arc::clone(&self);
             tokio::spawn(async move {
                 let end = match &work.item {
@@ -83,7 +83,7 @@ pub trait Handler: Send + Sync + 'static {
     /// Whether a failure that looks like an outage may be the doing of the record itself.
     fn may_be_the_records_doing(failure: &Failure) -> bool;
 
-    /// Whether what [`Handler::attempt`] needs is back: a small write that was committed.
+    /// Probes the dependency of [`Handler::attempt`]: succeeds when a small write was committed.
     fn probe(&self) -> impl Future<Output = Result<(), Failure>> + Send;
 }
 
@@ -98,13 +98,13 @@ pub(super) struct Completion {
 }
 
 /// One attempt at one record among others.
-#[must_use = "an attempt that is dropped counts as torn"]
+#[must_use = "an attempt that is dropped without an end is made again"]
 pub struct Attempt<I> {
     /// The record.
     pub work: Arc<Work<I>>,
     /// Which attempt it is: one more than have been charged to the record.
     pub number: u32,
-    /// It has failed for a reason that may lie in the record, told apart from others.
+    /// Whether an earlier attempt has failed for a reason that may lie in the record.
     pub quarantined: bool,
     pub(super) completion: CompletionGuard,
 }
@@ -116,23 +116,19 @@ impl<I> Attempt<I> {
     }
 }
 
-/// Tells the engine how a stage ended, once, also when a panic ends it.
+/// Sends the completion of a stage to the engine, once, also when a panic ends the stage.
 pub(super) struct CompletionGuard {
     key: Key,
     stage: Stage,
+    /// Whether other records share the attempt; if not, a panic is charged to this record.
     is_shared: bool,
-    /// Taken when the end is told.
+    /// `None` once the completion is sent.
     engine: Option<UnboundedSender<Completion>>,
 }
 
 impl CompletionGuard {
     pub(super) fn new(key: Key, stage: Stage, is_shared: bool, engine: UnboundedSender<Completion>) -> Self {
         Self { key, stage, is_shared, engine: Some(engine) }
-    }
-
-    /// A panic will be the doing of this record.
-    pub(super) fn share_nothing(&mut self) {
-        self.is_shared = false;
     }
 
     pub(super) fn complete(mut self, result: StageResult) {
@@ -149,7 +145,7 @@ impl CompletionGuard {
 
 impl Drop for CompletionGuard {
     fn drop(&mut self) {
-        // While others shared its fate, nobody knows whose doing a panic was.
+        // A panic in an attempt that others shared cannot be charged to any of them.
         let class = if thread::panicking() && !self.is_shared { Class::Unknown } else { Class::Interrupted };
         let failure = Failure::new(class, "PANIC", "the handler of the record panicked").happened_by_itself();
         self.send(Err(failure));
@@ -163,6 +159,6 @@ pub struct History {
     pub attempts: u32,
     /// When the first of them failed.
     pub first_failed_at: chrono::DateTime<chrono::Utc>,
-    /// How often giving it up has failed for a reason that may lie in the record.
+    /// How often the stage after the last attempt has failed for a reason that may lie in the record.
     pub refusals: u32,
 }

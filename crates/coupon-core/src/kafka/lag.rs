@@ -1,5 +1,5 @@
-//! How far the group of a consumer has come, seen from outside: a consumer that may not fetch, or is given nothing, knows of
-//! no record that it lacks.
+//! The lag of the group of a consumer, as the brokers see it: a consumer that may not fetch, or is given no records, cannot know
+//! its own lag.
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +16,7 @@ use tokio::{
 use super::{ConsumerProgress, PublishError, progress::Gap};
 use crate::runtime::{Condition, SettingsError, chain, within};
 
-/// Between two looks.
+/// How often the lag is measured.
 pub(super) const LAG_PERIOD: Duration = Duration::from_secs(2);
 
 /// The `[lag]` section.
@@ -33,7 +33,8 @@ impl LagSettings {
     }
 }
 
-/// The partitions of this consumer, each with whether it is at work on records of it, or has paused it. Clones share it.
+/// The partitions of this consumer, each with whether it works on records of the partition, or has paused it. Clones share the
+/// map.
 #[derive(Clone, Default)]
 pub(super) struct Assigned(Arc<Mutex<Option<BTreeMap<i32, bool>>>>);
 
@@ -45,9 +46,9 @@ impl Assigned {
         }
     }
 
-    /// Whether records of this partition that stand still are this consumer's to fetch. One that never had a partition
-    /// answers for each: it may lack the right to be in the group. One that had some and has none now is a spare one.
-    fn answers_for(&self, partition: i32) -> bool {
+    /// Whether this consumer should fetch the unread records of this partition. A consumer that never had a partition is
+    /// responsible for each: it may lack the right to be in the group. One that had some and has none now is a spare.
+    fn is_responsible_for(&self, partition: i32) -> bool {
         let assigned = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match assigned.as_ref() {
             None => true,
@@ -62,7 +63,7 @@ pub(super) struct LagWatch {
     assigned: Assigned,
     stalled_after: Duration,
     condition: Condition,
-    /// Told of partitions whose log was cut or made anew.
+    /// Receives the partitions whose log was cut or made anew.
     rewound: UnboundedSender<i32>,
     seen: AsyncMutex<Seen>,
 }
@@ -76,7 +77,7 @@ struct Seen {
     is_failing: bool,
 }
 
-/// A partition in which the group has not passed everything.
+/// A partition in which the group lags.
 struct Standing {
     gap: Gap,
     since: Instant,
@@ -142,7 +143,7 @@ impl LagWatch {
         metrics::gauge!("coupon_group_lag_records").set(records as f64);
         metrics::gauge!("coupon_group_lag_seconds").set(longest.as_secs_f64());
         let stalled = seen.standing.iter().find(|(partition, standing)| {
-            standing.since.elapsed() >= self.stalled_after && self.assigned.answers_for(**partition)
+            standing.since.elapsed() >= self.stalled_after && self.assigned.is_responsible_for(**partition)
         });
         match stalled {
             None => self.condition.ready(),
@@ -159,7 +160,7 @@ impl LagWatch {
 }
 
 impl Seen {
-    /// Notes where the group stands. Each step forward begins the time anew.
+    /// Notes the gaps of the group. Each step forward begins the time anew.
     fn stand(&mut self, gaps: &BTreeMap<i32, Gap>, now: Instant) {
         self.standing.retain(|partition, _| gaps.contains_key(partition));
         for (partition, gap) in gaps {
@@ -173,7 +174,7 @@ impl Seen {
         }
     }
 
-    /// What has stood still for so long that it is to be read, once, whether it holds a record at all.
+    /// Takes the gaps that have stood still for so long that they are to be read, once: a gap may hold no record.
     fn take_old(&mut self, still: Duration, now: Instant) -> BTreeMap<i32, Gap> {
         let old = self
             .standing

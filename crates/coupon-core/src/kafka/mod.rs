@@ -1,8 +1,7 @@
-//! Kafka: publishing, and consuming with retries that block nobody. The only module that knows the `rdkafka` crate.
+//! Kafka: publishing, and consuming with retries that block no other record. The only module that knows the `rdkafka` crate.
 //!
-//! The parts that decide ([`Watermark`], [`Breaker`], the partition tracker) hold no I/O; the engine feeds them.
+//! The parts that decide ([`Watermark`], the circuit breakers, the partition tracker) hold no I/O; the engine feeds them.
 
-mod breaker;
 mod breakers;
 mod context;
 mod dead_letter;
@@ -18,13 +17,12 @@ mod settings;
 mod topics;
 mod watermark;
 
-pub use breaker::Breaker;
 pub use dead_letter::{DeadLetter, Origin, read_origin};
 pub use engine::{Engine, Policy, Readiness};
 pub use error::PublishError;
 pub use handler::{Attempt, Handler, History, Work};
 pub use lag::LagSettings;
-pub use producer::{Delivered, Delivery, Publisher};
+pub use producer::{Delivered, Publisher};
 pub use progress::{ConsumerProgress, EndOffsets, Gap};
 pub use record::{Header, Record};
 pub use settings::{ConsumerSettings, GroupSettings, KafkaSettings, check_topic};

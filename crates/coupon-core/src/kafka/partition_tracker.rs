@@ -1,4 +1,4 @@
-//! The records that are under way, by partition and assignment. Holds no I/O.
+//! The outstanding records, by partition and assignment generation. Holds no I/O.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::{ConsumerSettings, Watermark};
 
-/// A record under way: where it lies, and in which assignment of its partition it was delivered.
+/// An outstanding record: its partition and offset, and the assignment generation in which it was delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     pub(super) partition: i32,
@@ -20,8 +20,8 @@ pub(super) struct Key {
 /// All partitions of this consumer, with a `T` for each record that is not done.
 pub(super) struct PartitionTracker<T> {
     partitions: BTreeMap<i32, TrackedPartition<T>>,
-    /// Records of a log that was cut or made anew while they were under way: nobody delivers them again, so they are worked
-    /// on to their end, and their offsets mean nothing any more.
+    /// Records of a log that was cut or made anew while they were outstanding: nobody delivers them again, so they are worked
+    /// on to their end, and their offsets are not stored.
     left_over: HashMap<Key, (usize, T)>,
     generations: u64,
     outstanding: usize,
@@ -38,8 +38,8 @@ pub(super) struct PartitionTracker<T> {
 /// a partition that pauses.
 const FULL_WINDOW_GRACE: Duration = Duration::from_millis(100);
 
-/// Most bytes of all outstanding records together before every partition pauses. A thousand events have 0.3 MB; this
-/// is for those who write what is none.
+/// Most bytes of all outstanding records together before every partition pauses. A thousand events have 0.3 MB; this bounds
+/// records that are no events.
 const MAX_OUTSTANDING_BYTES: usize = 64 * 1024 * 1024;
 
 struct TrackedPartition<T> {
@@ -47,7 +47,7 @@ struct TrackedPartition<T> {
     watermark: Watermark,
     entries: HashMap<i64, (usize, T)>,
     paused: bool,
-    /// The client has not been told yet, and may remember anything of an earlier assignment.
+    /// The client was not paused or resumed yet, and may remember the state of an earlier assignment.
     is_new: bool,
 }
 
@@ -98,7 +98,7 @@ impl<T> PartitionTracker<T> {
         }
     }
 
-    /// Forgets the partitions; whatever is still under way for them completes into nothing.
+    /// Drops the partitions; completions of their records that come later have no effect.
     pub(super) fn revoke(&mut self, partitions: &[i32]) {
         for partition in partitions {
             if let Some(tracked) = self.partitions.remove(partition) {
@@ -111,7 +111,7 @@ impl<T> PartitionTracker<T> {
     /// Takes a delivered record in; `None` when its partition is another consumer's.
     ///
     /// Kafka delivers upwards. An offset that is not above the highest is one of another log under the same name, or of one
-    /// that lost its end: passing it over as a repeat would pass over a record that nobody has seen.
+    /// that lost its end: passing it over as a repeat would lose a record.
     pub(super) fn deliver(&mut self, partition: i32, offset: i64, bytes: usize, entry: T) -> Option<DeliveredRecord> {
         let tracked = self.partitions.get_mut(&partition)?;
         let mut rewound_from = None;
@@ -216,18 +216,18 @@ impl<T> PartitionTracker<T> {
         of_partition.min(self.windows.window_total.saturating_sub(self.outstanding)).max(1)
     }
 
-    /// Records delivered and not done.
+    /// Number of records delivered and not done.
     pub(super) fn outstanding(&self) -> usize {
         self.outstanding
     }
 
-    /// What is kept of each of them.
+    /// The entry of each outstanding record.
     pub(super) fn entries(&self) -> impl Iterator<Item = &T> {
         let entries = self.partitions.values().flat_map(|tracked| tracked.entries.values());
         entries.chain(self.left_over.values()).map(|(_, entry)| entry)
     }
 
-    /// The partitions, each with whether this consumer is at work on records of it, or has paused it.
+    /// The partitions, each with whether this consumer works on records of the partition, or has paused it.
     pub(super) fn assigned(&self) -> BTreeMap<i32, bool> {
         self.partitions
             .iter()
@@ -235,12 +235,12 @@ impl<T> PartitionTracker<T> {
             .collect()
     }
 
-    /// Partitions assigned.
+    /// Number of assigned partitions.
     pub(super) fn partitions(&self) -> usize {
         self.partitions.len()
     }
 
-    /// Partitions that deliver nothing now, for whatever reason.
+    /// Number of paused partitions.
     pub(super) fn paused(&self) -> usize {
         self.partitions.values().filter(|tracked| tracked.paused).count()
     }

@@ -2,9 +2,7 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
     time::Duration,
 };
 
@@ -30,14 +28,11 @@ pub struct Publisher {
     topic: Arc<str>,
 }
 
-/// Where a record has arrived: partition and offset. An error proves nothing about whether it has.
+/// Partition and offset of an acknowledged record. An error does not prove that the record has not arrived.
 pub type Delivered = Result<(i32, i64), PublishError>;
 
-/// The broker's acknowledgement to come.
-pub struct Delivery(oneshot::Receiver<Delivered>);
-
-/// Hands each acknowledgement to whoever published the record, on the thread of the client: a task that only waits for
-/// one would cost more than what it waits for.
+/// Calls the callback of each record with the acknowledgement, on the thread of the client: a task that only waits for one
+/// would cost more than what it waits for.
 struct Deliveries;
 
 static PANICKED: Throttle = Throttle::new();
@@ -60,7 +55,7 @@ impl ProducerContext for Deliveries {
             }
             Err((error, _)) => Err(error.clone().into()),
         };
-        // The thread is that of all deliveries: a panic must not end it.
+        // A panic must not end the thread, which serves all deliveries.
         let DeliveryCallback { effect, on_delivery } = *callback;
         if catch_unwind(AssertUnwindSafe(|| on_delivery(delivered))).is_err()
             && let Some(count) = PANICKED.admit(effect)
@@ -91,8 +86,8 @@ impl Publisher {
         &self.topic
     }
 
-    /// Queues an event under its member's key and tells what became of it, on a thread that must not be held up. An
-    /// error, now or then, proves nothing about whether it arrived.
+    /// Queues an event under its member's key, and calls `on_delivery` with the acknowledgement, on a thread that must not be
+    /// held up. An error, returned or delivered, does not prove that the event has not arrived.
     pub fn publish(
         &self,
         event: &CouponIssued,
@@ -105,14 +100,15 @@ impl Publisher {
         )
     }
 
-    /// Queues a record as it is: key, value, timestamp and headers, to whatever partition its key belongs.
-    pub fn publish_record(&self, record: &Record) -> Result<Delivery, PublishError> {
+    /// Publishes a record as it is, with key, value, timestamp and headers, to the partition of its key, and waits for the
+    /// acknowledgement.
+    pub async fn publish_record(&self, record: &Record) -> Delivered {
         let mut headers = OwnedHeaders::new_with_capacity(record.headers.len());
         for header in &record.headers {
             headers = headers.insert(KafkaHeader { key: &header.name, value: header.value.as_deref() });
         }
         let (on_delivery, delivery) = oneshot::channel();
-        // Whoever published it may be gone.
+        // The caller may be gone.
         let callback = DeliveryCallback {
             effect: "publish a dead letter",
             on_delivery: Box::new(|delivered| drop(on_delivery.send(delivered))),
@@ -122,7 +118,7 @@ impl Publisher {
         out.payload = record.value.as_deref();
         out.timestamp = record.timestamp_ms;
         self.send(out)?;
-        Ok(Delivery(delivery))
+        delivery.await.unwrap_or(Err(PublishError::Closed))
     }
 
     fn send<K: ToBytes + ?Sized, P: ToBytes + ?Sized>(
@@ -139,18 +135,5 @@ impl Publisher {
         let producer = Arc::clone(&self.producer);
         // The client's flush blocks the thread it is called on.
         tokio::task::spawn_blocking(move || producer.flush(bound)).await.is_ok_and(|flushed| flushed.is_ok())
-    }
-
-    /// Records queued and not acknowledged.
-    pub fn in_flight(&self) -> i32 {
-        self.producer.in_flight_count()
-    }
-}
-
-impl Future for Delivery {
-    type Output = Delivered;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Delivered> {
-        Pin::new(&mut self.0).poll(cx).map(|acknowledged| acknowledged.unwrap_or(Err(PublishError::Closed)))
     }
 }

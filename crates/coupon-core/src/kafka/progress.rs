@@ -1,8 +1,8 @@
-//! Whether a consumer group has passed what is in a topic: how reconciliation and rebuild know that everything that was
-//! acknowledged has been dealt with, without guessing a time.
+//! Whether a consumer group has caught up with a topic: how reconciliation and rebuild know that everything that was acknowledged
+//! has been consumed, without guessing a time.
 //!
-//! Offsets are not dense: the markers of a transaction, and what it took back, take offsets and are no records. A group
-//! never commits past them, as it is given none. So where numbers say that it is behind, the log is read.
+//! Offsets are not dense: the markers of a transaction, and its aborted records, take offsets and are never delivered, so that a
+//! group never commits past them. Where the offsets show a lag, the log is read.
 
 use std::{
     collections::BTreeMap,
@@ -21,17 +21,17 @@ use super::{KafkaSettings, PublishError};
 /// How long the brokers may take to answer.
 const BROKER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Looks at one topic and at how far one group has come in it. Never joins the group.
+/// Measures the lag of one group in one topic. Never joins the group.
 #[derive(Clone)]
 pub struct ConsumerProgress {
     client: Arc<BaseConsumer>,
-    /// How a client is made that reads what lies before the group.
+    /// Settings of the client that reads the records of a gap.
     reader: Arc<ClientConfig>,
     topic: Arc<str>,
     group: Arc<str>,
 }
 
-/// Offsets of a partition that a group has not passed.
+/// Offsets of a partition that a group has not committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gap {
     /// The first of them.
@@ -40,7 +40,7 @@ pub struct Gap {
     pub end: i64,
 }
 
-/// The ends of a topic's partitions at one moment.
+/// The end offsets of a topic's partitions at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EndOffsets(BTreeMap<i32, Partition>);
 
@@ -81,7 +81,7 @@ impl ConsumerProgress {
         &self.group
     }
 
-    /// Where each partition ends now: what was acknowledged before this call lies below.
+    /// The end offset of each partition now: what was acknowledged before this call lies below.
     pub async fn end_offsets(&self) -> Result<EndOffsets, PublishError> {
         self.ask(|client, topic, _| {
             let mut ends = BTreeMap::new();
@@ -94,13 +94,13 @@ impl ConsumerProgress {
         .await
     }
 
-    /// How many offsets below these ends the group has not passed; 0: no record of them is left to it.
+    /// The lag below these end offsets; 0: no record below them is left to the group.
     pub async fn lag(&self, ends: &EndOffsets) -> Result<u64, PublishError> {
         let unread = self.unread(self.gaps(ends).await?).await?;
         Ok(unread.values().map(|gap| u64::try_from(gap.end - gap.at).unwrap_or(0)).sum())
     }
 
-    /// What the group has not committed below these ends, by numbers alone.
+    /// The gaps below these end offsets, by the offsets alone: a gap may hold no record.
     pub async fn gaps(&self, ends: &EndOffsets) -> Result<BTreeMap<i32, Gap>, PublishError> {
         let ends = ends.clone();
         self.ask(move |client, topic, _| {
@@ -130,7 +130,7 @@ impl ConsumerProgress {
         .await
     }
 
-    /// Those of the gaps that hold a record, each from its first record on. One that cannot be read is believed.
+    /// The gaps that hold a record, each from its first record on. A gap that cannot be read counts as holding one.
     pub async fn unread(&self, gaps: BTreeMap<i32, Gap>) -> Result<BTreeMap<i32, Gap>, PublishError> {
         if gaps.is_empty() {
             return Ok(gaps);
@@ -167,19 +167,19 @@ impl EndOffsets {
 }
 
 impl Partition {
-    /// What a group has not passed. One that never committed (negative, or none) begins with the first record there is.
+    /// The gap of a group. A group that never committed (negative, or none) begins with the first record there is.
     fn gap_after(self, committed: Option<i64>) -> Option<Gap> {
         let at = committed.unwrap_or(-1).max(self.first);
         (at < self.end).then_some(Gap { at, end: self.end })
     }
 
-    /// What a group has not passed of a log, as it is now, that ends before what the group has committed.
+    /// The gap of a group in a log that ends, as it is now, before the committed offset.
     fn gap_of_new_log(self, committed: Option<i64>) -> Option<Gap> {
         committed.filter(|at| *at > self.end).and_then(|_| self.gap_after(None))
     }
 }
 
-/// Says nothing: the end of a partition is no error to whoever looks for it.
+/// Logs no error: the end of a partition is what this client looks for.
 struct SilentContext;
 
 impl ClientContext for SilentContext {
@@ -201,7 +201,7 @@ fn first_records(reader: &BaseConsumer<SilentContext>, mut gaps: BTreeMap<i32, G
                 }
             }
             Some(Err(KafkaError::PartitionEOF(partition))) => drop(gaps.remove(&partition)),
-            // It may not read them, or the brokers went away: nobody can say that they are none.
+            // The client may not read, or the brokers went away: the other gaps count as holding a record.
             Some(Err(_)) => break,
             None => {}
         }

@@ -61,7 +61,7 @@ impl Record {
         }
     }
 
-    /// Bytes it takes up, about: each header counts for its bookkeeping too.
+    /// Bytes of memory, about; each header counts with its bookkeeping.
     pub(super) fn bytes(&self) -> usize {
         let length = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
         let headers: usize = self.headers.iter().map(|header| header.name.len() + length(&header.value) + 64).sum();

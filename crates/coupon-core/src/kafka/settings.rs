@@ -1,4 +1,4 @@
-//! How the clients are set up: what is configured, and what must not be.
+//! The settings of the Kafka clients: what may be configured, and what is fixed.
 
 use rdkafka::ClientConfig;
 use serde::{Deserialize, Serialize};
@@ -8,9 +8,9 @@ use crate::runtime::{Properties, SettingsError, within};
 /// The part of the `[kafka]` section that every client needs.
 #[derive(Clone, Debug)]
 pub struct KafkaSettings {
-    /// Addresses to begin with: `host:port,host:port`.
+    /// Addresses of the first brokers to ask: `host:port,host:port`.
     pub brokers: String,
-    /// Any librdkafka property but the fixed ones; they win over what is set here.
+    /// Any librdkafka property but the fixed ones.
     pub properties: Properties,
 }
 
@@ -23,7 +23,7 @@ pub struct GroupSettings {
     pub session_timeout_ms: u64,
 }
 
-/// The `[consumer]` section: how much may be under way.
+/// The `[consumer]` section: how many records may be outstanding.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ConsumerSettings {
     /// Records of one partition that may be outstanding before it pauses.
@@ -94,15 +94,15 @@ impl KafkaSettings {
         self.with_properties(config)
     }
 
-    /// A producer of dead letters: it takes any record a broker gave, with the headers that are added, and tells early
-    /// that the brokers are away. A record that arrived all the same only comes twice.
+    /// A producer of dead letters: it takes any record a broker gave, with the headers that are added, and reports
+    /// an outage of the brokers early. A record that has arrived all the same comes twice, which changes nothing.
     pub(super) fn dead_letter_producer(&self, service: &str) -> ClientConfig {
         let mut config = self.producer(service);
         config.set("message.max.bytes", "104857600").set("message.timeout.ms", "15000");
         self.with_properties(config)
     }
 
-    /// A consumer that stores offsets only when told to.
+    /// A consumer whose offsets are stored only by the engine.
     pub(super) fn consumer(&self, service: &str, group: &GroupSettings) -> ClientConfig {
         let mut config = self.client(service);
         config
@@ -151,7 +151,7 @@ impl ConsumerSettings {
     }
 }
 
-/// Properties by which the pipeline keeps its promises; no setting may break those.
+/// Properties on which the guarantees of the pipeline rest; no setting may change them.
 const FIXED_PROPERTIES: &[&str] = &[
     "acks",
     "request.required.acks",
@@ -168,7 +168,8 @@ const FIXED_PROPERTIES: &[&str] = &[
     "transactional.id",
 ];
 
-/// The client's own words are not shown: they repeat the value, which may be a password.
+/// Tests a property by making a client with it. The error of the client is not shown: it repeats the value, which may be a
+/// password.
 fn check_property(name: &str, value: &str) -> Result<(), SettingsError> {
     let key = format!("kafka.properties.{name}");
     if FIXED_PROPERTIES.contains(&name) {

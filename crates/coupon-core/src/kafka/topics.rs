@@ -1,4 +1,4 @@
-//! What the brokers hold, and whether they keep the contract the pipeline stands on.
+//! The topics as the brokers have them, compared with the contract that the pipeline relies on.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -13,14 +13,14 @@ use crate::clause::{Breach, Clause, Departure, departures, is_number};
 
 /// How long the brokers may take to answer a question about themselves.
 const BROKER_TIMEOUT: Duration = Duration::from_secs(10);
-/// Records must outlive the longest outage of a consumer that is to be survived.
+/// Least retention of events: longer than the longest outage of a consumer that is to be survived.
 const MIN_RETENTION_MS: i64 = 3 * 24 * 60 * 60 * 1000;
 /// Room for the headers of a dead letter.
 const DEAD_LETTER_HEADER_BYTES: i64 = 64 * 1024;
 /// Largest event, with room to spare.
 const MAX_EVENT_BYTES: i64 = 64 * 1024;
 
-/// What is asked of every topic, beside what its replicas and its neighbour decide.
+/// What is required of the settings of every topic. What depends on the brokers or on another topic is compared in code.
 const CONTRACT: &[Clause] = &[
     Clause {
         setting: "cleanup.policy",
@@ -66,7 +66,7 @@ const CONTRACT: &[Clause] = &[
     },
 ];
 
-/// What is asked of a topic of dead letters beyond that. A dead letter keeps the time of its event, and retention goes by
+/// What is required of a topic of dead letters beyond that. A dead letter keeps the time of its event, and retention goes by
 /// that time: what is handed over late would be deleted at once.
 const DEAD_LETTER_CONTRACT: &[Clause] = &[Clause {
     setting: "retention.ms",
@@ -76,7 +76,7 @@ const DEAD_LETTER_CONTRACT: &[Clause] = &[Clause {
     fix: "set its retention.ms to -1; decided dead letters are kept in PostgreSQL",
 }];
 
-/// A topic as a service needs it.
+/// A topic that a service requires.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topic {
     /// Its name.
@@ -85,11 +85,11 @@ pub struct Topic {
     pub setting: &'static str,
     /// Least number of partitions (`kafka.min_partitions`).
     pub min_partitions: usize,
-    /// What lies in it.
+    /// What the topic holds.
     pub holds: Holds,
 }
 
-/// What lies in a topic.
+/// What a topic holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Holds {
     /// Events.
@@ -101,12 +101,12 @@ pub enum Holds {
     },
 }
 
-/// A topic as it is.
+/// A topic as the brokers have it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicState {
     /// How many partitions it has.
     pub partitions: usize,
-    /// Where it departs from what is asked of it.
+    /// Where the topic departs from what is required of it.
     pub departures: Vec<Departure>,
 }
 
@@ -122,9 +122,9 @@ impl Broker {
         Ok(Self { client: Arc::new(settings.admin(service).create()?) })
     }
 
-    /// Compares a topic with what is asked of it; `None` when there is no such topic.
-    pub async fn topic(&self, wanted: &Topic) -> Result<Option<TopicState>, PublishError> {
-        let (client, name) = (Arc::clone(&self.client), wanted.name.clone());
+    /// Compares a topic with what is required of it; `None` when there is no such topic.
+    pub async fn topic(&self, required: &Topic) -> Result<Option<TopicState>, PublishError> {
+        let (client, name) = (Arc::clone(&self.client), required.name.clone());
         let ask = move || {
             let metadata = client.inner().fetch_metadata(Some(&name), BROKER_TIMEOUT)?;
             let found = metadata.topics().iter().find(|found| found.name() == name);
@@ -145,8 +145,8 @@ impl Broker {
                 "raise its replication factor to 3",
             ));
         }
-        match self.config(&wanted.name).await? {
-            Some(config) => departures.extend(self.of_config(wanted, &config, brokers).await?),
+        match self.config(&required.name).await? {
+            Some(config) => departures.extend(self.compare_settings(required, &config, brokers).await?),
             None => departures.push(Departure::new(
                 Breach::Weakens,
                 "its settings are not told, so nobody knows whether it keeps what is in it",
@@ -156,8 +156,13 @@ impl Broker {
         Ok(Some(TopicState { partitions, departures }))
     }
 
-    async fn of_config(&self, wanted: &Topic, config: &Config, brokers: usize) -> Result<Vec<Departure>, PublishError> {
-        let clauses: Vec<Clause> = match wanted.holds {
+    async fn compare_settings(
+        &self,
+        required: &Topic,
+        config: &Config,
+        brokers: usize,
+    ) -> Result<Vec<Departure>, PublishError> {
+        let clauses: Vec<Clause> = match required.holds {
             Holds::Events => CONTRACT.to_vec(),
             Holds::DeadLetters { .. } => [CONTRACT, DEAD_LETTER_CONTRACT].concat(),
         };
@@ -170,7 +175,7 @@ impl Broker {
                 "set min.insync.replicas=2",
             ));
         }
-        let Holds::DeadLetters { fed_by } = &wanted.holds else { return Ok(found) };
+        let Holds::DeadLetters { fed_by } = &required.holds else { return Ok(found) };
         let source = self.config(fed_by).await?.unwrap_or_default();
         if let (Some(fed), Some(own)) = (number(&source, "max.message.bytes"), number(config, "max.message.bytes"))
             && own < fed + DEAD_LETTER_HEADER_BYTES
@@ -184,7 +189,7 @@ impl Broker {
         Ok(found)
     }
 
-    /// The settings of a topic; `None` when they are not told to this client.
+    /// The settings of a topic; `None` when the brokers do not give them to this client.
     async fn config(&self, topic: &str) -> Result<Option<Config>, PublishError> {
         let options = AdminOptions::new().request_timeout(Some(BROKER_TIMEOUT));
         let answers = self.client.describe_configs([&ResourceSpecifier::Topic(topic)], &options).await?;

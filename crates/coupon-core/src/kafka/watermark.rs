@@ -45,11 +45,6 @@ impl Watermark {
     pub fn highest_delivered(&self) -> Option<i64> {
         self.highest_delivered
     }
-
-    /// Records delivered and not done.
-    pub fn outstanding(&self) -> usize {
-        self.outstanding.len()
-    }
 }
 
 #[cfg(test)]
@@ -98,7 +93,7 @@ mod tests {
                 }
             }
             prop_assert_eq!(stored, offsets.last().unwrap() + 1);
-            prop_assert_eq!(watermark.outstanding(), 0);
+            prop_assert_eq!(watermark.lag(), 0);
         }
     }
 }

@@ -9,7 +9,7 @@ use redis::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Seen, StockError, keys, line::Line};
+use super::{Seen, StockError, keys, shared_connection::SharedConnection};
 use crate::{
     crash,
     runtime::{SecretUrl, SettingsError, within},
@@ -37,10 +37,10 @@ pub struct RedisSettings {
 
 script!(PROBE, "probe.lua");
 
-/// The stock of all coupons, behind one multiplexed connection that mends itself.
+/// The stock of all coupons, behind one multiplexed connection that reconnects by itself.
 #[derive(Clone)]
 pub struct Stock {
-    line: Arc<Line>,
+    connection: Arc<SharedConnection>,
     bound: Duration,
     /// The highest sequences this process has seen.
     pub seen: Arc<Seen>,
@@ -75,8 +75,8 @@ impl Stock {
         let tcp = TcpSettings::default().set_nodelay(true).set_user_timeout(response + connect);
         let info = settings.url.expose().into_connection_info()?.set_tcp_settings(tcp);
         let client = Client::open(info)?;
-        let line = Arc::new(Line::new(client, config)?);
-        Ok(Self { line, bound: response + connect, seen: Arc::default() })
+        let connection = Arc::new(SharedConnection::new(client, config)?);
+        Ok(Self { connection, bound: response + connect, seen: Arc::default() })
     }
 
     /// Whether Redis takes what the service writes. A replica, a full memory and a user without rights all answer a PING.
@@ -96,7 +96,7 @@ impl Stock {
     }
 
     /// Invokes a script that a repeat does not harm: without an answer it asks once more. Both tries share the bound,
-    /// so that somebody who waits for the answer does not wait twice as long.
+    /// so that the caller does not wait twice as long.
     pub(super) async fn invoke_repeatable(
         &self,
         effect: &'static str,
@@ -122,20 +122,20 @@ impl Stock {
         self.bounded(async |mut connection| pipeline.query_async(&mut connection).await).await
     }
 
-    /// The manager bounds a response and a connection, but not a call that waits for one and then the other. An answer that
-    /// says that this is the wrong place makes an end of the connection it came by.
+    /// Bounds a call: the manager bounds a response and a connection, but not a call that waits for one and then the other. An
+    /// answer of the wrong server replaces the connection.
     async fn bounded<T>(
         &self,
         call: impl AsyncFnOnce(ConnectionManager) -> Result<T, RedisError>,
     ) -> Result<T, StockError> {
-        let line = self.line.current();
-        match tokio::time::timeout(self.bound, call(line.connection.clone())).await {
+        let current = self.connection.current();
+        match tokio::time::timeout(self.bound, call(current.connection.clone())).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => {
                 let is_wrong = StockError::says_that_the_server_is_wrong(&error);
                 let error = StockError::from(error);
                 if is_wrong {
-                    self.line.hang_up(&line, &error);
+                    self.connection.replace(&current, &error);
                 }
                 Err(error)
             }

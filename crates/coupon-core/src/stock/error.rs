@@ -42,7 +42,7 @@ impl StockError {
 /// Whether an answer is about what was asked: a wrong type, an error of a script or of its arguments, a reply that cannot be
 /// read. All else that Redis may say is an outage of it.
 fn is_of_the_call(error: &RedisError) -> bool {
-    // A script of ours that may not run a command is told so in words only, other ones before Redis 7.2.
+    // An error of a right that a script lacks has no code of its own, only a text, which changed with Redis 7.2.
     let of_the_user = ["The user executing the script", "ACL failure", "unknown command"];
     let text = error.detail().unwrap_or_default();
     match error.kind() {

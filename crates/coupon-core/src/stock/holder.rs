@@ -72,7 +72,7 @@ impl Stock {
     }
 
     /// The holder entries of a member in many campaigns, in their order. 50 questions are on the way at a time: one after the
-    /// other would wait for Redis once for each, and all at once would let nobody else in between.
+    /// other would wait for Redis once for each, and all at once would keep other calls waiting.
     pub async fn holders(&self, codes: &[CouponCode], member: &MemberId) -> Result<Vec<Holder>, StockError> {
         let mut found = Vec::with_capacity(codes.len());
         for some in codes.chunks(AT_ONCE) {

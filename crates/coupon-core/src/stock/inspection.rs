@@ -1,55 +1,128 @@
-//! Looking at a coupon's data piece by piece, and putting single members right: what reconciliation stands on.
+//! A coupon's data as Redis has it, piece by piece, and the repair of single members: what reconciliation is built on.
 //!
-//! Nothing here takes longer with the size of the campaign: maps are read in pages, and each change is of one member.
+//! No command takes longer with the size of the campaign: maps are read in pages, and each change is of one member.
+
+use std::collections::HashMap;
 
 use super::{OutboxEntry, Stock, StockError, connection::script, keys, reply::Reply};
 use crate::ids::{CouponCode, MemberId, RequestId};
 
-script!(PROMISE, "promise.lua");
+script!(REQUEUE, "requeue.lua");
 script!(RESTORE, "restore.lua");
-script!(FORGET, "forget.lua");
+script!(DELETE_COUPON, "delete_coupon.lua");
 
-/// A page of a scan.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Marks {
-    /// Where the next page begins; 0: there is none.
-    pub cursor: u64,
-    /// Member and what their mark says, as they stand there. One may come twice.
-    pub marks: Vec<(String, String)>,
+/// A coupon as Redis sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct View {
+    /// OPEN, CLOSED, FILLING or SUSPECT.
+    pub status: String,
+    /// What a rebuild found the gate to be when it shut data that nobody suspects; `None` otherwise.
+    pub shut_from: Option<String>,
+    /// Generation of the data.
+    pub epoch: i64,
+    /// Highest sequence given out.
+    pub seq: i64,
+    /// Coupons in all.
+    pub total: i64,
+    /// Number of holder entries.
+    pub issued: i64,
+    /// Number of outbox entries: events that Kafka has not acknowledged.
+    pub outbox: i64,
+    /// First moment requests are accepted, ms since 1970.
+    pub opens_at_ms: i64,
+    /// First moment they are no longer, ms since 1970; `None`: until closed by hand.
+    pub closes_at_ms: Option<i64>,
 }
 
-/// What became of a change of one member.
+impl View {
+    /// Whether the holder entries are being copied: the one status that no campaign's row has.
+    pub fn is_filling(&self) -> bool {
+        self.status == "FILLING"
+    }
+
+    /// The status, or the one from before a rebuild shut the gate.
+    pub fn gate(&self) -> &str {
+        self.shut_from.as_deref().unwrap_or(&self.status)
+    }
+}
+
+/// A page of holder entries.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HolderPage {
+    /// Where the next page begins; 0: there is none.
+    pub cursor: u64,
+    /// Member id and request id of each entry, as texts. An entry may come twice.
+    pub holders: Vec<(String, String)>,
+}
+
+/// What became of the repair of one member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mended {
-    /// It is as it should be.
+pub enum RepairOutcome {
+    /// The entry is there.
     Done,
-    /// Something has changed meanwhile; nothing was done.
+    /// The data has changed meanwhile; nothing was done.
     Moved,
 }
 
-/// What became of the removal of a coupon's data.
+/// What became of the deletion of a coupon's data.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Forgotten {
+pub enum DeleteOutcome {
     /// Nothing is left.
     Done,
-    /// So many events still have to be published.
-    Promises(i64),
+    /// This many outbox entries still have to be published.
+    Unpublished(i64),
     /// The gate is not closed but has this status.
     NotClosed(String),
 }
 
 impl Stock {
-    /// About `count` marks from `cursor` on; 0 begins. Every mark that is there from the first page to the last is
-    /// seen, as long as one server gives all of them (see [`Stock::server_id`]).
-    pub async fn scan_marks(&self, code: &CouponCode, cursor: u64, count: usize) -> Result<Marks, StockError> {
-        let mut command = redis::cmd("HSCAN");
-        command.arg(keys::issued(code)).arg(cursor).arg("COUNT").arg(count);
-        let (cursor, marks) = self.query(&command).await?;
-        Ok(Marks { cursor, marks })
+    /// Whether Redis holds anything of this coupon.
+    pub async fn has_data(&self, code: &CouponCode) -> Result<bool, StockError> {
+        let keys = [keys::meta(code), keys::issued(code), keys::outbox(code)];
+        Ok(self.query::<i64>(redis::cmd("EXISTS").arg(&keys)).await? > 0)
     }
 
-    /// What the marks of these members say now, in their order.
-    pub async fn marks_of<M: AsRef<str>>(
+    /// The coupon as Redis sees it; `None` when it has no data of it.
+    pub async fn view(&self, code: &CouponCode) -> Result<Option<View>, StockError> {
+        let mut pipeline = redis::pipe();
+        pipeline.hgetall(keys::meta(code)).hlen(keys::issued(code)).zcard(keys::outbox(code));
+        let (meta, issued, outbox): (HashMap<String, String>, i64, i64) = self.pipeline(&pipeline).await?;
+        let number = |field: &str| meta.get(field).and_then(|text| text.parse::<i64>().ok());
+        // The scripts take data for lost of which any of these fields is missing.
+        let view = || {
+            number("total_version")?;
+            Some(View {
+                status: meta.get("status")?.clone(),
+                shut_from: meta.get("shut_from").cloned(),
+                epoch: number("epoch")?,
+                seq: number("seq")?,
+                total: number("total")?,
+                issued,
+                outbox,
+                opens_at_ms: number("opens_at")?,
+                closes_at_ms: Some(number("closes_at")?).filter(|ms| *ms > 0),
+            })
+        };
+        Ok(view())
+    }
+
+    /// The coupons that have data in this Redis.
+    pub async fn coupons(&self) -> Result<Vec<CouponCode>, StockError> {
+        let codes: Vec<String> = self.query(redis::cmd("SMEMBERS").arg(keys::COUPONS)).await?;
+        Ok(codes.iter().filter_map(|code| code.parse().ok()).collect())
+    }
+
+    /// About `count` holder entries from `cursor` on; 0 begins. Every entry that is there from the first page to the last is
+    /// seen, as long as one server gives all pages (see [`Stock::server_id`]).
+    pub async fn scan_holders(&self, code: &CouponCode, cursor: u64, count: usize) -> Result<HolderPage, StockError> {
+        let mut command = redis::cmd("HSCAN");
+        command.arg(keys::issued(code)).arg(cursor).arg("COUNT").arg(count);
+        let (cursor, holders) = self.query(&command).await?;
+        Ok(HolderPage { cursor, holders })
+    }
+
+    /// The request ids in the holder entries of these members, in their order.
+    pub async fn holders_of<M: AsRef<str>>(
         &self,
         code: &CouponCode,
         members: &[M],
@@ -79,66 +152,66 @@ impl Stock {
         Ok(scores.into_iter().map(|score| score.is_some()).collect())
     }
 
-    /// Promises in the outbox, also when the rest of the data is gone.
-    pub async fn promises(&self, code: &CouponCode) -> Result<i64, StockError> {
+    /// Number of outbox entries, also when the rest of the data is gone.
+    pub async fn outbox_len(&self, code: &CouponCode) -> Result<i64, StockError> {
         self.query(redis::cmd("ZCARD").arg(keys::outbox(code))).await
     }
 
-    /// Runs `promise.lua`: the event of this mark is published again.
-    pub async fn promise_again(
+    /// Runs `requeue.lua`: puts the outbox entry of a holder back, so that a relay publishes its event again.
+    pub async fn requeue(
         &self,
         code: &CouponCode,
         epoch: i64,
         member: &MemberId,
         request_id: RequestId,
         reserved_at_ms: i64,
-    ) -> Result<Mended, StockError> {
-        let mut call = PROMISE.key(keys::meta(code));
+    ) -> Result<RepairOutcome, StockError> {
+        let mut call = REQUEUE.key(keys::meta(code));
         call.key(keys::issued(code)).key(keys::outbox(code));
         call.arg(request_id.to_string()).arg(member.as_str()).arg(epoch).arg(reserved_at_ms);
         let reply = Reply::read(self.invoke("promise again", &call).await?)?;
         match reply.word() {
-            "PROMISED" => {
-                self.make_known(code).await?;
-                Ok(Mended::Done)
+            "REQUEUED" => {
+                self.register(code).await?;
+                Ok(RepairOutcome::Done)
             }
-            "MOVED" => Ok(Mended::Moved),
+            "MOVED" => Ok(RepairOutcome::Moved),
             _ => Err(reply.unexpected()),
         }
     }
 
-    /// Runs `restore.lua`: the mark of an ISSUED row comes back where the member has none.
-    pub async fn restore_mark(
+    /// Runs `restore.lua`: puts the holder entry of an ISSUED row back where the member has none.
+    pub async fn restore_holder(
         &self,
         code: &CouponCode,
         epoch: i64,
         member: &MemberId,
         request_id: RequestId,
-    ) -> Result<Mended, StockError> {
+    ) -> Result<RepairOutcome, StockError> {
         let mut call = RESTORE.key(keys::meta(code));
         call.key(keys::issued(code)).arg(request_id.to_string()).arg(member.as_str()).arg(epoch);
         let reply = Reply::read(self.invoke("restore a mark", &call).await?)?;
         match reply.word() {
-            "RESTORED" => Ok(Mended::Done),
-            "TAKEN" | "MOVED" => Ok(Mended::Moved),
+            "RESTORED" => Ok(RepairOutcome::Done),
+            "TAKEN" | "MOVED" => Ok(RepairOutcome::Moved),
             _ => Err(reply.unexpected()),
         }
     }
 
-    /// Runs `forget.lua` and makes the coupon unknown to the relays. May be repeated.
-    pub async fn forget(&self, code: &CouponCode) -> Result<Forgotten, StockError> {
-        let mut call = FORGET.key(keys::meta(code));
+    /// Runs `delete_coupon.lua` and takes the coupon off the list of the relays. May be repeated.
+    pub async fn delete_coupon(&self, code: &CouponCode) -> Result<DeleteOutcome, StockError> {
+        let mut call = DELETE_COUPON.key(keys::meta(code));
         call.key(keys::issued(code)).key(keys::outbox(code)).key(keys::relay_lease(code));
         let mut reply = Reply::read(self.invoke("forget a coupon", &call).await?)?;
         match reply.word() {
-            "FORGOTTEN" => {}
-            "PROMISES" => return Ok(Forgotten::Promises(reply.next()?)),
-            "OPEN" => return Ok(Forgotten::NotClosed(reply.next()?)),
+            "DELETED" => {}
+            "UNPUBLISHED" => return Ok(DeleteOutcome::Unpublished(reply.next()?)),
+            "OPEN" => return Ok(DeleteOutcome::NotClosed(reply.next()?)),
             _ => return Err(reply.unexpected()),
         }
         let mut command = redis::cmd("SREM");
         command.arg(keys::COUPONS).arg(code.as_str());
         self.change("make a coupon unknown", &command).await?;
-        Ok(Forgotten::Done)
+        Ok(DeleteOutcome::Done)
     }
 }

@@ -5,7 +5,7 @@ use crate::ids::CouponCode;
 /// Set of the codes that have data in this Redis.
 pub(super) const COUPONS: &str = "coupons";
 
-/// What a probe writes and takes away again: a hash and a sorted set, of a code that no campaign can have.
+/// The keys that a probe writes and deletes again: a hash and a sorted set, of a code that no campaign can have.
 pub(super) const PROBE: [&str; 2] = ["coupon:{!}:meta", "coupon:{!}:outbox"];
 
 /// Hash: status, window, total, epoch, sequence.
@@ -18,7 +18,7 @@ pub(super) fn issued(code: &CouponCode) -> String {
     key(code, "issued")
 }
 
-/// Sorted set: promises to publish, scored by the time of the reservation.
+/// Sorted set: outbox entries, scored by the time of the reservation.
 pub(super) fn outbox(code: &CouponCode) -> String {
     key(code, "outbox")
 }
@@ -28,7 +28,7 @@ pub(super) fn relay_lease(code: &CouponCode) -> String {
     key(code, "relay")
 }
 
-/// Put together by hand, as three are for each request.
+/// Built without `format!`, as each request needs three keys.
 fn key(code: &CouponCode, part: &str) -> String {
     ["coupon:{", code.as_str(), "}:", part].concat()
 }

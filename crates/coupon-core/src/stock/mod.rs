@@ -1,24 +1,26 @@
-//! The reservation: everything that is asked of Redis. The only module that knows the `redis` crate.
+//! Redis: the reservation and everything else that is asked of it. The only module that knows the `redis` crate.
 //!
 //! Four keys to a coupon, all with its code as hash tag; the scripts under `lua/` say in their headers what each
-//! does to them. There is no stock counter: what is left is `total` less the marks in the issued map.
+//! does to them. There is no stock counter: what is left is `total` less the holder entries in the issued map.
 
 mod connection;
 mod error;
+mod fill;
 mod gate;
 mod holder;
 mod inspection;
 mod keys;
-mod line;
 mod outbox;
 mod reply;
 mod reserve;
 mod server;
+mod shared_connection;
 
 pub use connection::{RedisSettings, Stock};
 pub use error::StockError;
-pub use gate::{Fill, FillOutcome, GateOutcome, SetTotal, SetWindow, View};
+pub use fill::{Fill, FillOutcome};
+pub use gate::{GateOutcome, SetTotal, SetWindow};
 pub use holder::{Holder, SoldOut};
-pub use inspection::{Forgotten, Marks, Mended};
+pub use inspection::{DeleteOutcome, HolderPage, RepairOutcome, View};
 pub use outbox::{OutboxEntry, OutboxListing};
 pub use reserve::{GiveBack, Held, Refused, Reservation, Seen};

@@ -1,4 +1,5 @@
-//! The outbox: promises to publish, made by the reservation script and kept by whoever gets Kafka's acknowledgement.
+//! The outbox: the reservations whose events Kafka has not acknowledged. The reservation script makes an entry, and whoever gets
+//! the acknowledgement deletes it.
 
 use std::time::Duration;
 
@@ -11,42 +12,31 @@ use crate::{
 
 script!(RELAY, "relay.lua");
 
-/// One promise: `request_id|epoch|member_id`. The member id comes last because it may itself hold a `|`.
+/// An outbox entry: `request_id|epoch|member_id`. The member id comes last because it may itself hold a `|`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct OutboxEntry {
     /// The reservation.
     pub request_id: RequestId,
     /// Generation of the Redis data it was made in.
     pub epoch: i64,
-    /// Whose it is.
+    /// Member of the reservation.
     pub member_id: MemberId,
 }
 
-/// What the relay found in a coupon's outbox.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum OutboxListing {
-    /// Nothing is waiting.
-    Empty,
-    /// Something is waiting, and the lease is not ours.
-    Counted {
-        /// Entries in all.
-        waiting: u64,
-        /// How long the oldest entry has waited.
-        oldest: Duration,
-    },
-    /// The lease is ours.
-    Leased {
-        /// Events to publish again, oldest first.
-        due: Vec<CouponIssued>,
-        /// Entries in all, also those too young to be due.
-        waiting: u64,
-        /// How long the oldest entry has waited.
-        oldest: Duration,
-    },
+/// The outbox of a coupon as a relay lists it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OutboxListing {
+    /// Number of entries, also those too young to be due.
+    pub waiting: u64,
+    /// How long the oldest entry has waited.
+    pub oldest: Duration,
+    /// Events to publish again, oldest first. `None` without the lease: it was not asked for, another process has it, or the
+    /// outbox is empty.
+    pub due: Option<Vec<CouponIssued>>,
 }
 
 impl OutboxEntry {
-    /// The entry that promises this event.
+    /// The entry of this event.
     pub fn of(event: &CouponIssued) -> Self {
         Self { request_id: event.request_id, epoch: event.epoch, member_id: event.member_id.clone() }
     }
@@ -67,7 +57,7 @@ impl OutboxEntry {
 
 impl Stock {
     /// Takes or keeps `owner`'s lease for `lease` and lists up to `limit` entries older than `min_age`, or dated in the
-    /// future. A `lease` of zero only counts, and gives up the one that `owner` has.
+    /// future. A `lease` of zero only counts, and releases the one that `owner` has.
     ///
     /// The sequence in the events is the coupon's present one: the entry does not keep its own, and a sequence
     /// only has to be one that Redis had reached.
@@ -83,20 +73,15 @@ impl Stock {
         call.key(keys::outbox(code)).key(keys::relay_lease(code));
         call.arg(owner).arg(millis(lease)).arg(millis(min_age)).arg(limit);
         let mut reply = Reply::read(self.invoke("lease an outbox", &call).await?)?;
-        match reply.word() {
-            "EMPTY" => Ok(OutboxListing::Empty),
-            "COUNTED" => {
-                Ok(OutboxListing::Counted { waiting: reply.next()?, oldest: Duration::from_millis(reply.next()?) })
-            }
-            "LEASED" => {
-                let waiting = reply.next()?;
-                let oldest = Duration::from_millis(reply.next()?);
-                let seq: i64 = reply.next()?;
-                let entries: Vec<(String, f64)> = reply.next()?;
-                Ok(OutboxListing::Leased { due: due(code, seq, &entries), waiting, oldest })
-            }
-            _ => Err(reply.unexpected()),
-        }
+        let is_leased = match reply.word() {
+            "EMPTY" => return Ok(OutboxListing::default()),
+            "COUNTED" => false,
+            "LEASED" => true,
+            _ => return Err(reply.unexpected()),
+        };
+        let (waiting, oldest) = (reply.next()?, Duration::from_millis(reply.next()?));
+        let due = if is_leased { Some(due(code, reply.next()?, &reply.next::<Vec<_>>()?)) } else { None };
+        Ok(OutboxListing { waiting, oldest, due })
     }
 
     /// Deletes entries whose events Kafka has acknowledged. May be repeated.
@@ -128,16 +113,9 @@ impl Stock {
         }
     }
 
-    /// Deletes such an entry.
+    /// Deletes an entry that [`Stock::unreadable`] gave.
     pub async fn delete_entry(&self, code: &CouponCode, entry: &str) -> Result<(), StockError> {
         self.change("delete promises", redis::cmd("ZREM").arg(keys::outbox(code)).arg(entry)).await
-    }
-
-    /// Whether the entry is still in the outbox.
-    pub async fn is_pending(&self, code: &CouponCode, entry: &OutboxEntry) -> Result<bool, StockError> {
-        let mut command = redis::cmd("ZSCORE");
-        command.arg(keys::outbox(code)).arg(entry.encode());
-        Ok(self.query::<Option<f64>>(&command).await?.is_some())
     }
 }
 

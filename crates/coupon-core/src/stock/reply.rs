@@ -1,4 +1,4 @@
-//! The replies of the scripts: a word, then its fields.
+//! The replies of the scripts: a word that names the reply, then its fields.
 
 use redis::{FromRedisValue, Value};
 
@@ -12,7 +12,7 @@ pub(super) struct Reply {
 }
 
 impl Reply {
-    /// Takes the word off.
+    /// Reads the word.
     pub(super) fn read(value: Value) -> Result<Self, StockError> {
         let fields = match value {
             Value::Array(fields) => fields,
@@ -23,7 +23,7 @@ impl Reply {
         Ok(reply)
     }
 
-    /// The word.
+    /// The word that names the reply.
     pub(super) fn word(&self) -> &str {
         &self.word
     }
@@ -40,7 +40,7 @@ impl Reply {
         text.parse().map_err(|_| self.unexpected())
     }
 
-    /// The error for a word nobody expects, with what has not been taken off.
+    /// The error for an unexpected reply, with the fields that have not been read.
     pub(super) fn unexpected(&self) -> StockError {
         StockError::Reply(format!("{} {:?}", self.word, self.fields.as_slice()))
     }

@@ -56,7 +56,7 @@ pub enum GiveBack {
     /// The entry named the compensated request: now the unit is free, or the entry names the successor.
     Done,
     /// The entry is gone or names a newer reservation; nothing was changed.
-    NotItsMark,
+    NotHeld,
 }
 
 /// The highest epoch and sequence this process has seen of each coupon: how it notices a Redis that went back in time.
@@ -162,7 +162,7 @@ impl Stock {
         call.key(keys::meta(code)).arg(member.as_str()).arg(request_id.to_string()).arg(successor);
         match i64::from_redis_value(self.invoke("give a unit back", &call).await?) {
             Ok(1) => Ok(GiveBack::Done),
-            Ok(0) => Ok(GiveBack::NotItsMark),
+            Ok(0) => Ok(GiveBack::NotHeld),
             other => Err(StockError::Reply(format!("{other:?}"))),
         }
     }

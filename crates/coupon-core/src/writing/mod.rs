@@ -1,7 +1,9 @@
-//! Writing events down in batches: the composition of events and the decision ledger that both consumers share.
+//! Writing events to PostgreSQL in batches, for both consumers: from events to decisions, and from decisions to what follows
+//! for the record. The only thing that is written beside a decision is a give-back that becomes due once more
+//! ([`Writer::apply_outcome`]).
 //!
 //! Events of one coupon and one epoch go together. While one batch of a coupon commits, the next one grows, so the
-//! batch size follows the load by itself and an idle pipeline writes at once. One that is full is written beside it.
+//! batch size follows the load by itself and an idle pipeline writes at once. A batch that is full is written beside it.
 
 mod batches;
 
@@ -11,7 +13,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use self::batches::{Batches, Reply, Waiting};
+use self::batches::{Batches, Waiting};
 
 use crate::{
     clock::from_unix_ms,
@@ -33,7 +35,7 @@ pub struct WriterSettings {
     pub max_parallel: usize,
 }
 
-/// Writes events down. Clones share the batches.
+/// Writes events to PostgreSQL. Clones share the batch queues.
 #[derive(Clone)]
 pub struct Writer {
     database: Database,
@@ -64,19 +66,24 @@ impl Writer {
         }
     }
 
-    /// Acts on what became of an event at `now`: done, or a failure that says what has to follow.
-    pub async fn settle(&self, event: &CouponIssued, outcome: IssueOutcome, now: DateTime<Utc>) -> Result<(), Failure> {
-        if let Some(settled) = self.settle_at_once(event, outcome, now) {
-            return settled;
+    /// Counts an outcome and gives what it means for the record. If the request was COMPENSATED before, its give-back is made
+    /// due once more, for `dlq-consumer`: that harms nothing, and it repairs a Redis that went back in time.
+    pub async fn apply_outcome(
+        &self,
+        event: &CouponIssued,
+        outcome: IssueOutcome,
+        now: DateTime<Utc>,
+    ) -> Result<(), Failure> {
+        if let Some(applied) = self.apply_at_once(event, outcome, now) {
+            return applied;
         }
         self.count(event, outcome, now);
-        let asked = self.database.coupon_issues().request_give_back(event.coupon_code.clone(), event.request_id).await;
-        asked.map_err(|error| Failure::from(&error))?;
-        judge(outcome)
+        self.database.coupon_issues().request_give_back(event.coupon_code.clone(), event.request_id).await?;
+        classify(outcome)
     }
 
-    /// The same where nothing has to be written for it; `None` where something has, and [`Writer::settle`] does it.
-    pub fn settle_at_once(
+    /// Like [`Writer::apply_outcome`] for an outcome that writes nothing; `None`, and nothing is counted, for the one that does.
+    pub fn apply_at_once(
         &self,
         event: &CouponIssued,
         outcome: IssueOutcome,
@@ -86,7 +93,7 @@ impl Writer {
             return None;
         }
         self.count(event, outcome, now);
-        Some(judge(outcome))
+        Some(classify(outcome))
     }
 
     fn count(&self, event: &CouponIssued, outcome: IssueOutcome, now: DateTime<Utc>) {
@@ -99,32 +106,34 @@ impl Writer {
         }
     }
 
-    /// Writes an event down and tells what became of it. With `alone` it shares no statement with other events.
-    pub async fn write(&self, event: &Arc<CouponIssued>, alone: bool) -> Result<IssueOutcome, Failure> {
-        if alone {
+    /// Writes an event and gives its outcome. With `isolated` the event shares no statement with others.
+    pub async fn write(&self, event: &Arc<CouponIssued>, isolated: bool) -> Result<IssueOutcome, Failure> {
+        if isolated {
             return self.batches.issue(event).await;
         }
-        let (reply, answer) = oneshot::channel();
-        // Nobody waits any more when the partition was taken away meanwhile.
-        let reply = Reply::new(move |outcome| drop(reply.send(outcome)));
-        self.batches.put([Waiting { event: Arc::clone(event), suspected: false, reply }]);
-        answer.await.map_err(|_| lost())?
+        let (sender, outcome) = oneshot::channel();
+        // The caller is gone when the partition was taken away meanwhile.
+        self.write_all([(Arc::clone(event), false, move |outcome| drop(sender.send(outcome)))]);
+        outcome.await.map_err(|_| lost())?
     }
 
-    /// Writes many events down, with others of their coupons; each is told what became of it as soon as it is known.
-    /// One that is dropped untold was torn by a panic. Those that are `suspected`, because they have failed for a reason
-    /// that may lie in them, share statements only with others that are.
+    /// Writes many events, with others of their coupons, and calls each one's `on_outcome` as soon as its outcome is known; a
+    /// callback that is dropped uncalled was torn by a panic. The flag says that an event is quarantined, because it has failed
+    /// for a reason that may lie in it: such events share statements only with each other.
     pub fn write_all<R>(&self, events: impl IntoIterator<Item = (Arc<CouponIssued>, bool, R)>)
     where
         R: FnOnce(Result<IssueOutcome, Failure>) + Send + 'static,
     {
-        let waiting = |(event, suspected, reply)| Waiting { event, suspected, reply: Reply::new(reply) };
-        self.batches.put(events.into_iter().map(waiting));
+        self.batches.put(events.into_iter().map(|(event, quarantined, on_outcome)| Waiting {
+            event,
+            quarantined,
+            on_outcome: Box::new(on_outcome),
+        }));
     }
 }
 
 /// What an outcome means for the record: done, or a failure that says what has to follow.
-pub fn judge(outcome: IssueOutcome) -> Result<(), Failure> {
+pub fn classify(outcome: IssueOutcome) -> Result<(), Failure> {
     let (class, code, message) = match outcome {
         IssueOutcome::IssuedNow | IssueOutcome::IssuedBefore | IssueOutcome::CompensatedBefore => return Ok(()),
         IssueOutcome::MemberHoldsOne(_) => {
@@ -156,10 +165,10 @@ pub fn decision_against(outcome: IssueOutcome) -> Option<(Remedy, Failure)> {
         IssueOutcome::OldEpoch => Remedy::GiveBack,
         _ => return None,
     };
-    judge(outcome).err().map(|failure| (remedy, failure))
+    classify(outcome).err().map(|failure| (remedy, failure))
 }
 
-/// Codes of the failures that [`judge`] finds.
+/// Codes of the failures that [`classify`] gives.
 pub mod codes {
     /// The member holds a coupon by another request.
     pub const MEMBER_HOLDS_ONE: &str = "MEMBER_HOLDS_ONE";
@@ -167,7 +176,7 @@ pub mod codes {
     pub const CAP_REACHED: &str = "CAP_REACHED";
     /// Reserved before a rebuild.
     pub const OLD_EPOCH: &str = "OLD_EPOCH";
-    /// Decided for somebody else.
+    /// The request id was decided for another member.
     pub const OTHER_MEMBER: &str = "OTHER_MEMBER";
     /// No such coupon.
     pub const COUPON_UNKNOWN: &str = "COUPON_UNKNOWN";
@@ -178,6 +187,6 @@ pub mod codes {
 }
 
 fn lost() -> Failure {
-    // Whose doing that was shows when it is written alone.
+    // Which event was the cause shows when each is written by itself.
     Failure::new(Class::Interrupted, "WRITER", "the writer was torn down before it answered").happened_by_itself()
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use coupon_core::{
     clock::{Clock, SystemClock},
     ids::{CouponCode, MemberId, RequestId},
-    stock::{FillOutcome, GateOutcome, Held, Mended, OutboxListing, Stock},
+    stock::{FillOutcome, GateOutcome, Held, OutboxListing, RepairOutcome, Stock},
 };
 
 use crate::servers::{fill_of, forget, redis_url, stock};
@@ -30,16 +30,19 @@ async fn one_reserved(code: &str) -> (Stock, CouponCode, MemberId, RequestId) {
 async fn who_only_counts_takes_no_lease_and_gives_up_its_own_but_no_others() {
     let (stock, code, ..) = one_reserved("OUTBOX-LEASE").await;
     let ask = async |owner: &str, lease| stock.relay(&code, owner, lease, Duration::ZERO, 10).await.unwrap();
-    let is_counted = |listing: &OutboxListing| matches!(listing, OutboxListing::Counted { waiting: 1, .. });
+    let is_counted = |listing: &OutboxListing| matches!(listing, OutboxListing { due: None, waiting: 1, .. });
     assert!(is_counted(&ask("sick", Duration::ZERO).await));
-    assert!(matches!(ask("healthy", LEASE).await, OutboxListing::Leased { waiting: 1, .. }), "counting took no lease");
+    assert!(
+        matches!(ask("healthy", LEASE).await, OutboxListing { due: Some(_), waiting: 1, .. }),
+        "counting took no lease"
+    );
     assert!(is_counted(&ask("sick", LEASE).await), "another's lease");
     assert!(
         is_counted(&ask("sick", Duration::ZERO).await) && is_counted(&ask("sick", LEASE).await),
         "it stays another's"
     );
     assert!(is_counted(&ask("healthy", Duration::ZERO).await));
-    assert!(matches!(ask("sick", LEASE).await, OutboxListing::Leased { waiting: 1, .. }), "it was given up");
+    assert!(matches!(ask("sick", LEASE).await, OutboxListing { due: Some(_), waiting: 1, .. }), "it was given up");
     forget(&code).await;
 }
 
@@ -52,7 +55,7 @@ async fn an_entry_from_the_future_is_due_now_and_its_age_does_not_hide() {
     let _: f64 = redis::cmd("ZINCRBY").arg(&outbox).arg(HOUR_MS).arg(&entry).query_async(&mut redis).await.unwrap();
     let now = SystemClock.now().timestamp_millis();
     let relay = stock.relay(&code, "a", LEASE, LEASE, 10).await.unwrap();
-    let OutboxListing::Leased { due, oldest, .. } = relay else { panic!("{relay:?}") };
+    let OutboxListing { due: Some(due), oldest, .. } = relay else { panic!("{relay:?}") };
     assert_eq!(due.iter().map(|event| event.request_id).collect::<Vec<_>>(), [id]);
     assert!((due[0].reserved_at - now).abs() < HOUR_MS / 2, "{} is not now", due[0].reserved_at);
     assert!(oldest > Duration::from_mins(50), "{oldest:?}");
@@ -66,8 +69,8 @@ async fn a_promise_made_again_by_a_clock_that_is_ahead_is_dated_now() {
     let outbox = format!("coupon:{{{}}}:outbox", code.as_str());
     let _: i64 = redis::cmd("DEL").arg(&outbox).query_async(&mut redis).await.unwrap();
     let now = SystemClock.now().timestamp_millis();
-    let mended = stock.promise_again(&code, 1, &member, id, now + HOUR_MS).await.unwrap();
-    assert_eq!(mended, Mended::Done);
+    let mended = stock.requeue(&code, 1, &member, id, now + HOUR_MS).await.unwrap();
+    assert_eq!(mended, RepairOutcome::Done);
     let entry = format!("{id}|1|{}", member.as_str());
     let score: f64 = redis::cmd("ZSCORE").arg(&outbox).arg(entry).query_async(&mut redis).await.unwrap();
     #[expect(clippy::cast_precision_loss, reason = "a time in ms is far below 2^53")]

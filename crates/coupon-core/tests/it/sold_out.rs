@@ -2,7 +2,7 @@
 
 use coupon_core::{
     ids::{CouponCode, MemberId, RequestId},
-    stock::{Fill, GateOutcome, Held, Mended, SetTotal, SoldOut},
+    stock::{Fill, GateOutcome, Held, RepairOutcome, SetTotal, SoldOut},
 };
 use uuid::Uuid;
 
@@ -31,10 +31,10 @@ async fn a_coupon_is_sold_out_while_it_is_open_and_every_unit_is_held_and_a_new_
     // A repair brings a mark back: nobody has reserved, and there is a holder more.
     let restored = new_id();
     for _ in 0..2 {
-        assert_eq!(stock.restore_mark(&code, 3, &member("c"), restored).await.unwrap(), Mended::Done);
+        assert_eq!(stock.restore_holder(&code, 3, &member("c"), restored).await.unwrap(), RepairOutcome::Done);
         assert_eq!(sold_out().await, Some(SoldOut { epoch: 3, seq: 10, holders: 3 }), "and once only");
     }
-    assert_eq!(stock.restore_mark(&code, 3, &member("c"), first).await.unwrap(), Mended::Moved);
+    assert_eq!(stock.restore_holder(&code, 3, &member("c"), first).await.unwrap(), RepairOutcome::Moved);
     assert_eq!(sold_out().await.map(|of| of.seq), Some(10), "a mark that stays as it was moves nothing");
 
     assert_eq!(stock.set_total(&code, 4, 1).await.unwrap(), SetTotal::Set);

@@ -3,7 +3,7 @@
 
 use coupon_core::{
     ids::{CouponCode, MemberId, RequestId},
-    stock::{Fill, FillOutcome, GateOutcome, Held, Mended, Refused, SetTotal, SetWindow},
+    stock::{Fill, FillOutcome, GateOutcome, Held, Refused, RepairOutcome, SetTotal, SetWindow},
 };
 use uuid::Uuid;
 
@@ -108,7 +108,7 @@ async fn a_window_that_comes_late_or_twice_never_undoes_a_newer_one() {
 async fn a_fill_finds_a_fresh_coupon_its_own_work_or_what_was_left_over_and_tells_them_apart() {
     let (stock, code): (_, CouponCode) = (stock(), format!("FILL-{}", Uuid::now_v7().simple()).parse().unwrap());
     let fill = |epoch| Fill { epoch, ..fill_of(9) };
-    stock.copy_marks(&code, &[(name(1), new_id())]).await.unwrap();
+    stock.copy_holders(&code, &[(name(1), new_id())]).await.unwrap();
     assert_eq!(
         stock.begin_fill(&code, &fill(1)).await.unwrap(),
         FillOutcome::Leftover,
@@ -118,7 +118,7 @@ async fn a_fill_finds_a_fresh_coupon_its_own_work_or_what_was_left_over_and_tell
     let code: CouponCode = format!("FILL-{}", Uuid::now_v7().simple()).parse().unwrap();
     assert_eq!(stock.begin_fill(&code, &fill(2)).await.unwrap(), FillOutcome::Filling);
     assert_eq!(stock.begin_fill(&code, &fill(2)).await.unwrap(), FillOutcome::Filling, "a fill that broke off goes on");
-    stock.copy_marks(&code, &[(name(1), new_id())]).await.unwrap();
+    stock.copy_holders(&code, &[(name(1), new_id())]).await.unwrap();
     assert_eq!(stock.open(&code, 2, 9, 0).await.unwrap(), GateOutcome::Done);
     assert_eq!(stock.begin_fill(&code, &fill(2)).await.unwrap(), FillOutcome::Filled);
     assert_eq!(stock.begin_fill(&code, &fill(3)).await.unwrap(), FillOutcome::OtherEpoch(2));
@@ -133,7 +133,7 @@ async fn a_redis_that_lost_any_one_key_of_a_campaign_gives_out_no_unit_twice() {
         let (stock, code) = (stock(), format!("LOST-{}", Uuid::now_v7().simple()).parse::<CouponCode>().unwrap());
         let fill = fill_of(2);
         stock.begin_fill(&code, &fill).await.unwrap();
-        stock.copy_marks(&code, &[(name(0), new_id())]).await.unwrap();
+        stock.copy_holders(&code, &[(name(0), new_id())]).await.unwrap();
         stock.open(&code, 1, 2, 0).await.unwrap();
         assert!(matches!(reserve(&stock, &code, 1, new_id()).await, Ok(Held { is_repeat: false, .. })));
         let _: i64 = raw(redis::cmd("DEL").arg(key(&code, part))).await;
@@ -145,7 +145,7 @@ async fn a_redis_that_lost_any_one_key_of_a_campaign_gives_out_no_unit_twice() {
         };
         assert_eq!(reserve(&stock, &code, 2, new_id()).await, Err(refused), "without {part}");
         if part == "issued" {
-            assert_eq!(stock.restore_mark(&code, 1, &name(0), new_id()).await.unwrap(), Mended::Moved);
+            assert_eq!(stock.restore_holder(&code, 1, &name(0), new_id()).await.unwrap(), RepairOutcome::Moved);
             assert_eq!(stock.open(&code, 1, 2, 0).await.unwrap(), GateOutcome::Suspect);
             assert_eq!(stock.set_total(&code, 1, 1).await.unwrap(), SetTotal::Missing);
         }
@@ -159,11 +159,11 @@ async fn a_map_that_vanishes_while_it_is_filled_is_neither_filled_on_nor_opened(
     let fill = fill_of(9);
     stock.begin_fill(&code, &fill).await.unwrap();
     let marks: Vec<(MemberId, RequestId)> = (0..250).map(|member| (name(member), new_id())).collect();
-    stock.copy_marks(&code, &marks).await.unwrap();
+    stock.copy_holders(&code, &marks).await.unwrap();
     let _: i64 = raw(redis::cmd("DEL").arg(key(&code, "issued"))).await;
-    assert!(stock.copy_marks(&code, &[(name(500), new_id())]).await.is_err());
+    assert!(stock.copy_holders(&code, &[(name(500), new_id())]).await.is_err());
     assert_eq!(stock.begin_fill(&code, &fill).await.unwrap(), FillOutcome::Filling, "it begins anew");
-    stock.copy_marks(&code, &marks).await.unwrap();
+    stock.copy_holders(&code, &marks).await.unwrap();
     assert_eq!(holders(&code).await, Some(250));
     let _: i64 = raw(redis::cmd("DEL").arg(key(&code, "issued"))).await;
     assert_eq!(stock.open(&code, 1, 9, 0).await.unwrap(), GateOutcome::Suspect);

@@ -13,10 +13,7 @@ use std::{fmt, sync::Arc};
 use coupon_core::{
     clock::Clock,
     ids::CouponCode,
-    repo::{
-        Database,
-        audit::Actor, coupons::{Coupon},
-    },
+    repo::{Database, audit::Actor, coupons::Coupon},
     stock::Stock,
 };
 

@@ -6,7 +6,7 @@ use chrono::DateTime;
 use coupon_core::{
     ids::{MemberId, RequestId},
     repo::{coupon_issues::Decision, coupons::Coupon, dlq_events::OperatorState, reconciliations::RequestDecision},
-    stock::{GiveBack, Mended, OutboxEntry},
+    stock::{GiveBack, OutboxEntry, RepairOutcome},
 };
 use uuid::Uuid;
 
@@ -71,8 +71,8 @@ impl Operations {
                     }
                     Candidate::Row(member, id) if mark.is_none() => {
                         let repaired = options.apply
-                            && self.stock.restore_mark(&coupon.coupon_code, coupon.epoch, member, *id).await?
-                                == Mended::Done;
+                            && self.stock.restore_holder(&coupon.coupon_code, coupon.epoch, member, *id).await?
+                                == RepairOutcome::Done;
                         report.note(Drift::MissingMark, id, repaired);
                     }
                     // The mark has changed meanwhile: somebody lives. Or it names another request, and was judged by that.
@@ -117,8 +117,8 @@ impl Operations {
             None if facts.aside.contains_key(&id) => report.note(Drift::SettledMark, id, false),
             None => {
                 let repaired = (options.apply || options.requeue)
-                    && self.stock.promise_again(code, coupon.epoch, &member, request_id, self.made_at(id)).await?
-                        == Mended::Done;
+                    && self.stock.requeue(code, coupon.epoch, &member, request_id, self.made_at(id)).await?
+                        == RepairOutcome::Done;
                 report.note(Drift::Orphan, id, repaired);
             }
         }
@@ -168,7 +168,7 @@ impl Operations {
             })
             .collect();
         // The marks before the decisions: a mark that was still there was not given back by a later one.
-        let marks = self.stock.marks_of(code, &members).await?;
+        let marks = self.stock.holders_of(code, &members).await?;
         Ok(Facts {
             marks,
             promised: self.promised(coupon, page).await?,

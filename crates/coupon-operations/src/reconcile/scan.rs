@@ -26,7 +26,7 @@ pub(super) enum Candidate {
 
 impl Operations {
     /// Every mark has an ISSUED row.
-    pub(crate) async fn scan_marks(
+    pub(crate) async fn scan_holders(
         &self,
         coupon: &Coupon,
         options: ReconcileOptions,
@@ -38,11 +38,11 @@ impl Operations {
         // Redis may give a mark twice; it is judged once. Only what looks wrong is remembered.
         let mut seen = HashSet::new();
         loop {
-            let page = self.stock.scan_marks(code, cursor, PAGE).await?;
-            report.marks += page.marks.len() as u64;
-            let ids: Vec<Uuid> = page.marks.iter().filter_map(|(_, mark)| request(mark)).collect();
+            let page = self.stock.scan_holders(code, cursor, PAGE).await?;
+            report.marks += page.holders.len() as u64;
+            let ids: Vec<Uuid> = page.holders.iter().filter_map(|(_, mark)| request(mark)).collect();
             let words = self.database.reconciliations().decisions(code, &ids).await?;
-            for (member, mark) in page.marks {
+            for (member, mark) in page.holders {
                 let word = request(&mark).and_then(|id| words.get(&id));
                 let is_right = word.is_some_and(|word| word.decision == Decision::Issued && word.member_id == member);
                 if !is_right && seen.insert(member.clone()) {
@@ -80,7 +80,7 @@ impl Operations {
             report.issued_rows += rows.len() as u64;
             after = rows.last().map(|(_, id)| *id);
             let members: Vec<&str> = rows.iter().map(|(member, _)| member.as_str()).collect();
-            let marks = self.stock.marks_of(code, &members).await?;
+            let marks = self.stock.holders_of(code, &members).await?;
             for ((member, id), mark) in rows.into_iter().zip(marks) {
                 if mark.as_deref().and_then(request) != Some(id.as_uuid()) {
                     aside.push(Candidate::Row(member, id));

@@ -133,7 +133,7 @@ impl Operations {
         // Asked anew each time, because Redis may have been away for long. Somebody has settled the row by other means: it
         // only goes on if Redis has reserved a unit for it before.
         if !self.database.failed_coupon_issues().is_pending(link.failed_issue_id).await? {
-            let holders = self.stock.marks_of(code, &[member.as_str()]).await?;
+            let holders = self.stock.holders_of(code, &[member.as_str()]).await?;
             let is_held = holders == [Some(link.request_id.to_string())];
             let outcome = if is_held { ReplayOutcome::Reserved } else { ReplayOutcome::NotReady };
             return Ok(Some((outcome, None)));

@@ -7,7 +7,7 @@ use coupon_core::runtime::Usage;
 #[derive(Clone, Debug, Args)]
 pub struct ByArgs {
     /// Who decides this, for the audit; $USER when not given.
-    #[arg(long, value_name = "NAME", env = "USER", hide_env_values = true)]
+    #[arg(long, global = true, value_name = "NAME", env = "USER", hide_env_values = true)]
     pub by: Option<String>,
 }
 

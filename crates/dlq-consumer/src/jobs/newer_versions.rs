@@ -100,7 +100,7 @@ impl NewerVersions {
             decide_against(&self.database, give_up).await?;
             return Ok(true);
         }
-        self.writer.settle(event, outcome, self.clock.now()).await?;
+        self.writer.apply_outcome(event, outcome, self.clock.now()).await?;
         let to = if outcome == IssueOutcome::CompensatedBefore {
             DlqEventStatus::Duplicate
         } else {

@@ -1,6 +1,12 @@
-//! What follows from the end of an attempt, and the offsets that this lets the engine store.
+//! What follows from the end of a stage, the offsets that this lets the engine store, and the end of the engine itself.
 
-use rdkafka::{Offset, TopicPartitionList, consumer::Consumer};
+use std::time::Duration;
+
+use rdkafka::{
+    Offset, TopicPartitionList,
+    consumer::{CommitMode, Consumer},
+};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{Engine, Handler, Key, Stage};
 use crate::{
@@ -8,6 +14,9 @@ use crate::{
     failure::{Class, Failure},
     kafka::handler::Completion,
 };
+
+/// Longest wait for the client to leave the group, in which it can hang; the group then notices by the session timeout.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(3);
 
 impl<H: Handler> Engine<H> {
     pub(super) fn on_completion(&mut self, Completion { key, stage, result }: Completion) {
@@ -64,5 +73,35 @@ impl<H: Handler> Engine<H> {
             }
         }
         crash::pass("store an offset", Moment::After);
+    }
+
+    /// Stops softly, then hard: takes no more records, waits for the running stages, stores the offsets, leaves the group.
+    ///
+    /// Records in back-off and records whose attempt fails now stay outstanding: no attempt is charged, the next
+    /// owner of the partition begins with them anew.
+    pub(super) async fn close(mut self) {
+        let deadline = Instant::now() + self.policy.drain;
+        self.start_shared_attempts();
+        while self.running > 0
+            && let Ok(Some(ended)) = timeout_at(deadline, self.completions.1.recv()).await
+        {
+            self.running -= 1;
+            if ended.result.is_ok() {
+                self.complete(ended.key);
+            }
+        }
+        self.store_offsets();
+        let left = self.tracker.outstanding();
+        tracing::info!(topic = self.topic, left, "drained; records left over are consumed again by the next owner");
+        // Work that did not end in time is not cancelled: the process ends around it.
+        let consumer = self.consumer;
+        let leave = tokio::task::spawn_blocking(move || {
+            // There is nothing to commit when nothing was stored since the last time.
+            let _ = consumer.commit_consumer_state(CommitMode::Sync);
+            drop(consumer);
+        });
+        if timeout(LEAVE_TIMEOUT, leave).await.is_err() {
+            tracing::warn!(topic = self.topic, "leaving the consumer group took too long and was given up");
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! What follows from a failure: wait, go on to the last stage, or hold everything until the dependency is back.
+//! What follows from a failure: back-off, the stage after the last attempt, or an open circuit breaker.
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,7 +25,7 @@ impl<H: Handler> Engine<H> {
             self.timers.insert(key, Duration::from_secs(1));
             return;
         }
-        // Where giving up is a verdict, contention is none: it waits on at the last step and charges nothing.
+        // Where the last attempt may compensate, contention charges nothing: the record waits on at the last step.
         let contended = failure.class == Class::Contended && !policy.contended_is_final;
         entry.attempts += u32::from(!contended);
         entry.first_failed_at.get_or_insert(now);
@@ -52,7 +52,7 @@ impl<H: Handler> Engine<H> {
         }
     }
 
-    /// The record stays outstanding and is given up again later; no verdict has been reached and none is lost.
+    /// The record stays outstanding, and its last stage is tried again later; nothing has been decided and nothing is lost.
     pub(super) fn exhausted_failed(&mut self, key: Key, failure: &Failure) {
         let Some(Entry { exhausted: Some(exhausted), work, strikes, .. }) = self.tracker.get_mut(key) else { return };
         metrics::counter!("coupon_give_ups_failed_total", "class" => failure.class.as_str()).increment(1);
@@ -71,8 +71,8 @@ impl<H: Handler> Engine<H> {
         self.timers.insert(key, wait);
     }
 
-    /// Lets a record wait for what its stage needs. Giving up is a verdict on what the dependency was like before the wait:
-    /// where a probe tells its end, the record begins again with an attempt.
+    /// Lets a record wait for the dependency of its stage. A failure of before the outage is no reason to decide after it:
+    /// where a probe shows the end of the outage, the record begins again with an attempt.
     pub(super) fn wait(&mut self, key: Key) {
         let Some(entry) = self.tracker.get_mut(key) else { return };
         let stage = entry.stage();
@@ -85,7 +85,7 @@ impl<H: Handler> Engine<H> {
     fn trip(&mut self, stage: Stage, failure: &Failure) {
         let breaker = self.breakers.of(stage);
         if let Some(wait) = breaker.trip(&failure.message) {
-            let dependency = breaker.name;
+            let dependency = breaker.dependency;
             tracing::warn!(dependency, class = %failure.class, code = failure.code, "dependency unavailable, {dependency} is waited for: {failure}");
             metrics::gauge!("coupon_breaker_open", "dependency" => dependency).set(1);
             self.schedule_probe(stage, wait);
@@ -117,7 +117,7 @@ impl<H: Handler> Engine<H> {
 
     pub(super) fn probe_result(&mut self, stage: Stage, is_back: bool) {
         let breaker = self.breakers.of(stage);
-        let dependency = breaker.name;
+        let dependency = breaker.dependency;
         match breaker.probe_result(is_back) {
             Err(wait) => self.schedule_probe(stage, wait),
             Ok(waiting) => {
@@ -136,7 +136,7 @@ impl<H: Handler> Engine<H> {
     }
 }
 
-/// Whether a probe succeeds; one that panics does not, and the next one is still due.
+/// Whether a probe succeeds. A probe that panics counts as failed, so that the next one is still scheduled.
 pub(super) async fn probe<H: Handler>(handler: &Arc<H>) -> bool {
     let handler = Arc::clone(handler);
     matches!(tokio::spawn(async move { handler.probe().await }).await, Ok(Ok(())))

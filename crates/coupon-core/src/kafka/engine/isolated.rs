@@ -1,4 +1,4 @@
-//! Records that run one at a time, because each of them may be what takes the dependency away.
+//! Records that run one at a time, because each of them may be the cause of the outages that it met.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -6,14 +6,14 @@ use tokio::time::Instant;
 
 use super::{Engine, Handler, Key};
 
-/// Times a record may find the dependency away, each time after a probe had found it there, before it runs alone.
+/// Outages that a record may meet, each after a probe had succeeded, before it runs isolated.
 const MAX_STRIKES: u32 = 3;
-/// A record that has found the dependency there for so long begins anew: three outages in a month are nobody's doing.
+/// Time without an outage after which the strikes of a record begin anew: three outages in a month are no record's doing.
 const MAX_STRIKE_AGE: Duration = Duration::from_mins(5);
-/// So many that ran alone and ended well, one after the other, speak for those that still wait.
+/// Isolated records that end well one after the other, after which those that still wait are acquitted.
 const SUCCESSES_TO_ACQUIT: u32 = 8;
 
-/// How often a record has found the dependency away.
+/// How many outages a record has met, and when the last.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Strikes {
     number: u32,
@@ -25,12 +25,12 @@ pub(super) struct Strikes {
 pub(super) struct IsolatedQueue {
     waiting: VecDeque<Key>,
     running: Option<Key>,
-    /// How many have ended well, one after the other.
+    /// Number of records that have ended well one after the other.
     well: u32,
 }
 
 impl Strikes {
-    /// One more.
+    /// Counts one more outage at `now`.
     pub(super) fn add(&mut self, now: Instant) {
         if self.last.is_some_and(|last| now.duration_since(last) > MAX_STRIKE_AGE) {
             self.number = 0;
@@ -38,12 +38,12 @@ impl Strikes {
         *self = Self { number: self.number + 1, last: Some(now) };
     }
 
-    /// Whether the record has to run alone.
+    /// Whether the record has to run isolated.
     pub(super) fn isolate(&self) -> bool {
         self.number >= MAX_STRIKES
     }
 
-    /// The record may run with others; one strike more and it may not.
+    /// Lets the record run with others again; one more strike isolates it.
     fn acquit(&mut self) {
         self.number = self.number.min(MAX_STRIKES - 1);
     }
@@ -61,7 +61,7 @@ impl IsolatedQueue {
         is_free
     }
 
-    /// A record has ended, which may be the one that runs alone. `true` when those that wait are to be acquitted.
+    /// Notes the end of a record, isolated or not. `true` when the records that wait are to be acquitted.
     pub(super) fn ended(&mut self, key: Key, well: bool) -> bool {
         if self.running != Some(key) {
             return false;
@@ -71,14 +71,14 @@ impl IsolatedQueue {
         self.well >= SUCCESSES_TO_ACQUIT && !self.waiting.is_empty()
     }
 
-    /// Forgets those that are outstanding no more.
+    /// Drops the waiting records that are no longer outstanding.
     pub(super) fn retain(&mut self, mut is_outstanding: impl FnMut(Key) -> bool) {
         self.waiting.retain(|key| is_outstanding(*key));
     }
 }
 
 impl<H: Handler> Engine<H> {
-    /// The next of the records that run one at a time, if none does.
+    /// Starts the next isolated record, if none runs.
     pub(super) fn start_next_isolated(&mut self) {
         while self.isolated.running.is_none() {
             let Some(next) = self.isolated.waiting.pop_front() else { return };
@@ -86,8 +86,8 @@ impl<H: Handler> Engine<H> {
         }
     }
 
-    /// Lets those that wait for their turn alone go on together: after an outage that has struck three times they are
-    /// thousands, and hardly one of them is to blame.
+    /// Lets all records that wait to run isolated go on together: after three outages in a row they are thousands, and hardly
+    /// one of them is a cause.
     pub(super) fn acquit(&mut self) {
         self.isolated.well = 0;
         for key in std::mem::take(&mut self.isolated.waiting) {

@@ -1,12 +1,28 @@
-//! The gauges of the engine: what is under way, what waits, how far behind. None names a member or a coupon.
+//! The gauges and the readiness of the engine: what is under way, what waits, how large the lag is. No label names a member or a
+//! coupon.
 
 use std::time::Duration;
 
-use super::{Engine, Handler, UNREADY_AFTER};
-use crate::{failure::Class, runtime::admin::count_from_zero};
+use super::{Engine, Handler};
+use crate::{
+    failure::Class,
+    runtime::{Condition, admin::count_from_zero},
+};
+
+/// Longest outage of the dependency of attempts that leaves the service ready: a restart of the dependency takes less.
+const UNREADY_AFTER: Duration = Duration::from_secs(10);
+
+/// The conditions of `/readyz` that an engine sets.
+#[derive(Clone, Debug)]
+pub struct Readiness {
+    /// Ready with the first assignment.
+    pub joined: Condition,
+    /// Unready while the dependency of attempts has been away for more than ten seconds.
+    pub dependencies: Condition,
+}
 
 impl<H: Handler> Engine<H> {
-    /// Shows what has not happened yet as 0, so that the first time counts.
+    /// Sets the counters of what has not happened yet to 0, so that a rate sees the first time.
     pub(super) fn measure_from_zero() {
         count_from_zero("coupon_attempts_total", "outcome", ["OK"].into_iter().chain(Class::WORDS.iter().copied()));
         count_from_zero("coupon_give_ups_failed_total", "class", Class::WORDS.iter().copied());
@@ -16,7 +32,7 @@ impl<H: Handler> Engine<H> {
         }
     }
 
-    /// Sets the gauges that are not a matter of a single event.
+    /// Sets the conditions, and the gauges that no single event changes.
     pub(super) fn measure(&self) {
         match self.breakers.away() {
             Some((since, why)) if since.elapsed() >= UNREADY_AFTER => {

@@ -1,8 +1,8 @@
-//! Which stage of a record begins when: at once, when what it needs is back, or when it is its turn alone.
+//! When a stage of a record begins: at once, when its dependency is back, or when it is the record's turn to run isolated.
 
 use std::sync::Arc;
 
-use super::{Engine, Exhausted, Handler, History, Isolation, Key, Work, failing::probe};
+use super::{Engine, Exhausted, Handler, History, Isolation, Key, failing::probe};
 use crate::{
     crash::{self, Moment},
     failure::{Class, Failure},
@@ -10,7 +10,7 @@ use crate::{
 };
 
 impl<H: Handler> Engine<H> {
-    /// Starts the next stage of a record, unless it has to wait for what the stage needs or for its turn alone.
+    /// Starts the next stage of a record, unless it has to wait for the dependency of the stage or for its turn to run isolated.
     pub(super) fn start(&mut self, key: Key) {
         let Some(entry) = self.tracker.get_mut(key) else { return };
         let stage = entry.stage();
@@ -30,12 +30,18 @@ impl<H: Handler> Engine<H> {
                 let history = History { attempts: entry.attempts, first_failed_at, refusals };
                 let completion = completion(false);
                 tokio::spawn(async move {
-                    completion
-                        .complete(tried(&handler, handler.on_exhausted(&work, &failure, history), isolated).await);
+                    let last = handler.on_exhausted(&work, &failure, history);
+                    completion.complete(charge_guilty(&handler, last, isolated).await);
                 });
             }
             None if isolated || entry.isolation == Isolation::Isolated => {
-                attempt_isolated(handler, (work, number), completion(false), isolated);
+                let completion = completion(false);
+                let attempt = async move {
+                    let item = work.item.as_ref().map_err(Clone::clone)?;
+                    crash::pass("attempt", Moment::Before);
+                    charge_guilty(&handler, handler.attempt(&work, item, number, true), isolated).await
+                };
+                tokio::spawn(async move { completion.complete(attempt.await) });
             }
             None => {
                 let quarantined = entry.isolation == Isolation::Quarantined;
@@ -60,30 +66,16 @@ impl<H: Handler> Engine<H> {
     }
 }
 
-/// One attempt that shares nothing with others.
-fn attempt_isolated<H: Handler>(
-    handler: Arc<H>,
-    (work, number): (Arc<Work<H::Item>>, u32),
-    completion: CompletionGuard,
-    isolated: bool,
-) {
-    let attempt = async move {
-        let item = work.item.as_ref().map_err(Clone::clone)?;
-        crash::pass("attempt", Moment::Before);
-        tried(&handler, handler.attempt(&work, item, number, true), isolated).await
-    };
-    tokio::spawn(async move { completion.complete(attempt.await) });
-}
-
-/// A record that has found the dependency away several times, each time after a probe had found it there, and finds
-/// it away once more while a probe right after finds it there, is itself what is wrong. That is charged, unless it
-/// cannot be its doing: then it waits, and the others go on.
-async fn tried<H: Handler>(
+/// Runs a stage, and turns an outage into a failure of the record if the record is its cause. A record that is isolated has
+/// found the dependency away several times, each time after a probe had succeeded. If it finds the dependency away once more
+/// and the probe right after succeeds, that is charged to the record, unless the failure cannot be its doing: then the record
+/// waits, and the others go on.
+async fn charge_guilty<H: Handler>(
     handler: &Arc<H>,
-    doing: impl Future<Output = StageResult>,
+    stage: impl Future<Output = StageResult>,
     is_isolated: bool,
 ) -> StageResult {
-    match doing.await {
+    match stage.await {
         Err(failure) if is_isolated && failure.class == Class::Unavailable && probe(handler).await => {
             let is_guilty = H::may_be_the_records_doing(&failure);
             let class = if is_guilty { Class::Unknown } else { Class::Interrupted };

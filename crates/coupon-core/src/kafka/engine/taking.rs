@@ -13,11 +13,11 @@ use tokio::time::Instant;
 use super::{Engine, EngineContext, Entry, Exhausted, Handler, Isolation, MAX_RECORDS_PER_TURN, Record, Work};
 use crate::kafka::partition_tracker::DeliveredRecord;
 
-/// Bytes of records after which no more are taken in the same turn: those who write what is no event write large ones.
+/// Bytes of records after which no more are taken in the same turn: records that are no events may be large.
 const MAX_BYTES_PER_TURN: usize = 1024 * 1024;
 
-/// How long after the engine has begun a shortened log anew a report of the lag watch, which looks from outside and later,
-/// means the same log: longer than the watch waits between two looks.
+/// How long after the engine has begun a shortened log anew a report of the lag watch, which comes later, means the same log:
+/// longer than the period of the watch.
 const REWIND_REPORT_AGE: Duration = Duration::from_secs(10);
 
 /// Waits for a record, and takes with it what the client has got already.
@@ -98,7 +98,7 @@ impl<H: Handler> Engine<H> {
             self.topic
         );
         metrics::counter!("coupon_partitions_rewound_total").increment(1);
-        self.begun_again.insert(partition, Instant::now());
+        self.rewound_at.insert(partition, Instant::now());
         self.stores.remove(&partition);
         let mut list = TopicPartitionList::new();
         let reset = list
@@ -114,9 +114,9 @@ impl<H: Handler> Engine<H> {
 
     /// The log of a partition is shorter than it was. The client notices when it asks for an offset that is not there; if
     /// the new log has grown beyond it meanwhile, it does not.
-    pub(super) fn seek_the_beginning(&mut self, partition: i32) {
-        let has_begun = self.begun_again.get(&partition).is_some_and(|at| at.elapsed() < REWIND_REPORT_AGE);
-        if has_begun || !self.tracker.assigned().contains_key(&partition) {
+    pub(super) fn seek_to_beginning(&mut self, partition: i32) {
+        let is_rewound = self.rewound_at.get(&partition).is_some_and(|at| at.elapsed() < REWIND_REPORT_AGE);
+        if is_rewound || !self.tracker.assigned().contains_key(&partition) {
             return;
         }
         tracing::warn!(

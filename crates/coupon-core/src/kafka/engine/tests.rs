@@ -19,7 +19,7 @@ use crate::{
 
 const TOPIC: &str = "nobody-polls";
 
-/// Writes events together. Whoever is told first panics.
+/// Writes events together. The first callback that gets an outcome panics.
 struct Panicking {
     writer: Option<Writer>,
     told: Arc<Mutex<u32>>,
@@ -33,7 +33,7 @@ impl Handler for Panicking {
     const EXHAUSTED_DEPENDENCY: &'static str = "kafka";
 
     fn read(&self, record: &Record) -> Result<Self::Item, Failure> {
-        CouponIssued::decode(record.value.as_deref(), 1).map(Arc::new).map_err(|error| Failure::from(&error))
+        Ok(Arc::new(CouponIssued::decode(record.value.as_deref(), 1)?))
     }
 
     fn request_id(&self, event: &Self::Item) -> RequestId {
@@ -166,8 +166,8 @@ async fn a_probe_that_panics_leaves_the_breaker_open_only_until_the_next_one() {
     engine.attempt_failed(keys[0], Failure::new(Class::Unavailable, "TEST", "it is away"));
     assert!(engine.breakers.blocks_attempts());
     for (probes, is_barred) in [(1, true), (2, false)] {
-        let look = tokio::time::timeout(Duration::from_secs(10), engine.probes.1.recv()).await;
-        engine.probe_due(look.expect("a probe that panicked was the last one").unwrap());
+        let due = tokio::time::timeout(Duration::from_secs(10), engine.probes.1.recv()).await;
+        engine.probe_due(due.expect("a probe that panicked was the last one").unwrap());
         assert_eq!((*engine.handler.probes.lock().unwrap(), engine.breakers.blocks_attempts()), (probes, is_barred));
     }
 }

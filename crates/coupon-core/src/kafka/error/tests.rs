@@ -1,14 +1,11 @@
-//! How Kafka's error codes are judged: the whole table.
+//! The classes of Kafka's error codes: the whole table.
 
-use rdkafka::types::RDKafkaErrorCode as Code;
+use rdkafka::types::RDKafkaRespErr;
 
-use crate::failure::Class;
+use super::*;
 
-/// Every code of the client and of the protocol in one row.
-/// Codes below zero are librdkafka's own, the others those of the Kafka protocol.
-///
-/// Only what says that this very record can never be taken is a verdict on it. All else is an outage: of the broker,
-/// of the way to it, of this client's rights or of its set-up, which somebody has to mend while the record waits.
+/// Every code of the client and of the protocol in one row, with the reason for its class. Codes below zero are librdkafka's
+/// own, the others those of the Kafka protocol.
 const CODES: &[(Class, &str, &[Code])] = &[
     (
         Class::Permanent,
@@ -229,56 +226,60 @@ const CODES: &[(Class, &str, &[Code])] = &[
     ),
 ];
 
-/// The class of a code; one that a newer client brings is an outage until somebody has judged it.
-pub(super) fn class_of(code: Code) -> Class {
-    CODES.iter().find(|(_, _, codes)| codes.contains(&code)).map_or(Class::Unavailable, |(class, ..)| *class)
+#[test]
+fn a_refused_record_is_a_verdict_and_a_broker_that_is_away_is_none() {
+    let of = |code| PublishError::from(KafkaError::MessageProduction(code)).class();
+    assert_eq!(of(Code::MessageSizeTooLarge), Class::Permanent);
+    assert_eq!(of(Code::MessageTimedOut), Class::Unavailable);
+    assert_eq!(of(Code::TopicAuthorizationFailed), Class::Unavailable);
+    assert_eq!(of(Code::PurgeQueue), Class::Interrupted);
+    assert_eq!(PublishError::Closed.class(), Class::Interrupted);
 }
 
-#[cfg(test)]
-mod tests {
-    use rdkafka::types::RDKafkaRespErr;
-
-    use super::*;
-
-    /// A code that comes in here is charged to a record, so it is named here too.
-    #[test]
-    fn only_what_is_said_of_the_record_itself_is_a_verdict_on_it() {
-        let verdicts = |class: Class| class.may_lie_in_one_record() || class == Class::Malformed;
-        let judged: Vec<Code> = CODES
-            .iter()
-            .filter(|(class, ..)| verdicts(*class))
-            .flat_map(|(_, _, codes)| codes.iter().copied())
-            .collect();
-        let of_the_record = [
-            Code::MessageSizeTooLarge,
-            Code::InvalidMessageSize,
-            Code::InvalidMessage,
-            Code::InvalidRecord,
-            Code::InvalidTimestamp,
-            Code::BadMessage,
-            Code::KeySerialization,
-            Code::ValueSerialization,
-        ];
-        assert_eq!(judged, of_the_record);
-        assert!(of_the_record.iter().all(|code| class_of(*code) == Class::Permanent));
-        let others = CODES.iter().flat_map(|(_, _, codes)| codes.iter()).filter(|code| !of_the_record.contains(code));
-        for code in others {
-            assert!(matches!(class_of(*code), Class::Unavailable | Class::Interrupted), "{code:?}");
+#[test]
+fn every_code_has_the_class_of_its_row() {
+    for (class, why, codes) in CODES {
+        for code in *codes {
+            assert_eq!(class_of(*code), *class, "{code:?}: {why}");
         }
     }
+}
 
-    #[test]
-    fn every_code_of_the_client_stands_in_exactly_one_row() {
-        let marks = [Code::Begin, Code::End, Code::EndAll, Code::NoError];
-        let known = (-300..300).filter_map(|number| RDKafkaRespErr::try_from(number).ok()).map(Code::from);
-        let mut walked = 0;
-        for code in known.filter(|code| !marks.contains(code)) {
-            let rows = CODES.iter().filter(|(_, _, codes)| codes.contains(&code)).count();
-            assert_eq!(rows, 1, "{code:?} stands in {rows} rows");
-            walked += 1;
-        }
-        let listed: usize = CODES.iter().map(|(_, _, codes)| codes.len()).sum();
-        assert_eq!(walked, listed, "a code stands twice in its row, or is none of the client's");
-        assert!(CODES.iter().all(|(_, why, codes)| !why.is_empty() && !codes.is_empty()));
+/// A code that comes in here is charged to a record, so it is named here too.
+#[test]
+fn only_what_is_said_of_the_record_itself_is_a_verdict_on_it() {
+    let verdicts = |class: Class| class.may_lie_in_one_record() || class == Class::Malformed;
+    let judged: Vec<Code> =
+        CODES.iter().filter(|(class, ..)| verdicts(*class)).flat_map(|(_, _, codes)| codes.iter().copied()).collect();
+    let of_the_record = [
+        Code::MessageSizeTooLarge,
+        Code::InvalidMessageSize,
+        Code::InvalidMessage,
+        Code::InvalidRecord,
+        Code::InvalidTimestamp,
+        Code::BadMessage,
+        Code::KeySerialization,
+        Code::ValueSerialization,
+    ];
+    assert_eq!(judged, of_the_record);
+    assert!(of_the_record.iter().all(|code| class_of(*code) == Class::Permanent));
+    let others = CODES.iter().flat_map(|(_, _, codes)| codes.iter()).filter(|code| !of_the_record.contains(code));
+    for code in others {
+        assert!(matches!(class_of(*code), Class::Unavailable | Class::Interrupted), "{code:?}");
     }
+}
+
+#[test]
+fn every_code_of_the_client_stands_in_exactly_one_row() {
+    let marks = [Code::Begin, Code::End, Code::EndAll, Code::NoError];
+    let known = (-300..300).filter_map(|number| RDKafkaRespErr::try_from(number).ok()).map(Code::from);
+    let mut walked = 0;
+    for code in known.filter(|code| !marks.contains(code)) {
+        let rows = CODES.iter().filter(|(_, _, codes)| codes.contains(&code)).count();
+        assert_eq!(rows, 1, "{code:?} stands in {rows} rows");
+        walked += 1;
+    }
+    let listed: usize = CODES.iter().map(|(_, _, codes)| codes.len()).sum();
+    assert_eq!(walked, listed, "a code stands twice in its row, or is none of the client's");
+    assert!(CODES.iter().all(|(_, why, codes)| !why.is_empty() && !codes.is_empty()));
 }
