@@ -1,5 +1,5 @@
-//! The barrier of reconciliation and rebuild: everything that Kafka had acknowledged when it was raised has been decided,
-//! held or parked when it falls. No time is guessed.
+//! The barrier of reconciliation and rebuild: everything that Kafka had acknowledged when the wait began has been decided,
+//! held or parked when the wait ends. Nothing is decided by a guessed time.
 
 use std::time::Duration;
 
@@ -8,27 +8,28 @@ use tokio::time::{Instant, sleep};
 
 use crate::{Operations, OperationsError};
 
-/// Between two looks at the groups.
-const LOOK: Duration = Duration::from_millis(200);
+/// Time between two readings of a group's consumer lag.
+const LAG_POLL_PERIOD: Duration = Duration::from_millis(200);
 
-/// What became of waiting for the consumers.
+/// The outcome of waiting for the consumers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Passed {
-    /// Both groups have passed what was there.
-    Yes,
-    /// Not within the time given.
-    NotYet {
-        /// The topic they are in.
+pub enum CatchUp {
+    /// Both groups have caught up with the end offsets of the wait's beginning.
+    Done,
+    /// A group has not caught up in the time given.
+    Lagging {
+        /// The topic that the group consumes.
         topic: String,
-        /// The group.
+        /// The consumer group.
         group: String,
-        /// Records it has not passed.
-        behind: u64,
+        /// The group's consumer lag, in records.
+        lag: u64,
     },
 }
 
 impl Operations {
-    /// Whether topics and groups can be read at all; an error says which cannot. Waits for nobody.
+    /// Returns an error if the end offsets of the topics or the committed offsets of the groups cannot be read. Does not
+    /// wait.
     pub(crate) async fn can_see_consumers(&self) -> Result<(), OperationsError> {
         for progress in [&self.main, &self.dead_letters] {
             progress.lag(&progress.end_offsets().await?).await?;
@@ -36,42 +37,39 @@ impl Operations {
         Ok(())
     }
 
-    /// Waits until issue-consumer has passed the end of the main topic as it is now, then until dlq-consumer has passed
-    /// the end of the dead letter topic as it is then. In this order: what the first hands over lies in the second before
-    /// its own offset is committed.
-    pub(crate) async fn wait_for_consumers(&self, wait: Duration) -> Result<Passed, OperationsError> {
+    /// Waits until issue-consumer has caught up with the present end of the main topic, then until dlq-consumer has caught
+    /// up with the end that the dead letter topic has then. The order matters: issue-consumer produces a dead letter before
+    /// it commits the offset of the record.
+    pub(crate) async fn wait_for_consumers(&self, wait: Duration) -> Result<CatchUp, OperationsError> {
         let deadline = Instant::now() + wait;
         for progress in [&self.main, &self.dead_letters] {
-            if let Some(behind) = wait_for(progress, deadline).await? {
-                return Ok(Passed::NotYet {
-                    topic: progress.topic().to_owned(),
-                    group: progress.group().to_owned(),
-                    behind,
-                });
+            let lag = wait_for(progress, deadline).await?;
+            if lag > 0 {
+                let (topic, group) = (progress.topic().to_owned(), progress.group().to_owned());
+                return Ok(CatchUp::Lagging { topic, group, lag });
             }
         }
-        Ok(Passed::Yes)
+        Ok(CatchUp::Done)
     }
 }
 
-/// `None` when the group has passed; otherwise how many records it lacks at the deadline.
-async fn wait_for(progress: &ConsumerProgress, deadline: Instant) -> Result<Option<u64>, OperationsError> {
-    let ends = progress.end_offsets().await?;
+/// Returns the group's consumer lag against the present end offsets: 0 once it has caught up, more at the deadline.
+async fn wait_for(progress: &ConsumerProgress, deadline: Instant) -> Result<u64, OperationsError> {
+    let end_offsets = progress.end_offsets().await?;
     loop {
-        match progress.lag(&ends).await? {
-            0 => return Ok(None),
-            behind if Instant::now() >= deadline => return Ok(Some(behind)),
-            _ => sleep(LOOK).await,
+        match progress.lag(&end_offsets).await? {
+            lag if lag == 0 || Instant::now() >= deadline => return Ok(lag),
+            _ => sleep(LAG_POLL_PERIOD).await,
         }
     }
 }
 
-impl std::fmt::Display for Passed {
+impl std::fmt::Display for CatchUp {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Yes => f.write_str("both consumers have passed"),
-            Self::NotYet { topic, group, behind } => {
-                write!(f, "{group} has {behind} records of {topic} before it: is it running?")
+            Self::Done => f.write_str("both consumers have caught up"),
+            Self::Lagging { topic, group, lag } => {
+                write!(f, "{group} has {lag} records of {topic} before it: is it running?")
             }
         }
     }

@@ -1,4 +1,4 @@
-//! All there is of a request, or of a member.
+//! The lookup of everything that is stored of a request, or of a member.
 
 use coupon_core::{
     ids::{CouponCode, MemberId, RequestId},
@@ -13,10 +13,10 @@ use uuid::Uuid;
 
 use crate::Operations;
 
-/// Most entries and most dead letters of one member that are read.
-const MAX_FAILURES: i64 = 1_000;
+/// Most entries, and most dead letters, read of one member.
+const MAX_ROWS_OF_MEMBER: i64 = 1_000;
 
-/// What was found.
+/// The result of a lookup.
 #[derive(Debug, Default, Serialize)]
 pub struct LookupResult {
     /// Decisions in PostgreSQL.
@@ -25,19 +25,19 @@ pub struct LookupResult {
     pub entries: Vec<FailedCouponIssue>,
     /// Dead letters.
     pub dead_letters: Vec<DlqEvent>,
-    /// Who holds a unit in Redis, decided or not.
+    /// Holder entries in Redis, decided or not.
     pub holders: Vec<Holder>,
-    /// Why the holders are not known.
+    /// The error because of which `holders` is not complete.
     #[serde(skip)]
     pub redis_is_away: Option<StockError>,
 }
 
-/// A holder entry.
+/// A holder entry in Redis.
 #[derive(Clone, Debug, Serialize)]
 pub struct Holder {
-    /// Campaign.
+    /// The campaign.
     pub coupon_code: CouponCode,
-    /// Member.
+    /// The member.
     pub member_id: MemberId,
     /// The request that holds the unit.
     pub request_id: RequestId,
@@ -52,7 +52,7 @@ impl LookupResult {
 }
 
 impl Operations {
-    /// All there is of a request; in Redis it is found by the campaign and the member that PostgreSQL has of it.
+    /// Looks up a request. Its holder entry is found by the campaign and the member that PostgreSQL has of the request.
     pub async fn find_request(&self, request_id: Uuid) -> Result<LookupResult, RepoError> {
         let mut found = LookupResult {
             decisions: self.database.coupon_issues().of_request(request_id).await?,
@@ -62,31 +62,31 @@ impl Operations {
         };
         let decided = found.decisions.iter().map(|row| (Some(&row.coupon_code), Some(&row.member_id)));
         let entries = found.entries.iter().map(|row| (Some(&row.coupon_code), Some(&row.member_id)));
-        let letters = found.dead_letters.iter().map(|row| (row.coupon_code.as_ref(), row.member_id.as_ref()));
-        let named = decided.chain(entries).chain(letters);
+        let dead_letters = found.dead_letters.iter().map(|row| (row.coupon_code.as_ref(), row.member_id.as_ref()));
+        let named = decided.chain(entries).chain(dead_letters);
         let mut places: Vec<(CouponCode, MemberId)> =
             named.filter_map(|(code, member)| Some((code?.parse().ok()?, member?.parse().ok()?))).collect();
         places.sort_by(|(a, one), (b, other)| (a.as_str(), one.as_str()).cmp(&(b.as_str(), other.as_str())));
         places.dedup();
-        self.look_into_redis(&mut found, places).await;
+        self.find_holders(&mut found, places).await;
         Ok(found)
     }
 
-    /// All that a member holds and asked for.
+    /// Looks up everything a member holds and requested.
     pub async fn find_member(&self, member: &MemberId) -> Result<LookupResult, RepoError> {
         let filter = Filter { member: Some(member.clone()), ..Filter::default() };
-        let entries = self.database.failed_coupon_issues().list(&filter, None, MAX_FAILURES).await?;
-        let dead_letters = self.database.dlq_events().list(&filter, None, MAX_FAILURES).await?;
+        let entries = self.database.failed_coupon_issues().list(&filter, None, MAX_ROWS_OF_MEMBER).await?;
+        let dead_letters = self.database.dlq_events().list(&filter, None, MAX_ROWS_OF_MEMBER).await?;
         let decisions = self.database.coupon_issues().of_member(member).await?;
         let mut found = LookupResult { decisions, entries, dead_letters, ..LookupResult::default() };
         let coupons =
             self.database.coupons().list().await?.into_iter().filter(coupon_core::repo::coupons::Coupon::is_live);
         let places = coupons.map(|coupon| (coupon.coupon_code, member.clone())).collect();
-        self.look_into_redis(&mut found, places).await;
+        self.find_holders(&mut found, places).await;
         Ok(found)
     }
 
-    async fn look_into_redis(&self, found: &mut LookupResult, places: Vec<(CouponCode, MemberId)>) {
+    async fn find_holders(&self, found: &mut LookupResult, places: Vec<(CouponCode, MemberId)>) {
         for (coupon_code, member_id) in places {
             match self.stock.holders_of(&coupon_code, &[member_id.as_str()]).await {
                 Ok(entries) => {

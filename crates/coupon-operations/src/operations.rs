@@ -1,12 +1,13 @@
-//! What every operation works with: the servers, the clock, and the name that the audit gets.
+//! What every operation works with: the servers, the clock, the locks, and the name that the audit gets.
 
 use std::sync::Arc;
 
 use coupon_core::{
     clock::Clock,
-    kafka::{ConsumerProgress, PublishError},
-    repo::{Database, RepoError, audit::Actor},
-    stock::{Stock, StockError},
+    ids::CouponCode,
+    kafka::ConsumerProgress,
+    repo::{Database, RepoError, audit::Actor, coupons::Coupon},
+    stock::{Stock, View},
     writing::Writer,
 };
 
@@ -29,38 +30,6 @@ pub struct Operations {
     pub by: String,
 }
 
-/// A server failed; the operation may be repeated.
-#[derive(Debug, thiserror::Error)]
-pub enum OperationsError {
-    /// PostgreSQL.
-    #[error("it did not end, and may be repeated")]
-    Repo(#[from] RepoError),
-    /// Redis.
-    #[error("it did not end, and may be repeated")]
-    Stock(#[from] StockError),
-    /// Kafka.
-    #[error("it did not end, and may be repeated")]
-    Kafka(#[from] PublishError),
-}
-
-/// Lets `?` turn a server's error into the `Operations` variant of an operation's own error.
-macro_rules! server_errors {
-    ($error:ident) => {
-        impl From<coupon_core::repo::RepoError> for $error {
-            fn from(error: coupon_core::repo::RepoError) -> Self {
-                Self::Operations(error.into())
-            }
-        }
-
-        impl From<coupon_core::stock::StockError> for $error {
-            fn from(error: coupon_core::stock::StockError) -> Self {
-                Self::Operations(error.into())
-            }
-        }
-    };
-}
-pub(crate) use server_errors;
-
 impl Operations {
     /// Returns `name` with the time of now, for the audit.
     pub fn actor(&self, name: &str) -> Actor {
@@ -72,8 +41,27 @@ impl Operations {
         self.actor(&self.by)
     }
 
-    /// The lock under which a campaign's data is compared, rebuilt or removed: one of these at a time.
-    pub(crate) fn data_lock(code: &coupon_core::ids::CouponCode) -> String {
-        format!("campaign data {code}")
+    /// Does `work` under the lock of a campaign's data, which a reconciliation, a rebuild and an archive take: one of these
+    /// at a time. Returns `None` when another process has the lock.
+    pub(crate) async fn with_data_lock<T>(
+        &self,
+        code: &CouponCode,
+        work: impl Future<Output = T>,
+    ) -> Result<Option<T>, RepoError> {
+        self.with_lock(&format!("campaign data {code}"), work).await
     }
+
+    /// Does `work` under the lock of this name. Returns `None` when another process has the lock.
+    pub(crate) async fn with_lock<T>(&self, name: &str, work: impl Future<Output = T>) -> Result<Option<T>, RepoError> {
+        let Some(lock) = self.database.try_lock(name).await? else { return Ok(None) };
+        let done = work.await;
+        lock.release().await;
+        Ok(Some(done))
+    }
+}
+
+/// Whether Redis, of the row's epoch, has reached every sequence that was seen in an event and that Redis can have given.
+pub(crate) async fn is_ahead(database: &Database, coupon: &Coupon, view: &View) -> Result<bool, RepoError> {
+    Ok(view.seq >= coupon.high_seq
+        || view.seq >= database.reconciliations().vouched_seq(&coupon.coupon_code, view.seq).await?)
 }

@@ -1,4 +1,4 @@
-//! The work list: what there is to know of an entry or a dead letter, and settling them.
+//! The work list: its entries, the dead letters, its figures, and how operators settle rows.
 
 use std::collections::BTreeSet;
 
@@ -15,10 +15,10 @@ use serde::Serialize;
 
 use crate::Operations;
 
-/// Rows changed in one transaction.
-const BATCH: i64 = 500;
+/// Rows settled in one transaction.
+const SETTLE_BATCH_ROWS: i64 = 500;
 
-/// An entry of the work list with all that hangs on it.
+/// An entry of the work list with its replays, dead letters and audit.
 #[derive(Clone, Debug, Serialize)]
 pub struct Entry {
     /// The entry.
@@ -28,31 +28,31 @@ pub struct Entry {
     pub replays: Vec<ReplayLink>,
     /// The dead letters of its request, oldest first.
     pub dead_letters: Vec<DlqEvent>,
-    /// What was done to it, newest first.
+    /// Its rows in the audit, newest first.
     pub audit: Vec<AuditRow>,
 }
 
-/// A dead letter with its bytes and all that hangs on it.
+/// A dead letter with its bytes, its entry and its audit.
 #[derive(Clone, Debug, Serialize)]
 pub struct DeadLetterDetails {
-    /// The letter.
+    /// The dead letter.
     #[serde(flatten)]
-    pub letter: DlqEvent,
+    pub dead_letter: DlqEvent,
     /// Its value, if it is text.
     pub payload: Option<String>,
-    /// Its value, byte for byte.
+    /// Its value, in base64.
     pub payload_base64: Option<String>,
-    /// Its key, byte for byte.
+    /// Its key, in base64.
     pub record_key_base64: Option<String>,
     /// Its headers in order, values in base64.
     pub headers: serde_json::Value,
     /// The entry of its request on the work list.
     pub entry: Option<FailedCouponIssue>,
-    /// What was done to it, newest first.
+    /// Its rows in the audit, newest first.
     pub audit: Vec<AuditRow>,
 }
 
-/// How much waits, and for how long.
+/// The figures of the work list, and the ages in them.
 #[derive(Clone, Debug, Serialize)]
 pub struct Stats {
     /// The figures.
@@ -60,31 +60,31 @@ pub struct Stats {
     pub figures: Figures,
     /// Age of the oldest PENDING entry, in seconds.
     pub oldest_pending_seconds: Option<i64>,
-    /// Of the alarms that are unsent, those that wait for the next digest of their cause; the others are late.
+    /// Unsent alarms that wait for the next digest of their cause; the other unsent alarms are late.
     pub alarms_in_digest: i64,
 }
 
-/// What became of settling one row.
+/// The outcome of settling one row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Settled {
-    /// Changed.
+    /// The row was changed.
     Done,
-    /// It stood there before.
+    /// The row had the status before.
     Before,
-    /// There is no such row; whether there is one of the other kind.
+    /// There is no such row; `true` when the other list has one of this id.
     Absent(bool),
-    /// A dead letter that stands here and is an accepted request without a decision.
+    /// A dead letter of this status whose request was accepted and is undecided.
     Undecided(String),
-    /// The replay of another entry, which stands for it.
+    /// An entry that is the replay of another entry, which stands for it on the list.
     Replay,
-    /// A replay of it is under way, and may still be issued.
+    /// An entry with a replay under way, which may still be issued.
     UnderWay,
-    /// It stands here and cannot be moved from here.
+    /// A row of this status, from which it cannot be settled.
     Not(String),
 }
 
 impl Settled {
-    /// The same in a sentence.
+    /// Returns the outcome in a sentence.
     pub fn sentence(&self, id: i64, settling: &Settling) -> String {
         let (from, to) = settling.verb.transition(settling.list);
         let row = match settling.list {
@@ -109,14 +109,14 @@ impl Settled {
         }
     }
 
-    /// Whether the row stands where it was meant to.
+    /// Whether the row has the status asked for.
     pub fn is_so(&self) -> bool {
         matches!(self, Self::Done | Self::Before)
     }
 }
 
 impl Operations {
-    /// An entry of the work list.
+    /// Returns an entry of the work list.
     pub async fn entry(&self, id: i64) -> Result<Option<Entry>, RepoError> {
         let Some(entry) = self.database.failed_coupon_issues().find(id).await? else { return Ok(None) };
         Ok(Some(Entry {
@@ -127,29 +127,30 @@ impl Operations {
         }))
     }
 
-    /// A dead letter.
-    pub async fn letter(&self, id: i64) -> Result<Option<DeadLetterDetails>, RepoError> {
-        let Some(mut letter) = self.database.dlq_events().find(id).await? else { return Ok(None) };
-        let entry = match (letter.failed_issue_id, letter.original_event_id, letter.coupon_code.as_deref()) {
-            (Some(entry), _, _) => self.database.failed_coupon_issues().find(entry).await?,
-            (None, Some(request_id), Some(coupon)) => {
-                self.database.failed_coupon_issues().find_by_request(request_id, coupon).await?
-            }
-            (None, _, _) => None,
-        };
-        let payload = letter.payload.take();
+    /// Returns a dead letter.
+    pub async fn dead_letter(&self, id: i64) -> Result<Option<DeadLetterDetails>, RepoError> {
+        let Some(mut dead_letter) = self.database.dlq_events().find(id).await? else { return Ok(None) };
+        let entry =
+            match (dead_letter.failed_issue_id, dead_letter.original_event_id, dead_letter.coupon_code.as_deref()) {
+                (Some(entry), _, _) => self.database.failed_coupon_issues().find(entry).await?,
+                (None, Some(request_id), Some(coupon)) => {
+                    self.database.failed_coupon_issues().find_by_request(request_id, coupon).await?
+                }
+                (None, _, _) => None,
+            };
+        let payload = dead_letter.payload.take();
         Ok(Some(DeadLetterDetails {
             payload_base64: payload.as_deref().map(|bytes| STANDARD.encode(bytes)),
             payload: payload.and_then(|bytes| String::from_utf8(bytes).ok()),
-            record_key_base64: letter.record_key.take().map(|bytes| STANDARD.encode(bytes)),
-            headers: letter.headers.take(),
+            record_key_base64: dead_letter.record_key.take().map(|bytes| STANDARD.encode(bytes)),
+            headers: dead_letter.headers.take(),
             entry,
             audit: self.database.audit().of_subject(&subject(List::DlqEvents.number(id))).await?,
-            letter,
+            dead_letter,
         }))
     }
 
-    /// How much waits, since when, and why; alarms of a cause that was told within `digest` are not late.
+    /// Returns the figures; an unsent alarm is not late while an alarm of its cause was sent within `digest`.
     pub async fn stats(&self, digest: TimeDelta) -> Result<Stats, RepoError> {
         let figures = self.database.work_list().figures().await?;
         let oldest = figures.counts.oldest_pending_at;
@@ -158,7 +159,7 @@ impl Operations {
         Ok(Stats { figures, oldest_pending_seconds, alarms_in_digest })
     }
 
-    /// Settles each of these rows, and says of each what became of it. Whatever ends it on the way, it can be repeated.
+    /// Settles these rows and returns the outcome of each. May be repeated, whatever ended an earlier call.
     pub async fn settle_each(
         &self,
         settling: &Settling,
@@ -173,11 +174,11 @@ impl Operations {
         let standing = self.database.work_list().statuses(settling.list, &others).await?;
         let others = self.database.work_list().statuses(settling.list.other(), &others).await?;
         let (from, to) = settling.verb.transition(settling.list);
-        let judge = |id: i64| match standing.iter().find(|(other, _)| *other == id) {
+        let outcome = |id: i64| match standing.iter().find(|(other, _)| *other == id) {
             _ if done.contains(&id) => Settled::Done,
             None => Settled::Absent(others.iter().any(|(other, _)| *other == id)),
             Some((_, status)) if status == to => Settled::Before,
-            // It stands where it could be settled from, and was not.
+            // It has a status from which it could be settled, and was not.
             Some((_, status)) if from.contains(&status.as_str()) => match settling.list {
                 List::DlqEvents => Settled::Undecided(status.clone()),
                 List::Requests if settling.verb == Verb::Reopen => Settled::Replay,
@@ -188,11 +189,11 @@ impl Operations {
             }
             Some((_, status)) => Settled::Not(status.clone()),
         };
-        Ok(ids.into_iter().map(|id| (id, judge(id))).collect())
+        Ok(ids.into_iter().map(|id| (id, outcome(id))).collect())
     }
 
-    /// Settles all rows of a choice that can be settled so, in batches, each with its rows in the audit. Whatever ends
-    /// it on the way, it can be repeated: what is settled is not settled again. Gives how many were changed.
+    /// Settles all rows of a filter that can be settled, in batches, each with its rows in the audit. Returns the number of
+    /// rows changed. May be repeated: a settled row is not settled again.
     pub async fn settle_all(&self, settling: &Settling, filter: &Filter, by: &str) -> Result<usize, RepoError> {
         let mut changed = 0;
         self.settle_in_batches(settling, filter, by, |batch| changed += batch.len()).await?;
@@ -204,26 +205,26 @@ impl Operations {
         settling: &Settling,
         filter: &Filter,
         by: &str,
-        mut told: impl FnMut(Vec<i64>),
+        mut progress: impl FnMut(Vec<i64>),
     ) -> Result<(), RepoError> {
         let mut after = 0;
         loop {
             let (settling, filter, actor) = (settling.clone(), filter.clone(), self.actor(by));
-            let batch = self.database.work_list().settle(settling, filter, after, BATCH, actor).await?;
+            let batch = self.database.work_list().settle(settling, filter, after, SETTLE_BATCH_ROWS, actor).await?;
             // Not "fewer than asked for": rows that somebody else has moved meanwhile are missing in a batch.
             let Some(last) = batch.last() else { return Ok(()) };
             after = *last;
-            told(batch);
+            progress(batch);
         }
     }
 }
 
-/// A row as the audit names it.
+/// Returns a row's subject in the audit.
 pub fn subject(number: Number) -> String {
     format!("{}/{}", number.list, number.id)
 }
 
-/// That there is no such row, and whether one of the other kind has the number.
+/// Returns a sentence that there is no such row, with a hint if the other list has one of this id.
 pub fn absent(number: Number, is_other: bool) -> String {
     let what = match number.list {
         List::Requests => format!("there is no entry {number} on the work list"),

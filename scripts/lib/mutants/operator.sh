@@ -37,7 +37,7 @@ mutant 'a mistyped cause that is nothing worth saying' $CORE/repo/work_list/sett
 '
 mutant 'a mistyped subject that is nothing worth saying' crates/dlq-consumer/src/cli/work_list.rs "$E2E" operator_finds::a_filter_by_a_mistyped \
   '&& !operations.database.audit().has_subject(&subject).await?' '&& operations.database.audit().has_subject(&subject).await?'
-mutant 'a total said to be set that Redis has no data of' crates/coupon-operations/src/campaigns/total.rs "$E2E" campaign_commands::set_total_without_data \
+mutant 'a total said to be set that Redis has no data of' crates/coupon-operations/src/campaigns/versioned.rs "$E2E" campaign_commands::set_total_without_data \
   'return Err(CampaignError::NoData(code.clone()));' 'remarks.clear();'
 mutant 'a campaign changed by nobody' crates/issuer-api/src/coupon/mod.rs "$E2E" campaign_commands::nobody_changes \
   'if args.command.changes() { args.by.name()? } else' 'if args.command.changes() { args.by.name_or_unknown() } else'

@@ -6,7 +6,7 @@ DLQ=crates/dlq-consumer/src
 mutant 'progress of a replay counted against what has been begun too' $DLQ/cli/replay.rs "$E2E" the_progress_of_a_replay \
   '    (count(job.begun), count(job.chosen))' \
   '    (count(job.begun), count(job.eligible + (job.begun - job.succeeded - job.failed - job.under_way).max(0)))'
-mutant 'a replay without a heartbeat' crates/coupon-operations/src/replay.rs "$E2E" a_replay_that_is_worked_on_beats \
+mutant 'a replay without a heartbeat' crates/coupon-operations/src/replay/work.rs "$E2E" a_replay_that_is_worked_on_beats \
   '            if let Err(error) = self.database.replay_jobs().note_heartbeat(job).await {' \
   '            std::future::pending::<()>().await;
             if let Err(error) = self.database.replay_jobs().note_heartbeat(job).await {'
@@ -18,7 +18,7 @@ mutant 'the reason of a replay missing in the audit of its rows' $CORE/repo/repl
   " || coalesce(': ' || nullif(j.reason, ''), '')" ''
 mutant 'what a replay had begun asked for by its own job alone' crates/coupon-operations/src/replay/requests.rs "$E2E" what_a_cancelled_replay_has_begun \
   'let asked = self.ask_abandoned().await;' \
-  'let asked: Result<(), OperationsError> = if ABANDONED > 0 { Ok(()) } else { self.ask_abandoned().await };'
+  'let asked: Result<(), OperationsError> = if MAX_ABANDONED_REPLAYS > 0 { Ok(()) } else { self.ask_abandoned().await };'
 mutant 'an entry that was settled otherwise issued all the same' crates/coupon-operations/src/replay/requests.rs "$E2E" an_abandoned_replay_of_an_entry \
   'if !self.database.failed_coupon_issues().is_pending(link.failed_issue_id).await? {' \
   'if !self.database.failed_coupon_issues().is_pending(link.failed_issue_id).await? && link.after_close {'

@@ -4,9 +4,9 @@ use coupon_core::{ids::CouponCode, repo::coupons::CouponStatus, stock::GateOutco
 
 use super::{CampaignError, Campaigns, Changed, Remark};
 
-/// Where a campaign can be closed from.
+/// Statuses from which a campaign is closed.
 const FROM: &[CouponStatus] = &[CouponStatus::Open, CouponStatus::Closed];
-/// And one that was seen to be SUSPECT: a suspicion that is raised meanwhile is not overwritten.
+/// Statuses from which a campaign is closed that was read as SUSPECT; without it, a suspicion raised meanwhile is kept.
 const FROM_SUSPECT: &[CouponStatus] = &[CouponStatus::Suspect, CouponStatus::Closed];
 
 impl Campaigns {
@@ -18,7 +18,7 @@ impl Campaigns {
             CouponStatus::Opening => return Err(CampaignError::Opening(code.clone())),
             CouponStatus::Open | CouponStatus::Closed | CouponStatus::Suspect => {}
         }
-        // The suspicion may be PostgreSQL's alone until now, and must outlive the row's word.
+        // PostgreSQL alone may have been SUSPECT until now, and the gate has to stay so after the row is CLOSED.
         let is_suspect = coupon.status == CouponStatus::Suspect;
         let from = if is_suspect { FROM_SUSPECT } else { FROM };
         let shut = async |epoch| {
@@ -37,9 +37,7 @@ impl Campaigns {
             GateOutcome::Suspect => remarks.push(Remark::SuspectInRedis(code.clone())),
             GateOutcome::OtherEpoch(_) => return Err(CampaignError::Changed(code.clone())),
         }
-        let changed =
-            self.database.coupons().set_status(code.clone(), coupon.epoch, from, CouponStatus::Closed, self.actor());
-        let coupon = changed.await?.ok_or_else(|| CampaignError::Changed(code.clone()))?;
+        let coupon = self.set_status(&coupon, from, CouponStatus::Closed).await?;
         // Once more: somebody who was opening it may have come between the gate and the row.
         self.stock.close(code, coupon.epoch).await?;
         if is_suspect {

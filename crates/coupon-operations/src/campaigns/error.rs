@@ -7,57 +7,57 @@ use coupon_core::{
     stock::StockError,
 };
 
-/// A refusal, each in a sentence that says what to do.
+/// Why a campaign was not changed, in a sentence that says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum CampaignError {
-    /// No such campaign.
+    /// PostgreSQL does not know the campaign.
     #[error("there is no coupon {0}; `coupon list` shows them all")]
     Unknown(CouponCode),
-    /// The code is taken.
+    /// A campaign has this code already.
     #[error("there is a coupon {0} already, and it is left as it is")]
     Taken(CouponCode),
-    /// SUSPECT.
+    /// The campaign is SUSPECT.
     #[error(
         "{0} is SUSPECT: Redis has lost data of it, and it stays closed until `dlq-consumer rebuild {0} --by NAME`"
     )]
     Suspect(CouponCode),
-    /// Opened before, and Redis has no data of it any more, or of another epoch.
+    /// The campaign was opened before, and Redis has lost its data or has data of another epoch.
     #[error("{code} cannot be opened: {what}; it stays closed until `dlq-consumer rebuild {code} --by NAME`")]
     NeedsRebuild {
         /// The campaign.
         code: CouponCode,
-        /// What is in Redis.
+        /// The state of Redis, in words.
         what: String,
     },
-    /// Ended for good.
+    /// The campaign is archived.
     #[error("{0} was ended for good; nothing about it can be changed any more")]
     Archived(CouponCode),
-    /// A campaign would be created that ends before it begins.
+    /// The window of a new campaign would end before it begins.
     #[error("--closes-at must be later than --opens-at: {} is not later than {}; nothing was created", .closes_at.to_rfc3339(), .opens_at.to_rfc3339())]
     ClosesBeforeItOpens {
-        /// First moment requests would be accepted.
+        /// Start of the window.
         opens_at: DateTime<Utc>,
-        /// First moment they would no longer be.
+        /// End of the window.
         closes_at: DateTime<Utc>,
     },
-    /// Its time is over.
+    /// The campaign's window is over.
     #[error("{code} was over at {closes_at}: `coupon set-window {code} --closes-at TIME --by NAME` moves that")]
     Over {
         /// The campaign.
         code: CouponCode,
-        /// Since when.
+        /// End of the window.
         closes_at: DateTime<Utc>,
     },
-    /// The window would end before it begins.
+    /// The new window would end before it begins.
     #[error("a window from {} to {} would end before it begins; nothing was changed", .0.opens_at, .0.closes_at.unwrap_or_default())]
     Backwards(Box<Coupon>),
-    /// Being opened or rebuilt.
+    /// The campaign is being opened or rebuilt.
     #[error("{0} is being opened or rebuilt; nothing was changed, ask again when that is done")]
     Filling(CouponCode),
-    /// A later change of the window won.
+    /// A later change of the window was made meanwhile.
     #[error("a newer change of the window of {0} is there already, and this one is void; `coupon show {0}` tells it")]
     WindowSuperseded(CouponCode),
-    /// More than a draft.
+    /// The campaign is more than a draft.
     #[error("{code} {}, and cannot be deleted; `coupon close {code} --by NAME` and `dlq-consumer campaign archive {code} --reason WHY --by NAME` end it", if *.is_draft {"has decisions"} else {"was opened before"})]
     NotDeleted {
         /// The campaign.
@@ -65,37 +65,37 @@ pub enum CampaignError {
         /// Whether it was never opened.
         is_draft: bool,
     },
-    /// Never opened.
+    /// The campaign was never opened.
     #[error("{0} was never opened, there is nothing to close; `coupon delete {0} --by NAME` removes it")]
     NeverOpened(CouponCode),
-    /// Being opened.
+    /// The campaign is being opened.
     #[error("{0} is being opened; finish that with `coupon open {0} --by NAME`, then close it")]
     Opening(CouponCode),
-    /// Somebody else was faster.
+    /// Another process has changed the campaign meanwhile.
     #[error("{0} was changed by somebody else meanwhile; look at it with `coupon show {0}`, then ask again")]
     Changed(CouponCode),
-    /// A later change of the total won.
+    /// A later change of the total was made meanwhile.
     #[error(
         "a newer change of the total of {0} is there already, and this one is void; `coupon show {0}` tells the total"
     )]
     Superseded(CouponCode),
-    /// Nobody loses a coupon.
+    /// The total would be below the number of holders.
     #[error("{held} members hold a coupon of {code}, and nobody loses one: the total stays as it was")]
     BelowIssued {
         /// The campaign.
         code: CouponCode,
-        /// How many hold one.
+        /// Members that hold a coupon.
         held: i64,
     },
-    /// Opened before, but Redis has no data to change.
+    /// The campaign was opened before, and Redis has no data of it.
     #[error(
         "the total of {0} stays as it was: Redis has no data of it; `dlq-consumer rebuild {0} --by NAME` first, then ask again"
     )]
     NoData(CouponCode),
-    /// PostgreSQL.
+    /// PostgreSQL failed.
     #[error("the command did not end, and may be repeated")]
     Repo(#[from] RepoError),
-    /// Redis.
+    /// Redis failed.
     #[error("the command did not end, and may be repeated")]
     Stock(#[from] StockError),
 }

@@ -1,23 +1,25 @@
 //! Campaigns: created, opened, closed, resized, rescheduled and deleted, in the order that keeps PostgreSQL and Redis together.
 
 mod close;
-mod create;
-mod delete;
+mod draft;
 mod error;
 mod open;
-mod total;
-mod window;
+mod versioned;
 
 use std::{fmt, sync::Arc};
 
 use coupon_core::{
     clock::Clock,
     ids::CouponCode,
-    repo::{Database, audit::Actor, coupons::Coupon},
+    repo::{
+        Database,
+        audit::Actor,
+        coupons::{Coupon, CouponStatus},
+    },
     stock::Stock,
 };
 
-pub use create::CreateCampaign;
+pub use draft::CreateCampaign;
 pub use error::CampaignError;
 
 /// Most coupons of one campaign.
@@ -36,19 +38,19 @@ pub struct Campaigns {
     pub by: String,
 }
 
-/// A campaign after a change, and what its operator has to know beside it.
+/// A campaign after a change, and remarks for its operator.
 #[derive(Debug)]
 pub struct Changed {
     /// The campaign's row.
     pub coupon: Coupon,
-    /// Facts that the change met, in the order they were met.
+    /// What else the operator has to know.
     pub remarks: Vec<Remark>,
 }
 
-/// A fact that a change met and that did not stop it.
+/// A fact that did not stop a change.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Remark {
-    /// The campaign existed before, as it was asked for.
+    /// The campaign existed before with the values asked for.
     ExistedBefore(CouponCode),
     /// Redis holds data of another epoch than PostgreSQL.
     OtherEpoch {
@@ -108,6 +110,19 @@ impl Campaigns {
             return Err(CampaignError::Archived(code.clone()));
         }
         Ok(coupon)
+    }
+
+    /// Sets the status of the row that was read, and returns the row. Fails if its epoch has changed, or its status is none
+    /// of `from`.
+    async fn set_status(
+        &self,
+        coupon: &Coupon,
+        from: &'static [CouponStatus],
+        to: CouponStatus,
+    ) -> Result<Coupon, CampaignError> {
+        let code = &coupon.coupon_code;
+        let changed = self.database.coupons().set_status(code.clone(), coupon.epoch, from, to, self.actor()).await?;
+        changed.ok_or_else(|| CampaignError::Changed(code.clone()))
     }
 
     /// Returns the operator with the time of now, for the audit.

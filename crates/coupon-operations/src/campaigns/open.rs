@@ -1,4 +1,4 @@
-//! Opening a campaign: PostgreSQL is asked first and told first, so that Redis is never ahead of it.
+//! Opening a campaign: PostgreSQL is read first and written first, so that Redis is never ahead of it.
 
 use coupon_core::{
     filling::{self, FillError},
@@ -8,10 +8,14 @@ use coupon_core::{
 };
 
 use super::{CampaignError, Campaigns, Changed};
+use crate::operations::is_ahead;
+
+/// Statuses from which a filled campaign is opened.
+const FROM: &[CouponStatus] = &[CouponStatus::Opening, CouponStatus::Open, CouponStatus::Closed];
 
 impl Campaigns {
-    /// Fills Redis if that was never finished, and opens the gate. Repeating it after a crash at any point goes on
-    /// where it broke off; data that was there once and is gone is never replaced by a fresh start.
+    /// Fills Redis if that was never finished, and opens the gate. A call after a crash goes on where the earlier one broke
+    /// off; data that Redis has lost is never replaced by an empty beginning.
     pub async fn open(&self, code: &CouponCode) -> Result<Changed, CampaignError> {
         let mut coupon = self.find_unarchived(code).await?;
         // An opening that broke off is finished all the same: nothing else leads out of it.
@@ -21,8 +25,8 @@ impl Campaigns {
             return Err(CampaignError::Over { code: code.clone(), closes_at });
         }
         if coupon.status == CouponStatus::Draft {
-            // Never opened, so this can only be of a campaign that PostgreSQL has forgotten. After this look, what is
-            // found of the row's epoch is our own.
+            // Never opened, so this can only be of a campaign that PostgreSQL has forgotten. Data of the
+            // row's epoch that is found later is our own.
             if self.stock.has_data(code).await? {
                 return Err(needs_rebuild(code, "Redis holds data of an earlier campaign of this name"));
             }
@@ -35,11 +39,11 @@ impl Campaigns {
         let coupon = match coupon.status {
             CouponStatus::Opening => {
                 self.fill(&coupon).await?;
-                self.set_open(&coupon).await?
+                self.set_status(&coupon, FROM, CouponStatus::Open).await?
             }
             CouponStatus::Open | CouponStatus::Closed => {
-                self.look_for_data(&coupon).await?;
-                self.set_open(&coupon).await?
+                self.must_have_data(&coupon).await?;
+                self.set_status(&coupon, FROM, CouponStatus::Open).await?
             }
             CouponStatus::Suspect => return Err(CampaignError::Suspect(code.clone())),
             CouponStatus::Draft => return Err(CampaignError::Changed(code.clone())),
@@ -66,7 +70,7 @@ impl Campaigns {
         Err(CampaignError::Changed(code.clone()))
     }
 
-    /// Lays down the data of the row's epoch and copies the holder entries.
+    /// Fills Redis with the row's epoch and the holder entries.
     async fn fill(&self, coupon: &Coupon) -> Result<(), CampaignError> {
         let code = &coupon.coupon_code;
         let filled = filling::fill(&self.database, &self.stock, coupon, false, |_| {}).await;
@@ -77,32 +81,17 @@ impl Campaigns {
         })
     }
 
-    async fn set_open(&self, coupon: &Coupon) -> Result<Coupon, CampaignError> {
-        const FROM: &[CouponStatus] = &[CouponStatus::Opening, CouponStatus::Open, CouponStatus::Closed];
-        let code = &coupon.coupon_code;
-        let changed =
-            self.database.coupons().set_status(code.clone(), coupon.epoch, FROM, CouponStatus::Open, self.actor());
-        changed.await?.ok_or_else(|| CampaignError::Changed(code.clone()))
-    }
-
-    /// Refuses a campaign that was opened before and whose data is not what it was.
-    async fn look_for_data(&self, coupon: &Coupon) -> Result<(), CampaignError> {
+    /// Refuses a campaign that was opened before and whose data Redis has lost.
+    async fn must_have_data(&self, coupon: &Coupon) -> Result<(), CampaignError> {
         let code = &coupon.coupon_code;
         match self.stock.view(code).await? {
             None => Err(needs_rebuild(code, MISSING)),
             Some(view) if view.epoch != coupon.epoch => Err(other_epoch(coupon, view.epoch)),
             Some(view) if view.status == CouponStatus::Suspect.as_str() => Err(CampaignError::Suspect(code.clone())),
-            Some(view)
-                if view.seq < coupon.high_seq
-                    && view.seq < self.database.reconciliations().vouched_seq(code, view.seq).await? =>
-            {
-                Err(needs_rebuild(
-                    code,
-                    format!(
-                        "Redis went back in time: it is at {}, and {} was seen in an event",
-                        view.seq, coupon.high_seq
-                    ),
-                ))
+            Some(view) if !is_ahead(&self.database, coupon, &view).await? => {
+                let (redis, seen) = (view.seq, coupon.high_seq);
+                let what = format!("Redis went back in time: it is at {redis}, and {seen} was seen in an event");
+                Err(needs_rebuild(code, what))
             }
             // An opening broke off between the row and the gate. The filling is repeated, however far it had got.
             Some(view) if view.is_filling() => self.fill(coupon).await,

@@ -1,31 +1,31 @@
-//! The ways in which Redis and PostgreSQL can differ, each with a name, what it means and what puts it right.
+//! The kinds of difference between Redis and PostgreSQL, with their textual forms, meanings and repairs.
 
 use serde::{Serialize, Serializer};
 
 /// A kind of drift.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Drift {
-    /// A mark on whose request nobody has decided, though Kafka has nothing of it left: its event was lost.
+    /// A holder entry of an undecided request of which Kafka has no record left: its event was lost.
     Orphan,
-    /// A mark on whose request nobody has decided, though an operator has settled its dead letter by a word.
-    SettledMark,
-    /// A mark of a request that was decided COMPENSATED and given back before.
-    CompensatedMark,
-    /// An ISSUED row whose member has no mark.
-    MissingMark,
-    /// A mark that names the request of another member.
-    ForeignMark,
-    /// A mark that is no request id.
-    UnreadableMark,
+    /// A holder entry of an undecided request whose dead letter an operator has resolved or ignored.
+    SettledHolder,
+    /// A holder entry of a request that was decided COMPENSATED and given back before.
+    CompensatedHolder,
+    /// An ISSUED row whose member has no holder entry.
+    MissingHolder,
+    /// A holder entry that names the request of another member.
+    ForeignHolder,
+    /// A holder entry that is no request id.
+    UnreadableHolder,
     /// An outbox entry that names no request: no relay can publish it.
     UnreadableEntry,
     /// `issued_quantity` is not the number of ISSUED rows.
     WrongCounter,
     /// More ISSUED rows than coupons in all.
     Oversold,
-    /// The two have different totals.
+    /// Redis and PostgreSQL have different totals.
     TotalsDiffer,
-    /// The two open or close at different moments.
+    /// Redis and PostgreSQL have different windows.
     WindowDiffers,
     /// The gate in Redis is open although the campaign is not.
     GateDiffers,
@@ -39,11 +39,11 @@ impl Drift {
     /// Every kind, for metrics that must also say 0.
     pub const ALL: [Self; 14] = [
         Self::Orphan,
-        Self::SettledMark,
-        Self::CompensatedMark,
-        Self::MissingMark,
-        Self::ForeignMark,
-        Self::UnreadableMark,
+        Self::SettledHolder,
+        Self::CompensatedHolder,
+        Self::MissingHolder,
+        Self::ForeignHolder,
+        Self::UnreadableHolder,
         Self::UnreadableEntry,
         Self::WrongCounter,
         Self::Oversold,
@@ -56,45 +56,43 @@ impl Drift {
 
     /// The textual form.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Orphan => "ORPHAN",
-            Self::SettledMark => "SETTLED_MARK",
-            Self::CompensatedMark => "COMPENSATED_MARK",
-            Self::MissingMark => "MISSING_MARK",
-            Self::ForeignMark => "FOREIGN_MARK",
-            Self::UnreadableMark => "UNREADABLE_MARK",
-            Self::UnreadableEntry => "UNREADABLE_ENTRY",
-            Self::WrongCounter => "WRONG_COUNTER",
-            Self::Oversold => "OVERSOLD",
-            Self::TotalsDiffer => "TOTALS_DIFFER",
-            Self::WindowDiffers => "WINDOW_DIFFERS",
-            Self::GateDiffers => "GATE_DIFFERS",
-            Self::DataLost => "DATA_LOST",
-            Self::UnknownCoupon => "UNKNOWN_COUPON",
-        }
+        self.texts().0
     }
 
-    /// What it means and what puts it right, in a sentence.
+    /// Returns the meaning and the repair, in a sentence.
     pub fn meaning(self) -> &'static str {
+        self.texts().1
+    }
+
+    fn texts(self) -> (&'static str, &'static str) {
         match self {
-            Self::Orphan => "reserved, and its event was lost; --apply publishes it again",
-            Self::SettledMark => {
-                "its dead letter was settled by a word and never decided; `dlq-consumer reopen ID --reason WHY --by NAME`, then `replay` or `compensate` it"
+            Self::Orphan => ("ORPHAN", "reserved, and its event was lost; --apply publishes it again"),
+            Self::SettledHolder => (
+                "SETTLED_MARK",
+                "its dead letter was resolved or ignored, and nobody decided the request; `dlq-consumer reopen ID --reason WHY --by NAME`, then `replay` or `compensate` it",
+            ),
+            Self::CompensatedHolder => (
+                "COMPENSATED_MARK",
+                "compensated, and its holder entry is here again; --apply gives the unit back again",
+            ),
+            Self::MissingHolder => ("MISSING_MARK", "issued, and has no holder entry; --apply restores it"),
+            Self::ForeignHolder => ("FOREIGN_MARK", "the holder entry names the request of another member; rebuild"),
+            Self::UnreadableHolder => ("UNREADABLE_MARK", "the holder entry is no request id; rebuild"),
+            Self::UnreadableEntry => {
+                ("UNREADABLE_ENTRY", "an outbox entry names no request, and nobody can publish it; --apply deletes it")
             }
-            Self::CompensatedMark => "given up, and its mark is here again; --apply gives the unit back again",
-            Self::MissingMark => "issued, and has no mark; --apply restores it",
-            Self::ForeignMark => "its mark names the request of another member; rebuild",
-            Self::UnreadableMark => "its mark is no request id; rebuild",
-            Self::UnreadableEntry => "an outbox entry names no request, and nobody can publish it; --apply deletes it",
-            Self::WrongCounter => "issued_quantity is not the number of rows; --apply counts anew",
-            Self::Oversold => "more rows than coupons in all; a person has to look",
-            Self::TotalsDiffer => "a change of the total broke off; --apply finishes it",
-            Self::WindowDiffers => "a change of the window broke off; --apply finishes it",
-            Self::GateDiffers => "the gate is open and the campaign is not; --apply closes it",
-            Self::DataLost => {
-                "redis has lost data; --apply closes the gate, `dlq-consumer rebuild CODE --by NAME` puts it right"
+            Self::WrongCounter => ("WRONG_COUNTER", "issued_quantity is not the number of rows; --apply counts anew"),
+            Self::Oversold => ("OVERSOLD", "more rows than coupons in all; a person has to look"),
+            Self::TotalsDiffer => ("TOTALS_DIFFER", "a change of the total broke off; --apply finishes it"),
+            Self::WindowDiffers => ("WINDOW_DIFFERS", "a change of the window broke off; --apply finishes it"),
+            Self::GateDiffers => ("GATE_DIFFERS", "the gate is open and the campaign is not; --apply closes it"),
+            Self::DataLost => (
+                "DATA_LOST",
+                "redis has lost data; --apply closes the gate, `dlq-consumer rebuild CODE --by NAME` puts it right",
+            ),
+            Self::UnknownCoupon => {
+                ("UNKNOWN_COUPON", "redis has data of a campaign postgresql does not know; a person has to look")
             }
-            Self::UnknownCoupon => "redis has data of a campaign postgresql does not know; a person has to look",
         }
     }
 }

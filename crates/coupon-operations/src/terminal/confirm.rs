@@ -1,11 +1,11 @@
-//! Asking whether it is meant: by the name of what is at stake, so that no reflex answers.
+//! The confirmation of a change: the operator types the name of what is changed, so that no reflex answers.
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
 use anyhow::bail;
 use coupon_core::runtime::{Escaped, Usage};
 
-/// Fails with wrong usage where nobody can be asked.
+/// Returns a usage error unless `--yes` is given or standard input is a terminal.
 pub fn must_be_possible(yes: bool) -> Result<(), Usage> {
     if yes || io::stdin().is_terminal() {
         return Ok(());
@@ -13,7 +13,7 @@ pub fn must_be_possible(yes: bool) -> Result<(), Usage> {
     Err(Usage("this is no terminal, so nobody can be asked: say with --yes that it is meant".to_owned()))
 }
 
-/// Says what is about to happen, and goes on only if `word` is typed, or was said beforehand with --yes.
+/// Prints the change and returns an error unless the operator types `word`, or `--yes` is given.
 pub fn confirm(what: &str, word: &str, yes: bool) -> anyhow::Result<()> {
     must_be_possible(yes)?;
     if yes {

@@ -26,10 +26,10 @@ pub enum Output {
     Csv,
 }
 
-/// Name of a column, and what stands in it.
+/// A column: its name, and the function that returns a row's cell.
 pub type Column<T> = (&'static str, fn(&T) -> String);
 
-/// Prints rows: as a table or as CSV with these columns, or as a JSON array.
+/// Prints rows: as a table with the columns `in_table`, as CSV with the columns `in_csv`, or as a JSON array.
 pub fn rows<T: Serialize>(
     output: Output,
     rows: &[T],
@@ -44,30 +44,12 @@ pub fn rows<T: Serialize>(
     Ok(())
 }
 
-/// Prints rows whose cells are texts already, as a table or as CSV.
-pub fn cells(output: Output, names: &[&str], rows: &[Vec<String>]) -> anyhow::Result<()> {
-    if output == Output::Csv {
-        let mut writer = csv::Writer::from_writer(Vec::new());
-        writer.write_record(names)?;
-        for row in rows {
-            writer.write_record(row.iter().map(|text| safe_cell(text)))?;
-        }
-        return Ok(write_out(&String::from_utf8(writer.into_inner()?)?)?);
-    }
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(names);
-    for row in rows {
-        table.add_row(row.iter().map(|text| Escaped(text).to_string()));
-    }
-    Ok(put(&table.to_string())?)
-}
-
-/// Prints one thing as JSON.
+/// Prints a value as JSON, without control characters.
 pub fn json(data: &(impl Serialize + ?Sized)) -> anyhow::Result<()> {
     Ok(put(&safe_json(&serde_json::to_string_pretty(data)?))?)
 }
 
-/// Prints a line. A reader that went away, such as `head`, has seen what it wanted.
+/// Prints a line. A closed pipe is no error: a reader such as `head` has seen what it wanted.
 pub fn put(text: &str) -> io::Result<()> {
     write_out(&format!("{text}\n"))
 }
@@ -76,7 +58,7 @@ fn write_out(text: &str) -> io::Result<()> {
     is_read(text).map(drop)
 }
 
-/// Prints a part of what is streamed. `false` when the reader went away, and needs no more.
+/// Prints a part of a stream. Returns `false` when the pipe is closed, so that nothing more needs to be printed.
 pub fn is_read(text: &str) -> io::Result<bool> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -85,7 +67,7 @@ pub fn is_read(text: &str) -> io::Result<bool> {
     }
 }
 
-/// A table without lines.
+/// Returns a table without lines.
 fn table<T>(rows: &[T], columns: &[Column<T>]) -> String {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
@@ -99,42 +81,55 @@ fn table<T>(rows: &[T], columns: &[Column<T>]) -> String {
     table.to_string().lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
 }
 
-/// A table under a heading, if there are rows.
+/// Prints a table under a heading, or nothing if there are no rows.
 pub fn section<T>(heading: &str, rows: &[T], columns: &[Column<T>]) -> io::Result<()> {
     if rows.is_empty() { Ok(()) } else { put(&format!("\n{heading}\n{}", table(rows, columns))) }
 }
 
-/// Names and values, one a line.
+/// Prints names and values, one a line.
 pub fn fields(fields: &[(&str, String)]) -> io::Result<()> {
     let lines: Vec<String> = fields.iter().map(|(name, value)| format!("{name:<19} {}", Escaped(value))).collect();
     put(&lines.iter().map(|line| line.trim_end()).collect::<Vec<_>>().join("\n"))
 }
 
-/// Returns rows as CSV, their names first.
-pub fn csv<T>(rows: &[T], columns: &[Column<T>]) -> anyhow::Result<String> {
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    writer.write_record(columns.iter().map(|(name, _)| *name))?;
-    let rows_of = csv_rows(rows, columns)?;
-    Ok(format!("{}{rows_of}", String::from_utf8(writer.into_inner()?)?))
+/// Prints one row: names and values, one a line, or CSV with the names first.
+pub fn record(output: Output, values: &[(&str, String)]) -> anyhow::Result<()> {
+    if output == Output::Csv {
+        let (names, values): (Vec<&str>, Vec<&str>) =
+            values.iter().map(|(name, value)| (*name, value.as_str())).unzip();
+        return Ok(write_out(&csv_records([names, values])?)?);
+    }
+    Ok(fields(values)?)
 }
 
-/// Rows of CSV without their names.
+/// Returns rows as CSV, with the names of the columns first.
+pub fn csv<T>(rows: &[T], columns: &[Column<T>]) -> anyhow::Result<String> {
+    Ok(csv_records([columns.iter().map(|(name, _)| *name)])? + &csv_rows(rows, columns)?)
+}
+
+/// Returns rows as CSV, without the names of the columns.
 pub fn csv_rows<T>(rows: &[T], columns: &[Column<T>]) -> anyhow::Result<String> {
+    csv_records(rows.iter().map(|row| columns.iter().map(move |(_, cell)| cell(row))))
+}
+
+fn csv_records<C: AsRef<str>>(
+    records: impl IntoIterator<Item = impl IntoIterator<Item = C>>,
+) -> anyhow::Result<String> {
     let mut writer = csv::Writer::from_writer(Vec::new());
-    for row in rows {
-        writer.write_record(columns.iter().map(|(_, cell)| safe_cell(&cell(row))))?;
+    for record in records {
+        writer.write_record(record.into_iter().map(|cell| safe_cell(cell.as_ref())))?;
     }
     Ok(String::from_utf8(writer.into_inner()?)?)
 }
 
-/// A cell that no spreadsheet takes for a formula, and no terminal for a command.
+/// Returns a cell that no spreadsheet takes for a formula, and no terminal for a command.
 fn safe_cell(value: &str) -> String {
     let quote = if value.starts_with(['=', '+', '-', '@']) { "'" } else { "" };
     format!("{quote}{}", Escaped(value))
 }
 
-/// DEL and the control characters above it may stand in JSON as they are, and then steer a terminal. They can only be
-/// inside strings, so they may be escaped there.
+/// Returns JSON with DEL and the C1 control characters escaped: JSON allows them unescaped, and a terminal obeys them. They
+/// can only be inside strings.
 pub fn safe_json(json: &str) -> String {
     let mut safe = String::with_capacity(json.len());
     for character in json.chars() {
@@ -146,7 +141,7 @@ pub fn safe_json(json: &str) -> String {
     safe
 }
 
-/// The beginning of a text, with a mark where it is not the whole.
+/// Returns the first characters of a text, with `…` after them if the text is longer.
 pub fn first(value: &str, characters: usize) -> String {
     match value.char_indices().nth(characters) {
         Some((at, _)) => format!("{}…", &value[..at]),
@@ -159,12 +154,12 @@ pub fn time(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
-/// Returns the text of a value, or nothing.
+/// Returns the text of a value, or an empty text.
 pub fn optional<T: ToString>(value: Option<T>) -> String {
     value.map(|value| value.to_string()).unwrap_or_default()
 }
 
-/// Returns `yes`, or the other word.
+/// Returns `yes`, or `otherwise`.
 pub fn yes_or(is_so: bool, otherwise: &str) -> String {
     if is_so { "yes" } else { otherwise }.to_owned()
 }

@@ -1,4 +1,4 @@
-//! Progress of an operation: a bar on a terminal, plain lines elsewhere.
+//! The progress of an operation: a bar on a terminal, lines on standard error elsewhere.
 
 use std::{
     io::{IsTerminal, stderr},
@@ -9,28 +9,23 @@ use std::{
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 
 /// Least time between two lines where there is no terminal.
-const LINE_PERIOD: Duration = Duration::from_secs(5);
+const MIN_LINE_PERIOD: Duration = Duration::from_secs(5);
 
-/// A bar, or lines on standard error.
+/// A progress bar, or lines on standard error where there is no terminal.
 pub struct Progress {
     bar: Option<ProgressBar>,
     what: String,
-    said: Mutex<(Instant, String)>,
+    last_line: Mutex<(Instant, String)>,
 }
 
 impl Progress {
-    /// A bar that counts one thing.
-    pub fn of_one(what: &str) -> Self {
+    /// Returns a bar that counts `what`, such as `requests`.
+    pub fn new(what: &str) -> Self {
         let bar = stderr().is_terminal().then(ProgressBar::no_length);
-        Self { bar, what: what.to_owned(), said: Mutex::new((Instant::now(), String::new())) }
+        Self { bar, what: what.to_owned(), last_line: Mutex::new((Instant::now(), String::new())) }
     }
 
-    /// A bar that counts two things.
-    pub fn of_two(first: &str, second: &str) -> Self {
-        Self::of_one(&format!("{first} and {second}"))
-    }
-
-    /// So many of so many.
+    /// Shows that `done` of `all` are done.
     pub fn of(&self, done: u64, all: u64) {
         if let Some(bar) = &self.bar {
             bar.set_style(style("{bar:30} {human_pos} of {human_len} {msg}, {eta} to go"));
@@ -42,12 +37,12 @@ impl Progress {
         }
     }
 
-    /// So many of the one and of the other.
+    /// Shows two counts whose ends are not known.
     pub fn both(&self, first: u64, second: u64) {
         self.wait_for(&format!("{} and {} {}", HumanCount(first), HumanCount(second), self.what));
     }
 
-    /// What is waited for now.
+    /// Shows what the operation waits for.
     pub fn wait_for(&self, what: &str) {
         if let Some(bar) = &self.bar {
             bar.set_style(style("{spinner} {msg}"));
@@ -58,7 +53,7 @@ impl Progress {
         }
     }
 
-    /// A line that stays.
+    /// Prints a line that stays above the bar.
     pub fn say(&self, line: &str) {
         match &self.bar {
             Some(bar) => bar.suspend(|| eprintln!("{line}")),
@@ -66,18 +61,18 @@ impl Progress {
         }
     }
 
-    /// Takes the bar off the screen.
+    /// Removes the bar.
     pub fn end(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
     }
 
-    /// The same is not said twice, and nothing more often than every few seconds.
+    /// Prints a line, unless it is the last one again or the last one was printed moments ago.
     fn line(&self, line: &str) {
-        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        if said.1 != line && (said.1.is_empty() || said.0.elapsed() >= LINE_PERIOD) {
-            *said = (Instant::now(), line.to_owned());
+        let mut last = self.last_line.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.1 != line && (last.1.is_empty() || last.0.elapsed() >= MIN_LINE_PERIOD) {
+            *last = (Instant::now(), line.to_owned());
             eprintln!("{line}");
         }
     }

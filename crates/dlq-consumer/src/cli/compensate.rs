@@ -77,8 +77,7 @@ pub async fn compensate(config: &Config, args: CompensateArgs) -> anyhow::Result
         // A filter means what is undecided.
         plan.refused.remove("DECIDED");
     }
-    let refused: Vec<String> = plan.refused.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
-    let refused = if refused.is_empty() { "none".to_owned() } else { refused.join(", ") };
+    let refused = filter::refused(&plan);
     if plan.eligible == 0 {
         if !filter::says_mistyped(&operations, List::DlqEvents, &filter).await? {
             eprintln!(
@@ -95,10 +94,10 @@ pub async fn compensate(config: &Config, args: CompensateArgs) -> anyhow::Result
     let what = format!("compensate {requests} (refused: {refused}): their members lose what they were promised");
     confirm(&what, &name, yes)?;
     let filter = Filter { up_to: Some(plan.up_to), ..filter };
-    let bar = Progress::of_one("requests");
+    let bar = Progress::new("requests");
     let all = u64::try_from(plan.eligible).unwrap_or(0);
-    let told = |sum: &Compensated| bar.of(sum.compensated + sum.decided_before + sum.left, all);
-    let sum = operations.compensate(&filter, &reason.unwrap_or_default(), &told).await;
+    let progress = |sum: &Compensated| bar.of(sum.compensated + sum.decided_before + sum.left, all);
+    let sum = operations.compensate(&filter, &reason.unwrap_or_default(), &progress).await;
     bar.end();
     let sum = sum?;
     eprintln!(

@@ -1,4 +1,4 @@
-//! Which rows are meant: the same words for every verb.
+//! The choice of rows: the same flags for every verb.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use clap::Args;
@@ -10,6 +10,7 @@ use coupon_core::{
         RepoError,
         dlq_events::DlqEventStatus,
         failed_coupon_issues::FailedIssueStatus,
+        replays::Plan,
         work_list::{Filter, List, Number, TypedNumber},
     },
     runtime::Escaped,
@@ -60,7 +61,7 @@ impl When {
 }
 
 impl FilterArgs {
-    /// The choice, as of now.
+    /// Returns the filter; times ago are counted from `now`.
     pub(super) fn filter(self, now: DateTime<Utc>) -> Filter {
         let Self { coupon, member, cause, class, since, until } = self;
         let at = |when: Option<When>| when.map(|when| when.at(now));
@@ -68,14 +69,14 @@ impl FilterArgs {
         Filter { coupon, member, cause, class, since: at(since), until: at(until), ..Filter::default() }
     }
 
-    /// Whether anything is chosen.
+    /// Whether any flag is given.
     pub(super) fn is_given(&self) -> bool {
         let Self { coupon, member, cause, class, since, until } = self;
         coupon.is_some() || member.is_some() || cause.is_some() || class.is_some() || since.is_some() || until.is_some()
     }
 }
 
-/// A status that rows of this list can have.
+/// Returns the status, or a usage error if rows of this list cannot have it.
 pub(super) fn status(list: List, word: Option<String>) -> Result<Option<String>, Usage> {
     let Some(word) = word else { return Ok(None) };
     let known = match list {
@@ -89,24 +90,24 @@ pub(super) fn status(list: List, word: Option<String>) -> Result<Option<String>,
     known.map_err(usage).map(|()| Some(word))
 }
 
-/// The list that is meant.
+/// Returns the list that `--dead-letters` chooses.
 pub(super) fn list(dead_letters: bool) -> List {
     if dead_letters { List::DlqEvents } else { List::Requests }
 }
 
-/// Numbers of this verb; a plain one is of the list that is meant, and with --dead-letters no entry is.
+/// Returns numbers; a plain one is of the list chosen, and with --dead-letters the number of an entry is a usage error.
 pub(super) fn numbers(typed: &[TypedNumber], dead_letters: bool) -> Result<Vec<Number>, Usage> {
     let list = list(dead_letters);
     let number = |typed: &TypedNumber| if dead_letters { checked(*typed, list) } else { Ok(typed.or(list)) };
     typed.iter().map(number).collect()
 }
 
-/// The ids of numbers of this list alone.
+/// Returns the ids of numbers, all of which have to be of this list.
 pub(super) fn ids(typed: &[TypedNumber], list: List) -> Result<Vec<i64>, Usage> {
     typed.iter().map(|typed| Ok(checked(*typed, list)?.id)).collect()
 }
 
-/// A bound of this list, such as --up-to and --before.
+/// Returns the id of a bound of this list, such as --up-to and --before.
 pub(super) fn bound(typed: Option<TypedNumber>, list: List) -> Result<Option<i64>, Usage> {
     typed.map(|typed| Ok(checked(typed, list)?.id)).transpose()
 }
@@ -119,7 +120,13 @@ fn checked(typed: TypedNumber, list: List) -> Result<Number, Usage> {
     typed.of(list).map(|id| list.number(id)).map_err(|wrong| Usage(format!("{wrong}{hint}")))
 }
 
-/// Where nothing was found because a name is mistyped: says so. Whether it did.
+/// Returns the refused rows of a plan by reason, or `none`.
+pub(super) fn refused(plan: &Plan) -> String {
+    let refused: Vec<String> = plan.refused.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
+    if refused.is_empty() { "none".to_owned() } else { refused.join(", ") }
+}
+
+/// Prints that a name in the filter is mistyped, and returns whether one is.
 pub(super) async fn says_mistyped(operations: &Operations, list: List, filter: &Filter) -> Result<bool, RepoError> {
     let mistyped = operations.database.work_list().mistyped(list, filter).await?;
     if let Some(what) = &mistyped {

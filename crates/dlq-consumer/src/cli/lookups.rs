@@ -1,4 +1,4 @@
-//! `find`, `issued`: what one would otherwise ask psql and redis-cli for.
+//! `find`, `issued`: lookups in PostgreSQL and Redis.
 
 use std::process::ExitCode;
 
@@ -16,10 +16,10 @@ use coupon_operations::{
 };
 use uuid::Uuid;
 
-use crate::cli::columns::{entries, letters};
+use crate::cli::columns::{dead_letters, entries};
 
-/// Rows read at a time.
-const PAGE: i64 = 1_000;
+/// Rows read by one query.
+const ISSUED_PAGE_ROWS: i64 = 1_000;
 
 /// What to find.
 #[derive(Debug, Args)]
@@ -114,7 +114,7 @@ fn show(output: Output, found: &LookupResult) -> anyhow::Result<()> {
             output::section("Decisions", &found.decisions, DECISIONS)?;
             output::section("Holder entries in Redis", &found.holders, HOLDERS)?;
             output::section("Entries of the work list", &found.entries, &entries::table(false))?;
-            output::section("Dead letters", &found.dead_letters, &letters::table(false))?;
+            output::section("Dead letters", &found.dead_letters, &dead_letters::table(false))?;
             Ok(())
         }
     }
@@ -132,7 +132,7 @@ pub(super) async fn issued(operations: &Operations, args: IssuedArgs) -> anyhow:
     }
     let mut after: Option<String> = None;
     loop {
-        let rows = operations.database.coupon_issues().list_issued(&code, after.as_deref(), PAGE).await?;
+        let rows = operations.database.coupon_issues().list_issued(&code, after.as_deref(), ISSUED_PAGE_ROWS).await?;
         let Some(last) = rows.last() else { return Ok(ExitCode::SUCCESS) };
         after = Some(last.member_id.clone());
         let text = match output {

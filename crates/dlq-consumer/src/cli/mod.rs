@@ -6,12 +6,11 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use coupon_core::{
-    repo::{Database, schema::Schema},
+    repo::{Database, work_list::Verb},
     runtime::{LogSettings, SettingsArgs, load, print_effective, process_environment, telemetry},
-    startup::StartupError,
     stock::Stock,
 };
-use coupon_operations::Operations;
+use coupon_operations::{Operations, terminal::require_schema};
 
 use crate::{alarm, config::Config, doctor, run};
 
@@ -106,9 +105,9 @@ pub async fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Show(args) => work_list::show(&operations(&config).await?, args).await,
         Command::Stats(args) => work_list::stats(&config, &args).await,
         Command::Causes(args) => work_list::causes(&operations(&config).await?, args).await,
-        Command::Resolve(args) => settling::resolve(&operations(&config).await?, args).await,
-        Command::Ignore(args) => settling::ignore(&operations(&config).await?, args).await,
-        Command::Reopen(args) => settling::reopen(&operations(&config).await?, args).await,
+        Command::Resolve(args) => settling::settle(&operations(&config).await?, args, Verb::Resolve).await,
+        Command::Ignore(args) => settling::settle(&operations(&config).await?, args, Verb::Ignore).await,
+        Command::Reopen(args) => settling::settle(&operations(&config).await?, args, Verb::Reopen).await,
         Command::Find(args) => lookups::find(&operations(&config).await?, args).await,
         Command::Issued(args) => lookups::issued(&operations(&config).await?, args).await,
         Command::Audit(args) => work_list::audit(&operations(&config).await?, args).await,
@@ -127,20 +126,18 @@ pub async fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// The operations of a command that changes nothing. Its log holds warnings and errors only.
+/// Returns the operations of a command that changes nothing.
 async fn operations(config: &Config) -> anyhow::Result<Operations> {
     operations_of(config, "unknown").await
 }
 
-/// The operations in the name of `by`.
+/// Returns the operations in the name of `by`. Their log has warnings and errors only.
 async fn operations_of(config: &Config, by: &str) -> anyhow::Result<Operations> {
     telemetry::init(&LogSettings { filter: "warn".to_owned(), ..config.log.clone() }, "dlq-consumer");
     let operations =
         config.operations(Database::new(&config.database, SERVICE)?, Stock::new(&config.redis)?, SERVICE, by)?;
-    match operations.database.schema().await? {
-        Schema::Fits { .. } => Ok(operations),
-        unfit => Err(StartupError::Schema(unfit).into()),
-    }
+    require_schema(&operations.database).await?;
+    Ok(operations)
 }
 
 #[cfg(test)]

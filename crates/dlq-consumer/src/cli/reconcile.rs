@@ -98,10 +98,10 @@ struct ArchiveArgs {
 }
 
 /// Exit code when drift was found and is still there.
-const DRIFT_LEFT: u8 = 3;
-/// Exit code when nothing differs as far as could be judged, and not everything could; of `rebuild`
-/// too, when it waited in vain and the same command may work later.
-const UNJUDGED: u8 = 4;
+const EXIT_DRIFT_LEFT: u8 = 3;
+/// Exit code when no difference was found and not every request could be verified; of `rebuild` too, when a wait ended in
+/// vain and the same command may work later.
+const EXIT_NOT_VERIFIED: u8 = 4;
 
 /// `reconcile`.
 pub async fn reconcile(config: &Config, args: ReconcileArgs) -> anyhow::Result<ExitCode> {
@@ -115,16 +115,16 @@ pub async fn reconcile(config: &Config, args: ReconcileArgs) -> anyhow::Result<E
     }
     let wait = args.wait.map_or(Duration::from_millis(config.reconcile.wait_ms), Duration::from_secs);
     let codes = if args.codes.is_empty() { operations.all_campaigns().await? } else { args.codes };
-    let (mut reports, mut skipped, mut failed, mut unjudged) = (Vec::new(), Vec::new(), false, false);
+    let (mut reports, mut skipped, mut failed, mut unverified) = (Vec::new(), Vec::new(), false, false);
     for code in codes {
-        let bar = Progress::of_two("marks", "rows");
+        let bar = Progress::new("holder entries and rows");
         let options = ReconcileOptions { apply: args.apply, requeue: args.apply, wait };
-        let reconciled = operations.reconcile(&code, options, &|marks, rows| bar.both(marks, rows)).await?;
+        let reconciled = operations.reconcile(&code, options, &|entries, rows| bar.both(entries, rows)).await?;
         bar.end();
         match reconciled {
             Reconciled::Report(report) => reports.push(report),
             Reconciled::Skipped { why, for_good } => {
-                unjudged |= !for_good;
+                unverified |= !for_good;
                 skipped.push((code, why));
             }
             Reconciled::Unknown => {
@@ -132,7 +132,7 @@ pub async fn reconcile(config: &Config, args: ReconcileArgs) -> anyhow::Result<E
                 eprintln!("error: there is no coupon {code}; `issuer-api coupon list` shows them all");
             }
             Reconciled::Busy => {
-                unjudged = true;
+                unverified = true;
                 eprintln!("error: somebody else is at the data of {code} now; ask again when that has ended");
             }
         }
@@ -142,19 +142,19 @@ pub async fn reconcile(config: &Config, args: ReconcileArgs) -> anyhow::Result<E
         eprintln!("{coupon} was not compared: {why}");
     }
     for report in &reports {
-        say(report, args.apply);
+        print_verdict(report, args.apply);
     }
     let left: u64 = reports.iter().map(Report::left).sum();
-    unjudged |= reports.iter().any(|report| report.waiting_for.is_some());
-    Ok(match (left, failed, unjudged) {
-        (1.., ..) => ExitCode::from(DRIFT_LEFT),
+    unverified |= reports.iter().any(|report| report.waiting_for.is_some());
+    Ok(match (left, failed, unverified) {
+        (1.., ..) => ExitCode::from(EXIT_DRIFT_LEFT),
         (0, true, _) => ExitCode::FAILURE,
-        (0, false, true) => ExitCode::from(UNJUDGED),
+        (0, false, true) => ExitCode::from(EXIT_NOT_VERIFIED),
         (0, false, false) => ExitCode::SUCCESS,
     })
 }
 
-fn say(report: &Report, applied: bool) {
+fn print_verdict(report: &Report, applied: bool) {
     let code = &report.coupon;
     if let Some(waiting_for) = &report.waiting_for {
         eprintln!("{code}: {} requests could not be judged: {waiting_for}", report.in_flight);
@@ -175,13 +175,13 @@ pub async fn rebuild(config: &Config, args: RebuildArgs) -> anyhow::Result<ExitC
     confirm(&what, code.as_str(), yes)?;
     let operations = super::operations_of(config, &operator.name()?).await?;
     let options = RebuildOptions { wait: Duration::from_secs(wait), leave_undecided };
-    let bar = Progress::of_one("marks");
-    let coupon = operations.rebuild(&code, options, &|progress| tell(&bar, &progress)).await;
+    let bar = Progress::new("holder entries");
+    let coupon = operations.rebuild(&code, options, &|progress| show_progress(&bar, &progress)).await;
     bar.end();
     let coupon = match coupon {
-        Err(error) if error.is_of_time() => {
+        Err(error) if error.is_retryable() => {
             eprintln!("error: {error}");
-            return Ok(ExitCode::from(UNJUDGED));
+            return Ok(ExitCode::from(EXIT_NOT_VERIFIED));
         }
         ended => ended?,
     };
@@ -192,14 +192,14 @@ pub async fn rebuild(config: &Config, args: RebuildArgs) -> anyhow::Result<ExitC
     Ok(ExitCode::SUCCESS)
 }
 
-fn tell(bar: &Progress, progress: &RebuildProgress) {
+fn show_progress(bar: &Progress, progress: &RebuildProgress) {
     match progress {
         RebuildProgress::Resumed(step) => bar.say(&format!("going on with the rebuild that ended while {step}")),
         RebuildProgress::GateClosed => bar.say("the gate is closed"),
         RebuildProgress::Outbox(0) => bar.say("the outbox is empty"),
         RebuildProgress::Outbox(waiting) => bar.wait_for(&format!("{waiting} reservations wait to be published")),
         RebuildProgress::Consumers => bar.say("waiting for the consumers"),
-        RebuildProgress::Promised(requests) => {
+        RebuildProgress::Requeued(requests) => {
             bar.say(&format!("{requests} requests that only redis still knew are published again"));
         }
         RebuildProgress::Epoch(epoch) => bar.say(&format!("epoch {epoch} begins")),

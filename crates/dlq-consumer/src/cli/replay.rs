@@ -81,9 +81,7 @@ async fn begin(config: &Config, args: NewArgs) -> anyhow::Result<ExitCode> {
     let by = if args.dry_run { args.operator.name_or_unknown() } else { args.operator.name()? };
     let operations = operations_of(config, &by).await?;
     let plan = operations.plan_replay(&request).await?;
-    let refused: Vec<String> = plan.refused.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
-    let refused = if refused.is_empty() { "none".to_owned() } else { refused.join(", ") };
-    eprintln!("{} can be replayed, refused: {refused}", plan.eligible);
+    eprintln!("{} can be replayed, refused: {}", plan.eligible, filter::refused(&plan));
     let are_named = !request.filter.ids.is_empty();
     let is_nothing_meant = plan.eligible == 0 && plan.refused.is_empty();
     if is_nothing_meant && filter::says_mistyped(&operations, list, &request.filter).await? {
@@ -106,14 +104,14 @@ async fn begin(config: &Config, args: NewArgs) -> anyhow::Result<ExitCode> {
     work(&operations, job, args.output).await
 }
 
-/// Works on a job and says how it ended; exit code 1 unless everything that was asked for is issued.
+/// Works on a job and prints its end; exit code 1 unless every row asked for is issued.
 async fn work(operations: &Operations, job: i64, output: Output) -> anyhow::Result<ExitCode> {
-    let bar = Progress::of_one("replays");
-    let tell = |job: &Job| {
+    let bar = Progress::new("replays");
+    let on_progress = |job: &Job| {
         let (done, all) = progress(job);
         bar.of(done, all);
     };
-    let ended = operations.work_replay(job, &tell).await;
+    let ended = operations.work_replay(job, &on_progress).await;
     bar.end();
     let job = ended?;
     print_jobs(std::slice::from_ref(&job), output)?;
@@ -122,13 +120,13 @@ async fn work(operations: &Operations, job: i64, output: Output) -> anyhow::Resu
     Ok(if is_whole(&job) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Rows of the job that have been begun or refused, and all that its filter chose.
+/// Returns the rows of a job that were begun or refused, and all that its filter chose.
 fn progress(job: &Job) -> (u64, u64) {
     let count = |count: i64| u64::try_from(count).unwrap_or(0);
     (count(job.begun), count(job.chosen))
 }
 
-/// Whether everything that was asked for is issued. Named rows are asked for one by one: each has to have been eligible.
+/// Whether every row asked for is issued. Each named row has to have been eligible.
 fn is_whole(job: &Job) -> bool {
     let named: BTreeSet<i64> = job.filter.ids.iter().copied().collect();
     let are_all_eligible = named.is_empty() || usize::try_from(job.eligible).is_ok_and(|count| count == named.len());

@@ -1,4 +1,4 @@
-//! `resolve`, `ignore`, `reopen`: an operator's word on some rows, or on many.
+//! `resolve`, `ignore`, `reopen`: an operator settles named rows, or all of a filter.
 
 use std::process::ExitCode;
 
@@ -52,22 +52,8 @@ pub(super) struct SettleArgs {
     which: FilterArgs,
 }
 
-/// `resolve`.
-pub(super) async fn resolve(operations: &Operations, args: SettleArgs) -> anyhow::Result<ExitCode> {
-    settle(operations, args, Verb::Resolve).await
-}
-
-/// `ignore`.
-pub(super) async fn ignore(operations: &Operations, args: SettleArgs) -> anyhow::Result<ExitCode> {
-    settle(operations, args, Verb::Ignore).await
-}
-
-/// `reopen`.
-pub(super) async fn reopen(operations: &Operations, args: SettleArgs) -> anyhow::Result<ExitCode> {
-    settle(operations, args, Verb::Reopen).await
-}
-
-async fn settle(operations: &Operations, args: SettleArgs, verb: Verb) -> anyhow::Result<ExitCode> {
+/// `resolve`, `ignore`, `reopen`.
+pub(super) async fn settle(operations: &Operations, args: SettleArgs, verb: Verb) -> anyhow::Result<ExitCode> {
     let SettleArgs { ids, dead_letters, up_to, reason, by, dry_run, yes, which } = args;
     let is_by_numbers = match (ids.is_empty(), up_to.is_some() || which.is_given()) {
         (false, false) => true,
@@ -95,11 +81,8 @@ async fn settle(operations: &Operations, args: SettleArgs, verb: Verb) -> anyhow
                 continue;
             }
             if dry_run {
-                let count = operations
-                    .database
-                    .work_list()
-                    .count_to_settle(list, verb, &Filter { ids, ..Filter::default() })
-                    .await?;
+                let filter = Filter { ids, ..Filter::default() };
+                let count = operations.database.work_list().count_to_settle(list, verb, &filter).await?;
                 output::put(&format!("{} would become {}", rows(list, count), verb.transition(list).1))?;
                 continue;
             }
@@ -136,7 +119,7 @@ async fn settle(operations: &Operations, args: SettleArgs, verb: Verb) -> anyhow
     Ok(ExitCode::SUCCESS)
 }
 
-/// So many rows of a list.
+/// Returns a count of rows with the noun of their list.
 pub(super) fn rows(list: List, count: i64) -> String {
     match list {
         List::Requests => counted(count, "entry", "entries"),

@@ -1,4 +1,4 @@
-//! `list`, `show`, `stats`, `causes`, `audit`: looking.
+//! `list`, `show`, `stats`, `causes`, `audit`: the verbs that change nothing.
 
 use std::process::ExitCode;
 
@@ -22,7 +22,7 @@ use super::{
     filter::{self, FilterArgs},
     operations,
 };
-use crate::cli::columns::{entries, figures, letters};
+use crate::cli::columns::{dead_letters, entries, figures};
 use crate::config::Config;
 
 /// What to list.
@@ -139,7 +139,7 @@ pub(super) async fn list(operations: &Operations, args: ListArgs) -> anyhow::Res
         }
         List::DlqEvents => {
             let rows = operations.database.dlq_events().list(&filter, before, page.limit).await?;
-            output::rows(page.output, &rows, &letters::table(wide), letters::CSV)?;
+            output::rows(page.output, &rows, &dead_letters::table(wide), dead_letters::CSV)?;
             rows.iter().map(|row| row.id).collect()
         }
     };
@@ -158,8 +158,8 @@ pub(super) async fn show(operations: &Operations, args: ShowArgs) -> anyhow::Res
             Some(entry) => entries::show(output, &entry).map(|()| true)?,
             None => false,
         },
-        List::DlqEvents => match operations.letter(number.id).await? {
-            Some(letter) => letters::show(output, &letter).map(|()| true)?,
+        List::DlqEvents => match operations.dead_letter(number.id).await? {
+            Some(letter) => dead_letters::show(output, &letter).map(|()| true)?,
             None => false,
         },
     };
@@ -200,7 +200,7 @@ pub(super) async fn audit(operations: &Operations, args: AuditArgs) -> anyhow::R
     let filter = AuditFilter { subject: number.map(work_list::subject).or(subject), actor: by, verb };
     let before = page.before.map(|before| before.id);
     let rows = operations.database.audit().list(&filter, before, page.limit).await?;
-    output::rows(page.output, &rows, figures::AUDIT, figures::AUDIT_CSV)?;
+    output::rows(page.output, &rows, &figures::audit(), figures::AUDIT_CSV)?;
     if let Some(subject) = filter.subject.filter(|_| rows.is_empty())
         && !operations.database.audit().has_subject(&subject).await?
     {
@@ -212,7 +212,7 @@ pub(super) async fn audit(operations: &Operations, args: AuditArgs) -> anyhow::R
 }
 
 impl PageArgs {
-    /// Says how to go on when the page is full. Numbers as they were printed, the lowest last.
+    /// Prints the command of the next page when this one is full. `numbers` are in the order of printing, the lowest last.
     fn ended(&self, numbers: &[i64], named: impl Fn(i64) -> String) -> ExitCode {
         if let Some(lowest) = numbers.last().filter(|_| i64::try_from(numbers.len()).is_ok_and(|n| n == self.limit)) {
             eprintln!("there may be more: go on with --before {}", named(*lowest));

@@ -9,14 +9,13 @@ use clap::{Args, Subcommand};
 use coupon_core::{
     clock::SystemClock,
     ids::CouponCode,
-    repo::{Database, coupons::NewWindow, schema::Schema},
+    repo::{Database, coupons::NewWindow},
     runtime::Usage,
-    startup::StartupError,
     stock::Stock,
 };
 use coupon_operations::{
     campaigns::{CampaignError, Campaigns, Changed, CreateCampaign, MAX_TOTAL, Remark},
-    terminal::{ByArgs, Output},
+    terminal::{ByArgs, Output, require_schema},
 };
 
 use crate::{SERVICE, config::ApiSettings};
@@ -139,10 +138,7 @@ pub async fn run(args: CouponArgs, settings: &ApiSettings) -> anyhow::Result<Exi
         clock: Arc::new(SystemClock),
         by,
     };
-    match campaigns.database.schema().await? {
-        Schema::Fits { .. } => {}
-        unfit => return Err(StartupError::Schema(unfit).into()),
-    }
+    require_schema(&campaigns.database).await?;
     let outcome = perform(&campaigns, args.command, args.output).await;
     campaigns.database.close().await;
     outcome.map(|()| ExitCode::SUCCESS)

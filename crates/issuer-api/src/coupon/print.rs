@@ -96,11 +96,7 @@ pub(super) fn show(
         ("epoch", row.epoch.to_string()),
         ("in Redis", in_redis),
     ];
-    if output == Output::Csv {
-        let (names, cells): (Vec<_>, Vec<_>) = cells.into_iter().unzip();
-        return output::cells(output, &names, &[cells]);
-    }
-    Ok(output::fields(&cells)?)
+    output::record(output, &cells)
 }
 
 /// The columns of [`list`].

@@ -12,7 +12,7 @@ use coupon_operations::{
 
 use super::figures;
 
-/// Columns of a table; wide: with the whole reason.
+/// Returns the columns of a table; `wide` shows the whole reason.
 pub(in crate::cli) fn table(wide: bool) -> Vec<Column<FailedCouponIssue>> {
     let reason: Column<FailedCouponIssue> =
         if wide { ("reason", |row| row.reason.clone()) } else { ("reason", |row| first(&row.reason, 60)) };
@@ -66,7 +66,7 @@ const REPLAYS: &[Column<ReplayLink>] = &[
     ("begun at", |row| time(row.created_at)),
 ];
 
-const LETTERS: &[Column<DlqEvent>] = &[
+const DEAD_LETTERS: &[Column<DlqEvent>] = &[
     ("id", |row| List::DlqEvents.number(row.id).to_string()),
     ("status", |row| row.status.to_string()),
     ("place", |row| format!("{} {}/{}", row.dlq_topic, row.dlq_partition, row.dlq_offset)),
@@ -75,7 +75,7 @@ const LETTERS: &[Column<DlqEvent>] = &[
     ("error chain", |row| first(&row.stack_trace, 80)),
 ];
 
-/// Prints an entry and all that hangs on it; as CSV, the entry alone.
+/// Prints an entry with its replays, dead letters and audit; as CSV, the entry alone.
 pub(in crate::cli) fn show(output: Output, shown: &Entry) -> anyhow::Result<()> {
     let row = &shown.entry;
     match output {
@@ -103,7 +103,7 @@ pub(in crate::cli) fn show(output: Output, shown: &Entry) -> anyhow::Result<()> 
         ("resolution", row.resolution.clone().unwrap_or_default()),
     ])?;
     section("Replays", &shown.replays, REPLAYS)?;
-    section("Dead letters", &shown.dead_letters, LETTERS)?;
-    section("Audit", &shown.audit, figures::AUDIT)?;
+    section("Dead letters", &shown.dead_letters, DEAD_LETTERS)?;
+    section("Audit", &shown.audit, &figures::audit())?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Figures, causes, the audit.
+//! The columns of figures, causes and the audit.
 
 use coupon_core::repo::{
     audit::AuditRow,
@@ -8,9 +8,8 @@ use coupon_operations::{
     terminal::output::{Column, Output, fields, json, optional, rows, section, time},
     work_list::Stats,
 };
-use serde::Serialize;
 
-/// Columns of causes of a list, as a table.
+/// Returns the columns of causes of a list, as a table.
 pub(in crate::cli) fn causes(list: List) -> Vec<Column<Cause>> {
     let mut columns = CAUSES.to_vec();
     columns[3].1 = match list {
@@ -29,16 +28,12 @@ pub(in crate::cli) const CAUSES: &[Column<Cause>] = &[
     ("cause", |row| row.cause.clone()),
 ];
 
-/// Columns of the audit, as a table.
-pub(in crate::cli) const AUDIT: &[Column<AuditRow>] = &[
-    ("id", |row| row.id.to_string()),
-    ("at", |row| time(row.at)),
-    ("actor", |row| row.actor.clone()),
-    ("verb", |row| row.verb.clone()),
-    ("subject", |row| numbered(&row.subject)),
-    ("change", |row| row.change.to_string()),
-    ("reason", |row| row.reason.clone()),
-];
+/// Returns the columns of the audit, as a table.
+pub(in crate::cli) fn audit() -> Vec<Column<AuditRow>> {
+    let mut columns = AUDIT_CSV.to_vec();
+    columns[4].1 = |row| numbered(&row.subject);
+    columns
+}
 
 /// Columns of the audit, as CSV.
 pub(in crate::cli) const AUDIT_CSV: &[Column<AuditRow>] = &[
@@ -51,7 +46,7 @@ pub(in crate::cli) const AUDIT_CSV: &[Column<AuditRow>] = &[
     ("reason", |row| row.reason.clone()),
 ];
 
-/// A row of the work list or a dead letter by its number, everything else as the audit names it.
+/// Returns the number of an entry or a dead letter, and any other subject as the audit names it.
 fn numbered(subject: &str) -> String {
     let number = || {
         let (table, id) = subject.split_once('/')?;
@@ -62,27 +57,31 @@ fn numbered(subject: &str) -> String {
 
 const GROUPS: &[Column<Group>] = &[("count", |row| row.count.to_string()), ("", |row| row.name.clone())];
 
-/// One figure as a row of CSV.
-#[derive(Serialize)]
-struct Figure {
-    figure: &'static str,
-    name: String,
-    value: String,
-}
+/// A figure as a row of CSV: its name, its group if it has groups, its value.
+type Figure = (&'static str, String, String);
 
-const FIGURES: &[Column<Figure>] =
-    &[("figure", |row| row.figure.to_owned()), ("name", |row| row.name.clone()), ("value", |row| row.value.clone())];
+const FIGURES: &[Column<Figure>] = &[
+    ("figure", |(figure, ..)| (*figure).to_owned()),
+    ("name", |(_, name, _)| name.clone()),
+    ("value", |(.., value)| value.clone()),
+];
 
-/// Prints how much waits.
+/// Prints the figures.
 pub(in crate::cli) fn stats(output: Output, stats: &Stats) -> anyhow::Result<()> {
     let figures = &stats.figures;
     let counts = &figures.counts;
     let oldest = counts.oldest_pending_at.map(time);
+    let groups = [
+        ("by_cause", "Pending by cause", &figures.by_cause),
+        ("by_coupon", "Pending by coupon", &figures.by_coupon),
+        ("held_by_cause", "Held by cause", &figures.held_by_cause),
+        ("parked_by_cause", "Parked by cause", &figures.parked_by_cause),
+    ];
     match output {
         Output::Json => json(stats),
         Output::Csv => {
-            let one = |figure, value: String| Figure { figure, name: String::new(), value };
-            let mut all = vec![
+            let one = |figure, value: String| (figure, String::new(), value);
+            let mut all: Vec<Figure> = vec![
                 one("pending", counts.pending.to_string()),
                 one("oldest_pending_at", optional(oldest)),
                 one("oldest_pending_seconds", optional(stats.oldest_pending_seconds)),
@@ -92,17 +91,8 @@ pub(in crate::cli) fn stats(output: Output, stats: &Stats) -> anyhow::Result<()>
                 one("alarms_in_digest", stats.alarms_in_digest.to_string()),
                 one("not_given_back", counts.not_given_back.to_string()),
             ];
-            for (figure, groups) in [
-                ("by_cause", &figures.by_cause),
-                ("by_coupon", &figures.by_coupon),
-                ("held_by_cause", &figures.held_by_cause),
-                ("parked_by_cause", &figures.parked_by_cause),
-            ] {
-                all.extend(groups.iter().map(|group| Figure {
-                    figure,
-                    name: group.name.clone(),
-                    value: group.count.to_string(),
-                }));
+            for (figure, _, groups) in groups {
+                all.extend(groups.iter().map(|group| (figure, group.name.clone(), group.count.to_string())));
             }
             rows(output, &all, FIGURES, FIGURES)
         }
@@ -116,22 +106,21 @@ pub(in crate::cli) fn stats(output: Output, stats: &Stats) -> anyhow::Result<()>
                 ("alarms unsent", unsent(counts.alarms_unsent, stats.alarms_in_digest)),
                 ("not given back", counts.not_given_back.to_string()),
             ])?;
-            section("Pending by cause", &figures.by_cause, GROUPS)?;
-            section("Pending by coupon", &figures.by_coupon, GROUPS)?;
-            section("Held by cause", &figures.held_by_cause, GROUPS)?;
-            section("Parked by cause", &figures.parked_by_cause, GROUPS)?;
+            for (_, heading, groups) in groups {
+                section(heading, groups, GROUPS)?;
+            }
             Ok(())
         }
     }
 }
 
-/// Alarms that are late, and those that are to wait: within a digest's time of a first alarm nothing is wrong with them.
+/// Returns the number of late alarms, and of those that wait for their digest, which is as it should be.
 fn unsent(all: i64, in_digest: i64) -> String {
     let late = (all - in_digest).max(0);
     if in_digest == 0 { late.to_string() } else { format!("{late}, and {in_digest} in the next digest") }
 }
 
-/// The two largest units of a time.
+/// Returns a time in its two largest units.
 fn age(seconds: i64) -> String {
     match seconds {
         ..60 => format!("{seconds} s"),

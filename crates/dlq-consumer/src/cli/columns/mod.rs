@@ -1,5 +1,5 @@
-//! The columns of what is printed.
+//! The columns and fields of rows that several verbs print.
 
+pub mod dead_letters;
 pub mod entries;
 pub mod figures;
-pub mod letters;

@@ -1,32 +1,32 @@
-//! Creating a campaign.
+//! Drafts: a campaign is created, or deleted before it was ever opened.
 
 use chrono::{DateTime, Utc};
 use coupon_core::{
     ids::CouponCode,
-    repo::coupons::{Coupon, NewCoupon},
+    repo::coupons::{Coupon, CouponStatus, NewCoupon},
 };
 
 use super::{CampaignError, Campaigns, Changed, Remark};
 
-/// What a campaign is created with.
+/// The values of a new campaign.
 #[derive(Clone, Debug)]
 pub struct CreateCampaign {
-    /// Public name.
+    /// The campaign's public name.
     pub code: CouponCode,
-    /// Coupons in all, at most [`MAX_TOTAL`](super::MAX_TOTAL).
+    /// The number of coupons, at most [`MAX_TOTAL`](super::MAX_TOTAL).
     pub total: i64,
-    /// First moment requests are accepted; `None`: now.
+    /// Start of the window; `None` is now.
     pub opens_at: Option<DateTime<Utc>>,
-    /// First moment no request is accepted any more; `None`: when it is closed by hand.
+    /// End of the window, exclusive; `None` leaves it open until the campaign is closed.
     pub closes_at: Option<DateTime<Utc>>,
     /// Days a coupon is valid from its reservation.
     pub valid_days: i32,
-    /// Whether a campaign that is there already with these values is no error.
+    /// Whether an existing campaign with these values is a success.
     pub if_absent: bool,
 }
 
 impl Campaigns {
-    /// Creates a DRAFT. A code that is taken is left as it is.
+    /// Creates a DRAFT campaign. An existing campaign of this code is not changed.
     pub async fn create(&self, wanted: CreateCampaign) -> Result<Changed, CampaignError> {
         let actor = self.actor();
         let opens_at = wanted.opens_at.unwrap_or(actor.now);
@@ -49,6 +49,15 @@ impl Campaigns {
             return Ok(Changed { coupon, remarks: vec![Remark::ExistedBefore(wanted.code)] });
         }
         Err(CampaignError::Taken(wanted.code))
+    }
+
+    /// Deletes a campaign that was never opened, of which nobody can hold a coupon.
+    pub async fn delete(&self, code: &CouponCode) -> Result<(), CampaignError> {
+        if self.database.coupons().delete_draft(code.clone(), self.actor()).await? {
+            return Ok(());
+        }
+        let status = self.find(code).await?.status;
+        Err(CampaignError::NotDeleted { code: code.clone(), is_draft: status == CouponStatus::Draft })
     }
 }
 

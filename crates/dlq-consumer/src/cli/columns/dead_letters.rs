@@ -8,7 +8,7 @@ use coupon_operations::{
 
 use super::figures;
 
-/// Columns of a table; wide: with the whole error.
+/// Returns the columns of a table; `wide` shows the whole error.
 pub(in crate::cli) fn table(wide: bool) -> Vec<Column<DlqEvent>> {
     let error: Column<DlqEvent> =
         if wide { ("error", |row| row.error_message.clone()) } else { ("error", |row| first(&row.error_message, 60)) };
@@ -59,9 +59,9 @@ pub(in crate::cli) const CSV: &[Column<DlqEvent>] = &[
     ("number", |row| number(row.id)),
 ];
 
-/// Prints a letter and all that hangs on it; as CSV, the letter alone.
+/// Prints a dead letter with its payload and audit; as CSV, the dead letter alone.
 pub(in crate::cli) fn show(output: Output, shown: &DeadLetterDetails) -> anyhow::Result<()> {
-    let row = &shown.letter;
+    let row = &shown.dead_letter;
     match output {
         Output::Json => return json(shown),
         Output::Csv => return rows(output, std::slice::from_ref(row), CSV, CSV),
@@ -102,6 +102,6 @@ pub(in crate::cli) fn show(output: Output, shown: &DeadLetterDetails) -> anyhow:
         ("headers", format!("{headers}, shown with --output json")),
         ("payload", payload),
     ])?;
-    section("Audit", &shown.audit, figures::AUDIT)?;
+    section("Audit", &shown.audit, &figures::audit())?;
     Ok(())
 }

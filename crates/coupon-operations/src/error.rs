@@ -1,0 +1,154 @@
+//! Why an operation was refused, or did not end.
+
+use coupon_core::{
+    filling::FillError,
+    ids::CouponCode,
+    kafka::PublishError,
+    repo::{RepoError, coupons::CouponStatus, rebuilds::Unfinished, replay_jobs::JobStatus},
+    stock::StockError,
+};
+
+/// Why an operation was refused, or did not end. Nothing is lost, and the operation may be repeated. Until the epoch of a
+/// rebuild has moved on, a gate that was open is open again.
+#[derive(Debug, thiserror::Error)]
+pub enum OperationsError {
+    /// PostgreSQL failed.
+    #[error("it did not end, and may be repeated")]
+    Repo(#[from] RepoError),
+    /// Redis failed.
+    #[error("it did not end, and may be repeated")]
+    Stock(#[from] StockError),
+    /// Kafka failed.
+    #[error("it did not end, and may be repeated")]
+    Kafka(#[from] PublishError),
+    /// PostgreSQL does not know the campaign.
+    #[error("there is no coupon {0}; `issuer-api coupon list` shows them all")]
+    Unknown(CouponCode),
+    /// Another process has the lock of the campaign's data.
+    #[error(
+        "somebody else is at the data of {0} now: a rebuild, a reconciliation or an archive; ask again when it has ended"
+    )]
+    Busy(CouponCode),
+    /// Another process has changed the campaign meanwhile.
+    #[error("{0} was changed by somebody else meanwhile; look at it with `issuer-api coupon show {0}`, then ask again")]
+    Changed(CouponCode),
+    /// The campaign is not CLOSED.
+    #[error("{code} is {status}: close it first with `issuer-api coupon close {code} --by NAME`")]
+    NotClosed {
+        /// The campaign.
+        code: CouponCode,
+        /// Its status.
+        status: CouponStatus,
+    },
+    /// Requests are undecided, or units have to be given back, or replays run.
+    #[error(
+        "{code} is not finished: {} held, {} parked, {} pending on the work list, {} units to be given back, \
+         {} replays under way; settle these first",
+        left.held, left.parked, left.pending, left.give_backs, left.replays
+    )]
+    Unfinished {
+        /// The campaign.
+        code: CouponCode,
+        /// The numbers of these.
+        left: Unfinished,
+    },
+    /// Redis and PostgreSQL differ.
+    #[error("redis and postgresql differ for {0}: `dlq-consumer reconcile {0} --apply --by NAME` first")]
+    Drift(CouponCode),
+    /// This many requests are under way, and could not be verified for this reason.
+    #[error("{0} requests are still under way: {1}")]
+    UnderWay(u64, String),
+    /// The campaign was never opened, or is archived.
+    #[error("{0} was never opened or was ended for good: there is nothing to rebuild")]
+    Nothing(CouponCode),
+    /// The outbox did not get empty in time.
+    #[error(
+        "{waiting} reservations of {code} still wait to be published: is an issuer-api running, and kafka there? Then \
+         `dlq-consumer rebuild {code} --by NAME` again, with --wait SECONDS if it only takes longer"
+    )]
+    Outbox {
+        /// The campaign.
+        code: CouponCode,
+        /// Outbox entries left.
+        waiting: i64,
+    },
+    /// A consumer has not caught up in time: its lag, in a sentence.
+    #[error("{0} Then `dlq-consumer rebuild CODE --by NAME` again, with --wait SECONDS if it only takes longer")]
+    Lag(String),
+    /// There are more ISSUED rows than coupons.
+    #[error(
+        "{code} has {rows} issued rows and {total} coupons in all: nobody loses theirs, so raise the total with \
+         `issuer-api coupon set-total {code} {rows} --by NAME`, then rebuild"
+    )]
+    Oversold {
+        /// The campaign.
+        code: CouponCode,
+        /// ISSUED rows.
+        rows: i64,
+        /// The campaign's total.
+        total: i64,
+    },
+    /// Requests stay undecided however often they are requeued.
+    #[error(
+        "{orphans} members have a holder entry of {code} in redis, and their requests do not get decided: look at them with \
+         `dlq-consumer reconcile {code}`, and at what issue-consumer says"
+    )]
+    Orphans {
+        /// The campaign.
+        code: CouponCode,
+        /// Such requests.
+        orphans: u64,
+    },
+    /// Held or parked requests are undecided.
+    #[error(
+        "{held} requests of {code} are held and {parked} parked, undecided: after a rebuild they could only be compensated. \
+         Decide them first (`dlq-consumer replay --dead-letters --coupon {code} --reason WHY --by NAME`, \
+         `dlq-consumer compensate --coupon {code} --up-to ID --reason WHY --by NAME`), or go on with --leave-undecided"
+    )]
+    Undecided {
+        /// The campaign.
+        code: CouponCode,
+        /// HELD dead letters.
+        held: i64,
+        /// PARKED dead letters that can be read.
+        parked: i64,
+    },
+    /// Redis could not be filled.
+    #[error("{0}")]
+    Fill(FillError),
+    /// Redis has not as many holder entries as were copied.
+    #[error(
+        "{copied} holder entries of {code} were copied and {found} are there: somebody else writes to its keys; the gate stays closed"
+    )]
+    HolderEntries {
+        /// The campaign.
+        code: CouponCode,
+        /// Holder entries copied.
+        copied: i64,
+        /// Holder entries found.
+        found: i64,
+    },
+    /// There is no such job.
+    #[error("there is no replay {0}; `dlq-consumer replay status` shows them all")]
+    UnknownReplay(i64),
+    /// The job's status does not allow the change.
+    #[error("replay {job} is {status}, and cannot be {wish}")]
+    ReplayStatus {
+        /// The job.
+        job: i64,
+        /// Its status.
+        status: JobStatus,
+        /// The change asked for.
+        wish: &'static str,
+    },
+    /// Another process works on the job.
+    #[error("another process is at replay {0} now; `dlq-consumer replay pause {0}` stops it there")]
+    ReplayBusy(i64),
+}
+
+impl OperationsError {
+    /// Whether a wait ended in vain, so that the same command may work later.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Outbox { .. } | Self::Lag(_) | Self::Orphans { .. } | Self::Busy(_))
+    }
+}

@@ -1,0 +1,217 @@
+//! The worker of a replay job. It begins 1 row and waits for its decision, then 10, 100 and so on, and stops the job when
+//! most of a step fail.
+
+use std::time::Duration;
+
+use coupon_core::{
+    repo::replay_jobs::{Job, JobKind, JobStatus},
+    retry::Backoff,
+    runtime::chain,
+};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep};
+
+use super::{Operations, OperationsError};
+
+/// Rows begun in each step; the last size repeats.
+const STEP_SIZES: [i64; 4] = [1, 10, 100, 1000];
+/// Longest wait for the decisions of a step: every attempt of both consumers, and the relay.
+const MAX_STEP_WAIT: Duration = Duration::from_mins(1);
+/// Time between two readings of a step's outcomes.
+const STEP_POLL_PERIOD: Duration = Duration::from_millis(250);
+/// Time between two heartbeats of a job: four of them have to fail before the job seems abandoned.
+const HEARTBEAT_PERIOD: Duration = Duration::from_secs(5);
+
+/// A worker of one job, at the job's rate.
+pub(super) struct Worker<'a> {
+    operations: &'a Operations,
+    pace: Interval,
+    progress: &'a (dyn Fn(&Job) + Sync),
+}
+
+/// The outcome of beginning one row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Begun {
+    /// The request is under way; its decision comes later.
+    UnderWay,
+    /// The request is decided.
+    Succeeded,
+    /// The request was refused, or failed again.
+    Failed,
+    /// The row was refused for a reason that was known before, and that says nothing about other rows.
+    Ineligible,
+    /// The job is not RUNNING any more.
+    Stopped,
+}
+
+impl Operations {
+    /// Works on a RUNNING job until it is done, paused, cancelled or stopped, and returns the job as it is then. `progress`
+    /// gets the job after every row and while a step is waited for.
+    pub async fn work_replay(&self, job: i64, progress: &(dyn Fn(&Job) + Sync)) -> Result<Job, OperationsError> {
+        let work = async {
+            let pace = pace(self.job(job).await?.per_second);
+            let mut worker = Worker { operations: self, pace, progress };
+            tokio::select! {
+                worked = worker.work(job) => worked,
+                never = self.beat(job) => never,
+            }
+        };
+        let worked = self.with_lock(&format!("replay {job}"), Box::pin(work)).await?;
+        worked.unwrap_or(Err(OperationsError::ReplayBusy(job)))
+    }
+
+    /// Notes a heartbeat of a job again and again, until the future is dropped.
+    async fn beat<T>(&self, job: i64) -> T {
+        loop {
+            if let Err(error) = self.database.replay_jobs().note_heartbeat(job).await {
+                tracing::debug!(job, "a heartbeat of a replay cannot be noted: {}", chain(&error));
+            }
+            sleep(HEARTBEAT_PERIOD).await;
+        }
+    }
+
+    /// Ends a job with this status, unless it was paused or cancelled meanwhile.
+    pub(super) async fn end_job(&self, job: i64, to: JobStatus, note: String) -> Result<(), OperationsError> {
+        self.database.replay_jobs().set_status(job, &[JobStatus::Running], to, note, self.me()).await?;
+        Ok(())
+    }
+
+    /// Whether the job still runs.
+    pub(super) async fn runs(&self, job: &Job) -> Result<bool, OperationsError> {
+        let now = self.database.replay_jobs().find(job.job_id).await?;
+        Ok(now.is_some_and(|now| now.status == JobStatus::Running))
+    }
+}
+
+impl Worker<'_> {
+    async fn work(&mut self, job_id: i64) -> Result<Job, OperationsError> {
+        let operations = self.operations;
+        let mut job = operations.job(job_id).await?;
+        // A killed worker may have linked requests and got no answer for them: these come first, so that a kill leaves no
+        // gap.
+        if job.kind == JobKind::Requests && job.status == JobStatus::Running {
+            operations.ask_unanswered(&job).await?;
+            job = operations.job(job_id).await?;
+        }
+        let mut steps = 0;
+        while job.status == JobStatus::Running {
+            let size = STEP_SIZES[steps.min(STEP_SIZES.len() - 1)];
+            let mut step = self.begin(&job, size).await?;
+            if !step.stopped && step.begun == 0 && step.ineligible == 0 {
+                // Also the rows that a step has not waited for to the end, or that an earlier worker had begun.
+                self.wait_for_rows(job_id, 0).await?;
+                operations.end_job(job_id, JobStatus::Done, String::new()).await?;
+            } else if !step.stopped && step.begun > 0 {
+                if step.under_way > 0 {
+                    step.failed += self.wait_for_rows(job_id, job.cursor_id).await?;
+                }
+                if let Some(why) = step.reason_to_stop() {
+                    operations.end_job(job_id, JobStatus::Stopped, why).await?;
+                }
+                steps += 1;
+            }
+            job = operations.job(job_id).await?;
+            (self.progress)(&job);
+        }
+        Ok(job)
+    }
+
+    /// Begins the next `size` rows of a job.
+    async fn begin(&mut self, job: &Job, size: i64) -> Result<Step, OperationsError> {
+        let (operations, database) = (self.operations, &self.operations.database);
+        match job.kind {
+            JobKind::Requests => {
+                let rows = database.replays().rows_to_replay(&job.filter, job.cursor_id, size).await?;
+                self.begin_each(job, rows, async |row| operations.replay_request(job, row).await).await
+            }
+            JobKind::DlqEvents => {
+                let rows = database.dlq_events().undecided(&job.filter, job.cursor_id, size).await?;
+                self.begin_each(job, rows, async |row| operations.replay_dead_letter(job, row).await).await
+            }
+        }
+    }
+
+    /// Begins one row after the other, no faster than the job's rate, until the job does not run any more.
+    async fn begin_each<R>(
+        &mut self,
+        job: &Job,
+        rows: Vec<R>,
+        begin: impl AsyncFn(R) -> Result<Begun, OperationsError>,
+    ) -> Result<Step, OperationsError> {
+        let (mut step, mut shown) = (Step::default(), job.clone());
+        for row in rows {
+            self.pace.tick().await;
+            let begun = begin(row).await?;
+            step.add(&begun);
+            if begun == Begun::Stopped {
+                break;
+            }
+            shown.begun += 1;
+            (self.progress)(&shown);
+        }
+        Ok(step)
+    }
+
+    /// Waits until every row of a job with an id above `after` is decided. Returns the number of rows that were compensated
+    /// again or not decided in time: a pipeline that does not decide must not be given more.
+    async fn wait_for_rows(&self, job: i64, after: i64) -> Result<u64, OperationsError> {
+        let (operations, database) = (self.operations, &self.operations.database);
+        let deadline = Instant::now() + MAX_STEP_WAIT;
+        let count = |count: i64| u64::try_from(count).unwrap_or(0);
+        loop {
+            database.replays().settle(&operations.by, operations.clock.now()).await?;
+            // Only the rows of this step: one of an earlier step that is decided now must not hide one of this.
+            let step = database.replays().step_outcomes(job, after).await?;
+            let Some(now) = database.replay_jobs().find(job).await? else { return Ok(0) };
+            (self.progress)(&now);
+            if step.open == 0 || now.status != JobStatus::Running {
+                return Ok(count(step.compensated));
+            }
+            if Instant::now() >= deadline {
+                return Ok(count(step.compensated) + count(step.open));
+            }
+            sleep(STEP_POLL_PERIOD).await;
+        }
+    }
+}
+
+/// The outcomes of one step, in rows.
+#[derive(Clone, Debug, Default)]
+struct Step {
+    begun: u64,
+    under_way: u64,
+    failed: u64,
+    ineligible: u64,
+    stopped: bool,
+}
+
+impl Step {
+    fn add(&mut self, begun: &Begun) {
+        self.begun += u64::from(matches!(begun, Begun::UnderWay | Begun::Succeeded | Begun::Failed));
+        self.under_way += u64::from(*begun == Begun::UnderWay);
+        self.failed += u64::from(*begun == Begun::Failed);
+        self.ineligible += u64::from(*begun == Begun::Ineligible);
+        self.stopped |= *begun == Begun::Stopped;
+    }
+
+    /// Returns the reason to stop the job, if most of this step failed.
+    fn reason_to_stop(&self) -> Option<String> {
+        (self.failed * 2 > self.begun).then(|| {
+            format!(
+                "{} of the last {} failed or were not decided: look at them before resuming",
+                self.failed, self.begun
+            )
+        })
+    }
+}
+
+/// Returns an interval of `per_second` ticks a second; a late tick is not made up for.
+fn pace(per_second: f64) -> Interval {
+    let mut pace = interval(Duration::from_secs_f64(1.0 / per_second.max(0.001)));
+    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    pace
+}
+
+/// Returns the back-off for a dependency that is down: the job waits, and the row does not fail.
+pub(super) fn outage_backoff() -> Backoff {
+    Backoff::new(Duration::from_millis(250), Duration::from_secs(4))
+}
