@@ -1,4 +1,4 @@
-//! The settings; what each means is said in `config.default.toml`.
+//! The settings. `config.default.toml` explains each.
 
 use coupon_core::{
     contract::ContractSettings,
@@ -35,34 +35,34 @@ pub struct Config {
 /// `[kafka]`
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Kafka {
-    /// Addresses to begin with: `host:port,host:port`.
+    /// Bootstrap servers: `host:port,host:port`.
     pub brokers: String,
-    /// Where events come from.
+    /// Topic of the events.
     pub topic: String,
-    /// Where records go that cannot be written.
+    /// Dead letter topic, for records that cannot be written.
     pub dlq_topic: String,
-    /// Least number of partitions of the topic that is consumed.
+    /// Fewest partitions of the topic of events with which the service starts.
     pub min_partitions: usize,
     /// Consumer group.
     pub group_id: String,
-    /// How long the group waits for a member that is gone, in ms.
+    /// Time in ms after which the group reassigns the partitions of a consumer that is gone.
     pub session_timeout_ms: u64,
-    /// Any librdkafka property.
+    /// Properties of librdkafka, by their names.
     pub properties: Properties,
 }
 
 impl Kafka {
-    /// What every client needs.
+    /// Returns the settings of every Kafka client.
     pub fn client(&self) -> KafkaSettings {
         KafkaSettings { brokers: self.brokers.clone(), properties: self.properties.clone() }
     }
 
-    /// What the consumer needs beyond that.
+    /// Returns the settings of the consumer group.
     pub fn group(&self) -> GroupSettings {
         GroupSettings { group_id: self.group_id.clone(), session_timeout_ms: self.session_timeout_ms }
     }
 
-    /// What is asked of the topic of events, and of that of dead letters.
+    /// Returns what is required of the topic of events, and of the dead letter topic.
     pub fn topics(&self) -> [Topic; 2] {
         let (name, fed_by) = (self.topic.clone(), self.topic.clone());
         let events = Topic { name, setting: "kafka.topic", min_partitions: self.min_partitions, holds: Holds::Events };

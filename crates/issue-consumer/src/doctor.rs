@@ -1,4 +1,4 @@
-//! `doctor`: what is wrong with the dependencies, and how to put it right.
+//! The command `doctor`: checks the servers, and says how to put right what is wrong.
 
 use std::process::ExitCode;
 
@@ -11,7 +11,7 @@ use coupon_core::{
 
 use crate::config::Config;
 
-/// Prints one line for each finding; exit code 1 when anything is wrong.
+/// Checks Kafka and PostgreSQL, and prints one line for each finding; exit code 1 when anything is wrong.
 pub async fn doctor(config: &Config) -> anyhow::Result<ExitCode> {
     let contract = Contract {
         broker: Broker::new(&config.kafka.client(), "issue-consumer doctor")?,

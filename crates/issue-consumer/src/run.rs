@@ -1,4 +1,4 @@
-//! `run`: the service.
+//! The command `run`: the service.
 
 use std::{process::ExitCode, sync::Arc};
 
@@ -19,7 +19,7 @@ use crate::{config::Config, metrics_help::HELP, write::Write};
 
 const NAME: &str = "issue-consumer";
 
-/// Consumes until stopped.
+/// Consumes until the process is told to stop, and then drains.
 pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let service = Service::start(NAME, &config.log, &config.admin).await?;
     metrics_help::describe(HELP);
@@ -40,7 +40,7 @@ async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
         "consumer lag",
         "postgresql",
     ];
-    let [main_topic, dlq_topic, schema, joined, contract, lag, needs] =
+    let [main_topic, dlq_topic, schema, joined, contract, lag, dependencies] =
         names.map(|name| service.health.condition(name));
     let clock = Arc::new(SystemClock);
     let database = Database::new(&config.database, NAME)?.rehearsing(Rehearsal::Issues);
@@ -48,9 +48,9 @@ async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
     let dead_letters = Publisher::of_dead_letters(&config.kafka.client(), NAME, &config.kafka.dlq_topic)?;
 
     let topics = config.kafka.topics();
-    let [main, handed_over] = &topics;
+    let [main, dead_letter] = &topics;
     let ready = startup::topic(&broker, main, &main_topic, &service.shutdown).await?
-        && startup::topic(&broker, handed_over, &dlq_topic, &service.shutdown).await?
+        && startup::topic(&broker, dead_letter, &dlq_topic, &service.shutdown).await?
         && startup::schema(&database, &schema, &service.shutdown).await?;
     if !ready {
         return Ok(());
@@ -67,7 +67,7 @@ async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
     let policy = Policy { schedule: retry::WRITE, contended_is_final: true, drain };
     let (client, group) = (config.kafka.client(), config.kafka.group());
     let settings = (&client, &group, &config.consumer);
-    let readiness = Readiness { joined, dependencies: needs };
+    let readiness = Readiness { joined, dependencies };
     let engine = Engine::new(settings, NAME, &config.kafka.topic, policy, Arc::new(write), clock, readiness)?;
     let servers = Contract {
         broker,
@@ -76,7 +76,7 @@ async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
         database: database.clone(),
         needs: &[KAFKA, POSTGRESQL],
     };
-    // What is in the log is read on, whatever is wrong with the log: only reading saves it.
+    // Whatever is wrong with a topic, its records are consumed: only reading saves them.
     Watch::begin(servers, &config.contract, contract, &service.tasks, |_| {});
     engine.watch_lag(&client, &config.lag, lag, &service.tasks)?;
     service.tasks.spawn("engine", engine.run(service.shutdown.clone())).ended().await;

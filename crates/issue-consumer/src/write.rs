@@ -1,4 +1,4 @@
-//! What this stage does with a record: write it, or hand it over to the dead letter topic.
+//! What this stage does with a record: write its event to PostgreSQL, or dead-letter it.
 
 use std::sync::Arc;
 
@@ -12,20 +12,20 @@ use coupon_core::{
     writing::Writer,
 };
 
-/// Refusals of one dead letter by Kafka after which somebody is told.
-const ALARMED_AFTER: u32 = 3;
+/// Refusals of one dead letter by Kafka after which the log raises an alarm.
+const REFUSALS_UNTIL_ALARM: u32 = 3;
 
-/// Writes events; what cannot be written goes to the dead letter topic.
+/// Writes events, and dead-letters those that cannot be written.
 pub struct Write {
-    /// Writes in batches.
+    /// Writes events in batches.
     pub writer: Writer,
-    /// For the probe.
+    /// Takes the probe of the circuit breaker.
     pub database: Database,
-    /// The dead letter topic.
+    /// Publishes to the dead letter topic.
     pub dead_letters: Publisher,
-    /// Consumer group, as the dead letter names it.
+    /// Consumer group, for a header of the dead letter.
     pub group: String,
-    /// The time.
+    /// Gives the time of failures and writes.
     pub clock: Arc<dyn Clock>,
 }
 
@@ -45,7 +45,7 @@ impl Handler for Write {
     async fn attempt_all(self: Arc<Self>, attempts: Vec<Attempt<Arc<CouponIssued>>>) {
         let this = Arc::clone(&self);
         let events = attempts.into_iter().filter_map(move |attempt| {
-            // What could not be read is given up without an attempt, so there is an event.
+            // A record that cannot be read is dead-lettered without an attempt, so there is an event.
             let event = Arc::clone(attempt.work.item.as_ref().ok()?);
             let this = Arc::clone(&this);
             Some((event, attempt.quarantined, move |outcome| this.end(attempt, outcome)))
@@ -64,14 +64,15 @@ impl Handler for Write {
         self.writer.settle(event, outcome, self.clock.now()).await
     }
 
-    /// Done only when the broker has acknowledged the dead letter: the offset below it is stored after that.
+    /// Dead-letters the record. Returns only when the broker has acknowledged the dead letter, because the offset may be
+    /// stored after that.
     async fn on_exhausted(
         &self,
         work: &Work<Arc<CouponIssued>>,
         failure: &Failure,
         history: History,
     ) -> Result<(), Failure> {
-        if history.refusals == ALARMED_AFTER {
+        if history.refusals == REFUSALS_UNTIL_ALARM {
             let Record { topic, partition, offset, .. } = &work.record;
             tracing::error!(
                 topic, partition, offset, class = %failure.class, code = failure.code,
@@ -81,7 +82,7 @@ impl Handler for Write {
             );
         }
         let request_id = work.request_id();
-        let letter = DeadLetter {
+        let dead_letter = DeadLetter {
             group: &self.group,
             request_id: work.item.is_ok().then_some(request_id.as_str()),
             failure,
@@ -90,7 +91,7 @@ impl Handler for Write {
             last_failed_at: self.clock.now(),
         };
         let delivery =
-            self.dead_letters.publish_record(&letter.of(&work.record)).map_err(|error| Failure::from(&error))?;
+            self.dead_letters.publish_record(&dead_letter.of(&work.record)).map_err(|error| Failure::from(&error))?;
         let (partition, offset) = delivery.await.map_err(|error| Failure::from(&error))?;
         metrics::counter!("coupon_dead_letters_written_total", "class" => failure.class.as_str()).increment(1);
         tracing::info!(
@@ -117,7 +118,7 @@ impl Handler for Write {
 }
 
 impl Write {
-    /// Ends an attempt by what became of its event.
+    /// Ends an attempt with the outcome of its event.
     fn end(self: Arc<Self>, attempt: Attempt<Arc<CouponIssued>>, outcome: Result<IssueOutcome, Failure>) {
         let work = Arc::clone(&attempt.work);
         match (outcome, &work.item) {

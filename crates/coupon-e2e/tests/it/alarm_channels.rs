@@ -161,7 +161,7 @@ async fn alarm_test_asks_each_channel_and_doctor_says_which_there_are() -> Resul
     assert_eq!(webhook.takes(2, SOON).await?.len(), 2, "the other is asked all the same");
 
     let doctor = world.run_with("dlq-consumer", &["doctor"], &variables).await?;
-    assert!(doctor.stdout.contains("told by slack, and by webhook") && !doctor.stdout.contains(SECRET), "{doctor:?}");
+    assert!(doctor.stdout.contains("sent to slack, and to webhook") && !doctor.stdout.contains(SECRET), "{doctor:?}");
     assert_eq!(slack.received().len() + webhook.received().len(), 4, "doctor asks nobody");
     let doctor = world.run("dlq-consumer", &["doctor"]).await?;
     assert!(doctor.stdout.contains("warn") && doctor.stdout.contains("no channel is set"), "{doctor:?}");

@@ -130,7 +130,7 @@ async fn an_alarm_that_cannot_be_put_into_words_ends_nothing_and_is_said_in_the_
         world.start_dlq_consumer().env("COUPON_PANIC_AT", "word an alarm:before").into_future()
     )?;
     accepted(&world, &api, "WORDS", "unlucky").await?;
-    let said = |line: &coupon_e2e::process::logs::LogLine| line.text.contains("cannot be put into words");
+    let said = |line: &coupon_e2e::process::logs::LogLine| line.text.contains("cannot be composed");
     dlq_consumer.wait_for_log("the alarm is said", AFTER_ALL_ATTEMPTS, said).await?;
     eventually("the unit is back", SOON, async || -> Result<bool> {
         Ok(world.stock.of("WORDS").await?.left() == Some(10))
