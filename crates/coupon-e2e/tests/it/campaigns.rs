@@ -45,7 +45,7 @@ async fn a4_a_redis_behind_the_events_is_noticed_by_a_process_that_has_seen_noth
     }
     // Redis comes back as it was five reservations ago.
     for number in 5..10 {
-        world.stock.set_mark("BEHIND", &format!("member-{number}"), None).await?;
+        world.stock.set_holder("BEHIND", &format!("member-{number}"), None).await?;
     }
     world.stock.set_meta("BEHIND", &[("seq", "5")]).await?;
     let api = world.start_api().await?;

@@ -26,7 +26,7 @@ damages! {
     HolderGone,
     /// One is there of which nobody has heard.
     HolderForged,
-    /// One names the request of somebody else.
+    /// One holder entry names the request of another member.
     HolderForeign,
     /// One is no request id.
     HolderUnreadable,
@@ -114,13 +114,13 @@ pub async fn strike(world: &World, code: &str, damage: Damage, chance: &mut StdR
         }
         Counter => update("issued_quantity = $2", chance.random_range(0..=6)).await?,
         HighSeq => update("high_seq = $2", *[0, 9, 1_000, (1 << 53) - 1].choose(chance).context("one")?).await?,
-        HolderGone => stock.set_mark(code, member, None).await?,
-        HolderForged => stock.set_mark(code, &format!("{code}-forged"), Some(Uuid::now_v7())).await?,
+        HolderGone => stock.set_holder(code, member, None).await?,
+        HolderForged => stock.set_holder(code, &format!("{code}-forged"), Some(Uuid::now_v7())).await?,
         HolderForeign => {
             // Not the one who asks here: they would be told somebody else's request.
             let member = members.last().context("a member")?;
             let other = held.iter().find(|(holder, _)| *holder != member).and_then(|(_, id)| id.parse().ok());
-            stock.set_mark(code, member, other).await?;
+            stock.set_holder(code, member, other).await?;
         }
         HolderUnreadable => {
             redis::cmd("HSET").arg(key(code, "issued")).arg(member).arg("rubbish").exec_async(&mut redis).await?;

@@ -1,4 +1,4 @@
-//! D: what a dead letter says about itself, and what it is made to believe.
+//! D: the headers of a dead letter, and forged ones.
 
 use anyhow::{Context, Result, ensure};
 use coupon_e2e::{

@@ -11,7 +11,7 @@ use futures_util::future::try_join_all;
 
 use crate::{AFTER_ALL_ATTEMPTS, SOON, write::accepted};
 
-/// The loops of each service by their names, which are the points at which they can be told to panic.
+/// The loops of each service by their names, which are the failpoints at which they can be made to panic.
 const OF_API: &[&str] = &[
     "acknowledgements",
     "admin listener",
@@ -85,7 +85,7 @@ async fn a_loop_that_panics_at_its_work_ends_its_service_with_an_error() -> Resu
     ends(world.start_dlq_consumer(), "give a unit back:before").await
 }
 
-/// Each look meets it again.
+/// Each pass of the give-back worker meets the broken campaign again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_campaign_whose_units_cannot_be_given_back_is_said_once_a_minute_and_holds_no_other_up() -> Result<()> {
     let world = World::new().await?;

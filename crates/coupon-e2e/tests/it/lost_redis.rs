@@ -81,7 +81,7 @@ async fn c5_a_replica_that_lagged_and_was_promoted_is_noticed_before_anything_is
     Ok(())
 }
 
-/// Lets a crowd ask two processes, lets `strike` lose data meanwhile, rebuilds, and looks whether every promise holds.
+/// Lets a crowd ask two processes, lets `strike` lose data meanwhile, rebuilds, and checks that every promise holds.
 async fn survives(world: World, way: &Proxy, strike: impl AsyncFnOnce(World, &Crowd) -> Result<World>) -> Result<()> {
     world.open_campaign("LOSSY", TOTAL).await?;
     let (api, other, _issue, _dlq) = tokio::try_join!(

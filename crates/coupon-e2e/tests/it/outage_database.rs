@@ -1,4 +1,4 @@
-//! O7, O8, O9, and a server that vanishes: what looks like the record's fault and is none, and the other way round.
+//! O7, O8, O9, and a server that vanishes: outages that look like the fault of a record, and the other way round.
 
 use std::time::{Duration, Instant};
 
@@ -115,7 +115,7 @@ async fn o7_a_disk_that_is_full_for_coupons_only_is_no_verdict_either() -> Resul
     Ok(())
 }
 
-/// The last attempt failed while the database was there, and giving up met an outage: what was wrong before it may be put right.
+/// The last attempt fails, and the decision meets an outage: what failed before it may succeed after it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn o7_a_give_up_that_had_to_wait_for_the_database_begins_again_with_an_attempt() -> Result<()> {
     let world = World::in_line().await?;
@@ -240,7 +240,7 @@ async fn o9_a_record_that_breaks_the_connection_each_time_is_isolated_and_dead_l
     Ok(())
 }
 
-/// Not even the decision against it can be written: it is parked for somebody to look at, and holds up nobody.
+/// PostgreSQL refuses even the decision: the dead letter is parked for an operator, and delays no other.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn o9_a_decision_that_breaks_the_connection_each_time_is_parked() -> Result<()> {
     let world = World::in_line().await?;

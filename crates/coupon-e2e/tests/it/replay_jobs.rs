@@ -14,7 +14,7 @@ use crate::{
     write::accepted,
 };
 
-/// A campaign of which so many requests were given up; nothing fails any more.
+/// Makes a campaign of which so many requests are compensated; nothing fails any more.
 pub(crate) async fn given_up(world: &World, services: &Services, members: usize) -> Result<()> {
     world.open_campaign("JOB", 100).await?;
     let rule = world.fail_campaign("JOB", FailMode::Permanently).await?;
