@@ -50,7 +50,7 @@ pub async fn stays<M: Met>(what: &str, throughout: Duration, mut probe: impl Asy
 pub enum WhyNot {
     /// It was looked at, and it is not.
     No,
-    /// It could not be looked at.
+    /// The condition could not be checked, with the error.
     Unknown(String),
 }
 

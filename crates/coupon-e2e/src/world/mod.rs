@@ -153,7 +153,7 @@ impl World {
         let sets: Vec<String> = sets.collect();
         let all: Vec<&str> = sets.iter().map(String::as_str).chain(arguments.iter().copied()).collect();
         let command = Command::new(binary, &all)?;
-        // Whoever administers campaigns has a login name; who repairs is told by each test.
+        // The administrator of campaigns has a login name; each test names the operator who repairs.
         let command = if binary == "issuer-api" { command.env("USER", "e2e") } else { command };
         let command = self.environment().into_iter().fold(command, |command, (name, value)| command.env(name, value));
         let command = variables.iter().fold(command, |command, (name, value)| command.env(name, value));

@@ -1,4 +1,4 @@
-//! A: accepting.
+//! A: accepting requests.
 
 use std::{collections::BTreeSet, time::Duration};
 

@@ -38,7 +38,7 @@ async fn the_second_channel_takes_over_when_the_first_stays_down_and_says_so() -
     webhook.takes(2, SOON).await?;
     assert!(slack.received().len() > tried.len(), "slack is still tried");
     slack.turn(Manner::Takes).await?;
-    // What comes in the round in which slack failed is still told by the other.
+    // Alarms of the round in which slack failed still go to the other channel.
     let mut number = 0;
     eventually("slack is asked again", SOON, async || -> Result<bool> {
         number += 1;

@@ -85,7 +85,7 @@ async fn a_burst_of_first_alarms_is_one_message_that_lists_its_causes() -> Resul
         };
         dlq_consumer.wait_for_log("each cause has its line", SOON, line).await?;
     }
-    // What is told of a cause again stands alone.
+    // A later alarm of a cause stands alone.
     stays("nothing more is told", Duration::from_secs(2), async || slack.received().len() == 1).await?;
     Ok(())
 }
@@ -94,7 +94,7 @@ async fn a_burst_of_first_alarms_is_one_message_that_lists_its_causes() -> Resul
 async fn an_all_clear_is_told_once_when_the_last_of_a_cause_is_settled() -> Result<()> {
     let (world, slack) = (World::new().await?, Webhook::start().await?);
     plant(&world, "broken", 2).await?;
-    // Of a cause that nobody was told of nobody is told that it is done.
+    // A cause whose alarm was never sent has no all-clear.
     plant(&world, "silent", 1).await?;
     let silent = "UPDATE dlq_events SET alarm_sent = true, status = 'IGNORED' WHERE cause = 'silent'";
     sqlx::query(silent).execute(&world.db).await?;

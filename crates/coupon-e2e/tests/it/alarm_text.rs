@@ -25,7 +25,7 @@ async fn an_alarm_holds_all_that_on_call_needs_with_the_member_masked() -> Resul
     let id = {
         let services = Services::start(&world).await?;
         let id = accepted(&world, &services.api, "NIGHT", MEMBER).await?.request_id.context("a request id")?;
-        // With no channel at all the log is where it is told.
+        // Without any channel the log has the alarm.
         all_told_of(&world, 1).await?;
         let log = services.dlq_consumer.log();
         let told = |text: &str| log.iter().any(|line| line.level() == "ERROR" && line.message().contains(text));
@@ -97,7 +97,7 @@ async fn holds_all(text: &str, id: Uuid, world: &World) -> Result<()> {
 }
 
 async fn all_told_of(world: &World, letters: i64) -> Result<()> {
-    eventually("all letters are told", SOON, async || -> Result<bool> {
+    eventually("all dead letters are in alarms", SOON, async || -> Result<bool> {
         let told: i64 =
             sqlx::query_scalar("SELECT count(*) FROM dlq_events WHERE alarm_sent").fetch_one(&world.db).await?;
         Ok(told == letters)

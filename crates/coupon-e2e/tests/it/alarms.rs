@@ -50,7 +50,7 @@ pub async fn unsent(world: &World) -> Result<i64> {
 
 /// Waits until no alarm is unsent; a channel has an alarm shortly before the table says so.
 pub async fn all_sent(world: &World) -> Result<()> {
-    eventually("everything is told", SOON, async || -> Result<bool> { Ok(unsent(world).await? == 0) }).await
+    eventually("every alarm is sent", SOON, async || -> Result<bool> { Ok(unsent(world).await? == 0) }).await
 }
 
 /// Waits until the metric says that so many alarms reach nobody.
@@ -96,7 +96,7 @@ async fn n2_a_thousand_failures_of_one_cause_are_one_first_alarm_and_digests() -
         let letters: i64 = sqlx::query_scalar("SELECT count(*) FROM dlq_events").fetch_one(&world.db).await?;
         Ok(letters == 1000 && unsent(&world).await? == 0)
     };
-    eventually("all are told", SENT_WITHIN, letters).await?;
+    eventually("all alarms are sent", SENT_WITHIN, letters).await?;
     let told = slack.received();
     assert_eq!(told.iter().map(Received::count).sum::<u64>(), 1000, "each is counted once");
     for pair in told.windows(2) {

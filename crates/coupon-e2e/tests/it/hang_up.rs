@@ -21,7 +21,7 @@ use crate::{SOON, accept::published};
 /// Clients who hang up only when they have read this much of the answer, one for each number of bytes up to it.
 const ANSWERED: usize = 40;
 
-/// An API whose relay publishes nothing for a minute: whatever is published, the handler itself has published.
+/// Starts an API whose relay publishes nothing for a minute, so that the handler publishes every record.
 async fn without_relay(world: &World) -> Result<Process> {
     // The publish takes a while, so that there is time to hang up before it.
     world.start_api().set("outbox.min_age_ms", 60_000).set("kafka.properties.linger.ms", 300).await

@@ -15,7 +15,7 @@ use crate::{
     write::{accepted, dead_letters},
 };
 
-/// Names and values together.
+/// Returns the bytes of all names and values together.
 fn bytes(headers: &[Header]) -> usize {
     headers.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, Vec::len)).sum()
 }

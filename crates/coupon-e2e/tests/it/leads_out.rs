@@ -37,7 +37,7 @@ use crate::{
 const COMMANDS: usize = 3;
 /// Checks for an alarm, a tenth of a second apart.
 const LOOKS: usize = 30;
-/// What fills Redis anew.
+/// The verb that fills Redis anew.
 const REBUILD: &str = "rebuild";
 /// What repairs member by member.
 const RECONCILE: &str = "reconcile";

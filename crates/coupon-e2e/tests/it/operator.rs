@@ -59,7 +59,7 @@ async fn an_accepted_request_that_is_parked_is_settled_by_no_word_and_compensate
     world.create_campaign("LOST", 5, &[]).await?;
     with_reason(&world, &["compensate", &number, "--yes"]).await?.succeeded()?;
     assert_eq!(statuses(&world).await?, ["COMPENSATED"]);
-    // Unreadable ones have no request, and are settled by a word as ever.
+    // Unreadable ones have no request, and an operator settles them as before.
     let garbage = Letter::default().plant(&world).await?;
     with_reason(&world, &["ignore", &format!("d{garbage}")]).await?.succeeded()?;
     // What is decided may be settled too.
@@ -223,7 +223,7 @@ async fn compensate_has_a_dry_run_and_wants_a_bound_for_a_filter() -> Result<()>
     Ok(())
 }
 
-/// The whole way: what nobody could write is decided by an operator, and the member may ask again.
+/// The whole way: an operator decides a request that could not be written, and the member may ask again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_unit_that_is_compensated_by_hand_goes_back_and_the_member_may_ask_again() -> Result<()> {
     let world = World::new().await?;

@@ -1,5 +1,5 @@
-//! The oracle sees what is there: a healthy campaign has no violation, and one violation of each kind, planted in
-//! a campaign of its own, is found there, exactly that.
+//! Tests of the oracle: it finds no violation in a healthy campaign, and in each damaged campaign exactly the one that was
+//! planted there.
 
 use anyhow::{Context, Result};
 use coupon_e2e::{

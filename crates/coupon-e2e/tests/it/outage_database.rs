@@ -92,7 +92,7 @@ async fn o7_a_full_disk_is_an_outage_and_no_verdict() -> Result<()> {
     Ok(())
 }
 
-/// A full disk that the small write of the probe does not notice: the probe goes on succeeding.
+/// A full disk that the small write of the probe does not notice: the probe succeeds all the same.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn o7_a_disk_that_is_full_for_coupons_only_is_no_verdict_either() -> Result<()> {
     let world = World::new().await?;
@@ -140,7 +140,7 @@ async fn o7_a_give_up_that_had_to_wait_for_the_database_begins_again_with_an_att
     services.dlq_consumer.wait_for_log("the last attempt", AFTER_ALL_ATTEMPTS, last).await?;
     let line = services.dlq_consumer.wait_for_log("the breaker opens", SOON, unavailable).await?;
     assert_eq!(line.text_of("code").as_deref(), Some("53100"));
-    // What refused the attempts is gone, and the request can still not be given up.
+    // What refused the attempts is gone, and the request can still not be compensated.
     rule.lift().await?;
     issued_rows(&world, "WAITED", 1, SOON * 2).await?;
     let verdict = world.quiet(SOON, &[]).await?;

@@ -50,7 +50,7 @@ async fn c1_an_orphan_in_redis_is_published_again_and_issued() -> Result<()> {
     let services = Services::start(&world).await?;
     accepted(&world, &services.api, "ORPHAN", "somebody").await?;
     issued_rows(&world, "ORPHAN", 1, SOON).await?;
-    // Its event was lost, and so was its promise to publish.
+    // Its event was lost, and so was its outbox entry.
     let id = Uuid::now_v7();
     world.stock.set_holder("ORPHAN", "lost", Some(id)).await?;
 

@@ -1,4 +1,4 @@
-//! R: repairing.
+//! R: dead letters are attempted again, and compensated requests are given back.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! P: replaying.
+//! P: replays of failed requests.
 
 use anyhow::{Context, Result, ensure};
 use coupon_e2e::{

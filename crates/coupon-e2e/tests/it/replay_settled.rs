@@ -128,7 +128,7 @@ async fn an_entry_whose_replay_is_under_way_is_neither_resolved_nor_ignored() ->
     Ok(())
 }
 
-/// Nobody but a process of an earlier version settles an entry of which a replay is under way.
+/// Only a process of an earlier version can settle an entry of which a replay is under way.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replay_that_waits_for_redis_looks_again_whether_its_entry_still_waits() -> Result<()> {
     let world = World::new().await?;

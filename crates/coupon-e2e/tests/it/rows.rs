@@ -5,7 +5,7 @@ use coupon_e2e::world::World;
 use serde_json::Value;
 use uuid::Uuid;
 
-/// An entry of the work list.
+/// An entry of the work list to be inserted.
 #[derive(Clone, Debug)]
 pub struct Entry<'a> {
     pub coupon: &'a str,

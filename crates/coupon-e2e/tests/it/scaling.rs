@@ -22,14 +22,14 @@ use crate::{SOON, crowd::Crowd, issued, issued_rows, write::accepted};
 const PARTITIONS: i32 = 8;
 /// Events that wait to be written.
 const BACKLOG: usize = 12_000;
-/// Each way to a far server.
+/// Delay in each direction to a far server.
 const FAR: Duration = Duration::from_millis(20);
 /// Over which rates are counted.
 const WINDOW: Duration = Duration::from_secs(3);
 /// Longest time until a group has shared its partitions anew and the rate has followed.
 const FOLLOWS_WITHIN: Duration = Duration::from_secs(40);
 
-/// Rows written in a window.
+/// Returns the rows written within a time window.
 async fn rate(world: &World, code: &str) -> Result<i64> {
     let before = issued(world, code).await?;
     pause(WINDOW).await;

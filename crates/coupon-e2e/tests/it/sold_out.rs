@@ -1,4 +1,4 @@
-//! What a process remembers of a sold-out campaign: it spares Redis the crowd, and wrongs nobody.
+//! The sold-out cache: it answers refusals without Redis, and refuses no member who could get a coupon.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::SOON;
 
-/// How long "sold out" is believed, with room for a busy machine: after that everything is as Redis says.
+/// Time after which the sold-out cache has expired, with reserve for a busy machine.
 const BELIEVED: Duration = Duration::from_secs(1);
 
 const CODE: &str = "GONE";

@@ -56,7 +56,7 @@ async fn dlq_consumer_may_end_while_it_notes_how_a_channel_fares() -> Result<()>
             if effect == "note that a channel works" {
                 eventually("it has failed", SOON, async || !slack.received().is_empty()).await?;
                 slack.turn(Manner::Takes).await?;
-                // It was told, and that is not noted yet.
+                // The alarm was sent, and is not noted as sent yet.
                 least = 2;
             }
             aborted(&process).await?;

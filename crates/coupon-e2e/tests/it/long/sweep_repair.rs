@@ -17,17 +17,17 @@ use crate::{
     write::accepted,
 };
 
-/// Effects of each verb.
+/// Failpoints of a replay of requests.
 pub const OF_REPLAY: &[&str] =
     &["create a replay job", "note a heartbeat of a replay", "settle replays", "move a replay job"];
 /// Of a replay on one row, around the script that reserves for it.
 pub const OF_REPLAYED_ROW: &[&str] = &["link a replay", "reserve", "note a replay"];
 /// Failpoints of a replay of dead letters.
 pub const DLQ_EVENT_FILTER: &[&str] = &["settle a letter", "note a refused letter"];
-/// Of `reconcile --apply`.
+/// Failpoints of `reconcile --apply`.
 pub const OF_RECONCILE: &[&str] =
     &["promise again", "restore a mark", "mend a counter", "mend a sequence", "record a reconciliation"];
-/// Of `rebuild`.
+/// Failpoints of `rebuild`.
 pub const OF_REBUILD: &[&str] = &[
     "adopt data",
     "begin a rebuild",
@@ -37,7 +37,7 @@ pub const OF_REBUILD: &[&str] = &[
     "set the gate",
     "finish a rebuild",
 ];
-/// Of `campaign archive`.
+/// Failpoints of `campaign archive`.
 pub const OF_ARCHIVE: &[&str] = &["archive a campaign", "forget a coupon", "make a coupon unknown"];
 
 const MOMENTS: [&str; 2] = ["before", "after"];

@@ -126,7 +126,7 @@ async fn dlq_consumer_may_end_while_it_decides_what_was_held_for_it() -> Result<
         let process = run.start(Victim::DlqConsumer).await?;
         aborted(&process).await?;
         let _again = run.launch(Victim::DlqConsumer).await?;
-        eventually("the letter is moved on", SOON, async || -> Result<bool> {
+        eventually("the dead letter has its new status", SOON, async || -> Result<bool> {
             let status: String = sqlx::query_scalar("SELECT status FROM dlq_events").fetch_one(&world.db).await?;
             Ok(status == "RECOVERED")
         })
