@@ -81,7 +81,7 @@ check_process() {
   [[ ,$root, == *,ro,* ]] || { warn "its root is not read-only ($root)"; return 1; }
 }
 
-# Tells it to stop, and returns its exit code.
+# Stops the process, and returns its exit code.
 stop_image() {
   local pid=$PID code=0
   [[ -n $pid ]] || return 0

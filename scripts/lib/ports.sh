@@ -80,7 +80,7 @@ choose_ports() {
   printf '%s %s\n' "$PORT_BASE" "$LOCAL" >"$PORTS_FILE"
 }
 
-# need_port SERVER PORT: ends with a sentence when somebody else listens there.
+# need_port SERVER PORT: ends with a sentence when another process listens there.
 need_port() {
   is_port_taken "$2" || return 0
   local holder=''

@@ -67,8 +67,8 @@ answers() {
   esac
 }
 
-# give_up NAME WHY: the message of a process that did not come up.
-give_up() {
+# fail_start NAME WHY: ends with the message of a process that did not start.
+fail_start() {
   local log answer
   log=$(log_of "$1")
   warn "stack: $1 $2. The end of its log:"
@@ -84,8 +84,8 @@ give_up() {
 await() {
   local name=$1 deadline=$((SECONDS + START_SECONDS))
   until answers "$name"; do
-    is_running "$name" || give_up "$name" "stopped right after its start"
-    ((SECONDS < deadline)) || give_up "$name" "did not become ready within $START_SECONDS s"
+    is_running "$name" || fail_start "$name" "stopped right after its start"
+    ((SECONDS < deadline)) || fail_start "$name" "did not become ready within $START_SECONDS s"
     sleep 0.1
   done
 }

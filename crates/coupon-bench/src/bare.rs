@@ -17,20 +17,20 @@ use coupon_core::runtime::{HttpLimits, Secret, Shutdown, http};
 use issuer_api::auth::{AuthSettings, Verifier};
 use tokio::net::TcpListener;
 
-/// Body of every answer.
+/// Body of every answer, as long as the one of an accepted request.
 const ANSWER: &str =
     r#"{"request_id":"018f3f5e-7b1a-7000-8000-000000000001","coupon_code":"BENCH-ACCEPT","state":"accepted"}"#;
 
 /// Address to listen on, and the tokens to accept.
 #[derive(Clone, Debug, Args)]
 pub struct BareArgs {
-    /// Address.
+    /// Address to listen at, `host:port`.
     #[arg(long)]
     listen: SocketAddr,
-    /// The claim `iss`.
+    /// Issuer that a token must have, the claim `iss`.
     #[arg(long)]
     issuer: String,
-    /// The claim `aud`.
+    /// Audience that a token must have, the claim `aud`.
     #[arg(long)]
     audience: String,
     /// File with the secret of HS256.
@@ -38,7 +38,7 @@ pub struct BareArgs {
     hmac_secret_file: PathBuf,
 }
 
-/// Serves until SIGTERM.
+/// Serves the one route until SIGTERM.
 pub async fn run(arguments: BareArgs) -> Result<()> {
     // The runtime of the service has as many threads as there are cores; that of coupon-bench has one.
     let serve = move || tokio::runtime::Runtime::new()?.block_on(serve(&arguments));

@@ -29,7 +29,7 @@ enum Command {
     Limits(limits::LimitsArgs),
     /// Measure what issuer-api accepts, and how soon there is an answer and a row.
     Accept(accept::AcceptArgs),
-    /// Measure how fast members are told that nothing is left.
+    /// Measure how fast members are refused because nothing is left.
     Refuse(refuse::RefuseArgs),
     /// Measure how fast one issue-consumer writes the events of one hot coupon, against `COPY`.
     Drain(drain::DrainArgs),
@@ -57,7 +57,7 @@ enum Command {
     Bare(bare::BareArgs),
 }
 
-/// Runs the command.
+/// Runs the command and returns the exit code of the process.
 pub async fn execute(cli: Cli) -> ExitCode {
     let environment = Environment::of_process();
     let outcome = match (cli.command, &environment) {

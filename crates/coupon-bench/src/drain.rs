@@ -23,7 +23,7 @@ use crate::{
     rounds::Rounds,
 };
 
-/// Coupons of `mixed`.
+/// Number of coupons of the load `mixed`.
 const MANY: u64 = 100;
 
 /// Arguments: how many events, and how often.
@@ -40,7 +40,7 @@ pub struct DrainArgs {
     rounds: Rounds,
 }
 
-/// One round.
+/// What one round of draining measured.
 struct Round {
     copied: Copied,
     drained: Drained,
@@ -52,7 +52,7 @@ impl Round {
     }
 }
 
-/// Measures one hot coupon.
+/// Measures how fast a backlog of one hot coupon is written.
 pub async fn run(environment: &Environment, arguments: &DrainArgs) -> Result<()> {
     measure(environment, arguments, "drain", 1, "one hot coupon").await
 }

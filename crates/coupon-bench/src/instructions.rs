@@ -22,7 +22,7 @@ const LIMITS: &str = include_str!("../instructions.toml");
 /// Events of the two runs whose difference counts: what starting and preparing takes is in both.
 const EVENTS: (u32, u32) = (2000, 12_000);
 
-/// What is counted.
+/// Arguments of `coupon-bench instructions`.
 #[derive(Debug, Args)]
 #[command(before_help = "Example:\n  coupon-bench instructions --json instructions.json")]
 pub struct InstructionsArgs {
@@ -65,7 +65,7 @@ fn per_event(few: u64, many: u64) -> Result<f64> {
     Ok(more as f64 / f64::from(EVENTS.1 - EVENTS.0))
 }
 
-/// In words, where a part takes more than its limit.
+/// Returns a sentence if a part takes more instructions than its limit.
 fn too_many(figure: &Figure) -> Option<String> {
     let (median, Goal::AtMost(limit)) = (figure.spread()?.median, figure.goal?) else { return None };
     (median > limit).then(|| format!("{}: {}, and the limit is {}", figure.name, whole(median), whole(limit)))

@@ -23,7 +23,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// This machine, and the servers behind these connections.
+    /// Returns the description of this machine and of the servers behind these connections.
     pub async fn look(database: &mut PgConnection, redis: &mut redis::aio::MultiplexedConnection) -> Result<Self> {
         let postgresql = sqlx::query_scalar("SHOW server_version").fetch_one(database).await?;
         let server: String = redis::cmd("INFO").arg("server").query_async(redis).await?;
@@ -43,7 +43,7 @@ impl Machine {
         }
     }
 
-    /// On one line.
+    /// Returns the description on one line.
     pub fn line(&self) -> String {
         let mut line = format!("{} × {}, {} MiB", self.cores, self.processor, self.memory_mib);
         for (name, version) in [("Linux", &self.kernel), ("PostgreSQL", &self.postgresql), ("Redis", &self.redis)] {

@@ -26,7 +26,7 @@ pub struct PoisonArgs {
     rounds: Rounds,
 }
 
-/// One round.
+/// What one round measured.
 struct Round {
     without: Drained,
     with: Drained,

@@ -1,4 +1,5 @@
-//! `coupon-bench refuse`: how fast members are told that nothing is left, against HTTP and the check of a token alone.
+//! `coupon-bench refuse`: how fast members are refused because nothing is left, against HTTP and the check of a token
+//! alone.
 
 use anyhow::{Result, ensure};
 use clap::Args;
@@ -93,7 +94,7 @@ fn refused_all(outcome: &Outcome) -> Result<()> {
     Ok(())
 }
 
-/// Whoever had a coupon before the rush has it still, under the same id, and nobody else has one.
+/// Checks that the holders are those of before the rush, under the same request ids.
 async fn holders_still_hold(world: &World, api: &Process, holders: &Outcome) -> Result<()> {
     let again = ask(world, api, 0, STOCK, 30.0).await?;
     ensure!(again.count(200) == STOCK, "the holders were told {}", again.statuses());
@@ -112,7 +113,7 @@ async fn holders_still_hold(world: &World, api: &Process, holders: &Outcome) -> 
     ensure!(rows == ids(holders), "the rows have changed");
     let stock = world.stock.of(CODE).await?;
     let holder_entries: Vec<(String, Uuid)> =
-        (0..STOCK).map(member).filter_map(|member| Some((member.clone(), stock.mark_of(&member)?))).collect();
+        (0..STOCK).map(member).filter_map(|member| Some((member.clone(), stock.holder_of(&member)?))).collect();
     ensure!(holder_entries == ids(holders) && stock.issued.len() == STOCK, "the holder entries have changed");
     progress::say(&format!("{STOCK} holders hold what they held, and nobody else does"));
     Ok(())

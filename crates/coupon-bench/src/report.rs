@@ -13,7 +13,7 @@ use crate::{
     progress,
 };
 
-/// What is put together.
+/// Arguments of `coupon-bench report`.
 #[derive(Debug, Args)]
 #[command(before_help = "Example:\n  coupon-bench report accept.json refuse.json drain.json --out plots")]
 pub struct ReportArgs {

@@ -135,7 +135,7 @@ fn figures(rounds: &[[Drained; 2]], arguments: &ScaleArgs) -> Vec<Figure> {
     ]
 }
 
-/// What PostgreSQL takes of the machine, in words.
+/// Returns as text which share of the machine PostgreSQL takes.
 fn shares(rounds: &[[Drained; 2]]) -> String {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let most = rounds.iter().map(|[_, two]| two.processors(two.postgres_us)).fold(0.0, f64::max);

@@ -21,7 +21,7 @@ use crate::{
 /// The size that all others are held against.
 const SMALLEST_SIZE: u32 = 10_000;
 
-/// The size in the middle.
+/// Number of issued coupons of the middle size.
 const MIDDLE_SIZE: u32 = 1_000_000;
 
 /// Arguments: how many events, and how often.

@@ -1,4 +1,4 @@
-//! What clients were told: each answer of the API, and the log of all of them that the oracle reads.
+//! The answers that clients got from the API, and the log of all of them that the oracle reads.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -16,9 +16,9 @@ pub struct Answer {
     pub at: DateTime<Utc>,
     /// Time between the request and the answer.
     pub took: Duration,
-    /// Who asked.
+    /// The member who asked.
     pub member: String,
-    /// For which campaign.
+    /// Code of the campaign that was asked for.
     pub coupon: String,
     /// HTTP status; none if no answer came.
     pub status: Option<u16>,
@@ -28,15 +28,15 @@ pub struct Answer {
     pub state: Option<State>,
     /// Stable code of a refusal, such as `SOLD_OUT`.
     pub code: Option<String>,
-    /// `Retry-After` in seconds.
+    /// Header `Retry-After`, in seconds.
     pub retry_after: Option<u64>,
-    /// `Location` of the status.
+    /// Header `Location`, the path of the request's state.
     pub location: Option<String>,
-    /// `Content-Type`.
+    /// Header `Content-Type`.
     pub content_type: Option<String>,
     /// The body as it came, if it is JSON.
     pub body: Value,
-    /// Why no answer came.
+    /// The error, if no answer came.
     pub no_answer: Option<String>,
 }
 
@@ -49,12 +49,12 @@ pub enum State {
     Accepted,
     /// Written in PostgreSQL.
     Issued,
-    /// Given up and given back.
+    /// Compensated in PostgreSQL.
     Compensated,
 }
 
 impl State {
-    /// Reads the word of the API.
+    /// Parses the text of the API; `None` for any other.
     pub fn parse(word: &str) -> Option<Self> {
         match word {
             "reserved" => Some(Self::Reserved),
@@ -67,7 +67,7 @@ impl State {
 }
 
 impl Answer {
-    /// Whether the member was told that it has a coupon, now (202) or before (200).
+    /// Whether the answer says that the member holds a coupon, a new one (202) or an earlier one (200).
     pub fn is_held(&self) -> bool {
         matches!(self.status, Some(200 | 202)) && self.request_id.is_some()
     }
@@ -83,12 +83,12 @@ impl Answer {
 pub struct AnswerLog(Arc<Mutex<Vec<Answer>>>);
 
 impl AnswerLog {
-    /// Appends an answer.
+    /// Appends an answer to the log.
     pub fn write(&self, answer: Answer) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(answer);
     }
 
-    /// All answers so far.
+    /// Returns all answers so far.
     pub fn read(&self) -> Vec<Answer> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -12,7 +12,7 @@ impl World {
         Ok(())
     }
 
-    /// Creates a campaign that nobody can ask for yet; further arguments go to `coupon create`.
+    /// Creates a campaign without opening it; further arguments go to `coupon create`.
     pub async fn create_campaign(&self, code: &str, total: u64, further: &[&str]) -> Result<()> {
         let total = total.to_string();
         let arguments = [&create(code, &total)[..], further].concat();

@@ -28,7 +28,7 @@ use crate::{
 /// What the way to the server is like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
-    /// Bytes pass.
+    /// Bytes pass in both directions.
     Open,
     /// Connections are closed and new ones refused.
     Cut,
@@ -75,13 +75,13 @@ impl Proxy {
         &self.url
     }
 
-    /// Where it listens.
+    /// Returns the address at which the proxy listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The server has vanished without a word and is back: the connections there are carry nothing any more and are
-    /// never closed; new ones pass.
+    /// Acts as a server that vanished without closing connections, and is back: existing ones carry nothing any more, new
+    /// ones pass.
     pub fn abandon_connections(&self) {
         let next = self.connections.load(Ordering::SeqCst);
         self.state.send_modify(|state| state.first_living = next);
@@ -127,7 +127,7 @@ impl Drop for Proxy {
     }
 }
 
-/// Accepts while the way is not cut. While it is, the port stays taken and nobody listens there.
+/// Accepts connections unless the way is cut. While it is cut, the port stays taken and nothing listens.
 async fn listen(
     first: TcpListener,
     address: SocketAddr,

@@ -9,7 +9,7 @@ pub(crate) fn append(evidence: &Evidence, verdict: &Verdict, converged: Duration
     let Some(path) = std::env::var_os("COUPON_REPORT") else { return };
     let thread = std::thread::current();
     let test = thread.name().and_then(|name| name.rsplit("::").next()).unwrap_or("?").to_owned();
-    let doubled = verdict.violations.iter().filter(|violation| violation.kind == Kind::RowWithoutMark).count();
+    let doubled = verdict.violations.iter().filter(|violation| violation.kind == Kind::RowWithoutHolder).count();
     let row = format!(
         "| {test} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {:.1} |\n",
         evidence.main.len(),

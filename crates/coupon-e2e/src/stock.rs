@@ -20,25 +20,25 @@ pub struct Stock {
 pub struct CampaignStock {
     /// The hash `meta`: status, window, total, epoch, seq.
     pub meta: BTreeMap<String, String>,
-    /// Member to request id.
+    /// Holder entries: member → request id.
     pub issued: BTreeMap<String, String>,
     /// `request_id|epoch|member_id` of reservations that Kafka has not acknowledged.
     pub outbox: Vec<String>,
 }
 
 impl CampaignStock {
-    /// A number of `meta`.
+    /// Returns a number of the hash `meta`.
     pub fn number(&self, field: &str) -> Option<i64> {
         self.meta.get(field)?.parse().ok()
     }
 
-    /// Units that nobody holds: total minus marks.
+    /// Returns the coupons that no member holds: total minus holder entries.
     pub fn left(&self) -> Option<i64> {
         Some(self.number("total")? - i64::try_from(self.issued.len()).ok()?)
     }
 
     /// The request id that holds a member's unit.
-    pub fn mark_of(&self, member: &str) -> Option<Uuid> {
+    pub fn holder_of(&self, member: &str) -> Option<Uuid> {
         self.issued.get(member)?.parse().ok()
     }
 }
@@ -87,8 +87,8 @@ impl Stock {
         Ok(())
     }
 
-    /// Writes a member's mark, or removes it.
-    pub async fn set_mark(&self, code: &str, member: &str, request_id: Option<Uuid>) -> Result<()> {
+    /// Writes the holder entry of a member, or removes it.
+    pub async fn set_holder(&self, code: &str, member: &str, request_id: Option<Uuid>) -> Result<()> {
         let issued = key(code, "issued");
         match request_id {
             Some(id) => Ok(self.redis().hset(issued, member, id.to_string()).await?),
@@ -96,9 +96,9 @@ impl Stock {
         }
     }
 
-    /// Writes the marks of many members, as their reservations would have.
-    pub async fn set_marks(&self, code: &str, marks: &[(String, Uuid)]) -> Result<()> {
-        for some in marks.chunks(1000) {
+    /// Writes the holder entries of many members, as their reservations would have.
+    pub async fn set_holders(&self, code: &str, holders: &[(String, Uuid)]) -> Result<()> {
+        for some in holders.chunks(1000) {
             let some: Vec<(&str, String)> = some.iter().map(|(member, id)| (member.as_str(), id.to_string())).collect();
             let _: () = self.redis().hset_multiple(key(code, "issued"), &some).await?;
         }

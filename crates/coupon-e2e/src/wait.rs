@@ -4,15 +4,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-/// How long to wait between two looks: 25 ms at first, then longer and longer. Many a look makes a client of Kafka.
-const BETWEEN_LOOKS: Duration = Duration::from_millis(25);
-const BETWEEN_LATE_LOOKS: Duration = Duration::from_millis(200);
+/// First wait between two checks of a condition; later ones are longer, because many checks create a client of Kafka.
+const FIRST_CHECK_WAIT: Duration = Duration::from_millis(25);
+const MAX_CHECK_WAIT: Duration = Duration::from_millis(200);
 
 /// Looks again and again until the condition is met, and hands over what it found.
 ///
 /// An error of the probe counts as "not yet" and is shown if the deadline passes.
 pub async fn eventually<M: Met>(what: &str, within: Duration, mut probe: impl AsyncFnMut() -> M) -> Result<M::Value> {
-    let (started, mut wait) = (Instant::now(), BETWEEN_LOOKS);
+    let (started, mut wait) = (Instant::now(), FIRST_CHECK_WAIT);
     loop {
         let why_not = match probe().await.met() {
             Ok(value) => return Ok(value),
@@ -22,7 +22,7 @@ pub async fn eventually<M: Met>(what: &str, within: Duration, mut probe: impl As
             bail!("not within {} ms: {what}{}", within.as_millis(), why_not.text());
         }
         pause(wait).await;
-        wait = (wait * 5 / 4).min(BETWEEN_LATE_LOOKS);
+        wait = (wait * 5 / 4).min(MAX_CHECK_WAIT);
     }
 }
 
@@ -40,7 +40,7 @@ pub async fn stays<M: Met>(what: &str, throughout: Duration, mut probe: impl Asy
             }
             Err(_) => {}
         }
-        pause(BETWEEN_LATE_LOOKS).await;
+        pause(MAX_CHECK_WAIT).await;
     }
     Ok(())
 }
@@ -50,7 +50,7 @@ pub async fn stays<M: Met>(what: &str, throughout: Duration, mut probe: impl Asy
 pub enum WhyNot {
     /// It was looked at, and it is not.
     No,
-    /// It could not be looked at.
+    /// The condition could not be checked, with the error.
     Unknown(String),
 }
 
@@ -73,7 +73,7 @@ pub fn eventually_blocking(within: Duration, mut probe: impl FnMut() -> bool) ->
         if started.elapsed() >= within {
             return false;
         }
-        std::thread::park_timeout(BETWEEN_LOOKS);
+        std::thread::park_timeout(FIRST_CHECK_WAIT);
     }
 }
 

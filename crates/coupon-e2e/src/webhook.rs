@@ -32,7 +32,7 @@ const MOST_BYTES: usize = 1 << 20;
 pub enum Manner {
     /// Takes it, as Slack does: 200 and `ok`.
     Takes,
-    /// The same, after this time.
+    /// Takes the alarm after this time.
     TakesLate(Duration),
     /// Answers this status and repeats the address it was asked for.
     Answers(u16),
@@ -48,7 +48,7 @@ pub enum Manner {
     HangsUp,
     /// Answers bytes that are no HTTP.
     Babbles,
-    /// Sends it to this address.
+    /// Redirects to this address.
     SendsOn(String),
     /// Answers 500 and a body without an end.
     Floods,

@@ -14,44 +14,44 @@ use coupon_core::{
 };
 use tokio::{sync::Notify, time::Instant};
 
-/// Give-backs read in one statement.
+/// Due give-backs read by one statement.
 const BATCH_GIVE_BACKS: i64 = 200;
-/// Between two looks for campaigns that are SUSPECT.
+/// Time between two passes that close the gates of SUSPECT campaigns.
 const SUSPECTS_PERIOD: Duration = Duration::from_secs(1);
-/// Wait after a failure.
+/// Wait after the first of several failures.
 const FIRST_FAILURE_WAIT: Duration = Duration::from_millis(500);
-/// Longest wait after failures. 0.5 s, 1 s, 2 s, 4 s, 4 s, …
+/// Longest wait between failures: 0.5 s, 1 s, 2 s, 4 s, 4 s, …
 const MAX_FAILURE_WAIT: Duration = Duration::from_secs(4);
 
-/// Logs that the data of a campaign is broken, once a minute for each campaign and code: each look meets it again.
+/// Logs that the data of a campaign is broken, once a minute for each campaign and error code: each pass meets the failure again.
 fn log_broken(code: &CouponCode, failure: &Failure) {
     static BROKEN: Throttle = Throttle::new();
-    if let Some(looks) = BROKEN.admit(&format!("{code} {}", failure.code)) {
+    if let Some(passes) = BROKEN.admit(&format!("{code} {}", failure.code)) {
         tracing::error!(
             coupon = %code,
             code = failure.code,
-            looks,
-            "units of {code} cannot be given back, {looks} looks since this was last said: {failure}"
+            passes,
+            "units of {code} cannot be given back, {passes} passes since the last such line: {failure}"
         );
     }
 }
 
-/// Gives back what is due.
+/// Gives back the coupons of compensated requests.
 pub struct GiveBackWorker {
-    /// Decisions, and which of them are not given back yet.
+    /// Knows which give-backs are due.
     pub database: Database,
-    /// Holder entries and gates.
+    /// Has the holder entries and the gates.
     pub stock: Stock,
-    /// Time of the give-backs.
+    /// Gives the time that a give-back is noted with.
     pub clock: Arc<dyn Clock>,
-    /// Begins a look early, after a decision.
+    /// Begins a pass early, after a decision.
     pub wakeup: Arc<Notify>,
-    /// Between two looks, when nothing wakes the worker.
+    /// Time between two passes, when nothing wakes the worker.
     pub interval: Duration,
 }
 
 impl GiveBackWorker {
-    /// Gives back until the shutdown begins. Redis or PostgreSQL being away only delays it; nothing waits for it.
+    /// Gives back until the shutdown begins. While Redis or PostgreSQL is away, give-backs are delayed, and nothing else.
     pub async fn run(self, shutdown: Shutdown) {
         let mut backoff = Backoff::new(FIRST_FAILURE_WAIT, MAX_FAILURE_WAIT);
         let mut suspects_at = Instant::now();
@@ -87,9 +87,9 @@ impl GiveBackWorker {
         }
     }
 
-    /// Gives back what is due; `true` when there may be more to do at once.
+    /// Gives back what is due. Returns `true` when the statement was full, so that more may be due at once.
     async fn give_back(&self) -> Result<bool, Failure> {
-        // Coupons whose data is broken: they must not keep the others from theirs.
+        // Campaigns whose data is broken are left out, so that they do not delay the give-backs of the others.
         let mut broken = Vec::new();
         loop {
             let due = self.database.coupon_issues().due_give_backs(BATCH_GIVE_BACKS, &broken).await?;

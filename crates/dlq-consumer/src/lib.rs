@@ -3,10 +3,10 @@
 mod alarm;
 pub mod cli;
 pub mod config;
+mod dead_letter;
 mod doctor;
 mod give_back_worker;
 pub mod jobs;
-mod letter;
 mod metrics_help;
 mod repair;
 mod run;

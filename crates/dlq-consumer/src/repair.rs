@@ -1,7 +1,7 @@
 //! What this stage does with a dead letter: try again, then decide.
 //!
-//! It never writes to Kafka. A letter is done when the database has a decision or a status for it: issued, compensated,
-//! held, parked.
+//! It never writes to Kafka. A dead letter is done when PostgreSQL has a decision or a status for it: issued, compensated,
+//! held or parked.
 //!
 //! A decision is taken at two places. `on_exhausted` decides after the last attempt has failed. An attempt itself decides at
 //! once against a request whose member holds a coupon by another one (`decide_within_attempt`): no further attempt could
@@ -28,21 +28,21 @@ use tokio::sync::Notify;
 
 use crate::{
     alarm,
-    letter::{arrival, letter},
+    dead_letter::{new_dlq_event, original_failure},
 };
 
-/// Times that the database may refuse a decision for a reason nobody has classified.
+/// Refusals of one decision by PostgreSQL, for a reason that no table classifies, after which the dead letter is parked.
 const MAX_REFUSALS: u32 = 3;
 
-/// Tries dead letters again; what cannot be written is decided against, held or parked.
+/// Attempts dead letters again. One that cannot be written is compensated, held or parked.
 pub struct Repair {
-    /// Writes in batches.
+    /// Writes events in batches.
     pub writer: Writer,
-    /// Decisions, the work list, the letters.
+    /// Takes the decisions, the work list and the rows of dead letters.
     pub database: Database,
-    /// How many requests may be given up.
+    /// Limits how many requests of one coupon may be compensated for one cause.
     pub budget: Budget,
-    /// Time of the decisions.
+    /// Gives the time that decisions carry.
     pub clock: Arc<dyn Clock>,
     /// Wakes the give-back worker.
     pub give_backs_wakeup: Arc<Notify>,
@@ -63,7 +63,7 @@ impl Handler for Repair {
         event.request_id
     }
 
-    /// Writes the event again; decides against it at once if its member holds a coupon by another request.
+    /// Writes the event again. A request whose member holds a coupon by another request is compensated at once.
     async fn attempt(
         &self,
         work: &Work<Arc<CouponIssued>>,
@@ -83,10 +83,10 @@ impl Handler for Repair {
             tracing::info!(request_id = work.request_id(), outcome = outcome.as_str(), "dead letter recovered");
             DlqEventStatus::Recovered
         };
-        self.put_down(work, status, &arrival(&work.record), number).await
+        self.record(work, status, &original_failure(&work.record), number).await
     }
 
-    /// The last attempt has failed: decide, unless there is nothing that could be decided by a machine.
+    /// Compensates the request after its last attempt has failed; holds or parks a dead letter that no program may decide.
     async fn on_exhausted(
         &self,
         work: &Work<Arc<CouponIssued>>,
@@ -101,14 +101,14 @@ impl Handler for Repair {
                 } else {
                     DlqEventStatus::Parked
                 };
-                return self.put_down(work, status, failure, history.attempts).await;
+                return self.record(work, status, failure, history.attempts).await;
             }
         };
         let remedy = if failure.code == codes::CAP_REACHED { Remedy::GiveBackAndSuspect } else { Remedy::GiveBack };
         match self.decide(work, event, failure.clone(), history.attempts, remedy).await {
-            // The database will never take this decision; the record is kept for somebody to look at.
+            // PostgreSQL will never take this decision: the dead letter is parked for an operator.
             Err(refused) if is_refused(refused.class, history) => {
-                self.put_down(work, DlqEventStatus::Parked, &refused, history.attempts).await
+                self.record(work, DlqEventStatus::Parked, &refused, history.attempts).await
             }
             decided => decided,
         }
@@ -123,23 +123,23 @@ impl Handler for Repair {
     }
 }
 
-/// Nothing is revoked because of what the record itself claims: an unknown coupon, another member's request, an epoch
-/// that PostgreSQL has not heard of.
+/// Whether the failure rests only on what the record claims: an unknown coupon, the request id of another member, an epoch
+/// that PostgreSQL does not know. Such a record revokes nothing.
 fn is_undecidable(failure: &Failure) -> bool {
     [codes::COUPON_UNKNOWN, codes::OTHER_MEMBER, codes::NEWER_EPOCH].contains(&failure.code.as_str())
 }
 
-/// Whether the database has refused a decision for good: by a constraint, or after a few times by anything else that is
-/// neither an outage nor contention. What it refuses while no probe commits is an outage, and no refusal.
+/// Whether PostgreSQL has refused a decision for good: by a constraint, or [`MAX_REFUSALS`] times by anything else that is
+/// neither an outage nor contention. A failure while no probe commits is an outage, and no refusal.
 fn is_refused(class: Class, history: History) -> bool {
-    // Also what looks like an outage each time, when the engine has found out that it is none.
+    // The engine also counts what looks like an outage while its probe commits.
     class == Class::Permanent
         || class == Class::Unknown && history.refusals + 1 >= MAX_REFUSALS
         || history.refusals >= MAX_REFUSALS
 }
 
 impl Repair {
-    /// Decides against an event before its attempts are over: its member holds a coupon by the request `holder`.
+    /// Compensates a request before its attempts are over: its member holds a coupon by the request `holder`.
     async fn decide_within_attempt(
         &self,
         work: &Work<Arc<CouponIssued>>,
@@ -147,7 +147,8 @@ impl Repair {
         attempts: u32,
         holder: RequestId,
     ) -> Result<(), Failure> {
-        let failure = classify(IssueOutcome::MemberHoldsOne(holder)).err().unwrap_or_else(|| arrival(&work.record));
+        let failure =
+            classify(IssueOutcome::MemberHoldsOne(holder)).err().unwrap_or_else(|| original_failure(&work.record));
         self.decide(work, event, failure, attempts, Remedy::Supersede(holder)).await
     }
 
@@ -159,19 +160,18 @@ impl Repair {
         attempts: u32,
         remedy: Remedy,
     ) -> Result<(), Failure> {
-        let letter = letter(&work.record, attempts);
-        // A rebuild replaced the data they were reserved in; no deployment can be at fault.
+        // A rebuild replaced the data that the request was reserved in: no deployment can be at fault.
         let budget = (failure.code != codes::OLD_EPOCH).then_some(self.budget);
-        let give_up = Compensation {
+        let compensation = Compensation {
             event: CouponIssued::clone(event),
             failure,
-            record: letter,
+            record: new_dlq_event(&work.record, attempts),
             remedy,
             budget,
             now: self.clock.now(),
             by: None,
         };
-        match decide_against(&self.database, give_up).await? {
+        match compensate(&self.database, compensation).await? {
             CompensationOutcome::CompensatedBefore => {
                 self.database.coupon_issues().request_give_back(event.coupon_code.clone(), event.request_id).await?;
             }
@@ -185,7 +185,8 @@ impl Repair {
         Ok(())
     }
 
-    async fn put_down(
+    /// Records the dead letter with a status and without a decision, and wakes the alarm sender.
+    async fn record(
         &self,
         work: &Work<Arc<CouponIssued>>,
         status: DlqEventStatus,
@@ -197,7 +198,7 @@ impl Repair {
             Err(DecodeError::Newer(version)) => Some(version),
             Err(_) => None,
         };
-        let verdict = Classification {
+        let classification = Classification {
             status,
             event: work.item.as_deref().ok(),
             event_version,
@@ -207,28 +208,28 @@ impl Repair {
             now: self.clock.now(),
         };
         metrics::counter!("coupon_dead_letters_total", "status" => status.as_str()).increment(1);
-        self.database.dlq_events().record(letter(&work.record, attempts), verdict).await?;
+        self.database.dlq_events().record(new_dlq_event(&work.record, attempts), classification).await?;
         self.alarms_wakeup.notify_one();
         Ok(())
     }
 }
 
-/// Takes the decision against an event, counts it, and logs it if the member lost a coupon by it.
-pub async fn decide_against(database: &Database, give_up: Compensation) -> Result<CompensationOutcome, Failure> {
-    let (event, failure, remedy) = (give_up.event.clone(), give_up.failure.clone(), give_up.remedy);
-    let given_up = database.coupon_issues().compensate(give_up).await?;
-    metrics::counter!("coupon_give_ups_total", "outcome" => outcome_label(given_up)).increment(1);
+/// Compensates a request, counts the outcome, and logs an alarm if its member loses a coupon by it.
+pub async fn compensate(database: &Database, compensation: Compensation) -> Result<CompensationOutcome, Failure> {
+    let (event, failure, remedy) = (compensation.event.clone(), compensation.failure.clone(), compensation.remedy);
+    let outcome = database.coupon_issues().compensate(compensation).await?;
+    metrics::counter!("coupon_give_ups_total", "outcome" => outcome_label(outcome)).increment(1);
     if let (CompensationOutcome::Compensated { failed_issue_id }, Remedy::GiveBack | Remedy::GiveBackAndSuspect) =
-        (given_up, remedy)
+        (outcome, remedy)
     {
         alarm::log_compensated(&event, &failure, failed_issue_id);
     }
-    Ok(given_up)
+    Ok(outcome)
 }
 
-/// The label `outcome` of `coupon_give_ups_total`.
-pub fn outcome_label(given_up: CompensationOutcome) -> &'static str {
-    match given_up {
+/// Returns the label `outcome` of the metric `coupon_give_ups_total`.
+pub fn outcome_label(outcome: CompensationOutcome) -> &'static str {
+    match outcome {
         CompensationOutcome::Compensated { .. } => "COMPENSATED",
         CompensationOutcome::CompensatedBefore => "COMPENSATED_BEFORE",
         CompensationOutcome::Issued => "ISSUED",

@@ -1,4 +1,4 @@
-//! `run`: the service.
+//! The command `run`: the service.
 
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
@@ -36,7 +36,7 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
 async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
     let names =
         ["kafka topic", "postgresql schema", "redis", "consumer group", "contract", "consumer lag", "postgresql"];
-    let [topic, schema, redis, joined, contract, lag, needs] = names.map(|name| service.health.condition(name));
+    let [topic, schema, redis, joined, contract, lag, dependencies] = names.map(|name| service.health.condition(name));
     let clock = Arc::new(SystemClock);
     let database = Database::new(&config.database, NAME)?.rehearsing(Rehearsal::Decisions);
     let stock = Stock::new(&config.redis)?;
@@ -53,7 +53,7 @@ async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
     }
     let writer = Writer::new(database.clone(), &config.writer);
     let give_backs_wakeup = Arc::new(Notify::new());
-    // The helpers stop after the engine, so that what it decides last is still given back and its alarm sent.
+    // The helpers stop after the engine, so that the last decisions are still given back and their alarms sent.
     let helpers_stop = Shutdown::new();
     let helpers = service.tasks.stopped_by(helpers_stop.clone());
     let give_back_worker = GiveBackWorker {
@@ -79,7 +79,7 @@ async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
     let policy = Policy { schedule: retry::REPAIR, contended_is_final: false, drain: config.shutdown.drain() };
     let (client, group) = (config.kafka.client(), config.kafka.group());
     let settings = (&client, &group, &config.consumer);
-    let readiness = Readiness { joined, dependencies: needs };
+    let readiness = Readiness { joined, dependencies };
     let engine = Engine::new(settings, NAME, &config.kafka.dlq_topic, policy, Arc::new(repair), clock, readiness)?;
     let servers = Contract {
         broker,
@@ -88,12 +88,12 @@ async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
         database: database.clone(),
         needs: &[KAFKA, REDIS, POSTGRESQL],
     };
-    // What is in the log is read on, whatever is wrong with the log: only reading saves it.
+    // Whatever is wrong with a topic, its records are consumed: only reading saves them.
     Watch::begin(servers, &config.contract, contract, &service.tasks, |_| {});
     engine.watch_lag(&client, &config.lag, lag, &service.tasks)?;
     // Deciding does not need Redis; only the give-back worker waits for it.
-    let (found, mut unfit) = oneshot::channel();
-    service.tasks.spawn("redis watch", refuse_unfit_redis(stock, redis, service.shutdown.clone(), found));
+    let (refused, mut refusal) = oneshot::channel();
+    service.tasks.spawn("redis watch", require_redis(stock, redis, service.shutdown.clone(), refused));
     service.tasks.spawn("engine", engine.run(service.shutdown.clone())).ended().await;
 
     helpers_stop.begin("the engine has stopped");
@@ -103,22 +103,18 @@ async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
         );
     }
     database.close().await;
-    // Said before the stop began because of it.
-    unfit.try_recv().map_or(Ok(()), |unfit| Err(unfit.into()))
+    // `require_redis` sends before it begins the stop.
+    refusal.try_recv().map_or(Ok(()), |error| Err(error.into()))
 }
 
-/// Waits for Redis beside the engine, and watches it; one that would lose reservations is `found`, and ends the process.
-async fn refuse_unfit_redis(
-    stock: Stock,
-    condition: Condition,
-    shutdown: Shutdown,
-    found: oneshot::Sender<StartupError>,
-) {
+/// Waits for Redis beside the engine, and then watches it. A Redis that could lose reservations is `refused`, which stops the
+/// service.
+async fn require_redis(stock: Stock, condition: Condition, shutdown: Shutdown, refused: oneshot::Sender<StartupError>) {
     match startup::redis(&stock, &condition, &shutdown).await {
-        Err(unfit) => {
-            let why = unfit.to_string();
-            // Nobody but the end of `consume` reads it, which waits for the stop.
-            let _ = found.send(unfit);
+        Err(error) => {
+            let why = error.to_string();
+            // Only the end of `consume` reads it, which waits for the stop.
+            let _ = refused.send(error);
             shutdown.begin(why);
         }
         Ok(false) => {}

@@ -1,4 +1,4 @@
-//! The command line.
+//! The command line of `issue-consumer`.
 
 use std::process::ExitCode;
 
@@ -39,7 +39,7 @@ enum Command {
     Doctor,
 }
 
-/// Runs the command.
+/// Loads the settings and runs the command; the exit code is that of the process.
 pub async fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
     let config: Config = load(&cli.settings, process_environment())?;
     match cli.command {
@@ -56,7 +56,7 @@ pub async fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
 async fn migrate(config: &Config) -> anyhow::Result<ExitCode> {
     telemetry::init(&LogSettings { filter: "warn".to_owned(), ..config.log.clone() }, "issue-consumer");
     let database = Database::new(&config.database, "issue-consumer migrate")?;
-    // After a roll-back the schema is newer than this build and admits it: then there is nothing to do.
+    // After a rollback the schema is newer than this build and admits it: there is nothing to migrate.
     if let Ok(Schema::Fits { version }) = database.schema().await {
         eprintln!("the schema has version {version}, which fits");
         return Ok(ExitCode::SUCCESS);

@@ -2,6 +2,6 @@
 
 use coupon_core::metrics_help::{MetricHelp, MetricKind::Counter};
 
-/// What this crate records.
+/// The metrics that this crate records.
 pub const HELP: &[MetricHelp] =
     &[(Counter, "coupon_dead_letters_written_total", "Dead letters that Kafka has acknowledged, by the error class.")];

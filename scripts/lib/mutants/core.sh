@@ -11,9 +11,9 @@ mutant 'a unit given back before the decision' 'crates/dlq-consumer/src/repair.r
     pub stock: coupon_core::stock::Stock,' \
   '    let repair = Repair {' '    let repair = Repair {
         stock: stock.clone(),' \
-  '        match decide_against(&self.database, give_up).await? {' \
+  '        match compensate(&self.database, compensation).await? {' \
   '        let _ = self.stock.give_back(&event.coupon_code, &event.member_id, event.request_id, None).await;
-        match decide_against(&self.database, give_up).await? {'
+        match compensate(&self.database, compensation).await? {'
 mutant 'what is malformed believed, and compensated' $CORE/event.rs "$LIB" event:: \
   '        event.check()?;' ''
 mutant 'a give-back noted for other requests too' $CORE/repo/coupon_issues/give_backs.rs "$E2E" d8_ \

@@ -5,7 +5,7 @@ mutant 'a request that is decided while the list is made left out' crates/issuer
   'Self::by(&self.code, self.request_id, decisions).unwrap_or(self)' 'self'
 mutant 'what a rebuild has left in a dead letter not found' crates/issuer-api/src/standing.rs "$E2E" a_request_that_a_rebuild \
   'letters.iter().any(|letter| letter.request_id == id)' 'letters.iter().any(|_| false)'
-mutant 'a decided request whose letter is held taken for an undecided one' $CORE/repo/dlq_events/rows.rs "$E2E" a_request_that_a_rebuild \
+mutant 'a decided request whose dead letter is held taken for an undecided one' $CORE/repo/dlq_events/rows.rs "$E2E" a_request_that_a_rebuild \
   'AND request_id = original_event_id)' 'AND request_id = original_event_id AND false)'
 mutant 'idle connections that keep the last slots' $CORE/runtime/http.rs "$LIB" while_few_slots \
   'if is_crowded { idle_timeout.min(header_timeout) } else { idle_timeout }' \

@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2016,SC2086 # the mistakes are code, and their dollar signs are not the shell's
-# Mistakes in what an operator's word may do.
+# Mistakes in what an operator may decide.
 
 mutant 'a word that settles an accepted, undecided request' $CORE/repo/work_list/settling.rs "$E2E" operator::an_accepted_request \
   '            (Self::Resolve | Self::Ignore, List::DlqEvents) => {' \

@@ -47,8 +47,8 @@ mutant 'a probe that panics and was the last one' $CORE/kafka/engine/failing.rs 
   'matches!(tokio::spawn(async move { handler.probe().await }).await, Ok(Ok(())))' 'handler.probe().await.is_ok()'
 mutant 'a poll interval that keeps a consumer from starting' $CORE/kafka/progress.rs "$E2E" o2_ \
   '            .set("max.poll.interval.ms", "300000");' ';'
-mutant 'an alarm that ends all alarms when it cannot be worded' crates/dlq-consumer/src/alarm/sender.rs "$E2E" an_alarm_that_cannot_be_put \
-  'match panics::caught(words).await {' 'match Some(words.await) {'
+mutant 'an alarm that ends all alarms when it cannot be composed' crates/dlq-consumer/src/alarm/sender.rs "$E2E" an_alarm_that_cannot_be_put \
+  'match panics::caught(composed).await {' 'match Some(composed.await) {'
 mutant 'a line for each request that fails' crates/issuer-api/src/accept.rs "$E2E" an_error_of_every_request \
   'if let Some(requests) = FAILED.admit(&error.code()) {' 'if let requests = FAILED.admit(&error.code()).unwrap_or(1) {'
 mutant 'a replica of Redis whose answer is believed' $CORE/stock/error.rs "$LIB" stock::error:: \

@@ -45,7 +45,7 @@ mutant 'a window that is found and left' $OPERATIONS/reconcile/campaign.rs "$E2E
 mutant 'broken data said at each look' crates/dlq-consumer/src/give_back_worker.rs "$E2E" a_campaign_whose_units_cannot \
   'static BROKEN: Throttle = Throttle::new();' 'static BROKEN: Throttle = Throttle::of(u32::MAX);'
 mutant 'a watch of Redis past the supervisor' crates/dlq-consumer/src/run.rs "$E2E" a_loop_that_panics_ends \
-  'service.tasks.spawn("redis watch", refuse_unfit_redis(stock, redis, service.shutdown.clone(), found));' \
-  'tokio::spawn(refuse_unfit_redis(stock, redis, service.shutdown.clone(), found));'
+  'service.tasks.spawn("redis watch", require_redis(stock, redis, service.shutdown.clone(), refused));' \
+  'tokio::spawn(require_redis(stock, redis, service.shutdown.clone(), refused));'
 mutant 'a watch of the signals past the supervisor' $CORE/runtime/boot.rs "$E2E" a_loop_that_panics_ends \
   'service.tasks.stopped_by(Shutdown::new()).spawn_until_stop("signal watch", signals);' 'drop(tokio::spawn(signals));'

@@ -42,9 +42,9 @@ mutant 'replays settled one by one' $CORE/repo/replays/settle.rs "$E2E" many_rep
                     return Ok(all);
                 }
             }'
-mutant 'a letter recovered late said to be recovered at once' $DLQ/repair.rs "$E2E" r1_ \
-  'self.put_down(work, status, &arrival(&work.record), number)' 'self.put_down(work, status, &arrival(&work.record), number.min(1))'
-mutant 'a late letter of a newer version held for ever' $CORE/writing/mod.rs '-p dlq-consumer --test it' a_held_letter_whose_member \
+mutant 'a dead letter recovered late said to be recovered at once' $DLQ/repair.rs "$E2E" r1_ \
+  'self.record(work, status, &original_failure(&work.record), number)' 'self.record(work, status, &original_failure(&work.record), number.min(1))'
+mutant 'a late dead letter of a newer version held for ever' $CORE/writing/mod.rs '-p dlq-consumer --test it' a_held_letter_whose_member \
   '        IssueOutcome::OldEpoch => Remedy::GiveBack,
 ' ''
 mutant 'an alarm that does not name its installation' $DLQ/alarm/view.rs "$E2E" an_alarm_names_the_installation \
@@ -58,7 +58,7 @@ mutant 'an all-clear while something waits' $CORE/repo/alarms/all_clear.rs "$E2E
 mutant 'an all-clear told for ever' $CORE/repo/alarms/all_clear.rs "$E2E" an_all_clear_is_told_once \
   'SET all_clear_due = false, claimed_until' 'SET claimed_until'
 mutant 'a refused layout sent again unchanged' $DLQ/alarm/channels.rs "$E2E" an_alarm_whose_layout_slack_refuses \
-  'if self.kind == Kind::Slack && refusal.is_of_the_form =>' 'if self.kind != Kind::Slack && refusal.is_of_the_form =>'
+  'if self.kind == Kind::Slack && refusal.is_of_the_layout =>' 'if self.kind != Kind::Slack && refusal.is_of_the_layout =>'
 mutant 'an alarm about what an operator has just done' $CORE/repo/coupon_issues/compensate.rs "$E2E" what_an_operator_compensates \
   'let alarm = superseded_by.is_none() && compensation.by_hand().is_none();' 'let alarm = superseded_by.is_none();'
 mutant 'no alarm about what a replay can only compensate' $CORE/repo/coupon_issues/compensate.rs "$E2E" what_a_replay_can_only \
@@ -79,7 +79,7 @@ mutant 'a gate opened though redis sold too much' $CORE/repo/rebuilds.rs "$E2E" 
   'is_closed || is_sound && !is_found_unsound' 'is_closed || is_sound'
 mutant 'a link that leads to no entry' $DLQ/alarm/view.rs "$E2E" an_alarm_names_the_installation \
   'format!("{url}{anchor}")' 'format!("{anchor}{url}")'
-mutant 'a held letter that is warned of every minute' $DLQ/jobs/newer_versions.rs '-p dlq-consumer --test it' a_held_letter_that_cannot \
+mutant 'a held dead letter that is warned of every minute' $DLQ/jobs/newer_versions.rs '-p dlq-consumer --test it' a_held_letter_that_cannot \
   'Err(failure) if warned.insert(letter_id) => {' 'Err(failure) if !warned.contains(&letter_id) => {'
 mutant 'no all-clear of lost data' $DLQ/alarm/classify.rs "$E2E" an_all_clear_of_lost_data \
   '(Severity::Critical, "alarm-lost", true)' '(Severity::Critical, "alarm-lost", false)'

@@ -116,7 +116,7 @@ fn show(outcome: &Outcome) -> Result<()> {
     Ok(())
 }
 
-/// What cannot be, of members with the reservation that each was told.
+/// Returns what contradicts the promises in the members and the reservations that the answers gave them.
 fn wrong<'a>(held: impl Iterator<Item = (&'a str, Option<Uuid>)>, total: Option<usize>) -> Vec<String> {
     let (mut holders, mut wrong, mut count) = (HashMap::new(), Vec::new(), 0);
     for (member, id) in held {

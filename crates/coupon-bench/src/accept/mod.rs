@@ -74,7 +74,7 @@ impl AcceptArgs {
         self.elsewhere.is_meant()
     }
 
-    /// Asks the other system.
+    /// Measures the other system.
     pub async fn run_elsewhere(&self) -> Result<()> {
         ensure!(self.rounds.json.is_none(), "--json is for figures of this machine; with --url there are none");
         self.elsewhere.run(self.seconds).await

@@ -59,7 +59,7 @@ mod tests {
         log(&world, &outcome);
         written(&world).await.unwrap();
         hold_within(&world, Duration::from_secs(20)).await.unwrap();
-        world.stock.set_mark(CODE, &member(3), None).await.unwrap();
+        world.stock.set_holder(CODE, &member(3), None).await.unwrap();
         let broken = hold_within(&world, Duration::from_secs(1)).await.unwrap_err();
         assert!(format!("{broken:#}").contains(&member(3)), "{broken:#}");
     }

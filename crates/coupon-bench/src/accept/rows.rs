@@ -17,8 +17,8 @@ use uuid::Uuid;
 use super::CODE;
 use crate::load::Sample;
 
-/// Time from one look to the next: a row is seen late by this and a query at most.
-const LOOK_PERIOD: Duration = Duration::from_millis(5);
+/// Time between two queries: a row is seen late by this and the time of a query at most.
+const POLL_PERIOD: Duration = Duration::from_millis(5);
 
 /// Rows that are asked for at a time, the oldest first.
 const MAX_ROWS_ASKED: usize = 1000;
@@ -32,7 +32,7 @@ pub async fn follow(db: PgPool, mut samples: UnboundedReceiver<Sample>) -> Resul
         sqlx::query_scalar("SELECT coupon_id FROM coupons WHERE coupon_code = $1").bind(CODE).fetch_one(&db).await?;
     let mut times = Histogram::new(3)?;
     let mut pending: Vec<Sample> = Vec::new();
-    let mut ticks = interval(LOOK_PERIOD);
+    let mut ticks = interval(POLL_PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut last_sample = Instant::now();
     loop {

@@ -21,14 +21,14 @@ const ATTEMPTS: &str = "4";
 /// Coupon, request id, member, sequence and decision of a row.
 type Row = (i64, Uuid, String, i64, String);
 
-/// What is in PostgreSQL and in the dead letter topic.
+/// What the check reads in PostgreSQL and in the dead letter topic.
 #[derive(Clone, Debug, Default)]
 struct Found {
     /// Rows of these events, and whatever else has a sequence like theirs.
     rows: Vec<Row>,
-    /// All rows of the table.
+    /// Number of all rows of `coupon_issues`.
     in_all: i64,
-    /// Counter of each coupon.
+    /// Key and issued counter of each coupon.
     counters: Vec<(i64, i64)>,
     /// Request id and attempts of each dead letter.
     dead: Vec<(Option<Uuid>, Option<String>)>,

@@ -19,7 +19,7 @@ const CHUNK_BYTES: usize = 1 << 20;
 const STATEMENT: &str = "COPY coupon_issues \
     (coupon_id, request_id, member_id, decision, epoch, seq, reserved_at, expires_at) FROM STDIN";
 
-/// What one `COPY` took.
+/// Rate and cost of one `COPY`.
 #[derive(Clone, Copy, Debug)]
 pub struct Copied {
     /// Rows a second, with the commit.

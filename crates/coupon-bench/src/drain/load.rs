@@ -21,7 +21,7 @@ pub const POISON: &str = "-poison";
 pub struct Load {
     /// Members, one of each event.
     pub members: Members,
-    /// Number of coupons.
+    /// Number of coupons that the events are spread over.
     pub coupons: u64,
     is_poisoned: bool,
 }
@@ -42,7 +42,7 @@ impl Load {
         Self { is_poisoned: true, ..self }
     }
 
-    /// How many events.
+    /// Returns the number of events.
     pub fn events(&self) -> u64 {
         self.members.count
     }
@@ -67,7 +67,7 @@ impl Load {
         number % self.coupons
     }
 
-    /// The name of a coupon.
+    /// Returns the code of a coupon.
     pub fn code(&self, coupon: u64) -> String {
         if self.coupons == 1 { CODE.to_owned() } else { format!("{CODE}-{coupon:03}") }
     }

@@ -18,13 +18,13 @@ use crate::{
     seed::rest,
 };
 
-/// Where a drain happens.
+/// The world of one drain.
 pub struct Site {
     /// A database and topics of its own; removed when it is dropped.
     pub world: World,
-    /// What is to be written.
+    /// The events to be written.
     pub load: Load,
-    /// Keys of the coupons.
+    /// Keys of the coupons in PostgreSQL.
     pub coupon_ids: Vec<i64>,
     brokers: String,
     machines: Machines,

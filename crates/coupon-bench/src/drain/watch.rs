@@ -13,8 +13,8 @@ use crate::measure::{
     usage,
 };
 
-/// Time from one look at the counters to the next.
-const LOOK_PERIOD: Duration = Duration::from_millis(20);
+/// Time between two readings of the counters.
+const POLL_PERIOD: Duration = Duration::from_millis(20);
 
 /// Longest time without another row; group join and retries are far shorter.
 const NEXT_ROW_WITHIN: Duration = Duration::from_mins(1);
@@ -51,7 +51,7 @@ pub async fn until(
     // One connection for all looks: what its process in PostgreSQL uses is counted as long as it lives.
     let mut database = database.acquire().await?;
     let services: Vec<_> = consumers.iter().map(|&consumer| ("consumer", consumer)).collect();
-    let mut ticks = interval(LOOK_PERIOD);
+    let mut ticks = interval(POLL_PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut first, mut last): (Option<(Instant, u64, Cpu)>, _) = (None, (Instant::now(), 0));
     loop {

@@ -25,11 +25,11 @@ use crate::{machine::Machine, measure::spread::Spread};
 pub struct Measured {
     /// The command with its arguments, as it was typed.
     pub command: String,
-    /// When it ended.
+    /// When the measurement ended.
     pub at: DateTime<Utc>,
-    /// Where.
+    /// The machine and the servers that were measured.
     pub machine: Machine,
-    /// Rounds of each figure.
+    /// Number of rounds of each figure.
     pub rounds: u32,
     /// What was measured, in the order in which it is shown.
     pub figures: Vec<Figure>,
@@ -40,9 +40,9 @@ pub struct Measured {
 pub struct Figure {
     /// Short name that stays the same from run to run, such as `accept.ratio`: the stage, a dot, and what of it.
     pub id: String,
-    /// The figure in words.
+    /// Name of the figure, as tables show it.
     pub name: String,
-    /// What it is counted in.
+    /// Unit of the values.
     pub unit: Unit,
     /// The figure of each round, in their order.
     pub rounds: Vec<f64>,
@@ -60,7 +60,7 @@ pub enum Unit {
     Ratio,
     /// A multiple, such as 1.7 times as much.
     Times,
-    /// Events a second.
+    /// Events, requests or rows a second.
     PerSecond,
     /// Milliseconds.
     Ms,
@@ -76,18 +76,18 @@ pub enum Unit {
     Count,
 }
 
-/// What a figure was to be.
+/// Goal of a figure.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Goal {
-    /// This or more.
+    /// The median must be this or more.
     AtLeast(f64),
-    /// This or less.
+    /// The median must be this or less.
     AtMost(f64),
 }
 
 impl Measured {
-    /// Writes the file.
+    /// Writes the figures to a file, as JSON.
     pub fn write(&self, file: &Path) -> Result<()> {
         let json = serde_json::to_string_pretty(self)?;
         fs::write(file, json + "\n").with_context(|| format!("{} cannot be written", file.display()))
@@ -101,25 +101,25 @@ impl Measured {
         })
     }
 
-    /// The figure of this id.
+    /// Returns the figure with this id, if it was measured.
     pub fn figure(&self, id: &str) -> Option<&Figure> {
         self.figures.iter().find(|figure| figure.id == id)
     }
 }
 
 impl Figure {
-    /// A figure without a goal.
+    /// Makes a figure without a goal, from the values of all rounds.
     pub fn new(id: &str, name: &str, unit: Unit, rounds: impl IntoIterator<Item = f64>) -> Self {
         let rounds = rounds.into_iter().collect();
         Self { id: id.to_owned(), name: name.to_owned(), unit, rounds, goal: None, remark: String::new() }
     }
 
-    /// The same with a goal.
+    /// Adds a goal.
     pub fn goal(self, goal: Goal) -> Self {
         Self { goal: Some(goal), ..self }
     }
 
-    /// The same with a remark.
+    /// Adds a remark, which tables show below.
     pub fn remark(self, remark: impl Into<String>) -> Self {
         Self { remark: remark.into(), ..self }
     }

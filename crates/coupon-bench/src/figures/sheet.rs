@@ -47,7 +47,7 @@ impl Sheet<'_> {
         self.0.iter().flat_map(|measured| &measured.figures)
     }
 
-    /// Each machine once.
+    /// Returns the machines of all figures, each once.
     fn machines(&self) -> Vec<String> {
         let mut lines: Vec<String> = Vec::new();
         for line in self.0.iter().map(|measured| measured.machine.line()) {

@@ -1,4 +1,4 @@
-//! Figures in words: each unit as it reads best, and what was to be.
+//! Figures as text: a value with its unit, and its goal.
 
 use indicatif::HumanCount;
 
@@ -6,7 +6,7 @@ use super::{Goal, Unit};
 use crate::measure::spread::time;
 
 impl Unit {
-    /// A value of this unit in words, such as `71.2 %` of the ratio 0.712.
+    /// Returns a value of this unit as text, such as `71.2 %` for the ratio 0.712.
     pub fn text(self, value: f64) -> String {
         match self {
             Self::Ratio => format!("{:.1} %", value * 100.0),
@@ -26,7 +26,7 @@ impl Unit {
 }
 
 impl Goal {
-    /// In words, such as `≥ 70 %`.
+    /// Returns the goal as text, such as `≥ 70 %`.
     pub fn text(self, unit: Unit) -> String {
         let (sign, value) = match self {
             Self::AtLeast(least) => ('≥', least),

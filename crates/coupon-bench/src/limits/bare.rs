@@ -23,7 +23,7 @@ use crate::{
 /// Length of the probe that says how many requests to prepare; it also warms everything up.
 pub const PROBE_SECONDS: f64 = 0.5;
 
-/// Requests for the probe.
+/// Requests of the short run before the measurement.
 pub const PROBE_REQUESTS: usize = 20_000;
 
 /// The limit, and the CPU time of the process for each request.

@@ -44,7 +44,7 @@ pub struct LimitsArgs {
 /// How fast one part is alone.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Limit {
-    /// Operations a second.
+    /// Operations a second at the limit.
     pub per_second: f64,
     /// CPU time of whoever calls, for each operation.
     pub caller_cpu_us: f64,
@@ -68,7 +68,7 @@ const RECORDS_AT_ONCE: usize = 4096;
 pub struct Limits {
     /// HTTP with the check of a token.
     pub bare: Limit,
-    /// The script that reserves.
+    /// The script `reserve.lua` alone.
     pub script: Limit,
     /// A record that Kafka acknowledges.
     pub produce: Limit,
@@ -140,7 +140,7 @@ async fn produce(environment: &Environment, world: &World, machines: &Machines, 
     operation.await.context("the limit of the producer")
 }
 
-/// The figures of all rounds.
+/// Returns the figures of all rounds.
 pub fn figures(rounds: &[Limits]) -> Vec<Figure> {
     let figure =
         |id: &str, name: &str, unit: Unit, of: fn(&Limits) -> f64| Figure::new(id, name, unit, rounds.iter().map(of));

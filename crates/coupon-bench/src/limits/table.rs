@@ -12,22 +12,22 @@ use crate::{
 pub struct Row {
     /// Id of the figure.
     pub id: &'static str,
-    /// In words.
+    /// Name of the figure, as tables show it.
     pub name: &'static str,
-    /// What it is counted in.
+    /// Unit of the values.
     pub unit: Unit,
-    /// What it is to be.
+    /// Goal of the figure, if it has one.
     pub goal: Option<Goal>,
     /// What has to be known to read it.
     pub remark: &'static str,
 }
 
-/// A row without a goal.
+/// Makes a row without a goal.
 pub const fn row(id: &'static str, name: &'static str, unit: Unit, remark: &'static str) -> Row {
     Row { id, name, unit, goal: None, remark }
 }
 
-/// A row with a goal.
+/// Makes a row with a goal.
 pub const fn goal(id: &'static str, name: &'static str, unit: Unit, goal: Goal, remark: &'static str) -> Row {
     Row { id, name, unit, goal: Some(goal), remark }
 }
@@ -53,7 +53,7 @@ impl Collected {
         }
     }
 
-    /// Notes what was odd in a round; the last word of a figure counts.
+    /// Notes what was odd in a round; the last remark of a figure is kept.
     pub fn remark(&mut self, id: &'static str, text: String) {
         self.remarks.insert(id, text);
     }

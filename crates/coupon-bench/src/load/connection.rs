@@ -22,7 +22,7 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Connects.
+    /// Connects to the server.
     pub async fn open(address: SocketAddr) -> Result<Self> {
         let mut connection = Self { address, stream: None, buffer: vec![0; 2048] };
         connection.connect().await?;
@@ -51,7 +51,7 @@ impl Connection {
         self.stream = self.stream.take().filter(would_wait);
     }
 
-    /// What was read last.
+    /// Returns a range of the bytes that were read last.
     pub fn bytes(&self, range: Range<usize>) -> &[u8] {
         &self.buffer[range]
     }

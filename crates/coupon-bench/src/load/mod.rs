@@ -32,13 +32,13 @@ const ANSWERED_WITHIN: Duration = Duration::from_secs(30);
 /// Requests, with the server and the moments to send them.
 #[derive(Debug)]
 pub struct Load {
-    /// The server.
+    /// Address of the server.
     pub address: SocketAddr,
     /// Number of connections.
     pub connections: usize,
     /// Requests in the order of sending.
     pub requests: Arc<Requests>,
-    /// When each of them is due.
+    /// When each request is due.
     pub schedule: Schedule,
     /// After this no request is sent any more, however many are left.
     pub stop_after: Option<Duration>,
@@ -51,7 +51,7 @@ pub struct Load {
 pub struct Samples {
     /// Sends every so many-th request.
     pub every: usize,
-    /// Receiver.
+    /// Receiver of the samples.
     pub to: UnboundedSender<Sample>,
 }
 
@@ -77,7 +77,7 @@ impl Load {
         Self { address, connections: CONNECTIONS, requests, schedule, stop_after: None, samples: None }
     }
 
-    /// Sends it on a thread of its own and waits for the end.
+    /// Sends the load on a thread of its own, and waits until all of it is answered.
     pub async fn run(self) -> Result<Outcome> {
         let (tell, told) = oneshot::channel();
         let work = move || {

@@ -11,10 +11,10 @@ use uuid::Uuid;
 
 use super::{Requests, Schedule};
 
-/// Longest latency that is told apart, in µs.
+/// Longest latency that the histogram distinguishes, in µs.
 const LONGEST_US: u64 = 120_000_000;
 
-/// A run that is over.
+/// What a run has measured.
 #[derive(Debug)]
 pub struct Outcome {
     /// Moment at which the run began.
@@ -27,7 +27,7 @@ pub struct Outcome {
     pub asked: usize,
     /// Every answer, in the order in which they came.
     pub records: Vec<Record>,
-    /// Bodies of all answers.
+    /// Bodies of all answers, one after the other.
     pub bodies: Vec<u8>,
     /// From the start to the last answer.
     pub took: Duration,
@@ -35,7 +35,7 @@ pub struct Outcome {
     pub cpu_ms: u64,
 }
 
-/// One answer.
+/// One answer, or its absence.
 #[derive(Clone, Debug)]
 pub struct Record {
     /// Index of the request.
@@ -70,12 +70,12 @@ impl Outcome {
         self.asked - self.records.len()
     }
 
-    /// Answers of this status.
+    /// Returns the number of answers of this status.
     pub fn count(&self, status: u16) -> usize {
         self.records.iter().filter(|record| record.status == status).count()
     }
 
-    /// In words such as `202: 30000, without answer: 2`.
+    /// Returns the answers by status as text, such as `202: 30000, without answer: 2`.
     pub fn statuses(&self) -> String {
         let mut counts: BTreeMap<u16, usize> = BTreeMap::new();
         for record in &self.records {
@@ -88,7 +88,7 @@ impl Outcome {
         words.join(", ")
     }
 
-    /// The body of an answer.
+    /// Returns the body of an answer.
     pub fn body(&self, record: &Record) -> &[u8] {
         &self.bodies[record.body.clone()]
     }
@@ -107,7 +107,7 @@ impl Outcome {
         Ok(latencies)
     }
 
-    /// Every answer in the form in which the oracle reads them; what was not answered is told too.
+    /// Returns every answer as the oracle reads it; a request without an answer is one too.
     pub fn answers(&self, code: &str) -> Vec<Answer> {
         let at = self.started_at + TimeDelta::from_std(self.took).unwrap_or_default();
         let silent = self.silent().into_iter().map(|index| Answer {

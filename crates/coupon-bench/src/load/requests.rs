@@ -39,13 +39,13 @@ impl Requests {
         &self.bytes[start..self.ends[index]]
     }
 
-    /// Who sends request `index`.
+    /// Returns the member that sends request `index`.
     pub fn member(&self, index: usize) -> &str {
         &self.members[index]
     }
 }
 
-/// The member of this number.
+/// Returns the id of the member of this number.
 pub fn member(number: usize) -> String {
     format!("bench-{number:09}")
 }

@@ -10,9 +10,9 @@ const MAX_HEADERS: usize = 32;
 pub struct Response {
     /// HTTP status.
     pub status: u16,
-    /// Where the body begins.
+    /// Index of the first byte of the body.
     pub body: usize,
-    /// Where the answer ends.
+    /// Index behind the last byte of the answer.
     pub end: usize,
     /// Whether the server closes the connection after it.
     pub is_last: bool,

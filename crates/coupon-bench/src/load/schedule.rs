@@ -1,4 +1,4 @@
-//! When each request is due.
+//! The schedule of a load: when each request is due.
 
 /// Planned moments in ns from the start of the run, in ascending order.
 #[derive(Clone, Debug, Default)]

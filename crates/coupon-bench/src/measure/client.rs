@@ -32,7 +32,7 @@ pub struct Client {
     thread: Option<JoinHandle<Result<Stalls>>>,
 }
 
-/// How long a client waited.
+/// How long a client waited for answers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Stalls {
     /// Questions that were answered.
@@ -41,7 +41,7 @@ pub struct Stalls {
     pub p50_ms: f64,
     /// 99 in 100 of them at most this.
     pub p99_ms: f64,
-    /// The longest.
+    /// Longest wait in ms.
     pub max_ms: f64,
     /// How late the client itself woke up to ask, at most, in ms: no fault of Redis, and part of the figures above.
     pub late_ms: f64,

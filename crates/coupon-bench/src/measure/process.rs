@@ -17,13 +17,13 @@ use tokio::{
 
 use super::{spread::as_f64, usage};
 
-/// Time from one look at the process to the next: its end is seen late by this at most.
-const LOOK_PERIOD: Duration = Duration::from_millis(5);
+/// Time between two readings of the process: its end is seen late by this at most.
+const POLL_PERIOD: Duration = Duration::from_millis(5);
 
 /// Lines of its output that are shown when it ends otherwise than it should.
 const SHOWN_LINES: usize = 20;
 
-/// What one process used.
+/// CPU time and memory that one process used.
 #[derive(Clone, Copy, Debug)]
 pub struct Used {
     /// From its start to its end, at most 5 ms too much.
@@ -62,7 +62,7 @@ where
 /// Watches a process until it has ended. Nobody has asked yet how it ended, so its last times can still be read.
 async fn watch(child: &Child) -> Result<(f64, f64)> {
     let process = usage::process(child.id().context("the process has no id")?)?;
-    let mut ticks = interval(LOOK_PERIOD);
+    let mut ticks = interval(POLL_PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut peak_mib: f64 = 0.0;
     loop {

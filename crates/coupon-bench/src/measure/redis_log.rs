@@ -21,7 +21,7 @@ pub struct Noting {
 }
 
 impl Noting {
-    /// Sets the settings of the server behind this URL.
+    /// Begins to log: sets the latency settings of the server behind this URL.
     pub fn begin(url: &str) -> Result<Self> {
         let mut noting = Self { url: url.to_owned(), before: Vec::new() };
         let mut redis = redis::Client::open(url)?.get_connection()?;
@@ -80,7 +80,7 @@ impl RedisLog {
         Ok(Self { redis, last })
     }
 
-    /// What was noted since.
+    /// Returns the slow commands and latency events since the measurement began.
     pub async fn read(mut self) -> Result<SlowMoments> {
         let all = redis::cmd("SLOWLOG").arg("GET").arg(1_000_000).query_async(&mut self.redis).await?;
         let mut slow = slow_commands(&all)?;

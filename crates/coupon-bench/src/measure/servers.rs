@@ -32,7 +32,7 @@ impl Server {
         Self { listening: processes().filter(holds).map(|process| process.pid).min() }
     }
 
-    /// Whether it runs here.
+    /// Whether the server runs on this machine.
     pub fn is_here(&self) -> bool {
         self.listening.is_some()
     }

@@ -5,9 +5,9 @@
 pub struct Spread {
     /// The median; of an even number of rounds the mean of the two in the middle.
     pub median: f64,
-    /// The lowest.
+    /// Lowest value of all rounds.
     pub least: f64,
-    /// The highest.
+    /// Highest value of all rounds.
     pub most: f64,
 }
 
@@ -23,14 +23,14 @@ impl Spread {
         Some(Self { median, least, most })
     }
 
-    /// In words such as `8.1 s (7.9 s – 8.4 s)`; a single round has no spread.
+    /// Returns the median and the spread as text, such as `8.1 s (7.9 s – 8.4 s)`; a single round has no spread.
     pub fn text(&self, unit: impl Fn(f64) -> String) -> String {
         let (median, least, most) = (unit(self.median), unit(self.least), unit(self.most));
         if least == most { median } else { format!("{median} ({least} – {most})") }
     }
 }
 
-/// A count for calculating.
+/// Converts a count to a float.
 #[expect(clippy::cast_precision_loss, reason = "nothing that is counted here comes near 2^53")]
 pub fn as_f64(count: u64) -> f64 {
     count as f64

@@ -22,12 +22,12 @@ pub fn memory_mib(process: &Process) -> Option<(f64, f64)> {
     Some((status.vmrss? as f64 / 1024.0, status.vmhwm? as f64 / 1024.0))
 }
 
-/// The process of this id.
+/// Opens the process of this id in `/proc`.
 pub fn process(pid: u32) -> ProcResult<Process> {
     Process::new(i32::try_from(pid).unwrap_or(i32::MAX))
 }
 
-/// CPU time in ms.
+/// Returns the CPU time of a process in ms.
 pub fn ms_of(stat: &Stat) -> u64 {
     (stat.utime + stat.stime) * 1000 / procfs::ticks_per_second()
 }

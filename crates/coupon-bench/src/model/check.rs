@@ -10,8 +10,8 @@ use crate::figures::{Figure, Files, Unit, table};
 /// Largest difference of a prediction from what was measured, as a share of the latter.
 const MAX_DIFFERENCE: f64 = 0.25;
 
-/// The parts of the chain: in words, in the ids of figures, and whether all of a part is done by one thread, which has
-/// one core at most.
+/// The stages of the chain: name, prefix of the ids of figures, and whether one thread does all of its work, on one core at
+/// most.
 const PARTS: [(&str, &str, bool); 6] = [
     ("load generator", "load", true),
     ("issuer-api", "api", false),
@@ -87,7 +87,7 @@ impl Check {
         self.parts.iter().map(|part| part.alone).sum()
     }
 
-    /// How far the prediction is off, as a share of what was measured: above 0 it promises too much.
+    /// Error of the prediction, as a share of what was measured: above 0 the prediction is too high.
     fn difference(&self) -> f64 {
         self.measured.spread().map_or(f64::NAN, |spread| self.predicted() / spread.median - 1.0)
     }

@@ -19,9 +19,9 @@ pub struct Costs {
     pub kafka_accept: f64,
     /// Kafka for an event that is read.
     pub kafka_row: f64,
-    /// issue-consumer for a row.
+    /// CPU time of issue-consumer for a row, in µs.
     pub consumer_row: f64,
-    /// PostgreSQL for a row.
+    /// CPU time of PostgreSQL for a row, in µs.
     pub postgres_row: f64,
     /// Memory of Redis for a member that has a coupon, in bytes.
     pub redis_bytes: f64,

@@ -15,7 +15,7 @@ pub fn fewest_campaigns(costs: &Costs, peak: &Peak) -> f64 {
     super::peak::pieces(f64::from(peak.requests) / peak.within / of_one_coupon(costs, peak))
 }
 
-/// In words, where the peak asks more of one coupon than is possible or has been seen; none where it does not.
+/// Returns a sentence for each limit of one coupon that the peak exceeds, possible or measured; none if it exceeds none.
 pub fn exceeded(costs: &Costs, peak: &Peak) -> Vec<String> {
     let campaigns = f64::from(peak.campaigns);
     let per_second = |value| Unit::PerSecond.text(value);

@@ -74,7 +74,7 @@ impl Stage {
     /// All of them, in the order in which a request meets them.
     pub const ALL: [Self; 5] = [Self::Api, Self::Redis, Self::Kafka, Self::Consumer, Self::Postgres];
 
-    /// Its name.
+    /// Returns the name of the stage.
     pub fn name(self) -> &'static str {
         match self {
             Self::Api => "issuer-api",
@@ -97,7 +97,7 @@ impl Peak {
         f64::from(self.requests) - self.accepted()
     }
 
-    /// What it asks of a stage.
+    /// Returns the load of a stage at this peak.
     pub fn load(&self, costs: &Costs, stage: Stage) -> Load {
         let (accepted, refused) = (self.accepted(), self.refused());
         let peak = |count, cost_us| Term { count, cost_us, within: self.within };
@@ -127,7 +127,7 @@ impl Load {
         self.terms.iter().map(|term| term.count * term.cost_us / 1e6 / term.within).sum()
     }
 
-    /// How that is reckoned.
+    /// Returns the arithmetic of the load as text.
     pub fn arithmetic(&self) -> String {
         let term =
             |term: &Term| format!("{} × {} in {} s", whole(term.count), Unit::Us.text(term.cost_us), term.within);

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::figures::{Unit, table, whole};
 
-/// A plan for a peak.
+/// The sizes of all stages for a peak.
 pub struct Plan<'a> {
     pub costs: &'a Costs,
     pub peak: &'a Peak,

@@ -26,9 +26,9 @@ pub const SAMPLED_MEMBERS: usize = 1000;
 
 /// A campaign in a world of its own.
 pub struct Campaign {
-    /// Who holds its coupons.
+    /// Members who hold its coupons.
     pub members: Members,
-    /// Its key in PostgreSQL.
+    /// Key of the campaign in PostgreSQL.
     pub coupon_id: i64,
     /// A connection to its database.
     pub database: PgConnection,

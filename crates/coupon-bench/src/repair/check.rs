@@ -12,7 +12,7 @@ use crate::seed::{CODE, key, members::Reservation};
 /// What both servers hold after a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Found {
-    /// ISSUED rows.
+    /// Number of ISSUED rows.
     rows: i64,
     /// Entries of the `issued` hash.
     holder_entries: i64,
@@ -31,7 +31,7 @@ struct Found {
     without_holder_entry: usize,
 }
 
-/// Looks at the whole campaign and, request id by request id, at these members. An error names no member.
+/// Checks the whole campaign, and request id by request id these members. An error names no member.
 pub async fn is_whole(campaign: &mut Campaign, sample: &[Reservation], epoch: i64) -> Result<()> {
     verify(&look(campaign, sample).await?, &whole(i64::try_from(campaign.members.count)?, epoch))
 }

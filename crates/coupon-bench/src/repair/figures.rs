@@ -49,7 +49,7 @@ pub fn of(runs: &[Run], members: u32, missing: u32) -> Vec<Figure> {
     figures
 }
 
-/// In words, what kept Redis longest in all rounds: the slowest command, and the three longest kinds of events.
+/// Returns as text what occupied Redis longest in all rounds: the slowest command, and the three longest kinds of events.
 fn slowest(runs: &[&Run]) -> String {
     let command =
         runs.iter().filter_map(|run| run.redis.longest.as_ref()).max_by(|one, other| one.1.total_cmp(&other.1));

@@ -42,16 +42,16 @@ const REBUILD: Verb = Verb { id: "rebuild", name: "rebuild", arguments: &["rebui
 pub const VERBS: [Verb; 3] =
     [Verb { id: "reconcile", name: "reconcile", arguments: &["reconcile", CODE] }, APPLY, REBUILD];
 
-/// One run of one verb.
+/// What one run of one verb measured.
 #[derive(Clone, Debug)]
 pub struct Run {
-    /// What was run.
+    /// The verb that was run.
     pub verb: Verb,
     /// Time and memory of the process.
     pub used: Used,
     /// How long a client of Redis waited meanwhile.
     pub stalls: Stalls,
-    /// How long the same client waited afterwards, for as long, when nobody did anything.
+    /// How long the same client waited during an equal time afterwards, when nothing else ran.
     pub idle: Stalls,
     /// What Redis itself noted meanwhile.
     pub redis: SlowMoments,
@@ -96,7 +96,7 @@ async fn watched(campaign: &mut Campaign, dlq_consumer: &Path, verb: Verb, what:
     Ok(Run { verb, used, stalls, idle: stalls, redis })
 }
 
-/// The command line behind the name of the binary.
+/// Returns the arguments of the command.
 fn arguments(verb: Verb, world: &World) -> Vec<String> {
     let settings = [
         ("kafka.topic", world.topic.name().to_owned()),

@@ -48,7 +48,7 @@ pub fn draw(measured: &[Measured]) -> String {
     svg.finish("The figures of coupon-bench as shares of their goals", WIDTH, y + 20.0)
 }
 
-/// One bar.
+/// One bar of the plot.
 struct Row {
     name: String,
     /// Least, median and most, as multiples of the goal.

@@ -36,7 +36,7 @@ impl Svg {
         Self { elements: String::new() }
     }
 
-    /// Adds words that begin at `x` on the base line `y`.
+    /// Adds a text that begins at `x` on the base line `y`.
     pub fn text(&mut self, class: &str, x: f64, y: f64, words: &str) {
         self.element(&format!(r#"<text class="{class}" x="{x:.1}" y="{y:.1}">{}</text>"#, escaped(words)));
     }

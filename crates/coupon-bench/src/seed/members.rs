@@ -35,7 +35,7 @@ struct Newcomers {
 /// One member with its reservation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reservation {
-    /// Member who holds it.
+    /// Member who holds the coupon.
     pub member: String,
     /// UUIDv7 of the moment of the reservation.
     pub request_id: Uuid,

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use self::members::Members;
 use crate::progress;
 
-/// Name of the coupon.
+/// Code of the coupon.
 pub const CODE: &str = "BENCH";
 
 /// Rows that are sent at once.
@@ -113,7 +113,7 @@ pub async fn holders(stock: &Stock, members: &Members, total: u64) -> Result<()>
         let until = (from + ENTRIES_IN_A_COMMAND as u64).min(members.count);
         let some = (from..until).map(|number| members.reservation(number));
         let some: Vec<(String, Uuid)> = some.map(|one| (one.member, one.request_id)).collect();
-        stock.set_marks(CODE, &some).await.context("the holder entries are not written")?;
+        stock.set_holders(CODE, &some).await.context("the holder entries are not written")?;
         bar.set_position(until);
     }
     let (count, total) = (members.count.to_string(), total.to_string());

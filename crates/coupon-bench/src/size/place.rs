@@ -20,7 +20,7 @@ const FREE_UNITS: u64 = 100_000_000;
 /// From this size on what a round adds changes it by a percent at most, and it is not filled anew each time.
 const MIN_LARGE_SIZE: u64 = 5_000_000;
 
-/// One size.
+/// A campaign of one size.
 pub struct Sized {
     /// Members that hold a coupon.
     pub members: Members,
@@ -30,21 +30,21 @@ pub struct Sized {
     pub redis: MultiplexedConnection,
     /// Memory of Redis for each holder entry, in bytes.
     pub entry_bytes: f64,
-    /// Rows of the coupon.
+    /// Number of rows of the coupon.
     rows: u64,
 }
 
 /// What writing costs at one size.
 #[derive(Clone, Copy, Debug)]
 pub struct Written {
-    /// What was seen.
+    /// What the drain measured.
     pub drained: Drained,
     /// Bytes in the log of PostgreSQL for each row, the whole server's.
     pub wal_bytes: f64,
 }
 
 impl Sized {
-    /// Fills both servers.
+    /// Fills PostgreSQL and Redis with `count` issued coupons.
     pub async fn fill(environment: &Environment, count: u32) -> Result<Self> {
         progress::say(&format!("filling {}", label(u64::from(count))));
         let members = Members::until(Utc::now(), count);

@@ -26,7 +26,7 @@ const ENTRIES_IN_A_COMMAND: usize = 500;
 /// Tells the newcomers of a script from those of a drain.
 const NO_DRAIN: u32 = 1000;
 
-/// What one call costs.
+/// What one call of the script costs.
 #[derive(Clone, Copy, Debug)]
 pub struct Called {
     /// Time in which Redis ran the script, in µs, as its `commandstats` tell.

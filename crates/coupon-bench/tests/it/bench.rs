@@ -30,7 +30,7 @@ pub struct Bench {
     _alone: MutexGuard<'static, ()>,
 }
 
-/// How a run ended.
+/// Exit code and output of a run.
 pub struct Ended {
     pub code: Option<i32>,
     pub stdout: String,
@@ -53,14 +53,14 @@ impl Bench {
         Ok(path)
     }
 
-    /// A run about to start.
+    /// Returns a command that is ready to run.
     pub fn command(arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_coupon-bench"));
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         command
     }
 
-    /// Runs it to its end.
+    /// Runs `coupon-bench` with these arguments to its end.
     pub async fn run(arguments: &[&str]) -> Result<Ended> {
         ended(Self::command(arguments).output()).await
     }
@@ -78,7 +78,7 @@ impl Bench {
     }
 }
 
-/// What came out of a run.
+/// Waits for a run and returns its exit code and output.
 pub async fn ended(output: impl Future<Output = std::io::Result<std::process::Output>>) -> Result<Ended> {
     let output = tokio::time::timeout(SOON, output).await.context("coupon-bench does not end")??;
     Ok(Ended {

@@ -1,4 +1,4 @@
-//! `coupon-bench repair`.
+//! Tests of `coupon-bench repair`.
 
 use std::fs;
 

@@ -16,7 +16,7 @@ pub(super) const LATER: &str = "20";
 /// Attempts come after 0, 1 and 3 s, never early but late on a busy machine: two of them fall into this time.
 const TWO_ATTEMPTS: Duration = Duration::from_millis(2900);
 
-/// The failures in force.
+/// The members of the demo, and the failures that its trigger makes for them.
 pub(super) struct Cast {
     rules: Vec<Rule>,
 }

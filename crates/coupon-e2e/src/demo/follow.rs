@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::{process::logs::LogLine, wait::eventually};
 
-/// The log of one service.
+/// Reads the log of one service from the beginning of the demo on.
 pub(super) struct Follower {
     /// Name of the service.
     pub service: &'static str,
@@ -33,7 +33,7 @@ impl Follower {
         Ok(Self { service, path, file, rest: Vec::new(), read: VecDeque::new() })
     }
 
-    /// The next line about a request whose message begins with one of these words; lines before it are passed over.
+    /// Returns the next line about a request whose message begins with one of these texts; lines before it are skipped.
     pub async fn next(&mut self, request_id: Uuid, beginnings: &[&str], within: Duration) -> Result<LogLine> {
         let what = format!("{:?} about {request_id} in {}", beginnings.join(" or "), self.path.display());
         eventually(&what, within, async || -> Result<Option<LogLine>> {

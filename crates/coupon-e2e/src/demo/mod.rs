@@ -38,7 +38,7 @@ enum Command {
     },
 }
 
-/// How big the rush is.
+/// Size of the rush.
 #[derive(Clone, Copy, Debug, clap::Args)]
 struct Size {
     /// Coupons of the campaign

@@ -1,4 +1,4 @@
-//! Everybody asks at once.
+//! The rush: all members ask at once.
 
 use std::{
     io::{IsTerminal, stderr},
@@ -32,17 +32,17 @@ pub(super) struct Rush {
 }
 
 impl Rush {
-    /// Members who were told that they have a coupon.
+    /// Returns the answers that accept a request.
     pub fn accepted(&self) -> impl Iterator<Item = &Answer> {
         self.answers.iter().filter(|answer| answer.is_held())
     }
 
-    /// Members who were told that none is left.
+    /// Returns the answers that refuse a request because none is left.
     pub fn sold_out(&self) -> impl Iterator<Item = &Answer> {
         self.answers.iter().filter(|answer| answer.is_refused_as(409, "SOLD_OUT"))
     }
 
-    /// The answer of one member.
+    /// Returns the answer to one member.
     pub fn of(&self, member: &str) -> Option<&Answer> {
         self.answers.iter().find(|answer| answer.member == member)
     }

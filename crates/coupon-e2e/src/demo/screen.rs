@@ -1,4 +1,4 @@
-//! How things look on the screen.
+//! The layout of the demo on the screen.
 
 use std::{env, path::Path};
 
@@ -11,7 +11,7 @@ use crate::{
     process::{binaries, logs::LogLine},
 };
 
-/// Columns of the screen.
+/// Width of the output, in columns.
 const WIDTH: usize = 100;
 
 /// A line of a story: when, how long after the line before, where, what.
@@ -47,7 +47,7 @@ impl Timeline {
     }
 }
 
-/// Hours to milliseconds.
+/// Returns a time as `HH:MM:SS.mmm`.
 pub(super) fn clock(at: DateTime<Utc>) -> String {
     at.format("%H:%M:%S%.3f").to_string()
 }

@@ -18,7 +18,7 @@ use crate::{answers::Answer, process::logs::LogLine, wait::eventually};
 /// Longest time until the next thing happens: the longest back-off is 4 s.
 const SOON: Duration = Duration::from_secs(15);
 
-/// Longest time until a unit that came back is given out to somebody who asks.
+/// Longest time until a coupon that came back is given to a member who asks.
 const GIVEN_OUT: Duration = Duration::from_secs(1);
 
 /// Plays everything up to the verdict.
@@ -135,7 +135,7 @@ async fn tell_give_up(timeline: &mut Timeline, stage: &Stage, id: Uuid, alarm: &
     Ok(())
 }
 
-/// Somebody who was refused before asks again.
+/// Shows that a member who was refused before asks again and is accepted.
 async fn tell_next_in_line(timeline: &mut Timeline, stage: &Stage, rush: &Rush) -> Result<()> {
     let next = rush.sold_out().next().context("nobody was refused")?;
     let member = stage.member(&next.member)?;

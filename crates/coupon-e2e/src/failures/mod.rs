@@ -11,7 +11,7 @@ use crate::world::World;
 /// How the writing of a coupon fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailMode {
-    /// Every time, with an error nobody has classified (P0001).
+    /// Fails every time, with an error that no table classifies (P0001).
     Always,
     /// The same, until this long after the first time: for a row that shares its statement with others, and so is
     /// written more often than it is tried.
@@ -83,13 +83,13 @@ impl Rule {
         Ok(Self { db: db.clone(), id })
     }
 
-    /// When the database was asked to write such a row: the first twelve times, as its own clock had it.
+    /// Returns when the database was asked to write such a row: the first twelve times, by its own clock.
     pub async fn executions(&self) -> Result<Vec<DateTime<Utc>>> {
         let executions = sqlx::query_scalar("SELECT forced_failures.executions($1)");
         Ok(executions.bind(self.id).fetch_all(&self.db).await?)
     }
 
-    /// Ends the failure.
+    /// Removes the trigger, which ends the failure.
     pub async fn lift(&self) -> Result<()> {
         sqlx::query("DELETE FROM forced_failures.rules WHERE rule_id = $1").bind(self.id).execute(&self.db).await?;
         Ok(())
@@ -103,13 +103,13 @@ pub struct FullDisk {
 }
 
 impl FullDisk {
-    /// Fills it.
+    /// Makes all writes of the tables fail as on a full disk.
     pub async fn of(db: &PgPool) -> Result<Self> {
         sqlx::raw_sql(include_str!("full_disk.sql")).execute(db).await?;
         Ok(Self { db: db.clone() })
     }
 
-    /// Makes room again.
+    /// Lets the writes succeed again.
     pub async fn make_room(self) -> Result<()> {
         sqlx::raw_sql("DROP SCHEMA full_disk CASCADE").execute(&self.db).await?;
         Ok(())

@@ -1,4 +1,4 @@
-//! Topics that come and go.
+//! Creates and deletes topics.
 
 use anyhow::{Context, Result, anyhow, bail};
 use rdkafka::{

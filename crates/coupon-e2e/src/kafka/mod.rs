@@ -18,7 +18,7 @@ use rdkafka::{
 
 use self::record::{NewRecord, Record};
 
-/// What a dead letter topic needs beyond the defaults: room for a record of 1 MiB and the headers around it, for ever.
+/// Settings of a dead letter topic: it takes a record of 1 MiB with the headers around it, and keeps records for ever.
 pub const DLQ_SETTINGS: &[(&str, &str)] = &[("max.message.bytes", "2097152"), ("retention.ms", "-1")];
 
 /// Longest time a request to the broker may take.
@@ -32,12 +32,12 @@ pub struct Topic {
 }
 
 impl Topic {
-    /// A topic of this name.
+    /// Returns a client of the topic of this name.
     pub fn new(brokers: &str, name: &str) -> Self {
         Self { brokers: brokers.to_owned(), name: name.to_owned() }
     }
 
-    /// Its name.
+    /// Returns the name of the topic.
     pub fn name(&self) -> &str {
         &self.name
     }

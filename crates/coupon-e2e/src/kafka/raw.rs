@@ -91,7 +91,7 @@ fn batch(key: &[u8], value: &[u8], headers: &[RawHeader<'_>]) -> Result<Vec<u8>>
     Ok(batch)
 }
 
-/// Length and bytes.
+/// Appends the length of the bytes, and the bytes.
 fn sized(to: &mut Vec<u8>, bytes: &[u8]) -> Result<()> {
     varint(to, i64::try_from(bytes.len())?);
     to.extend(bytes);

@@ -9,28 +9,28 @@ pub type Header = (String, Option<Vec<u8>>);
 /// A record as it lies in a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// Partition.
+    /// Partition of the topic.
     pub partition: i32,
     /// Offset in the partition.
     pub offset: i64,
-    /// Key, if it has one.
+    /// Key, if the record has one.
     pub key: Option<Vec<u8>>,
     /// Value; null is a tombstone.
     pub value: Option<Vec<u8>>,
-    /// Headers in order.
+    /// Headers, in their order.
     pub headers: Vec<Header>,
     /// Timestamp in ms since 1970-01-01 UTC.
     pub timestamp_ms: Option<i64>,
 }
 
-/// A record to be written.
+/// A record to be written to a topic.
 #[derive(Clone, Debug, Default)]
 pub struct NewRecord {
-    /// Key, if it has one.
+    /// Key, if the record has one.
     pub key: Option<Vec<u8>>,
     /// Value; null is a tombstone.
     pub value: Option<Vec<u8>>,
-    /// Headers in order.
+    /// Headers, in their order.
     pub headers: Vec<Header>,
     /// Timestamp in ms since 1970-01-01 UTC; now, if none.
     pub timestamp_ms: Option<i64>,
@@ -41,11 +41,11 @@ pub struct NewRecord {
 /// What a `coupon-issued` event says; read leniently, by the contract's field names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// The reservation.
+    /// Request id of the reservation.
     pub request_id: Uuid,
-    /// The campaign.
+    /// Code of the campaign.
     pub coupon_code: String,
-    /// Whose coupon it is.
+    /// Member whose coupon it is.
     pub member_id: String,
     /// When Redis reserved it, in ms since 1970-01-01 UTC.
     pub reserved_at: i64,
@@ -103,7 +103,7 @@ impl NewRecord {
         Self::of(&event.member_id, event.to_json(1).to_string())
     }
 
-    /// Writes to this partition, whatever the key.
+    /// Sets the partition, whatever the key.
     #[must_use]
     pub fn in_partition(self, partition: i32) -> Self {
         Self { partition: Some(partition), ..self }

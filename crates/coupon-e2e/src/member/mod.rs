@@ -1,4 +1,4 @@
-//! A member of the company: asks for coupons and remembers every answer.
+//! A member: asks for coupons, and logs every answer.
 
 pub mod token;
 
@@ -18,7 +18,7 @@ use crate::{
 /// Longest time a member waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Somebody with a token who asks one `issuer-api`.
+/// A member with a token who asks one `issuer-api`.
 #[derive(Clone, Debug)]
 pub struct Member {
     id: String,
@@ -29,7 +29,7 @@ pub struct Member {
 }
 
 impl Member {
-    /// A member with connections of its own.
+    /// Returns a member with connections of its own.
     pub fn new(id: &str, token: &str, url: &str, answers: AnswerLog) -> Result<Self> {
         Ok(Self::with_client(id, token, url, answers, http_client()?))
     }

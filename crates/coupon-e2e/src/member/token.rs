@@ -28,7 +28,7 @@ impl Signer {
         Self::new(&secret, "https://identity.test", "coupons")
     }
 
-    /// The secret.
+    /// Returns the HMAC secret.
     pub fn secret(&self) -> &str {
         &self.secret
     }
@@ -66,13 +66,13 @@ pub struct Token {
 }
 
 impl Token {
-    /// Replaces a claim.
+    /// Sets a claim, or replaces it.
     pub fn claim(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.claims.insert(name.to_owned(), value.into());
         self
     }
 
-    /// Leaves a claim out.
+    /// Removes a claim.
     pub fn without(mut self, name: &str) -> Self {
         self.claims.remove(name);
         self
@@ -96,7 +96,7 @@ impl Token {
         self
     }
 
-    /// The signed token.
+    /// Returns the signed token.
     pub fn sign(&self) -> Result<String> {
         let key = EncodingKey::from_secret(self.secret.as_bytes());
         Ok(jsonwebtoken::encode(&Header::new(self.algorithm), &self.claims, &key)?)

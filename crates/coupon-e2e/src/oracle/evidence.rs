@@ -1,4 +1,4 @@
-//! What the oracle judges: a picture of every store, taken while the pipeline is quiet.
+//! The evidence of the oracle: the content of every store, read while the pipeline is quiet.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,11 +11,11 @@ use crate::{answers::Answer, kafka::record::Record, stock::CampaignStock};
 /// A row of `coupons`.
 #[derive(Clone, Debug, FromRow)]
 pub struct Campaign {
-    /// Internal key.
+    /// Key in PostgreSQL.
     pub coupon_id: i64,
-    /// Public name.
+    /// Code of the campaign.
     pub coupon_code: String,
-    /// How many coupons exist.
+    /// Total of coupons.
     pub total_quantity: i64,
     /// How many the counter says are issued.
     pub issued_quantity: i64,
@@ -26,15 +26,15 @@ pub struct Campaign {
 pub struct Decision {
     /// Public name of the campaign; none if `coupons` does not know it.
     pub coupon_code: Option<String>,
-    /// The request.
+    /// Request id.
     pub request_id: Uuid,
-    /// Whose it was.
+    /// Member who asked.
     pub member_id: String,
-    /// ISSUED or COMPENSATED.
+    /// Decision, ISSUED or COMPENSATED.
     pub decision: String,
-    /// When it was written.
+    /// When the decision was taken.
     pub decided_at: DateTime<Utc>,
-    /// When Redis was put right.
+    /// When the coupon was given back in Redis.
     pub given_back_at: Option<DateTime<Utc>>,
     /// The request id that holds the member's coupon instead.
     pub superseded_by: Option<Uuid>,
@@ -43,17 +43,17 @@ pub struct Decision {
 /// A row of `failed_coupon_issues`.
 #[derive(Clone, Debug, FromRow)]
 pub struct Failure {
-    /// Number on the work list.
+    /// Id of the entry of the work list.
     pub id: i64,
     /// Public name of the campaign.
     pub coupon_code: String,
-    /// The request that was given up.
+    /// Request that was compensated.
     pub request_id: Uuid,
     /// PENDING, RESOLVED or IGNORED.
     pub status: String,
-    /// Last error in words.
+    /// Message of the last error.
     pub reason: String,
-    /// When it was given up.
+    /// When it was compensated.
     pub failed_at: DateTime<Utc>,
 }
 
@@ -62,7 +62,7 @@ pub struct Failure {
 pub struct DeadLetter {
     /// Partition of the dead letter topic.
     pub dlq_partition: i32,
-    /// Offset in it.
+    /// Offset in that partition.
     pub dlq_offset: i64,
     /// The request, if the record could be read.
     pub original_event_id: Option<Uuid>,
@@ -75,25 +75,25 @@ pub struct DeadLetter {
 /// Everything at one moment. `main` and `dlq` are ordered by partition and offset.
 #[derive(Clone, Debug, Default)]
 pub struct Evidence {
-    /// What clients were told.
+    /// Answers of the API to clients.
     pub answers: Vec<Answer>,
-    /// The main topic.
+    /// Records of the main topic.
     pub main: Vec<Record>,
-    /// The dead letter topic.
+    /// Records of the dead letter topic.
     pub dlq: Vec<Record>,
     /// Committed offsets of `issue-consumer` in the main topic, by partition.
     pub main_committed: BTreeMap<i32, i64>,
     /// Committed offsets of `dlq-consumer` in the dead letter topic, by partition.
     pub dlq_committed: BTreeMap<i32, i64>,
-    /// `coupons`.
+    /// Rows of `coupons`.
     pub campaigns: Vec<Campaign>,
-    /// `coupon_issues`.
+    /// Rows of `coupon_issues`.
     pub decisions: Vec<Decision>,
-    /// `failed_coupon_issues`.
+    /// Rows of `failed_coupon_issues`.
     pub failures: Vec<Failure>,
-    /// `dlq_events`.
+    /// Rows of `dlq_events`.
     pub dead_letters: Vec<DeadLetter>,
-    /// Redis, by campaign.
+    /// Data in Redis, by code of the campaign.
     pub stock: BTreeMap<String, CampaignStock>,
 }
 
@@ -103,7 +103,7 @@ impl Decision {
         self.decision == "ISSUED"
     }
 
-    /// Public name of the campaign, or a word for none.
+    /// Returns the code of the campaign, or a text for none.
     pub fn code(&self) -> &str {
         self.coupon_code.as_deref().unwrap_or("(no campaign)")
     }

@@ -1,5 +1,5 @@
-//! The oracle: joins what clients were told with both topics, all tables and Redis, and says which promise of
-//! the design does not hold. It shares no code with the product, so it cannot share its mistakes.
+//! The oracle: joins the answers to clients with both topics, all tables and Redis, and reports every promise that does not
+//! hold. It shares no code with the product, so it cannot share its mistakes.
 
 mod checks;
 mod evidence;

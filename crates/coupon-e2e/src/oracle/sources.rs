@@ -1,4 +1,4 @@
-//! Where the oracle looks.
+//! The sources of the oracle.
 
 use std::collections::BTreeMap;
 
@@ -8,12 +8,12 @@ use sqlx::PgPool;
 use super::evidence::Evidence;
 use crate::{answers::Answer, kafka::Topic, stock::Stock};
 
-/// The stores of one pipeline, and what its clients were told.
+/// The stores of one pipeline, and the answers to its clients.
 #[derive(Clone, Debug)]
 pub struct Sources {
-    /// PostgreSQL.
+    /// PostgreSQL of the pipeline.
     pub db: PgPool,
-    /// Redis.
+    /// Redis of the pipeline.
     pub stock: Stock,
     /// The main topic.
     pub topic: Topic,
@@ -21,7 +21,7 @@ pub struct Sources {
     pub dlq: Topic,
     /// Consumer groups of `issue-consumer` and `dlq-consumer`; without them offsets are not looked at.
     pub groups: Option<(String, String)>,
-    /// What clients were told.
+    /// Answers of the API to clients.
     pub answers: Vec<Answer>,
 }
 

@@ -12,10 +12,10 @@ use super::{
 };
 use crate::answers::Answer;
 
-/// What the oracle says.
+/// The result of the oracle.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verdict {
-    /// Requests of which a client was told that they are kept (answers).
+    /// Requests that an answer accepts (answers).
     pub accepted: usize,
     /// Members who asked and never got one (answers).
     pub refused: usize,
@@ -25,19 +25,19 @@ pub struct Verdict {
     pub compensated: usize,
     /// Dead letters that wait undecided for an operator (PostgreSQL).
     pub held: usize,
-    /// Units that nobody holds (Redis).
+    /// Coupons that no member holds (Redis).
     pub stock: i64,
-    /// Promises of a coupon that led to nothing.
+    /// Accepted requests without a decision, neither held nor parked.
     pub lost: usize,
-    /// Coupons beyond the totals.
+    /// Coupons issued beyond the totals.
     pub oversold: i64,
-    /// Members who have or were promised more than one.
+    /// Members who hold more than one, or have more than one accepted request.
     pub duplicates: usize,
-    /// Every promise that does not hold, with what it was seen by.
+    /// Every violation of a promise, with its evidence.
     pub violations: Vec<Violation>,
 }
 
-/// Judges the evidence.
+/// Checks the evidence against every promise.
 pub fn verdict(evidence: &Evidence) -> Verdict {
     let violations = checks::all(evidence);
     let count = |kinds: &[Kind]| violations.iter().filter(|violation| kinds.contains(&violation.kind)).count();

@@ -1,13 +1,13 @@
-//! Promises and the ways in which each can be seen to be broken.
+//! The promises of the pipeline, and the kinds of evidence that one is broken.
 
 use std::fmt;
 
-/// A promise of DESIGN §2.
+/// A promise of the pipeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Promise {
-    /// No oversell.
+    /// No coupon is issued beyond the total.
     I1,
-    /// One coupon each.
+    /// A member gets one coupon of a campaign.
     I2,
     /// No accepted request is lost.
     I3,
@@ -15,15 +15,15 @@ pub enum Promise {
     I4,
     /// One decision for each request.
     I5,
-    /// A unit is given back once, and only while its mark is that request's.
+    /// A coupon is given back once, and only while the holder entry is of that request.
     I6,
-    /// Offsets tell the truth.
+    /// A committed offset has only finished records below it.
     I7,
-    /// Every dead letter is heard, and is what it was.
+    /// Every dead letter is decided or kept, and equals its origin.
     I10,
 }
 
-/// What is wrong.
+/// Kind of the violation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// More ISSUED rows than the campaign's total.
@@ -32,9 +32,9 @@ pub enum Kind {
     CounterWrong,
     /// Two ISSUED rows of one member.
     IssuedTwice,
-    /// Two request ids promised to one member, none of them taken back.
+    /// Two request ids accepted for one member, and neither compensated.
     AcceptedTwice,
-    /// A promised request id without a decision, neither held nor parked.
+    /// An accepted request id without a decision, neither held nor parked.
     Lost,
     /// An event in the main topic that led to nothing.
     EventUndecided,
@@ -46,32 +46,32 @@ pub enum Kind {
     FailureUnfounded,
     /// A reservation still waits in the outbox.
     OutboxLeft,
-    /// A mark in Redis whose request id has no ISSUED row.
-    MarkWithoutRow,
-    /// An ISSUED row whose member has no mark in Redis.
-    RowWithoutMark,
+    /// A holder entry in Redis whose request id has no ISSUED row.
+    HolderWithoutRow,
+    /// An ISSUED row whose member has no holder entry in Redis.
+    RowWithoutHolder,
     /// Redis and PostgreSQL have different totals.
     TotalsDiffer,
     /// One request id in two rows.
     DecidedTwice,
-    /// A client was told the contrary of the decision.
+    /// An answer contradicts the decision.
     AnswerContradicted,
     /// A COMPENSATED row whose give-back is not finished.
     GiveBackOpen,
-    /// A mark that still carries a request id which was given back.
+    /// A holder entry with a request id that was given back.
     GiveBackUndone,
     /// A committed offset above a record that led to nothing.
     OffsetAhead,
     /// A dead letter without decision and without `dlq_events` row.
     DeadLetterUnheard,
-    /// A dead letter that does not say where it comes from.
+    /// A dead letter that does not name its origin.
     DeadLetterUnlabelled,
     /// A dead letter that differs from the record it stands for.
     DeadLetterChanged,
 }
 
 impl Kind {
-    /// The promise that is broken.
+    /// Returns the promise that is broken.
     pub fn promise(self) -> Promise {
         match self {
             Self::Oversold | Self::CounterWrong => Promise::I1,
@@ -82,7 +82,7 @@ impl Kind {
             | Self::FailureUnrecorded
             | Self::FailureUnfounded
             | Self::OutboxLeft => Promise::I3,
-            Self::MarkWithoutRow | Self::RowWithoutMark | Self::TotalsDiffer => Promise::I4,
+            Self::HolderWithoutRow | Self::RowWithoutHolder | Self::TotalsDiffer => Promise::I4,
             Self::DecidedTwice | Self::AnswerContradicted => Promise::I5,
             Self::GiveBackOpen | Self::GiveBackUndone => Promise::I6,
             Self::OffsetAhead => Promise::I7,
@@ -91,17 +91,17 @@ impl Kind {
     }
 }
 
-/// One broken promise, with the thing by which it was seen.
+/// One violation, with its evidence.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Violation {
-    /// What is wrong.
+    /// Kind of the violation.
     pub kind: Kind,
-    /// Campaign, member, request id, record: whatever is needed to look closer.
+    /// Campaign, member, request id or record: what is needed to investigate.
     pub detail: String,
 }
 
 impl Violation {
-    /// A violation of this kind.
+    /// Returns a violation of this kind.
     pub fn new(kind: Kind, detail: String) -> Self {
         Self { kind, detail }
     }

@@ -20,11 +20,11 @@ pub struct Command(process::Command);
 pub struct Output {
     /// Exit code; none if a signal ended it.
     pub code: Option<i32>,
-    /// The end in words.
+    /// Exit status as text.
     pub status: String,
-    /// Data.
+    /// Standard output, the data of the command.
     pub stdout: String,
-    /// Logs and messages.
+    /// Standard error, logs and messages.
     pub stderr: String,
 }
 
@@ -49,7 +49,7 @@ impl Command {
         self
     }
 
-    /// Runs it to its end.
+    /// Runs the command to its end.
     pub async fn run(mut self) -> Result<Output> {
         let output = time::timeout(WITHIN, self.0.output());
         let output = output.await.with_context(|| format!("still running after {WITHIN:?}: {:?}", self.0))??;

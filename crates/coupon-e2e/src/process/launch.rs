@@ -19,7 +19,7 @@ use crate::{proxy::Proxy, wait::eventually};
 /// Longest time until a service must be ready.
 const READY_WITHIN: Duration = Duration::from_secs(30);
 
-/// How often other ports are tried when somebody was quicker.
+/// Tries with other ports, when another process has taken one in between.
 const PORT_ATTEMPTS: usize = 5;
 
 /// A service about to start; awaiting it starts it and waits until it is ready.

@@ -30,7 +30,7 @@ impl LogLine {
         self.json.get("fields").and_then(|fields| fields.get(name)).or_else(|| self.json.get(name))
     }
 
-    /// A field as text, whatever its type.
+    /// Returns a field as text, whatever its type.
     pub fn text_of(&self, name: &str) -> Option<String> {
         match self.field(name)? {
             Value::Null => None,
@@ -39,22 +39,22 @@ impl LogLine {
         }
     }
 
-    /// A field as a whole number.
+    /// Returns a field as a whole number.
     pub fn number_of(&self, name: &str) -> Option<i64> {
         self.field(name)?.as_i64()
     }
 
-    /// The message.
+    /// Returns the message.
     pub fn message(&self) -> &str {
         self.field("message").and_then(Value::as_str).unwrap_or_default()
     }
 
-    /// `ERROR`, `WARN`, …
+    /// Returns the level: `ERROR`, `WARN`, …
     pub fn level(&self) -> &str {
         self.field("level").and_then(Value::as_str).unwrap_or_default()
     }
 
-    /// When it was written.
+    /// Returns when the line was written.
     pub fn at(&self) -> Option<DateTime<Utc>> {
         let text = self.field("timestamp")?.as_str()?;
         DateTime::parse_from_rfc3339(text).ok().map(|at| at.to_utc())
@@ -83,7 +83,7 @@ impl Logs {
         });
     }
 
-    /// All lines so far.
+    /// Returns all lines so far.
     pub fn lines(&self) -> Vec<LogLine> {
         self.lock().clone()
     }

@@ -36,7 +36,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Process id.
+    /// Returns the process id.
     pub fn pid(&self) -> u32 {
         self.pid
     }
@@ -46,18 +46,18 @@ impl Process {
         self.http_url.as_deref().with_context(|| format!("{} has no public listener", self.name))
     }
 
-    /// HTTP status of a path of the admin listener, such as `/readyz`; none if nobody listens.
+    /// Returns the HTTP status of a path of the admin listener, such as `/readyz`; `None` if nothing listens.
     pub async fn admin_status(&self, path: &str) -> Option<u16> {
         let url = format!("{}{path}", self.admin_url);
         Some(http::client(ADMIN_TIMEOUT).ok()?.get(url).send().await.ok()?.status().as_u16())
     }
 
-    /// The page of `/metrics`.
+    /// Returns the page of `/metrics`.
     pub async fn metrics(&self) -> Result<String> {
         self.admin_page("/metrics").await
     }
 
-    /// What a path of the admin listener says, whatever its status.
+    /// Returns the page of a path of the admin listener, whatever its status.
     pub async fn admin_page(&self, path: &str) -> Result<String> {
         let url = format!("{}{path}", self.admin_url);
         Ok(http::client(ADMIN_TIMEOUT)?.get(url).send().await?.text().await?)
@@ -76,7 +76,7 @@ impl Process {
         Ok((!samples.is_empty()).then(|| samples.iter().sum()))
     }
 
-    /// All log lines so far.
+    /// Returns all log lines so far.
     pub fn log(&self) -> Vec<LogLine> {
         self.logs.lines()
     }
@@ -122,12 +122,12 @@ impl Process {
         child.wait().ok();
     }
 
-    /// Freezes it (SIGSTOP).
+    /// Freezes the process (SIGSTOP).
     pub fn stop(&self) -> Result<()> {
         signal::send("STOP", self.pid)
     }
 
-    /// Lets it go on (SIGCONT).
+    /// Continues the frozen process (SIGCONT).
     pub fn cont(&self) -> Result<()> {
         signal::send("CONT", self.pid)
     }

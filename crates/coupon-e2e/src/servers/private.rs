@@ -22,7 +22,7 @@ const RANGE: std::ops::Range<u16> = 29_100..32_600;
 
 static TAKEN: LazyLock<Mutex<HashSet<u16>>> = LazyLock::new(Mutex::default);
 
-/// A server.
+/// One of the three servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Server {
     /// PostgreSQL.
@@ -96,7 +96,7 @@ impl PrivateServers {
         Ok(private)
     }
 
-    /// Their addresses.
+    /// Returns the addresses of the servers.
     pub fn servers(&self) -> &Servers {
         &self.servers
     }

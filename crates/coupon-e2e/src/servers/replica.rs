@@ -1,4 +1,4 @@
-//! A replica of a Redis, which can be left behind and then promoted.
+//! A replica of a Redis, which can lag and then be promoted.
 
 use std::{
     process::{Child, Command, Stdio},
@@ -63,7 +63,7 @@ impl Replica {
         Ok(server)
     }
 
-    /// Its URL.
+    /// Returns the URL of the replica.
     pub fn url(&self) -> &str {
         &self.url
     }

@@ -26,8 +26,8 @@ impl Claim {
         Self::take_from(servers, rand::random_range(1..REDIS_DATABASES))
     }
 
-    /// Takes the first free one from this number on. One that holds data is somebody's: the end of a world would delete
-    /// that data, so no world claims it.
+    /// Takes the first free database of Redis from this number on. One that holds data is in use: the end of a world would
+    /// delete that data, so no world claims it.
     fn take_from(servers: &Servers, first: u16) -> Result<Self> {
         let mut redis = connect(servers, 0)?;
         let id = format!("{:08x}", rand::random::<u32>());
@@ -59,7 +59,7 @@ impl Claim {
         Ok(claims)
     }
 
-    /// Whether this run is the one to clean up behind an abandoned claim: of two that start at once, one is.
+    /// Whether this run cleans up an abandoned claim: of two runs that start together, one does.
     pub fn take_broom(&self, servers: &Servers) -> Result<bool> {
         let broom = only_if_free().with_expiration(SetExpiry::EX(120));
         let mine =

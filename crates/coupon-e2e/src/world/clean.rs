@@ -9,7 +9,7 @@ use crate::{kafka, process::signal, servers::Servers};
 /// Abandoned claims are looked for once in each process.
 static SWEPT: OnceCell<()> = OnceCell::const_new();
 
-/// Cleans up behind worlds whose process is gone.
+/// Removes the data of worlds whose process is gone.
 pub async fn behind_killed_runs(servers: &Servers) -> anyhow::Result<()> {
     SWEPT.get_or_try_init(|| sweep(servers)).await?;
     Ok(())

@@ -153,7 +153,7 @@ impl World {
         let sets: Vec<String> = sets.collect();
         let all: Vec<&str> = sets.iter().map(String::as_str).chain(arguments.iter().copied()).collect();
         let command = Command::new(binary, &all)?;
-        // Whoever administers campaigns has a login name; who repairs is told by each test.
+        // The administrator of campaigns has a login name; each test names the operator who repairs.
         let command = if binary == "issuer-api" { command.env("USER", "e2e") } else { command };
         let command = self.environment().into_iter().fold(command, |command, (name, value)| command.env(name, value));
         let command = variables.iter().fold(command, |command, (name, value)| command.env(name, value));
@@ -166,8 +166,8 @@ impl World {
         Member::new(id, &token, api.http_url()?, self.answers.clone())
     }
 
-    /// What the oracle says once every promise holds, but for what a test has broken itself. Fails with what does
-    /// not hold, if it never does.
+    /// Waits until every promise holds, but for the violations that a test has made itself, and returns the verdict. Fails
+    /// with the other violations if they stay.
     pub async fn quiet(&self, within: Duration, expected: &[Kind]) -> Result<Verdict> {
         let started = Instant::now();
         let rest = eventually("every promise holds", within, async || -> Result<_> {
@@ -190,7 +190,7 @@ impl World {
         self.sources().collect(None).await.context("the oracle could not read everything")
     }
 
-    /// Where the oracle of this world looks.
+    /// Returns the sources of the oracle of this world.
     pub fn sources(&self) -> Sources {
         Sources {
             db: self.db.clone(),

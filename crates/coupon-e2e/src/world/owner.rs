@@ -4,7 +4,7 @@ use std::process;
 
 use procfs::process::{Process, all_processes};
 
-/// This process, told apart from a later one with the same pid by its start time.
+/// Returns the name of this process: its pid, and its start time, which a later process with the same pid does not have.
 pub fn this_process() -> String {
     let pid = process::id();
     format!("{pid}:{}", started(pid).unwrap_or_default())

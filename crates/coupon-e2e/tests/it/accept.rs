@@ -1,4 +1,4 @@
-//! A: accepting.
+//! A: accepting requests.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -147,7 +147,7 @@ async fn a6_redis_gone_is_503_within_the_timeout_and_nothing_is_held() -> Result
     accepting_again(&member).await
 }
 
-/// How much later than promised an answer may come on a machine that runs all the tests at once.
+/// Delay of an answer beyond its time limit that is allowed on a machine that runs all tests at once.
 const BUSY: Duration = Duration::from_secs(2);
 
 fn unavailable(answer: &Answer, within: Duration) -> Result<()> {
@@ -172,7 +172,7 @@ async fn a8_what_a_killed_process_has_reserved_is_published_by_another() -> Resu
     let member = world.member(&dies, "orphan")?;
     let asking = tokio::spawn(async move { member.ask("KILLED").await });
     let reserved = eventually("the reservation is in Redis", SOON, async || -> Result<Option<Uuid>> {
-        Ok(world.stock.of("KILLED").await?.mark_of("orphan"))
+        Ok(world.stock.of("KILLED").await?.holder_of("orphan"))
     });
     let reserved = reserved.await?;
     assert!(world.topic.read().await?.is_empty(), "it is published already");

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::{SOON, Services, accept::published, issued_rows, write::accepted};
 
-/// Promises that may wait in this outbox.
+/// Most entries of the outbox.
 const CAP: usize = 150;
 /// Members who ask while the broker is gone.
 const ASKING: usize = 200;
@@ -80,7 +80,7 @@ async fn a9_a_unit_that_comes_back_to_a_sold_out_campaign_goes_to_the_next_membe
     let answer = next.ask("SOLD").await;
     let id = answer.request_id.filter(|_| answer.is_held()).with_context(|| format!("{answer:?}"))?;
     issued_rows(&world, "SOLD", 1, SOON).await?;
-    assert_eq!(world.stock.of("SOLD").await?.mark_of("next"), Some(id));
+    assert_eq!(world.stock.of("SOLD").await?.holder_of("next"), Some(id));
     assert!(world.member(&services.api, "third")?.ask("SOLD").await.is_refused_as(409, "SOLD_OUT"));
     world.quiet(SOON, &[]).await?;
     Ok(())

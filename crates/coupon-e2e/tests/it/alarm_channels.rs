@@ -13,7 +13,7 @@ use coupon_e2e::{
 
 use crate::{
     SOON,
-    alarms::{TOLD, all_told, plant, telling, undelivered, untold},
+    alarms::{SENT_WITHIN, all_sent, plant, telling, undelivered, unsent},
 };
 
 const NOWHERE: &str = "alarms cannot be delivered anywhere since";
@@ -25,32 +25,32 @@ async fn the_second_channel_takes_over_when_the_first_stays_down_and_says_so() -
     let launch = telling(&world, &slack, 500).env("DLQ_CONSUMER__ALARMS__WEBHOOK_URL", webhook.url());
     let _dlq_consumer = launch.set("alarms.takeover_after_ms", 3_000).await?;
     plant(&world, "first", 2).await?;
-    let told = webhook.takes(1, TOLD).await?;
+    let told = webhook.takes(1, SENT_WITHIN).await?;
     assert_eq!((told[0].count(), told[0].body["kind"].as_str()), (2, Some("DEAD_LETTERS")));
     let note = told[0].body["notes"][0].as_str().unwrap_or_default();
     assert!(note.starts_with("slack has been down since 20") && note.contains("answers 500"), "{note}");
     let tried = slack.received();
     assert!(told[0].at - tried[0].at >= TimeDelta::seconds(3), "{} after {}", told[0].at, tried[0].at);
     assert!(tried.len() > 1, "slack is tried again meanwhile");
-    all_told(&world).await?;
+    all_sent(&world).await?;
 
     plant(&world, "second", 1).await?;
     webhook.takes(2, SOON).await?;
     assert!(slack.received().len() > tried.len(), "slack is still tried");
     slack.turn(Manner::Takes).await?;
-    // What comes in the round in which slack failed is still told by the other.
+    // Alarms of the round in which slack failed still go to the other channel.
     let mut number = 0;
     eventually("slack is asked again", SOON, async || -> Result<bool> {
         number += 1;
         plant(&world, &format!("meanwhile {number}"), 1).await?;
-        all_told(&world).await?;
+        all_sent(&world).await?;
         Ok(!slack.taken().is_empty())
     })
     .await?;
     let (by_slack, by_webhook) = (slack.taken().len(), webhook.received().len());
     plant(&world, "third", 1).await?;
     slack.takes(by_slack + 1, SOON).await?;
-    all_told(&world).await?;
+    all_sent(&world).await?;
     assert_eq!(webhook.received().len(), by_webhook, "slack has its place back");
     let states: i64 = sqlx::query_scalar("SELECT count(*) FROM alarm_channels WHERE down_since IS NOT NULL")
         .fetch_one(&world.db)
@@ -71,7 +71,7 @@ async fn what_can_be_delivered_nowhere_raises_a_metric_and_a_critical_line_again
     plant(&world, "nowhere", 3).await?;
     let said = |line: &LogLine| line.message().starts_with("[CRITICAL] 3 ") && line.message().contains(NOWHERE);
     let lines = || dlq_consumer.log().into_iter().filter(said).collect::<Vec<_>>();
-    eventually("it is said twice", TOLD, async || lines().len() >= 2).await?;
+    eventually("it is said twice", SENT_WITHIN, async || lines().len() >= 2).await?;
     let lines = lines();
     assert!(lines.iter().all(|line| line.level() == "ERROR"));
     let message = lines[0].message();
@@ -79,11 +79,11 @@ async fn what_can_be_delivered_nowhere_raises_a_metric_and_a_critical_line_again
     let (first, second) = (lines[0].at().unwrap_or_default(), lines[1].at().unwrap_or_default());
     assert!(second - first >= DIGEST, "{first} and {second}");
     undelivered(&[&dlq_consumer], 3.0).await?;
-    assert_eq!(untold(&world).await?, 3);
+    assert_eq!(unsent(&world).await?, 3);
 
     webhook.turn(Manner::Takes).await?;
-    assert_eq!(webhook.takes(1, TOLD).await?[0].count(), 3);
-    all_told(&world).await?;
+    assert_eq!(webhook.takes(1, SENT_WITHIN).await?[0].count(), 3);
+    all_sent(&world).await?;
     undelivered(&[&dlq_consumer], 0.0).await?;
     Ok(())
 }
@@ -120,8 +120,8 @@ async fn each_misbehaviour_ends_in_an_alarm_after_recovery_and_shows_no_address(
             ensure!(manner == Manner::Refuses || server.received().len() > came, "{what}: nothing came");
             ensure!(server.taken().len() == number, "{what}");
             server.turn(Manner::Takes).await?;
-            server.takes(number + 1, TOLD).await?;
-            all_told(&world).await?;
+            server.takes(number + 1, SENT_WITHIN).await?;
+            all_sent(&world).await?;
             // The next manner waits for the same figure.
             undelivered(&[&dlq_consumer], 0.0).await?;
         }
@@ -161,7 +161,7 @@ async fn alarm_test_asks_each_channel_and_doctor_says_which_there_are() -> Resul
     assert_eq!(webhook.takes(2, SOON).await?.len(), 2, "the other is asked all the same");
 
     let doctor = world.run_with("dlq-consumer", &["doctor"], &variables).await?;
-    assert!(doctor.stdout.contains("told by slack, and by webhook") && !doctor.stdout.contains(SECRET), "{doctor:?}");
+    assert!(doctor.stdout.contains("sent to slack, and to webhook") && !doctor.stdout.contains(SECRET), "{doctor:?}");
     assert_eq!(slack.received().len() + webhook.received().len(), 4, "doctor asks nobody");
     let doctor = world.run("dlq-consumer", &["doctor"]).await?;
     assert!(doctor.stdout.contains("warn") && doctor.stdout.contains("no channel is set"), "{doctor:?}");

@@ -12,7 +12,7 @@ use coupon_e2e::{
 
 use crate::{
     SOON,
-    alarms::{TOLD, all_told, plant, telling},
+    alarms::{SENT_WITHIN, all_sent, plant, telling},
     issued_rows,
     reconcile::reconcile,
     rows::json,
@@ -25,7 +25,7 @@ const LINKS: [(&str, &str); 3] = [
     ("alarms.dashboard_url", "https://grafana.test/d/on-call?orgId=1"),
 ];
 
-/// Nothing of these dead letters was written by an issuer-api.
+/// Ignores dead letters, as an operator does whose records no issuer-api wrote.
 async fn ignore(world: &World, id: &str) -> Result<String> {
     let words = ["ignore", id, "--dead-letters", "--reason", "foreign", "--by", "olga"];
     world.run("dlq-consumer", &words).await?.succeeded()
@@ -75,7 +75,7 @@ async fn a_burst_of_first_alarms_is_one_message_that_lists_its_causes() -> Resul
     }
     let dlq_consumer = telling(&world, &slack, 60_000).await?;
     let told = slack.takes(1, SOON).await?.remove(0);
-    all_told(&world).await?;
+    all_sent(&world).await?;
     let text = told.slack_text();
     ensure!(told.count() == 11 && text.contains("11 dead letters parked undecided, of 5 causes"), "{text}");
     for cause in causes {
@@ -85,7 +85,7 @@ async fn a_burst_of_first_alarms_is_one_message_that_lists_its_causes() -> Resul
         };
         dlq_consumer.wait_for_log("each cause has its line", SOON, line).await?;
     }
-    // What is told of a cause again stands alone.
+    // A later alarm of a cause stands alone.
     stays("nothing more is told", Duration::from_secs(2), async || slack.received().len() == 1).await?;
     Ok(())
 }
@@ -94,20 +94,20 @@ async fn a_burst_of_first_alarms_is_one_message_that_lists_its_causes() -> Resul
 async fn an_all_clear_is_told_once_when_the_last_of_a_cause_is_settled() -> Result<()> {
     let (world, slack) = (World::new().await?, Webhook::start().await?);
     plant(&world, "broken", 2).await?;
-    // Of a cause that nobody was told of nobody is told that it is done.
+    // A cause whose alarm was never sent has no all-clear.
     plant(&world, "silent", 1).await?;
     let silent = "UPDATE dlq_events SET alarm_sent = true, status = 'IGNORED' WHERE cause = 'silent'";
     sqlx::query(silent).execute(&world.db).await?;
     let start = || telling(&world, &slack, 1_000).into_future();
     let (_one, _two) = tokio::try_join!(start(), start())?;
     slack.takes(1, SOON).await?;
-    all_told(&world).await?;
+    all_sent(&world).await?;
     ignore(&world, "1").await?;
     let clear = |told: &Received| told.slack_text().contains("all clear: nothing waits any more of broken");
     let cleared = || slack.received().iter().filter(|told| clear(told)).count();
     stays("one still waits", Duration::from_secs(3), async || cleared() == 0).await?;
     ignore(&world, "2").await?;
-    eventually("it is told that nothing waits", TOLD, async || cleared() == 1).await?;
+    eventually("it is told that nothing waits", SENT_WITHIN, async || cleared() == 1).await?;
     let told = slack.received().into_iter().find(clear).map(|told| told.slack_text()).unwrap_or_default();
     ensure!(told.contains("[OK]") && told.contains("2 in all"), "{told}");
     stays("it is told once", Duration::from_secs(4), async || cleared() == 1).await?;
@@ -132,7 +132,7 @@ async fn an_alarm_whose_layout_slack_refuses_is_told_as_plain_text() -> Result<(
     let text = told.slack_text();
     ensure!(text.contains("[prod-seoul] 3 dead letters parked undecided: planted: odd"), "{text}");
     ensure!(text.contains("dlq-consumer show D"), "{text}");
-    all_told(&world).await?;
+    all_sent(&world).await?;
     stays("it is told once", Duration::from_secs(2), async || slack.received().len() == 2).await?;
 
     let variables = [("DLQ_CONSUMER__ALARMS__SLACK_WEBHOOK_URL", slack.url())];
@@ -160,9 +160,9 @@ async fn what_an_operator_compensates_by_hand_raises_no_alarm() -> Result<()> {
         launch.into_future()
     )?;
     accepted(&world, &api, "HAND", "patient").await?;
-    let held = slack.takes(1, TOLD).await?.remove(0).slack_text();
+    let held = slack.takes(1, SENT_WITHIN).await?.remove(0).slack_text();
     ensure!(held.contains("1 dead letter held undecided"), "{held}");
-    all_told(&world).await?;
+    all_sent(&world).await?;
     let letter: i64 = sqlx::query_scalar("SELECT id FROM dlq_events").fetch_one(&world.db).await?;
     let letter = format!("D{letter}");
     let words = ["compensate", &letter, "--reason", "paid", "--by", "olga", "--yes"];
@@ -188,15 +188,15 @@ async fn what_a_replay_can_only_compensate_raises_an_alarm() -> Result<()> {
         launch.into_future()
     )?;
     accepted(&world, &api, "OLD", "patient").await?;
-    slack.takes(1, TOLD).await?;
-    all_told(&world).await?;
+    slack.takes(1, SENT_WITHIN).await?;
+    all_sent(&world).await?;
     let rebuilt = world.run("dlq-consumer", &["rebuild", "OLD", "--leave-undecided", "--yes", "--by", "olga"]).await?;
     rebuilt.succeeded()?;
     rule.lift().await?;
     let words = ["replay", "--dead-letters", "--coupon", "OLD", "--reason", "mended", "--by", "olga", "--yes"];
     let replayed = world.run("dlq-consumer", &words).await?;
     ensure!(replayed.stdout.contains("OLD_EPOCH"), "{replayed:?}");
-    eventually("somebody is told of the member", TOLD, async || {
+    eventually("somebody is told of the member", SENT_WITHIN, async || {
         slack.received().iter().any(|told| told.slack_text().contains("1 request given up"))
     })
     .await?;
@@ -214,11 +214,11 @@ async fn an_all_clear_of_a_suspect_campaign_is_told_when_its_rebuild_is_over() -
     )?;
     world.stock.flush().await?;
     world.member(&api, "late")?.ask("CUT").await;
-    eventually("somebody is told that it is suspect", TOLD, async || {
+    eventually("somebody is told that it is suspect", SENT_WITHIN, async || {
         slack.received().iter().any(|told| told.slack_text().contains("CUT is SUSPECT"))
     })
     .await?;
-    all_told(&world).await?;
+    all_sent(&world).await?;
     let cleared = || slack.received().iter().any(|told| told.slack_text().contains("all clear: "));
     let rebuild = ["rebuild", "CUT", "--yes", "--by", "olga"];
     let cut = world.run_with("dlq-consumer", &rebuild, &[("COUPON_CRASH_AT", "move the epoch on:after")]).await?;
@@ -226,7 +226,7 @@ async fn an_all_clear_of_a_suspect_campaign_is_told_when_its_rebuild_is_over() -
     assert_eq!(crate::rebuild::status(&world, "CUT").await?, "OPENING");
     stays("it accepts nothing yet", Duration::from_secs(5), async || !cleared()).await?;
     world.run("dlq-consumer", &rebuild).await?.succeeded()?;
-    eventually("it is told that nothing waits", TOLD, async || cleared()).await?;
+    eventually("it is told that nothing waits", SENT_WITHIN, async || cleared()).await?;
     Ok(())
 }
 
@@ -250,17 +250,19 @@ async fn an_all_clear_of_lost_data_is_told_when_a_rebuild_has_filled_it_also_of_
     for code in ["ENDED", "FORGOTTEN"] {
         world.member(&api, "late")?.ask(code).await;
         let lost = format!("lost the data of {code}");
-        eventually("somebody is told of the loss", TOLD, async || told(&lost)).await?;
+        eventually("somebody is told of the loss", SENT_WITHIN, async || told(&lost)).await?;
     }
-    all_told(&world).await?;
+    all_sent(&world).await?;
     assert_eq!(crate::rebuild::status(&world, "ENDED").await?, "CLOSED", "the status says nothing of it");
     stays("its data is gone", Duration::from_secs(5), async || !told("all clear: ")).await?;
     rebuild().await?;
-    eventually("it is told that nothing waits", TOLD, async || told("all clear: nothing waits any more of LOST ENDED"))
-        .await?;
+    eventually("it is told that nothing waits", SENT_WITHIN, async || {
+        told("all clear: nothing waits any more of LOST ENDED")
+    })
+    .await?;
     // Nobody fills what was ended for good.
     sqlx::query("UPDATE coupons SET archived_at = now() WHERE coupon_code = 'FORGOTTEN'").execute(&world.db).await?;
-    eventually("that is an end too", TOLD, async || told("nothing waits any more of LOST FORGOTTEN")).await
+    eventually("that is an end too", SENT_WITHIN, async || told("nothing waits any more of LOST FORGOTTEN")).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -274,11 +276,11 @@ async fn an_all_clear_of_drift_is_told_when_a_later_comparison_finds_none() -> R
     sqlx::query("DELETE FROM coupon_issues").execute(&world.db).await?;
     let _dlq = telling(&world, &slack, 1_000).set("reconcile.every_ms", 1_000).await?;
     let told = |words: &str| slack.received().iter().any(|told| told.slack_text().contains(words));
-    eventually("somebody is told of the drift", TOLD, async || told("differ for COUNTED")).await?;
+    eventually("somebody is told of the drift", SENT_WITHIN, async || told("differ for COUNTED")).await?;
     stays("it is there", Duration::from_secs(5), async || !told("all clear: ")).await?;
     reconcile(&world, &["COUNTED", "--apply"]).await?;
     issued_rows(&world, "COUNTED", 1, SOON).await?;
-    eventually("it is told that nothing waits", TOLD, async || told("all clear: ")).await
+    eventually("it is told that nothing waits", SENT_WITHIN, async || told("all clear: ")).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -287,7 +289,7 @@ async fn stats_tell_alarms_that_wait_for_the_digest_from_those_that_are_late() -
     plant(&world, "first", 1).await?;
     {
         let _dlq_consumer = telling(&world, &slack, 60_000).await?;
-        all_told(&world).await?;
+        all_sent(&world).await?;
     }
     plant(&world, "first", 3).await?;
     plant(&world, "never told", 2).await?;

@@ -1,4 +1,4 @@
-//! What an alarm says: everything somebody who is called at night needs, no member, and nothing that does something.
+//! The text of an alarm: it has all that is needed at night, names no member, and its markup does nothing.
 
 use anyhow::{Context, Result, ensure};
 use coupon_e2e::{
@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::{
     SOON, Services,
-    alarms::{all_told, plant, telling},
+    alarms::{all_sent, plant, telling},
     write::accepted,
 };
 
@@ -25,7 +25,7 @@ async fn an_alarm_holds_all_that_on_call_needs_with_the_member_masked() -> Resul
     let id = {
         let services = Services::start(&world).await?;
         let id = accepted(&world, &services.api, "NIGHT", MEMBER).await?.request_id.context("a request id")?;
-        // With no channel at all the log is where it is told.
+        // Without any channel the log has the alarm.
         all_told_of(&world, 1).await?;
         let log = services.dlq_consumer.log();
         let told = |text: &str| log.iter().any(|line| line.level() == "ERROR" && line.message().contains(text));
@@ -35,20 +35,20 @@ async fn an_alarm_holds_all_that_on_call_needs_with_the_member_masked() -> Resul
         assert!(log.iter().all(|line| line.level() == "DEBUG" || !line.text.contains(MEMBER)));
         id
     };
-    tell_again(&world).await?;
+    make_unsent(&world).await?;
     let masked = {
         let _dlq_consumer = telling(&world, &slack, 60_000).await?;
         slack.takes(1, SOON).await?.remove(0).slack_text()
     };
     holds_all(&masked, id, &world).await?;
     assert!(!masked.contains(MEMBER) && masked.contains("al***"), "{masked}");
-    tell_again(&world).await?;
+    make_unsent(&world).await?;
     let open = {
         let _dlq_consumer = telling(&world, &slack, 60_000).set("alarms.mask_members", false).await?;
         slack.takes(2, SOON).await?.remove(1).slack_text()
     };
     assert!(open.contains(MEMBER), "{open}");
-    tell_again(&world).await?;
+    make_unsent(&world).await?;
     let launch = world.start_dlq_consumer().env("DLQ_CONSUMER__ALARMS__WEBHOOK_URL", webhook.url());
     let _dlq_consumer = launch.await?;
     let body = webhook.takes(1, SOON).await?.remove(0).body;
@@ -97,7 +97,7 @@ async fn holds_all(text: &str, id: Uuid, world: &World) -> Result<()> {
 }
 
 async fn all_told_of(world: &World, letters: i64) -> Result<()> {
-    eventually("all letters are told", SOON, async || -> Result<bool> {
+    eventually("all dead letters are in alarms", SOON, async || -> Result<bool> {
         let told: i64 =
             sqlx::query_scalar("SELECT count(*) FROM dlq_events WHERE alarm_sent").fetch_one(&world.db).await?;
         Ok(told == letters)
@@ -105,9 +105,9 @@ async fn all_told_of(world: &World, letters: i64) -> Result<()> {
     .await
 }
 
-/// As if nobody had been told of anything.
-async fn tell_again(world: &World) -> Result<()> {
-    all_told(world).await?;
+/// Makes all alarms unsent again.
+async fn make_unsent(world: &World) -> Result<()> {
+    all_sent(world).await?;
     sqlx::raw_sql("DELETE FROM alarm_causes; UPDATE dlq_events SET alarm_sent = false").execute(&world.db).await?;
     Ok(())
 }
@@ -137,7 +137,7 @@ async fn s5_terminal_escapes_and_markup_in_a_dead_letter_are_inert_in_alarm_and_
         assert!(!text.replace('\n', " ").contains(|c: char| c.is_control() || c == '\u{202e}'), "{text:?}");
         assert!(text.matches("```").count() % 2 == 0 && text.matches('`').count() % 2 == 0, "code is closed: {text}");
     }
-    all_told(&world).await?;
+    all_sent(&world).await?;
     let lines: Vec<_> = dlq_consumer.log().into_iter().filter(|line| line.message().contains("owned")).collect();
     assert_eq!(lines.len(), 1);
     assert!(

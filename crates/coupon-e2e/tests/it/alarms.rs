@@ -1,4 +1,4 @@
-//! N: alarms. Somebody is told of everything, once, whatever the channels do.
+//! N: alarms. Each alarm is delivered, once, whatever the channels do.
 
 use std::time::Duration;
 
@@ -14,8 +14,8 @@ use coupon_e2e::{
 
 use crate::SOON;
 
-/// Longest time until somebody is told of what a channel refused at first.
-pub const TOLD: Duration = Duration::from_secs(30);
+/// Longest time until an alarm is sent that a channel refused at first.
+pub const SENT_WITHIN: Duration = Duration::from_secs(30);
 
 /// A `dlq-consumer` that tells Slack, with a digest each so many ms.
 pub fn telling(world: &World, slack: &Webhook, digest_ms: u64) -> Launch {
@@ -23,7 +23,7 @@ pub fn telling(world: &World, slack: &Webhook, digest_ms: u64) -> Launch {
     launch.set("alarms.digest_ms", digest_ms).set("alarms.timeout_ms", 500)
 }
 
-/// Puts dead letters of one cause into the table, as if they had been parked.
+/// Inserts parked dead letters of one cause.
 pub async fn plant(world: &World, cause: &str, count: i64) -> Result<()> {
     sqlx::query(
         "INSERT INTO dlq_events (dlq_topic, dlq_partition, dlq_offset, dlq_timestamp_ms, original_event_type, headers,
@@ -39,8 +39,8 @@ pub async fn plant(world: &World, cause: &str, count: i64) -> Result<()> {
     Ok(())
 }
 
-/// Dead letters and notices that nobody has been told of.
-pub async fn untold(world: &World) -> Result<i64> {
+/// Returns the number of dead letters and notices whose alarm is unsent.
+pub async fn unsent(world: &World) -> Result<i64> {
     let count = sqlx::query_scalar(
         "SELECT (SELECT count(*) FROM dlq_events WHERE NOT alarm_sent)
               + (SELECT count(*) FROM alarm_notices WHERE NOT alarm_sent)",
@@ -48,9 +48,9 @@ pub async fn untold(world: &World) -> Result<i64> {
     Ok(count.fetch_one(&world.db).await?)
 }
 
-/// Waits until somebody has been told of everything, which the channel learns a moment before the table does.
-pub async fn all_told(world: &World) -> Result<()> {
-    eventually("everything is told", SOON, async || -> Result<bool> { Ok(untold(world).await? == 0) }).await
+/// Waits until no alarm is unsent; a channel has an alarm shortly before the table says so.
+pub async fn all_sent(world: &World) -> Result<()> {
+    eventually("every alarm is sent", SOON, async || -> Result<bool> { Ok(unsent(world).await? == 0) }).await
 }
 
 /// Waits until the metric says that so many alarms reach nobody.
@@ -73,11 +73,11 @@ async fn n1_webhook_gone_the_sweep_tells_after_recovery_once_over_all_replicas()
     let (one, two) = tokio::try_join!(start(), start())?;
     plant(&world, "gone", 5).await?;
     undelivered(&[&one, &two], 5.0).await?;
-    assert_eq!(untold(&world).await?, 5);
+    assert_eq!(unsent(&world).await?, 5);
     // So late that the other looks for alarms meanwhile.
     slack.turn(Manner::TakesLate(Duration::from_millis(2_500))).await?;
-    assert_eq!(slack.takes(1, TOLD).await?[0].count(), 5);
-    all_told(&world).await?;
+    assert_eq!(slack.takes(1, SENT_WITHIN).await?[0].count(), 5);
+    all_sent(&world).await?;
     stays("nobody tells it again", Duration::from_secs(4), async || slack.received().len() == 1).await?;
     undelivered(&[&one, &two], 0.0).await?;
     Ok(())
@@ -94,9 +94,9 @@ async fn n2_a_thousand_failures_of_one_cause_are_one_first_alarm_and_digests() -
     world.dlq.write_all(&vec![NewRecord::of("nobody", "no event"); 999]).await?;
     let letters = async || -> Result<bool> {
         let letters: i64 = sqlx::query_scalar("SELECT count(*) FROM dlq_events").fetch_one(&world.db).await?;
-        Ok(letters == 1000 && untold(&world).await? == 0)
+        Ok(letters == 1000 && unsent(&world).await? == 0)
     };
-    eventually("all are told", TOLD, letters).await?;
+    eventually("all alarms are sent", SENT_WITHIN, letters).await?;
     let told = slack.received();
     assert_eq!(told.iter().map(Received::count).sum::<u64>(), 1000, "each is counted once");
     for pair in told.windows(2) {
@@ -127,16 +127,16 @@ async fn n3_a_429_with_retry_after_is_honoured_by_every_replica() -> Result<()> 
         plant(&world, &format!("{form}, another cause"), 1).await?;
         // In one message, or in one of each replica.
         let told = || slack.received()[before + 1..].iter().map(Received::count).sum::<u64>();
-        eventually("both are told", TOLD, async || told() == 2).await?;
+        eventually("both are told", SENT_WITHIN, async || told() == 2).await?;
         for told_at in slack.received()[before + 1..].iter().map(|told| told.at) {
             assert!(told_at >= until, "{form}: asked again at {told_at}, not before {until}");
         }
-        all_told(&world).await?;
+        all_sent(&world).await?;
     }
     Ok(())
 }
 
-/// The question which causes there are, and what is noted as told, stay far below what a statement may take.
+/// The statements that read the causes and note alarms as sent stay far below the time limit.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hundred_thousand_letters_are_told_while_others_are_told_at_once() -> Result<()> {
     let (world, slack) = (World::new().await?, Webhook::start().await?);
@@ -144,8 +144,8 @@ async fn a_hundred_thousand_letters_are_told_while_others_are_told_at_once() -> 
         plant(&world, cause, 50_000).await?;
     }
     let _dlq_consumer = telling(&world, &slack, 60_000).set("database.statement_timeout_ms", 1_000).await?;
-    slack.takes(1, TOLD).await?;
-    all_told(&world).await?;
+    slack.takes(1, SENT_WITHIN).await?;
+    all_sent(&world).await?;
     plant(&world, "few", 1).await?;
     let told = slack.takes(2, SOON).await?;
     assert_eq!(told.iter().map(Received::count).collect::<Vec<_>>(), [100_000, 1]);

@@ -45,7 +45,7 @@ async fn a4_a_redis_behind_the_events_is_noticed_by_a_process_that_has_seen_noth
     }
     // Redis comes back as it was five reservations ago.
     for number in 5..10 {
-        world.stock.set_mark("BEHIND", &format!("member-{number}"), None).await?;
+        world.stock.set_holder("BEHIND", &format!("member-{number}"), None).await?;
     }
     world.stock.set_meta("BEHIND", &[("seq", "5")]).await?;
     let api = world.start_api().await?;
@@ -82,7 +82,7 @@ async fn a4_a_campaign_made_anew_does_not_take_over_what_redis_holds_of_its_fore
 async fn a8_the_relay_of_another_process_leaves_young_promises_alone() -> Result<()> {
     let world = World::new().await?;
     world.open_campaign("YOUNG", 50).await?;
-    // One takes its time to publish, within the age at which a promise counts as forgotten; the other looks all the time.
+    // One takes its time to publish, within the age at which the relay publishes an outbox entry; the other looks all the time.
     let slow = world.start_api().set("kafka.properties.linger.ms", 700).set("outbox.min_age_ms", 20_000).await?;
     let _eager = world.start_api().set("outbox.interval_ms", 50).set("outbox.min_age_ms", 20_000).await?;
     let mut asking = JoinSet::new();

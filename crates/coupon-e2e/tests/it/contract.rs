@@ -13,7 +13,7 @@ use coupon_e2e::{
 
 use crate::{SOON, issued_rows, write::accepted};
 
-/// How often services look in these tests.
+/// Period of the checks of server settings in these tests, in ms.
 const EVERY: u64 = 1000;
 
 async fn findings(process: &Process, server: &str, severity: &str) -> Result<Option<f64>> {
@@ -112,7 +112,7 @@ async fn partitions_that_are_added_are_read_within_30_seconds() -> Result<()> {
     issued_rows(&world, "WIDER", 1, SOON).await?;
     world.topic.add_partitions(3).await?;
     let event = Event::of("WIDER", "new-partition", 2);
-    world.stock.set_mark("WIDER", "new-partition", Some(event.request_id)).await?;
+    world.stock.set_holder("WIDER", "new-partition", Some(event.request_id)).await?;
     world.topic.write(&NewRecord::event(&event).in_partition(2)).await?;
     issued_rows(&world, "WIDER", 2, Duration::from_secs(30)).await
 }

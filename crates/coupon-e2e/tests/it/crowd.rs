@@ -23,8 +23,8 @@ const BREATH: Duration = Duration::from_millis(10);
 /// After a refusal because too many ask at once.
 const TOLD_TO_WAIT: Duration = Duration::from_millis(50);
 
-/// Members who ask for a campaign, one after the other, until they are sent home. Every third question comes from
-/// somebody who has asked before.
+/// Members who ask for a campaign, one after the other, until they are stopped. Every third request is of a member who has
+/// asked before.
 pub(crate) struct Crowd {
     answers: AnswerLog,
     code: String,
@@ -65,7 +65,7 @@ impl Crowd {
         Ok(Self { answers, code: code.to_owned(), home, asking })
     }
 
-    /// Waits until so many more have been told that they have a coupon.
+    /// Waits until `more` further requests are accepted.
     pub(crate) async fn sold_more(&self, more: usize) -> Result<()> {
         let before = self.sold();
         eventually(&format!("{more} more are told that they have one"), SOON, async || self.sold() >= before + more)
@@ -84,7 +84,7 @@ impl Crowd {
         self.asking.join_all().await.into_iter().collect()
     }
 
-    /// How many have been told that they have one.
+    /// Returns the number of accepted requests.
     pub(crate) fn sold(&self) -> usize {
         let answers = self.answers.read();
         let held = answers.iter().filter(|answer| answer.coupon == self.code && answer.is_held());

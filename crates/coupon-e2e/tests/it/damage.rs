@@ -18,35 +18,35 @@ macro_rules! damages {
 damages! {
     /// Rows are deleted by hand, and the counter stays.
     Rows,
-    /// The counter is anything.
+    /// The counter of issued coupons is a random number.
     Counter,
     /// The highest sequence is anything.
     HighSeq,
     /// A holder entry is gone.
     HolderGone,
-    /// One is there of which nobody has heard.
+    /// One holder entry has a request id that no store knows.
     HolderForged,
-    /// One names the request of somebody else.
+    /// One holder entry names the request of another member.
     HolderForeign,
-    /// One is no request id.
+    /// One holder entry has no request id as its value.
     HolderUnreadable,
-    /// All are gone.
+    /// All holder entries are gone.
     Holders,
     /// A decided request is to be published again.
     OutboxAgain,
     /// An outbox entry names no request.
     OutboxUnreadable,
-    /// All of meta is gone.
+    /// The whole hash `meta` is gone.
     Meta,
-    /// A field of it is gone.
+    /// A field of `meta` is gone.
     MetaField,
     /// A field of it is no number.
     MetaRubbish,
     /// The gate says SUSPECT.
     GateSuspect,
-    /// The total differs.
+    /// The total in Redis differs.
     Total,
-    /// The sequence went back.
+    /// The sequence in Redis went back.
     Seq,
     /// Redis is of another epoch.
     RedisEpoch,
@@ -114,13 +114,13 @@ pub async fn strike(world: &World, code: &str, damage: Damage, chance: &mut StdR
         }
         Counter => update("issued_quantity = $2", chance.random_range(0..=6)).await?,
         HighSeq => update("high_seq = $2", *[0, 9, 1_000, (1 << 53) - 1].choose(chance).context("one")?).await?,
-        HolderGone => stock.set_mark(code, member, None).await?,
-        HolderForged => stock.set_mark(code, &format!("{code}-forged"), Some(Uuid::now_v7())).await?,
+        HolderGone => stock.set_holder(code, member, None).await?,
+        HolderForged => stock.set_holder(code, &format!("{code}-forged"), Some(Uuid::now_v7())).await?,
         HolderForeign => {
-            // Not the one who asks here: they would be told somebody else's request.
+            // Not the member who asks here: the answer would have the request of another member.
             let member = members.last().context("a member")?;
             let other = held.iter().find(|(holder, _)| *holder != member).and_then(|(_, id)| id.parse().ok());
-            stock.set_mark(code, member, other).await?;
+            stock.set_holder(code, member, other).await?;
         }
         HolderUnreadable => {
             redis::cmd("HSET").arg(key(code, "issued")).arg(member).arg("rubbish").exec_async(&mut redis).await?;

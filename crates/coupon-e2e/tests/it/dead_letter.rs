@@ -1,4 +1,4 @@
-//! D: the dead letter topic.
+//! D: records that cannot be written go to the dead letter topic.
 
 use std::time::Duration;
 
@@ -175,7 +175,7 @@ async fn d7_what_an_event_only_claims_is_parked_and_revokes_nothing() -> Result<
     let decisions: Vec<(Uuid, String)> =
         sqlx::query_as("SELECT request_id, decision FROM coupon_issues").fetch_all(&world.db).await?;
     assert_eq!(decisions, [(id, "ISSUED".to_owned())]);
-    assert_eq!(world.stock.of("CLAIMS").await?.mark_of("honest"), Some(id));
+    assert_eq!(world.stock.of("CLAIMS").await?.holder_of("honest"), Some(id));
     Ok(())
 }
 

@@ -21,7 +21,7 @@ use crate::{SOON, accept::published};
 /// Clients who hang up only when they have read this much of the answer, one for each number of bytes up to it.
 const ANSWERED: usize = 40;
 
-/// An API whose relay publishes nothing for a minute: whatever is published, the handler itself has published.
+/// Starts an API whose relay publishes nothing for a minute, so that the handler publishes every record.
 async fn without_relay(world: &World) -> Result<Process> {
     // The publish takes a while, so that there is time to hang up before it.
     world.start_api().set("outbox.min_age_ms", 60_000).set("kafka.properties.linger.ms", 300).await
@@ -35,7 +35,7 @@ async fn a5_a_client_that_hangs_up_between_script_and_publish_is_published_all_t
     let mut client = connect(&api).await?;
     client.write_all(&request(&world, &api, "gone")?).await?;
     let reserved = eventually("the reservation is in Redis", SOON, async || -> Result<Option<Uuid>> {
-        Ok(world.stock.of("GONE").await?.mark_of("gone"))
+        Ok(world.stock.of("GONE").await?.holder_of("gone"))
     });
     let reserved = reserved.await?;
     drop(client);
@@ -53,7 +53,7 @@ async fn a5_a_client_that_hangs_up_before_redis_has_answered_is_published_all_th
     let mut client = connect(&api).await?;
     client.write_all(&request(&world, &api, "gone")?).await?;
     let reserved = eventually("the reservation is in Redis", SOON, async || -> Result<Option<Uuid>> {
-        Ok(world.stock.of("GONE").await?.mark_of("gone"))
+        Ok(world.stock.of("GONE").await?.holder_of("gone"))
     });
     let reserved = reserved.await?;
     drop(client);
@@ -109,9 +109,9 @@ async fn a5_a_client_that_hangs_up_at_any_byte_leaves_no_reservation_unpublished
     })
     .await?;
     let stock = world.stock.of("GONE").await?;
-    let marks: Vec<Uuid> = stock.issued.keys().filter_map(|member| stock.mark_of(member)).collect();
-    assert!(marks.len() >= ANSWERED, "who has read a part of the answer has a reservation");
-    published(&world, &marks, Duration::from_secs(5)).await
+    let reserved: Vec<Uuid> = stock.issued.keys().filter_map(|member| stock.holder_of(member)).collect();
+    assert!(reserved.len() >= ANSWERED, "who has read a part of the answer has a reservation");
+    published(&world, &reserved, Duration::from_secs(5)).await
 }
 
 /// Sends so many bytes of the request; beyond its end, reads the rest of them from the answer.

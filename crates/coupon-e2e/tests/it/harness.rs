@@ -1,4 +1,4 @@
-//! The harness itself: what other tests lean on must hold on its own.
+//! Tests of the harness, on which the other tests rely.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! D: what a dead letter says about itself, and what it is made to believe.
+//! D: the headers of a dead letter, and forged ones.
 
 use anyhow::{Context, Result, ensure};
 use coupon_e2e::{
@@ -15,7 +15,7 @@ use crate::{
     write::{accepted, dead_letters},
 };
 
-/// Names and values together.
+/// Returns the bytes of all names and values together.
 fn bytes(headers: &[Header]) -> usize {
     headers.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, Vec::len)).sum()
 }

@@ -165,7 +165,7 @@ async fn what_a_member_was_told_never_goes_back_to_less_whatever_process_is_aske
             if told.state == Some(State::Accepted) {
                 let later = [there.status("FORTH", id).await, there.ask("FORTH").await, here.ask("FORTH").await];
                 for later in later {
-                    // What cannot be told at the moment is said as such.
+                    // What cannot be answered at the moment is said as such.
                     let is_told = later.state == Some(State::Accepted) || later.status == Some(503);
                     ensure!(is_told, "accepted, then {later:?}");
                 }

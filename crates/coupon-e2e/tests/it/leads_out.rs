@@ -35,9 +35,9 @@ use crate::{
 
 /// Commands that an operator may need.
 const COMMANDS: usize = 3;
-/// Looks for an alarm, a tenth of a second apart.
+/// Checks for an alarm, a tenth of a second apart.
 const LOOKS: usize = 30;
-/// What fills Redis anew.
+/// The verb that fills Redis anew.
 const REBUILD: &str = "rebuild";
 /// What repairs member by member.
 const RECONCILE: &str = "reconcile";
@@ -146,7 +146,8 @@ async fn takes_a_rebuild(world: &World, api: &Process, code: &str) -> Result<boo
     Ok(!is_whole || is_suspect || status(world, code).await? == "SUSPECT")
 }
 
-/// A group is only told other offsets while it has no members. Where nobody can be accepted any more, they are set back.
+/// Sets the offsets of a group, which Kafka allows only while the group has no members. Where no request can be accepted
+/// any more, they are set back.
 async fn damage_offsets(world: &World, services: Services, code: &str, damage: Damage) -> Result<Services> {
     let Services { api, issue_consumer, dlq_consumer } = services;
     drop(issue_consumer);

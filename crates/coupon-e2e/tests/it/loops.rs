@@ -11,7 +11,7 @@ use futures_util::future::try_join_all;
 
 use crate::{AFTER_ALL_ATTEMPTS, SOON, write::accepted};
 
-/// The loops of each service by their names, which are the points at which they can be told to panic.
+/// The loops of each service by their names, which are the failpoints at which they can be made to panic.
 const OF_API: &[&str] = &[
     "acknowledgements",
     "admin listener",
@@ -85,7 +85,7 @@ async fn a_loop_that_panics_at_its_work_ends_its_service_with_an_error() -> Resu
     ends(world.start_dlq_consumer(), "give a unit back:before").await
 }
 
-/// Each look meets it again.
+/// Each pass of the give-back worker meets the broken campaign again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_campaign_whose_units_cannot_be_given_back_is_said_once_a_minute_and_holds_no_other_up() -> Result<()> {
     let world = World::new().await?;
@@ -130,7 +130,7 @@ async fn an_alarm_that_cannot_be_put_into_words_ends_nothing_and_is_said_in_the_
         world.start_dlq_consumer().env("COUPON_PANIC_AT", "word an alarm:before").into_future()
     )?;
     accepted(&world, &api, "WORDS", "unlucky").await?;
-    let said = |line: &coupon_e2e::process::logs::LogLine| line.text.contains("cannot be put into words");
+    let said = |line: &coupon_e2e::process::logs::LogLine| line.text.contains("cannot be composed");
     dlq_consumer.wait_for_log("the alarm is said", AFTER_ALL_ATTEMPTS, said).await?;
     eventually("the unit is back", SOON, async || -> Result<bool> {
         Ok(world.stock.of("WORDS").await?.left() == Some(10))

@@ -19,7 +19,7 @@ async fn a_redis_that_lost_the_list_of_its_campaigns_gets_it_back_and_every_outb
     let _: i64 = redis::cmd("DEL").arg("coupons").query_async(&mut world.stock.redis()).await?;
     // What a process reserved and did not live to publish.
     let id = uuid::Uuid::now_v7();
-    world.stock.set_mark("LISTED", "two", Some(id)).await?;
+    world.stock.set_holder("LISTED", "two", Some(id)).await?;
     world.stock.set_outbox("LISTED", &format!("{id}|1|two")).await?;
     issued_rows(&world, "LISTED", 2, SOON).await?;
     ensure!(world.stock.codes().await? == ["LISTED"]);

@@ -81,7 +81,7 @@ async fn c5_a_replica_that_lagged_and_was_promoted_is_noticed_before_anything_is
     Ok(())
 }
 
-/// Lets a crowd ask two processes, lets `strike` lose data meanwhile, rebuilds, and looks whether every promise holds.
+/// Lets a crowd ask two processes, lets `strike` lose data meanwhile, rebuilds, and checks that every promise holds.
 async fn survives(world: World, way: &Proxy, strike: impl AsyncFnOnce(World, &Crowd) -> Result<World>) -> Result<()> {
     world.open_campaign("LOSSY", TOTAL).await?;
     let (api, other, _issue, _dlq) = tokio::try_join!(
@@ -115,7 +115,7 @@ async fn survives(world: World, way: &Proxy, strike: impl AsyncFnOnce(World, &Cr
 }
 
 async fn letter_is_held(world: &World) -> Result<()> {
-    eventually("its letter is held", SOON, async || -> Result<bool> {
+    eventually("its dead letter is held", SOON, async || -> Result<bool> {
         let held: i64 =
             sqlx::query_scalar("SELECT count(*) FROM dlq_events WHERE status = 'HELD'").fetch_one(&world.db).await?;
         Ok(held == 1)
@@ -159,7 +159,7 @@ async fn a_request_that_a_rebuild_has_left_in_a_dead_letter_is_accepted_until_it
     rule.lift().await?;
     replay(&world, &["--dead-letters", "--coupon", "LEFT"]).await?;
     eventually("it is compensated", SOON, async || Ok::<_, anyhow::Error>(stands("compensated").await.is_ok())).await?;
-    // A record may lie in the topic twice, and one letter be held while the other is decided.
+    // A record may lie in the topic twice, and one dead letter be held while the other is decided.
     sqlx::query("UPDATE dlq_events SET status = 'HELD'").execute(&world.db).await?;
     stands("compensated").await
 }

@@ -1,5 +1,5 @@
-//! The scenarios, one file for each letter, driving the real binaries on the real servers; and tests of the
-//! harness and of the oracle themselves. `make test` starts what they need.
+//! The scenarios, which drive the real binaries on the real servers, and tests of the harness and of the oracle. A scenario
+//! begins with the letter of its subject. `make test` starts the servers.
 #![expect(clippy::disallowed_methods, reason = "a test lives in the time of the machine")]
 
 mod accept;
@@ -84,7 +84,7 @@ fn unavailable(line: &LogLine) -> bool {
     line.message().starts_with("dependency unavailable")
 }
 
-/// The three services.
+/// One process of each of the three services.
 struct Services {
     api: Process,
     issue_consumer: Process,
@@ -92,7 +92,7 @@ struct Services {
 }
 
 impl Services {
-    /// Starts one of each.
+    /// Starts one process of each service.
     async fn start(world: &World) -> Result<Self> {
         let (api, issue_consumer, dlq_consumer) = tokio::try_join!(
             world.start_api().into_future(),

@@ -67,7 +67,7 @@ async fn metrics_name_no_member_and_no_coupon() -> Result<()> {
     Ok(())
 }
 
-/// Looks at every name in the sources, because a page has only what was recorded until then.
+/// Reads the names in the sources, because a page has only what was recorded until then.
 #[test]
 fn every_metric_has_its_help_text() -> Result<()> {
     let mut found = 0;

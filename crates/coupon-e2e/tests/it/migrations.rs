@@ -1,4 +1,4 @@
-//! A database that another form of a landed migration has made is nobody's.
+//! A database that was migrated with an edited migration is refused.
 
 use anyhow::Result;
 use coupon_e2e::world::World;

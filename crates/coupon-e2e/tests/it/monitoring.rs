@@ -87,7 +87,7 @@ fn selectors_of_deploy() -> Result<Vec<Selector>> {
     Ok(all)
 }
 
-/// Every metric of ours in a text, whatever stands around it.
+/// Returns every metric of the pipeline that a text names.
 fn selectors(text: &str) -> Vec<Selector> {
     let is_of_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
     let starts = text.match_indices("coupon_").map(|(at, _)| at);

@@ -1,4 +1,4 @@
-//! What an operator's word may do.
+//! What an operator may decide.
 
 use anyhow::Result;
 use coupon_e2e::{
@@ -59,7 +59,7 @@ async fn an_accepted_request_that_is_parked_is_settled_by_no_word_and_compensate
     world.create_campaign("LOST", 5, &[]).await?;
     with_reason(&world, &["compensate", &number, "--yes"]).await?.succeeded()?;
     assert_eq!(statuses(&world).await?, ["COMPENSATED"]);
-    // Unreadable ones have no request, and are settled by a word as ever.
+    // Unreadable ones have no request, and an operator settles them as before.
     let garbage = Letter::default().plant(&world).await?;
     with_reason(&world, &["ignore", &format!("d{garbage}")]).await?.succeeded()?;
     // What is decided may be settled too.
@@ -77,7 +77,7 @@ async fn what_an_operator_had_settled_undecided_is_told_and_published_by_nobody_
     let mut numbers = Vec::new();
     for (member, status) in [("resolved", "RESOLVED"), ("ignored", "IGNORED")] {
         let (letter, id) = readable(&world, "OLD", member, status).await?;
-        world.stock.set_mark("OLD", member, Some(id)).await?;
+        world.stock.set_holder("OLD", member, Some(id)).await?;
         numbers.push(format!("D{letter}"));
     }
     world.stock.set_meta("OLD", &[("seq", "2"), ("holders", "2")]).await?;
@@ -127,8 +127,8 @@ async fn what_is_compensated_by_hand_is_resolved_with_its_reason_and_no_filter_r
         (&"RESOLVED".into(), &"the member was paid".into(), &"olga".into(), &true.into()),
         "{list}"
     );
-    let all_told: bool = sqlx::query_scalar("SELECT bool_and(alarm_sent) FROM dlq_events").fetch_one(&world.db).await?;
-    assert!(all_told, "nobody is alarmed by what an operator has done on purpose");
+    let all_sent: bool = sqlx::query_scalar("SELECT bool_and(alarm_sent) FROM dlq_events").fetch_one(&world.db).await?;
+    assert!(all_sent, "nobody is alarmed by what an operator has done on purpose");
     let plan = async |words: &[&str]| json(&world, &[&["replay", "--dry-run"], words].concat()).await;
     assert_eq!(plan(&["--coupon", "NIGHT"]).await?["eligible"], 0);
 
@@ -223,13 +223,13 @@ async fn compensate_has_a_dry_run_and_wants_a_bound_for_a_filter() -> Result<()>
     Ok(())
 }
 
-/// The whole way: what nobody could write is decided by an operator, and the member may ask again.
+/// The whole way: an operator decides a request that could not be written, and the member may ask again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_unit_that_is_compensated_by_hand_goes_back_and_the_member_may_ask_again() -> Result<()> {
     let world = World::new().await?;
     world.open_campaign("BY-HAND", 1).await?;
     let (held, request_id) = readable(&world, "BY-HAND", "somebody", "HELD").await?;
-    world.stock.set_mark("BY-HAND", "somebody", Some(request_id)).await?;
+    world.stock.set_holder("BY-HAND", "somebody", Some(request_id)).await?;
     let services = Services::start(&world).await?;
     with_reason(&world, &["compensate", &held.to_string(), "--yes"]).await?.succeeded()?;
     eventually("the unit is back", SOON, async || -> Result<bool> {

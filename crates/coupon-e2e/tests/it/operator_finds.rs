@@ -95,7 +95,7 @@ async fn a_request_and_a_member_are_found_in_rows_work_list_dead_letters_and_red
     assert_eq!((ids(&by_request["entries"]).len(), ids(&by_request["dead_letters"]).len()), (1, 1), "{by_request}");
     // Reserved, and decided by nobody yet.
     let reserved = Uuid::now_v7();
-    world.stock.set_mark("FOUND", "d", Some(reserved)).await?;
+    world.stock.set_holder("FOUND", "d", Some(reserved)).await?;
     let found = json(&world, &["find", "--member", "d"]).await?;
     assert_eq!(found["holders"][0]["request_id"], reserved.to_string(), "{found}");
     let table = world.run("dlq-consumer", &["find", "--member", "c"]).await?.succeeded()?;

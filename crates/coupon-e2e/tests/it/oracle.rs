@@ -1,5 +1,5 @@
-//! The oracle sees what is there: a healthy campaign has no violation, and one violation of each kind, planted in
-//! a campaign of its own, is found there, exactly that.
+//! Tests of the oracle: it finds no violation in a healthy campaign, and in each damaged campaign exactly the one that was
+//! planted there.
 
 use anyhow::{Context, Result};
 use coupon_e2e::{
@@ -70,8 +70,8 @@ const KINDS: &[(&str, Kind)] = &[
     ("FAILURE-UNRECORDED", Kind::FailureUnrecorded),
     ("FAILURE-UNFOUNDED", Kind::FailureUnfounded),
     ("OUTBOX-LEFT", Kind::OutboxLeft),
-    ("MARK-WITHOUT-ROW", Kind::MarkWithoutRow),
-    ("ROW-WITHOUT-MARK", Kind::RowWithoutMark),
+    ("HOLDER-WITHOUT-ROW", Kind::HolderWithoutRow),
+    ("ROW-WITHOUT-HOLDER", Kind::RowWithoutHolder),
     ("TOTALS-DIFFER", Kind::TotalsDiffer),
     ("DECIDED-TWICE", Kind::DecidedTwice),
     ("ANSWER-CONTRADICTED", Kind::AnswerContradicted),
@@ -115,15 +115,15 @@ impl Planted<'_> {
             }
             Kind::FailureUnfounded => self.failure(Uuid::now_v7()).await?,
             Kind::OutboxLeft => stock.set_outbox(self.code, &format!("{}|1|e", Uuid::now_v7())).await?,
-            Kind::MarkWithoutRow => stock.set_mark(self.code, "e", Some(Uuid::now_v7())).await?,
-            Kind::RowWithoutMark => stock.set_mark(self.code, "a", None).await?,
+            Kind::HolderWithoutRow => stock.set_holder(self.code, "e", Some(Uuid::now_v7())).await?,
+            Kind::RowWithoutHolder => stock.set_holder(self.code, "a", None).await?,
             Kind::TotalsDiffer => stock.set_meta(self.code, &[("total", "7")]).await?,
             Kind::DecidedTwice => self.compensate_row(other.c).await?,
             Kind::AnswerContradicted => self.answer("a", Some(self.a), State::Compensated),
             Kind::GiveBackOpen => {
                 self.change("UPDATE coupon_issues SET given_back_at = NULL WHERE coupon_id = $1").await?;
             }
-            Kind::GiveBackUndone => stock.set_mark(self.code, "c", Some(self.c)).await?,
+            Kind::GiveBackUndone => stock.set_holder(self.code, "c", Some(self.c)).await?,
             Kind::DeadLetterUnheard => {
                 let (event, place) = self.write_event("e", UNCOMMITTED).await?;
                 self.world.dlq.write(&labelled(event, place)).await?;

@@ -1,4 +1,4 @@
-//! O: outages are not verdicts. And R4, R5: an outage in the middle of giving up.
+//! O: an outage decides no request. R4, R5: an outage between the decision and the give-back.
 
 use std::time::Duration;
 
@@ -71,7 +71,7 @@ async fn r4_redis_gone_after_the_decision_the_sweeper_finishes_and_the_dlq_is_no
     .await?;
     assert_eq!(world.stock.of("SWEPT").await?.left(), Some(0), "nothing is given back yet");
     let waits = |line: &LogLine| line.message().starts_with("units cannot be given back now");
-    dlq.wait_for_log("the sweeper waits", SOON, waits).await?;
+    dlq.wait_for_log("the give-back worker waits", SOON, waits).await?;
     way.restore().await?;
     eventually("both units are back", RESUMED, async || -> Result<bool> {
         Ok(world.stock.of("SWEPT").await?.left() == Some(2))

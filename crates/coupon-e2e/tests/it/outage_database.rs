@@ -1,4 +1,4 @@
-//! O7, O8, O9, and a server that vanishes: what looks like the record's fault and is none, and the other way round.
+//! O7, O8, O9, and a server that vanishes: outages that look like the fault of a record, and the other way round.
 
 use std::time::{Duration, Instant};
 
@@ -92,7 +92,7 @@ async fn o7_a_full_disk_is_an_outage_and_no_verdict() -> Result<()> {
     Ok(())
 }
 
-/// A full disk that the small write of the probe does not notice: the probe goes on succeeding.
+/// A full disk that the small write of the probe does not notice: the probe succeeds all the same.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn o7_a_disk_that_is_full_for_coupons_only_is_no_verdict_either() -> Result<()> {
     let world = World::new().await?;
@@ -115,7 +115,7 @@ async fn o7_a_disk_that_is_full_for_coupons_only_is_no_verdict_either() -> Resul
     Ok(())
 }
 
-/// The last attempt failed while the database was there, and giving up met an outage: what was wrong before it may be put right.
+/// The last attempt fails, and the decision meets an outage: what failed before it may succeed after it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn o7_a_give_up_that_had_to_wait_for_the_database_begins_again_with_an_attempt() -> Result<()> {
     let world = World::in_line().await?;
@@ -140,7 +140,7 @@ async fn o7_a_give_up_that_had_to_wait_for_the_database_begins_again_with_an_att
     services.dlq_consumer.wait_for_log("the last attempt", AFTER_ALL_ATTEMPTS, last).await?;
     let line = services.dlq_consumer.wait_for_log("the breaker opens", SOON, unavailable).await?;
     assert_eq!(line.text_of("code").as_deref(), Some("53100"));
-    // What refused the attempts is gone, and the request can still not be given up.
+    // What refused the attempts is gone, and the request can still not be compensated.
     rule.lift().await?;
     issued_rows(&world, "WAITED", 1, SOON * 2).await?;
     let verdict = world.quiet(SOON, &[]).await?;
@@ -240,7 +240,7 @@ async fn o9_a_record_that_breaks_the_connection_each_time_is_isolated_and_dead_l
     Ok(())
 }
 
-/// Not even the decision against it can be written: it is parked for somebody to look at, and holds up nobody.
+/// PostgreSQL refuses even the decision: the dead letter is parked for an operator, and delays no other.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn o9_a_decision_that_breaks_the_connection_each_time_is_parked() -> Result<()> {
     let world = World::in_line().await?;

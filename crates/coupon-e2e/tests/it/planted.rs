@@ -1,4 +1,4 @@
-//! A healthy campaign planted in a world's stores by hand, for the oracle to look at.
+//! A healthy campaign that tests write into the stores of a world, for tests of the oracle.
 
 use anyhow::{Result, ensure};
 use chrono::Utc;
@@ -14,7 +14,7 @@ use uuid::Uuid;
 pub const UNCOMMITTED: i32 = 1;
 pub const COMMITTED: i32 = 0;
 
-/// A campaign of three coupons: `a` and `b` have one, `c` had one that was given up, `d` was refused.
+/// A campaign of three coupons: `a` and `b` have one, `c` had one that was compensated, `d` was refused.
 pub struct Planted<'w> {
     pub world: &'w World,
     pub code: &'static str,
@@ -58,7 +58,7 @@ impl<'w> Planted<'w> {
     }
 
     pub async fn issue(&self, member: &str, id: Uuid) -> Result<()> {
-        self.world.stock.set_mark(self.code, member, Some(id)).await?;
+        self.world.stock.set_holder(self.code, member, Some(id)).await?;
         self.issue_row(member, id).await
     }
 
@@ -75,7 +75,7 @@ impl<'w> Planted<'w> {
         Ok(())
     }
 
-    /// What a request leaves that was given up: decision, work list, dead letter and its row.
+    /// Writes what a compensated request leaves: decision, work list, dead letter and its row.
     async fn given_up(&self) -> Result<()> {
         self.compensate_row(self.c).await?;
         self.failure(self.c).await?;

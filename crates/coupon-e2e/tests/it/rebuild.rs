@@ -82,7 +82,7 @@ async fn a_rebuild_waits_for_what_is_under_way_and_refuses_while_requests_are_he
     Ok(())
 }
 
-/// `dlq-consumer rebuild`.
+/// Runs `dlq-consumer rebuild` for a campaign.
 pub(crate) async fn rebuild(world: &World, code: &str) -> Result<Output> {
     world.run("dlq-consumer", &["rebuild", code, "--yes", "--by", "olga"]).await
 }

@@ -50,9 +50,9 @@ async fn c1_an_orphan_in_redis_is_published_again_and_issued() -> Result<()> {
     let services = Services::start(&world).await?;
     accepted(&world, &services.api, "ORPHAN", "somebody").await?;
     issued_rows(&world, "ORPHAN", 1, SOON).await?;
-    // Its event was lost, and so was its promise to publish.
+    // Its event was lost, and so was its outbox entry.
     let id = Uuid::now_v7();
-    world.stock.set_mark("ORPHAN", "lost", Some(id)).await?;
+    world.stock.set_holder("ORPHAN", "lost", Some(id)).await?;
 
     let dry = reconcile(&world, &["ORPHAN"]).await?;
     assert_eq!((dry.code, drift(&dry)?), (DRIFT_LEFT, one("ORPHAN", "ORPHAN")), "{}", dry.stderr);
@@ -80,14 +80,14 @@ async fn c2_a_row_without_a_mark_gets_it_back_and_the_stock_is_right_again() -> 
     let services = Services::start(&world).await?;
     let id = accepted(&world, &services.api, "BARE", "somebody").await?.request_id;
     issued_rows(&world, "BARE", 1, SOON).await?;
-    world.stock.set_mark("BARE", "somebody", None).await?;
+    world.stock.set_holder("BARE", "somebody", None).await?;
     assert_eq!(world.stock.of("BARE").await?.left(), Some(2));
     let dry = reconcile(&world, &["BARE"]).await?;
     assert_eq!((dry.code, drift(&dry)?), (DRIFT_LEFT, one("BARE", "MISSING_MARK")));
     let applied = reconcile(&world, &["BARE", "--apply"]).await?;
     assert_eq!(applied.code, Some(0), "{}", applied.stderr);
     let stock = world.stock.of("BARE").await?;
-    assert_eq!((stock.left(), stock.mark_of("somebody")), (Some(1), id));
+    assert_eq!((stock.left(), stock.holder_of("somebody")), (Some(1), id));
     world.quiet(SOON, &[]).await?;
     Ok(())
 }

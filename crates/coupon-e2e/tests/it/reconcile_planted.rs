@@ -43,7 +43,7 @@ async fn issued(world: &World, code: &str, member: &str) -> Result<Uuid> {
     .bind(member)
     .execute(&world.db)
     .await?;
-    world.stock.set_mark(code, member, Some(id)).await?;
+    world.stock.set_holder(code, member, Some(id)).await?;
     Ok(id)
 }
 
@@ -80,15 +80,15 @@ async fn plant(world: &World) -> Result<()> {
         compensated(world, code, "never").await?;
     }
     let stock = &world.stock;
-    stock.set_mark("ORPHAN", "third", Some(Uuid::now_v7())).await?;
+    stock.set_holder("ORPHAN", "third", Some(Uuid::now_v7())).await?;
     let given_up = compensated(world, "COMPENSATED", "third").await?;
-    stock.set_mark("COMPENSATED", "third", Some(given_up)).await?;
-    // The member has a coupon by another request, and the mark names the one that was given up.
+    stock.set_holder("COMPENSATED", "third", Some(given_up)).await?;
+    // The member has a coupon by another request, and the holder entry names the compensated one.
     let given_up = compensated(world, "REPLACED", "first").await?;
-    stock.set_mark("REPLACED", "first", Some(given_up)).await?;
-    stock.set_mark("MISSING", "second", None).await?;
-    let firsts = stock.of("FOREIGN").await?.mark_of("first");
-    stock.set_mark("FOREIGN", "third", firsts).await?;
+    stock.set_holder("REPLACED", "first", Some(given_up)).await?;
+    stock.set_holder("MISSING", "second", None).await?;
+    let firsts = stock.of("FOREIGN").await?.holder_of("first");
+    stock.set_holder("FOREIGN", "third", firsts).await?;
     let mut redis = stock.redis();
     let _: () = redis::cmd("HSET")
         .arg(coupon_e2e::stock::key("UNREADABLE", "issued"))
@@ -153,7 +153,7 @@ async fn c7_planted_corruption_of_each_kind_is_found_and_exactly_that() -> Resul
         assert_eq!(world.member(&services.api, "fourth")?.ask(code).await.status, Some(503), "{code}");
     }
     let kinds = world.verdict().await?.kinds();
-    for kind in [Kind::CounterWrong, Kind::MarkWithoutRow, Kind::Oversold] {
+    for kind in [Kind::CounterWrong, Kind::HolderWithoutRow, Kind::Oversold] {
         assert!(kinds.contains(&kind), "what is left is seen by the oracle too: {kinds:?}");
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! R: repairing.
+//! R: dead letters are attempted again, and compensated requests are given back.
 
 use std::time::Duration;
 
@@ -76,7 +76,7 @@ async fn r2_a_final_failure_leaves_a_pending_row_the_unit_back_once_and_an_alarm
     assert_eq!((status.as_str(), member.as_str()), ("PENDING", "unlucky"));
     let verdict = world.quiet(SOON, &[]).await?;
     assert_eq!((verdict.compensated, verdict.stock), (1, 1));
-    assert_eq!(world.stock.of("FINAL").await?.mark_of("unlucky"), None);
+    assert_eq!(world.stock.of("FINAL").await?.holder_of("unlucky"), None);
     assert_eq!(unlucky.status("FINAL", id).await.state, Some(coupon_e2e::answers::State::Compensated));
     accepted(&world, &services.api, "FINAL", "next").await?;
     issued_rows(&world, "FINAL", 1, SOON).await?;
@@ -105,7 +105,7 @@ async fn r3_the_same_dead_letter_five_times_gives_the_unit_back_once() -> Result
     .await?;
     stays("the unit stays with the next member", Duration::from_secs(2), async || -> Result<bool> {
         let stock = world.stock.of("FIVE").await?;
-        Ok(stock.left() == Some(0) && stock.mark_of("next") == Some(next))
+        Ok(stock.left() == Some(0) && stock.holder_of("next") == Some(next))
     })
     .await?;
     assert_eq!(failures(&world).await?, 1);
@@ -134,9 +134,9 @@ async fn r3_a_dead_letter_that_comes_again_takes_nothing_from_the_members_newer_
         Ok(world.dlq.committed(&world.group_of("dlq-consumer")).await?.values().sum::<i64>() == 2)
     })
     .await?;
-    stays("the mark stays with the newer request", Duration::from_secs(2), async || -> Result<bool> {
+    stays("the holder entry stays with the newer request", Duration::from_secs(2), async || -> Result<bool> {
         let stock = world.stock.of("AGAIN").await?;
-        Ok(stock.left() == Some(0) && stock.mark_of("unlucky") == Some(newer))
+        Ok(stock.left() == Some(0) && stock.holder_of("unlucky") == Some(newer))
     })
     .await?;
     let verdict = world.quiet(SOON, &[]).await?;
@@ -160,7 +160,7 @@ async fn r6_what_was_in_fact_issued_is_not_compensated_and_resolves_itself() -> 
     };
     eventually("the dead letter is done", AFTER_ALL_ATTEMPTS, done).await?;
     assert_eq!(decision(&world, id).await?.as_deref(), Some("ISSUED"));
-    assert_eq!(world.stock.of("ISSUED").await?.mark_of("lucky"), Some(id));
+    assert_eq!(world.stock.of("ISSUED").await?.holder_of("lucky"), Some(id));
     let pending: i64 = sqlx::query_scalar("SELECT count(*) FROM failed_coupon_issues WHERE status = 'PENDING'")
         .fetch_one(&world.db)
         .await?;
@@ -206,7 +206,7 @@ async fn r7_a_late_duplicate_of_a_compensated_request_leaves_the_members_new_one
     .await?;
     assert_eq!(decision(&world, older).await?.as_deref(), Some("COMPENSATED"));
     assert_eq!(decision(&world, newer).await?.as_deref(), Some("ISSUED"));
-    assert_eq!(world.stock.of("LATE").await?.mark_of("unlucky"), Some(newer));
+    assert_eq!(world.stock.of("LATE").await?.holder_of("unlucky"), Some(newer));
     let verdict = world.quiet(SOON, &[]).await?;
     assert_eq!((verdict.issued, verdict.compensated, verdict.stock), (1, 1, 0));
     Ok(())

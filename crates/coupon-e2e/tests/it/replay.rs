@@ -1,4 +1,4 @@
-//! P: replaying.
+//! P: replays of failed requests.
 
 use anyhow::{Context, Result, ensure};
 use coupon_e2e::{
@@ -13,12 +13,12 @@ use uuid::Uuid;
 
 use crate::{SOON, Services, issued_rows, write::accepted};
 
-/// Replays rows of the work list, or what else the words say.
+/// Runs `dlq-consumer replay` with these arguments.
 pub(crate) async fn replay(world: &World, words: &[&str]) -> Result<Output> {
     world.run("dlq-consumer", &[&["replay", "--reason", "mended", "--by", "olga", "--yes"], words].concat()).await
 }
 
-/// Lets these members' requests be given up, and gives their ids; then nothing fails any more.
+/// Lets the requests of these members be compensated, and returns their ids; then nothing fails any more.
 pub(crate) async fn given_up(world: &World, api: &Process, code: &str, members: &[&str]) -> Result<Vec<Uuid>> {
     let mut ids = Vec::new();
     for member in members {
@@ -53,7 +53,7 @@ async fn p1_a_foreign_redrive_of_a_compensated_record_issues_nothing_and_leaves_
     let later = Event::of("FOREIGN", &event.member_id, 2);
     world.topic.write(&NewRecord::event(&later)).await?;
     issued_rows(&world, "FOREIGN", 1, SOON).await?;
-    world.stock.set_mark("FOREIGN", "unlucky", Some(later.request_id)).await?;
+    world.stock.set_holder("FOREIGN", "unlucky", Some(later.request_id)).await?;
     let verdict = world.quiet(SOON, &[Kind::DeadLetterUnlabelled]).await?;
     assert_eq!((verdict.issued, verdict.compensated, verdict.stock), (1, 1, 2));
     Ok(())
@@ -185,7 +185,7 @@ async fn p9_held_and_parked_records_are_replayed_with_their_own_id() -> Result<(
     .await?;
     rule.lift().await?;
     world.open_campaign("LATE", 5).await?;
-    world.stock.set_mark("LATE", "early", Some(parked.request_id)).await?;
+    world.stock.set_holder("LATE", "early", Some(parked.request_id)).await?;
     replay(&world, &["--dead-letters"]).await?.succeeded()?;
     let ids: Vec<Uuid> = sqlx::query_scalar("SELECT request_id FROM coupon_issues WHERE decision = 'ISSUED'")
         .fetch_all(&world.db)

@@ -1,4 +1,4 @@
-//! P: what a replay says of itself, and that whatever it has begun ends, whoever stopped it.
+//! P: the status of a replay, and that every request it has begun ends, also when the replay is stopped.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! P5: how a replay goes on: its rate, its ramp, where it stops, and how it is moved from another terminal.
+//! P5: the course of a replay: its rate, its ramp, where it stops, and how another terminal steers it.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::{
     write::accepted,
 };
 
-/// A campaign of which so many requests were given up; nothing fails any more.
+/// Makes a campaign of which so many requests are compensated; nothing fails any more.
 pub(crate) async fn given_up(world: &World, services: &Services, members: usize) -> Result<()> {
     world.open_campaign("JOB", 100).await?;
     let rule = world.fail_campaign("JOB", FailMode::Permanently).await?;
@@ -30,7 +30,7 @@ pub(crate) async fn given_up(world: &World, services: &Services, members: usize)
     rule.lift().await
 }
 
-/// The newest replay.
+/// Returns the newest replay, as `replay status` prints it.
 pub(crate) async fn job(world: &World) -> Result<Value> {
     let jobs = json(world, &["replay", "status"]).await?;
     Ok(jobs[0].clone())

@@ -1,4 +1,4 @@
-//! P: an entry that somebody settles while it is replayed: its member is paid or gets a coupon, never both.
+//! P: an entry that an operator settles while it is replayed: its member is paid or gets a coupon, never both.
 
 use anyhow::{Result, ensure};
 use coupon_e2e::{failures::FailMode, process::Process, proxy::Proxy, wait::eventually, world::World};
@@ -20,7 +20,7 @@ async fn given_up_then_held(world: &World) -> Result<(Process, Process, Process)
     Ok((api, issue_consumer, launch.await?))
 }
 
-/// Compensates the HELD letter by hand, as soon as it is there and a replay has this outcome.
+/// Compensates the HELD dead letter by hand, as soon as it is there and a replay has this outcome.
 async fn compensate_the_held(world: &World, outcome: &str) -> Result<()> {
     let held = "SELECT (SELECT id FROM dlq_events WHERE status = 'HELD') FROM replays WHERE outcome = $1";
     let letter = eventually("it is held", SOON, async || -> Result<Option<i64>> {
@@ -47,7 +47,7 @@ pub(crate) async fn resolved_by_an_earlier_version(world: &World) -> Result<()> 
     Ok(())
 }
 
-/// That the first entry is settled by the operator's word, and that no replay by a filter takes it.
+/// Checks that the operator's change of the first entry stays, and that no replay by a filter takes it.
 async fn nothing_is_issued_on_top(world: &World) -> Result<()> {
     let root: (String, bool, String, String) = sqlx::query_as(
         "SELECT status, decided_by_hand, resolved_by, resolution FROM failed_coupon_issues ORDER BY id LIMIT 1",
@@ -128,7 +128,7 @@ async fn an_entry_whose_replay_is_under_way_is_neither_resolved_nor_ignored() ->
     Ok(())
 }
 
-/// Nobody but a process of an earlier version settles an entry of which a replay is under way.
+/// Only a process of an earlier version can settle an entry of which a replay is under way.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replay_that_waits_for_redis_looks_again_whether_its_entry_still_waits() -> Result<()> {
     let world = World::new().await?;

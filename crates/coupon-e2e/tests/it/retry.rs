@@ -1,4 +1,4 @@
-//! W: retries that block nobody.
+//! W: retries delay no other record.
 
 use std::time::Duration;
 

@@ -5,7 +5,7 @@ use coupon_e2e::world::World;
 use serde_json::Value;
 use uuid::Uuid;
 
-/// An entry of the work list.
+/// An entry of the work list to be inserted.
 #[derive(Clone, Debug)]
 pub struct Entry<'a> {
     pub coupon: &'a str,
@@ -14,7 +14,7 @@ pub struct Entry<'a> {
     pub class: &'a str,
     pub cause: Option<&'a str>,
     pub reason: &'a str,
-    /// How many days ago it was given up, and settled if it is.
+    /// How many days ago the request was compensated, and settled if it is.
     pub days: i32,
     pub request_id: Option<Uuid>,
 }
@@ -51,7 +51,7 @@ impl Entry<'_> {
     }
 }
 
-/// A dead letter.
+/// A dead letter to be inserted.
 #[derive(Clone, Debug)]
 pub struct Letter<'a> {
     pub coupon: Option<&'a str>,

@@ -22,14 +22,14 @@ use crate::{SOON, crowd::Crowd, issued, issued_rows, write::accepted};
 const PARTITIONS: i32 = 8;
 /// Events that wait to be written.
 const BACKLOG: usize = 12_000;
-/// Each way to a far server.
+/// Delay in each direction to a far server.
 const FAR: Duration = Duration::from_millis(20);
 /// Over which rates are counted.
 const WINDOW: Duration = Duration::from_secs(3);
 /// Longest time until a group has shared its partitions anew and the rate has followed.
 const FOLLOWS_WITHIN: Duration = Duration::from_secs(40);
 
-/// Rows written in a window.
+/// Returns the rows written within a time window.
 async fn rate(world: &World, code: &str) -> Result<i64> {
     let before = issued(world, code).await?;
     pause(WINDOW).await;
@@ -40,8 +40,8 @@ async fn backlog(world: &World) -> Result<()> {
     world.open_campaign("DRAIN", u64::try_from(BACKLOG)?).await?;
     let numbers = 1..=i64::try_from(BACKLOG)?;
     let events: Vec<Event> = numbers.map(|seq| Event::of("DRAIN", &format!("member-{seq}"), seq)).collect();
-    let marks: Vec<_> = events.iter().map(|event| (event.member_id.clone(), event.request_id)).collect();
-    world.stock.set_marks("DRAIN", &marks).await?;
+    let holders: Vec<_> = events.iter().map(|event| (event.member_id.clone(), event.request_id)).collect();
+    world.stock.set_holders("DRAIN", &holders).await?;
     world.stock.set_meta("DRAIN", &[("seq", &BACKLOG.to_string())]).await?;
     let records: Vec<NewRecord> = events.iter().map(NewRecord::event).collect();
     world.topic.write_many(&records).await
@@ -80,7 +80,7 @@ async fn one_then_four_then_two_issue_consumers_write_as_fast_as_they_are_many_a
     accepted(&world, &api, "BESIDE", "while-four").await?;
     // A dead letter that somebody hands over now.
     let letter = Event::of("BESIDE", "dead-letter", 1);
-    world.stock.set_mark("BESIDE", "dead-letter", Some(letter.request_id)).await?;
+    world.stock.set_holder("BESIDE", "dead-letter", Some(letter.request_id)).await?;
     world.dlq.write(&NewRecord::event(&letter)).await?;
     issued_letter(&world, &letter).await?;
 

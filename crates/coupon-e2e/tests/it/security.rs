@@ -1,4 +1,4 @@
-//! S: security.
+//! S: security, what foreign tokens, ids and texts may do.
 
 use anyhow::{Context, Result};
 use coupon_e2e::{answers::State, member::Member, wait::eventually, world::World};

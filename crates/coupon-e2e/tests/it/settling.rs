@@ -153,7 +153,7 @@ async fn many_are_settled_up_to_the_number_that_was_seen_and_a_kill_repeats_noth
     Ok(())
 }
 
-/// What is HELD was accepted and is undecided: whoever ignored it would break the promise to its member.
+/// A HELD request was accepted and is undecided: to ignore it would lose an accepted request.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn parked_letters_can_be_settled_and_held_ones_only_decided() -> Result<()> {
     let world = World::new().await?;

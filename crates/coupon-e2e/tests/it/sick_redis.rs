@@ -1,4 +1,4 @@
-//! The outbox while Redis is full, or holds what nobody can read.
+//! The outbox while Redis is full, or has entries that cannot be read.
 
 use anyhow::{Result, ensure};
 use coupon_e2e::{

@@ -137,7 +137,7 @@ async fn what_redis_has_lost_is_no_sign_that_others_publish() -> Result<()> {
     // A failover to a replica that had not heard of it yet.
     let promise = world.stock.of("FAILOVER").await?.outbox[0].clone();
     let _: () = world.stock.redis().zrem(key("FAILOVER", "outbox"), promise).await?;
-    world.stock.set_mark("FAILOVER", "lost", None).await?;
+    world.stock.set_holder("FAILOVER", "lost", None).await?;
     world.stock.set_meta("FAILOVER", &[("holders", "1")]).await?;
     stays("it is ready", Duration::from_secs(20), async || api.admin_status("/readyz").await == Some(200)).await?;
     let answer = accepted(&world, &api, "FAILOVER", "after").await?;

@@ -1,4 +1,4 @@
-//! What a process remembers of a sold-out campaign: it spares Redis the crowd, and wrongs nobody.
+//! The sold-out cache: it answers refusals without Redis, and refuses no member who could get a coupon.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::SOON;
 
-/// How long "sold out" is believed, with room for a busy machine: after that everything is as Redis says.
+/// Time after which the sold-out cache has expired, with reserve for a busy machine.
 const BELIEVED: Duration = Duration::from_secs(1);
 
 const CODE: &str = "GONE";
@@ -32,10 +32,10 @@ async fn sell_out(world: &World, api: &Process, total: u64) -> Result<Vec<(Strin
     Ok(held)
 }
 
-/// Asks until the process has refused somebody by itself, without Redis: a crowd, since a few are not worth a memory.
-async fn remembered(world: &World, api: &Process) -> Result<()> {
+/// Asks until the process has refused a member by its sold-out cache; many ask, because few refusals are not cached.
+async fn refused_from_cache(world: &World, api: &Process) -> Result<()> {
     let refused = refused_alone(api).await?;
-    eventually("a member is refused from memory", SOON, async || -> Result<bool> {
+    eventually("a member is refused by the cache", SOON, async || -> Result<bool> {
         for _ in 0..30 {
             let answer = world.member(api, "too-late")?.ask(CODE).await;
             ensure!(answer.is_refused_as(409, "SOLD_OUT"), "{answer:?}");
@@ -59,7 +59,7 @@ async fn a_crowd_that_comes_too_late_is_refused_from_memory_and_no_holder_ever_i
     let world = World::new().await?;
     let api = world.start_api().await?;
     let held = sell_out(&world, &api, 40).await?;
-    remembered(&world, &api).await?;
+    refused_from_cache(&world, &api).await?;
     let (before, asked) = (refused_alone(&api).await?, 200);
     for number in 0..asked {
         let answer = world.member(&api, &format!("late-{number}"))?.ask(CODE).await;
@@ -80,10 +80,10 @@ async fn a9_a_unit_that_comes_back_is_given_out_within_a_second_while_a_crowd_is
     let world = World::new().await?;
     let (api, other) = tokio::try_join!(world.start_api().into_future(), world.start_api().into_future())?;
     let held = sell_out(&world, &api, 5).await?;
-    remembered(&world, &api).await?;
-    remembered(&world, &other).await?;
-    // As the sweeper gives a unit back.
-    world.stock.set_mark(CODE, &held[0].0, None).await?;
+    refused_from_cache(&world, &api).await?;
+    refused_from_cache(&world, &other).await?;
+    // As the give-back worker does.
+    world.stock.set_holder(CODE, &held[0].0, None).await?;
     let lucky = world.member(&api, "lucky")?;
     let taken = eventually("the next member gets the unit", BELIEVED, async || {
         let answer = lucky.ask(CODE).await;
@@ -100,8 +100,8 @@ async fn a9_a_unit_that_comes_back_is_given_out_within_a_second_while_a_crowd_is
     })
     .await?;
     // Both remember anew, with the new holder among the others.
-    remembered(&world, &api).await?;
-    remembered(&world, &other).await?;
+    refused_from_cache(&world, &api).await?;
+    refused_from_cache(&world, &other).await?;
     holds(&lucky.ask(CODE).await, request_id)?;
     holds(&at_other.ask(CODE).await, request_id)?;
     Ok(())
@@ -112,7 +112,7 @@ async fn a_unit_that_changes_hands_between_two_looks_is_noticed_by_the_sequence(
     let world = World::new().await?;
     let api = world.start_api().await?;
     let held = sell_out(&world, &api, 5).await?;
-    remembered(&world, &api).await?;
+    refused_from_cache(&world, &api).await?;
     // As a unit that comes back and is sold again by another process, so quickly that the coupon is never seen with one
     // left.
     let (issued, meta) = (key(CODE, "issued"), key(CODE, "meta"));
@@ -126,7 +126,7 @@ async fn a_unit_that_changes_hands_between_two_looks_is_noticed_by_the_sequence(
         Ok(true)
     })
     .await?;
-    remembered(&world, &api).await?;
+    refused_from_cache(&world, &api).await?;
     holds(&quick.ask(CODE).await, request_id)
 }
 
@@ -136,7 +136,7 @@ async fn a_memory_that_redis_no_longer_confirms_refuses_nobody() -> Result<()> {
     let way = Proxy::before(&world.redis_url).await?;
     let api = world.start_api().redis_through(&way).await?;
     sell_out(&world, &api, 5).await?;
-    remembered(&world, &api).await?;
+    refused_from_cache(&world, &api).await?;
     // Silent, so that no error tells the process: it has to look at the clock.
     way.stall().await?;
     pause(Duration::from_millis(300)).await;
@@ -147,5 +147,5 @@ async fn a_memory_that_redis_no_longer_confirms_refuses_nobody() -> Result<()> {
         Ok(world.member(&api, "too-late")?.ask(CODE).await.is_refused_as(409, "SOLD_OUT"))
     })
     .await?;
-    remembered(&world, &api).await
+    refused_from_cache(&world, &api).await
 }

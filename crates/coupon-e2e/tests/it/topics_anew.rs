@@ -24,7 +24,7 @@ use crate::{
 /// Writes an event that Redis knows, so that a row of it is no drift.
 async fn publish(world: &World, code: &str, member: &str, seq: i64) -> Result<()> {
     let event = Event::of(code, member, seq);
-    world.stock.set_mark(code, member, Some(event.request_id)).await?;
+    world.stock.set_holder(code, member, Some(event.request_id)).await?;
     world.topic.write(&NewRecord::event(&event)).await.map(drop)
 }
 

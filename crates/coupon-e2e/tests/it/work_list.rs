@@ -120,7 +120,7 @@ async fn stats_and_causes_say_how_much_waits_since_when_and_why() -> Result<()> 
     Ok(())
 }
 
-/// A replay that is given up too does not lengthen the list: the entry it replays stays, with the replay closed.
+/// A replay that is compensated too does not lengthen the list: the entry it replays stays, with the replay closed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replay_that_is_given_up_is_born_resolved_and_its_entry_stays_on_the_list() -> Result<()> {
     let world = World::new().await?;

@@ -1,4 +1,4 @@
-//! W: writing.
+//! W: events are written to PostgreSQL.
 
 use std::time::Duration;
 

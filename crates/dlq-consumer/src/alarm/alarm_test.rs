@@ -1,4 +1,4 @@
-//! `alarm-test` and what `doctor` says: whether alarms arrive, and where.
+//! The command `alarm-test`, and what `doctor` says of alarms: whether they arrive, and where.
 
 use std::process::ExitCode;
 
@@ -14,14 +14,14 @@ use super::{
     view::Alarm,
 };
 
-/// The help of `alarm-test` begins with these.
+/// Examples at the beginning of the help of `alarm-test`.
 pub const TEST_EXAMPLES: &str = "Examples:\n  dlq-consumer alarm-test\n  \
                                  dlq-consumer alarm-test --set alarms.slack_webhook_url_file=/run/secrets/slack\n";
 
-const NONE: &str = "no channel is set, so alarms are told by the log alone";
+const NONE: &str = "no channel is set, so alarms are written to the log alone";
 const FIX: &str = "set alarms.slack_webhook_url_file or alarms.webhook_url_file";
 
-/// Sends a test through each channel, whatever it answered before; exit code 1 when one does not take it.
+/// Sends a test alarm to each channel, also to one that is paused; exit code 1 when one does not take it.
 pub async fn alarm_test(settings: &AlarmSettings) -> anyhow::Result<ExitCode> {
     let channels = Channels::new(settings)?;
     if channels.in_order.is_empty() {
@@ -48,7 +48,7 @@ pub async fn alarm_test(settings: &AlarmSettings) -> anyhow::Result<ExitCode> {
     Ok(code)
 }
 
-/// Which channels are set, without asking them.
+/// Returns for `doctor` which channels are set, without calling them.
 pub fn finding(settings: &AlarmSettings) -> Finding {
     let name = "alarms";
     let channels = match Channels::new(settings) {
@@ -63,14 +63,14 @@ pub fn finding(settings: &AlarmSettings) -> Finding {
     };
     match names.as_slice() {
         [] => Finding::warn(name, NONE, FIX),
-        [only] => Finding::ok(name, format!("told by {only}; try it with `dlq-consumer alarm-test`{unnamed}")),
+        [only] => Finding::ok(name, format!("sent to {only}; try it with `dlq-consumer alarm-test`{unnamed}")),
         [first, others @ ..] => {
             let after = channels.takeover_after.num_seconds();
             let others = others.join(", ");
             Finding::ok(
                 name,
                 format!(
-                    "told by {first}, and by {others} when it is down for {after} s; try it with `dlq-consumer alarm-test`{unnamed}"
+                    "sent to {first}, and to {others} when it is down for {after} s; try it with `dlq-consumer alarm-test`{unnamed}"
                 ),
             )
         }

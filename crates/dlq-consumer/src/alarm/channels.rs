@@ -1,7 +1,7 @@
-//! The channels that alarms are sent through, in the order in which they are asked.
+//! The channels that alarms are sent to, in the order in which they are called.
 //!
-//! A server may do anything, so a call is bounded in time and in the bytes of the answer that are read, follows no
-//! redirect and uses no proxy. No error names an address, because the address of a webhook is its secret.
+//! A server may do anything, so a call has a time limit, reads a limited number of bytes of the answer, follows no redirect
+//! and uses no proxy. No error names an address, because the address of a webhook is its secret.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ const MAX_RETRY_AFTER: TimeDelta = TimeDelta::hours(1);
 
 /// A server that alarms are posted to.
 pub struct Channel {
-    /// Which kind.
+    /// Kind of the channel.
     pub kind: Kind,
     url: Url,
     client: Client,
@@ -38,30 +38,30 @@ pub struct Channel {
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{what}")]
 pub struct Refusal {
-    /// What the server answered, or why it did not.
+    /// The answer of the server, or the reason why there is none.
     pub what: String,
-    /// The moment before which the server does not want to be asked again, if it named one.
+    /// The time of `Retry-After`, before which the channel is not called again; `None` if the server named none.
     pub not_before: Option<DateTime<Utc>>,
-    /// Whether the server refuses what was sent (400), so that it would refuse the same again.
-    pub is_of_the_form: bool,
+    /// Whether the server refuses the layout (400), and would refuse it again.
+    pub is_of_the_layout: bool,
 }
 
 impl From<String> for Refusal {
     fn from(what: String) -> Self {
-        Self { what, not_before: None, is_of_the_form: false }
+        Self { what, not_before: None, is_of_the_layout: false }
     }
 }
 
-/// How an alarm was taken.
+/// The form in which a channel took an alarm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// With all there is to say.
+    /// With its whole layout.
     Whole,
     /// As plain text, because the layout was refused.
     Plain,
 }
 
-/// The channels that are set.
+/// The channels that the settings name.
 pub struct Channels {
     /// At most two: alarms go to the first, and the second takes over.
     pub in_order: Vec<Channel>,
@@ -87,7 +87,7 @@ impl Channel {
             .user_agent(concat!("dlq-consumer/", env!("CARGO_PKG_VERSION")))
             .no_proxy()
             .redirect(Policy::none())
-            // A connection that was kept may have died meanwhile, and alarms are rare.
+            // Alarms are rare, and an idle connection may have died before the next one.
             .pool_max_idle_per_host(0);
         if url.scheme() == "http" {
             // So that a system without CA certificates can still call it.
@@ -101,15 +101,15 @@ impl Channel {
         Ok(Self { kind, url, client, timeout })
     }
 
-    /// Sends an alarm, to Slack once more as plain text if it refuses what was sent: whatever it does not like about the
-    /// layout would be refused for ever.
+    /// Sends an alarm. If Slack refuses the layout, the alarm is sent once more as plain text, because the same layout would be
+    /// refused for ever.
     pub async fn send(&self, alarm: &Alarm, now: DateTime<Utc>) -> Result<Form, Refusal> {
         let json = match self.kind {
             Kind::Slack => slack::message(alarm).to_string(),
             Kind::Webhook => serde_json::to_string(alarm).expect("texts, numbers and times always serialise"),
         };
         match self.post(json, now).await {
-            Err(refusal) if self.kind == Kind::Slack && refusal.is_of_the_form => {
+            Err(refusal) if self.kind == Kind::Slack && refusal.is_of_the_layout => {
                 tracing::warn!("slack refuses an alarm as it is laid out and gets it as plain text: {refusal}");
                 self.post(slack::plain(alarm).to_string(), now).await.map(|()| Form::Plain)
             }
@@ -124,19 +124,19 @@ impl Channel {
         if !status.is_success() {
             let may_pause = status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error();
             return Err(Refusal {
-                what: format!("answers {}{}", status.as_u16(), word(&body)),
+                what: format!("answers {}{}", status.as_u16(), slack_error_code(&body)),
                 not_before: retry_after(&headers, now).filter(|_| may_pause),
-                is_of_the_form: status == StatusCode::BAD_REQUEST,
+                is_of_the_layout: status == StatusCode::BAD_REQUEST,
             });
         }
-        // Who stands in between, such as a page to log in, answers 200 too.
+        // Something in between, such as a login page, answers 200 too.
         if self.kind == Kind::Slack && body.trim_ascii() != b"ok" {
-            return Err(format!("answers {} and not `ok`{}", status.as_u16(), word(&body)).into());
+            return Err(format!("answers {} and not `ok`{}", status.as_u16(), slack_error_code(&body)).into());
         }
         Ok(())
     }
 
-    /// Posts, and returns the answer with what comes of its body until it ends, breaks off, or is long enough.
+    /// Posts the JSON and returns the answer, with its body up to [`MAX_ANSWER_BYTES`] or to where it breaks off.
     async fn answer(&self, json: String) -> reqwest::Result<(StatusCode, HeaderMap, Vec<u8>)> {
         let request = self.client.post(self.url.clone()).header(CONTENT_TYPE, "application/json; charset=utf-8");
         let mut response = request.body(json).send().await?;
@@ -151,14 +151,14 @@ impl Channel {
     }
 }
 
-/// The word by which Slack says what is wrong, such as `invalid_payload`. Nothing else is repeated: a page that names
-/// the address it was asked for would give the secret away.
-fn word(body: &[u8]) -> String {
-    let is_word = (1..=60).contains(&body.len()) && body.iter().all(|byte| byte.is_ascii_lowercase() || *byte == b'_');
-    if is_word { format!(" ({})", String::from_utf8_lossy(body)) } else { String::new() }
+/// Returns the error code in an answer of Slack, such as ` (invalid_payload)`; empty for any other body. A page that repeats
+/// its address would give the secret away.
+fn slack_error_code(body: &[u8]) -> String {
+    let is_code = (1..=60).contains(&body.len()) && body.iter().all(|byte| byte.is_ascii_lowercase() || *byte == b'_');
+    if is_code { format!(" ({})", String::from_utf8_lossy(body)) } else { String::new() }
 }
 
-/// `Retry-After`, in seconds or as a date (RFC 9110, 10.2.3); what is neither says nothing.
+/// Returns the time of `Retry-After`, which is in seconds or a date (RFC 9110, 10.2.3); `None` for anything else.
 fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let asked = if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -176,10 +176,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_word_of_an_answer_is_repeated() {
-        assert_eq!(word(b"no_service"), " (no_service)");
+    fn only_an_error_code_of_an_answer_is_repeated() {
+        assert_eq!(slack_error_code(b"no_service"), " (no_service)");
         for other in ["", "Cannot POST /services/T0/B0/s3cr3t", "T0B0s3cr3t"] {
-            assert_eq!(word(other.as_bytes()), "");
+            assert_eq!(slack_error_code(other.as_bytes()), "");
         }
     }
 

@@ -1,5 +1,5 @@
-//! What an alarm is classified by: how bad it is, the entry of the runbook that it links to, and whether an all-clear ends
-//! it. Anchors are those of `deploy/README.md`.
+//! Classifies alarms: their severity, the entry of the runbook that they link to, and whether an all-clear ends them. Anchors
+//! are those of `deploy/README.md`.
 
 use coupon_core::{
     repo::{alarms::UnsentDlqEvents, dlq_events::DlqEventStatus},
@@ -7,23 +7,23 @@ use coupon_core::{
 };
 use serde::Serialize;
 
-/// How bad an alarm is.
+/// Severity of an alarm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Severity {
     /// A member has lost a coupon or waits for a decision, or a campaign accepts nothing.
     Critical,
-    /// Records that no issuer-api wrote, and what was lost and is published again: somebody should look, and nobody has lost
-    /// anything.
+    /// A record that no issuer-api wrote, or a lost request that is published again: an operator should look at it by day,
+    /// and no member has lost anything.
     Warning,
-    /// What an earlier alarm was about is done.
+    /// All-clear of an earlier alarm.
     Ok,
-    /// A test.
+    /// Test of a channel.
     Test,
 }
 
 impl Severity {
-    /// The word in a message.
+    /// Returns the text that messages and log lines carry.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Critical => "CRITICAL",
@@ -34,25 +34,25 @@ impl Severity {
     }
 }
 
-/// What an alarm is classified by.
+/// The class of an alarm.
 #[derive(Clone, Copy, Debug)]
 pub struct Class {
-    /// How bad the alarm is.
+    /// Severity of the alarm.
     pub severity: Severity,
-    /// The entry of the runbook.
+    /// Anchor of the entry in the runbook.
     pub anchor: &'static str,
     /// Whether an all-clear follows when nothing of the cause waits any more.
     pub has_end: bool,
 }
 
-/// Of an alarm that says only that alarms arrive.
+/// Class of the test.
 pub const TEST: Class = Class { severity: Severity::Test, anchor: "runbook", has_end: false };
-/// Of the alarm that nothing of a cause waits any more.
+/// Class of an all-clear.
 pub const ALL_CLEAR: Class = Class { severity: Severity::Ok, anchor: "alarm-all-clear", has_end: false };
 
-/// Classifies a notice by the kind that its cause begins with. A campaign that accepts nothing, and data that differs, are
-/// somebody's coupons. What was published again is on its way to its members: nobody has to do anything for them, and it is
-/// sent when it is done.
+/// Classifies a notice by the kind that its cause begins with. A campaign that accepts nothing and data that differ are
+/// critical, because members may lose coupons. Requests that were published again need nobody: the notice is a warning, sent
+/// once it is done.
 pub fn of_notice(cause: &str) -> Class {
     let (severity, anchor, has_end) = match cause.split(' ').next() {
         Some("SUSPECT") => (Severity::Critical, "alarm-suspect", true),
@@ -64,8 +64,8 @@ pub fn of_notice(cause: &str) -> Class {
     Class { severity, anchor, has_end }
 }
 
-/// Classifies dead letters. A request that was compensated or is undecided is somebody's coupon. A record that cannot be
-/// read, or that carries the request id of somebody else, was written by no issuer-api and is nobody's.
+/// Classifies dead letters. A compensated or undecided request is critical, because it is a member's coupon. A record that
+/// cannot be read, or that carries the request id of another member, was written by no issuer-api and belongs to no member.
 pub fn of_dlq_events(dlq_events: &UnsentDlqEvents) -> Class {
     let is_foreign =
         dlq_events.sample.error_code == codes::OTHER_MEMBER || dlq_events.by_coupon.iter().all(|of| of.0.is_none());
@@ -73,7 +73,7 @@ pub fn of_dlq_events(dlq_events: &UnsentDlqEvents) -> Class {
 }
 
 fn of_statuses(by_status: &[(DlqEventStatus, usize)], is_foreign: bool) -> Class {
-    let has = |wanted| by_status.iter().any(|(status, _)| *status == wanted);
+    let has = |sought| by_status.iter().any(|(status, _)| *status == sought);
     let (severity, anchor) = if has(DlqEventStatus::Compensated) {
         (Severity::Critical, "alarm-given-up")
     } else if has(DlqEventStatus::Held) {

@@ -1,4 +1,4 @@
-//! How alarms are composed: of a claimed cause, of a cause of which nothing waits any more, and for a test.
+//! Composes alarms: of a claimed cause, the all-clear of a cause, and the test.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ const MAX_NAMED_CAMPAIGNS: usize = 10;
 const MAX_HEADLINE_CHARACTERS: usize = 300;
 
 impl Alarm {
-    /// The alarm of a claimed cause; `None` when nothing is left to send.
+    /// Composes the alarm of a claimed cause; `None` when nothing is left to send.
     pub fn of(claim: &Claim, group: &AlarmGroup, mask_members: bool) -> Option<Self> {
         let alarm = match group {
             AlarmGroup { dlq_events: Some(dlq_events), .. } => {
@@ -34,13 +34,13 @@ impl Alarm {
         Some(Self { told_before: EarlierAlarm::of(claim), ..alarm })
     }
 
-    /// An alarm that says only that alarms arrive.
+    /// Composes the test, which says only that alarms arrive.
     pub fn test(by: &str, now: DateTime<Utc>) -> Self {
         let headline = format!("TEST: alarms of dlq-consumer arrive here (sent by {})", Mask::off().shown(by));
         Self::plain("TEST", classify::TEST, headline, "TEST", "dlq-consumer doctor", now)
     }
 
-    /// The alarm that nothing of a cause waits any more.
+    /// Composes the all-clear: no dead letter and no notice of the cause waits any more.
     pub fn all_clear(claim: &Claim, now: DateTime<Utc>) -> Self {
         let cause = &claim.shown;
         let headline = format!("all clear: nothing waits any more of {}", cut(cause, MAX_HEADLINE_CHARACTERS));
@@ -92,7 +92,7 @@ fn of_dlq_events(cause: &str, dlq_events: &UnsentDlqEvents, mask: &Mask) -> Alar
     let by_status = dlq_events.by_status.iter().map(|(status, count)| (status.as_str(), *count)).collect();
     let error = cut(&mask.shown(&dlq_events.sample.error_message), MAX_HEADLINE_CHARACTERS);
     let headline = format!("{}: {error}", counted(&by_status));
-    let (class, command) = (classify::of_dlq_events(dlq_events), look_closer(&dlq_events.sample));
+    let (class, command) = (classify::of_dlq_events(dlq_events), show_command(&dlq_events.sample));
     Alarm {
         count: dlq_events.ids.len(),
         by_status,
@@ -110,7 +110,7 @@ fn of_notice(notice: &NoticeRow) -> Alarm {
     Alarm { by_coupon, ..Alarm::plain("NOTICE", class, shown(&notice.message), &cause, &command, notice.created_at) }
 }
 
-/// `3 requests given up, 1 dead letter held undecided`.
+/// Returns how many dead letters have each status, such as `3 requests given up, 1 dead letter held undecided`.
 pub fn counted(by_status: &BTreeMap<&'static str, usize>) -> String {
     let part = |(status, count): (&&str, &usize)| {
         let (what, how) = match status.parse() {
@@ -125,8 +125,8 @@ pub fn counted(by_status: &BTreeMap<&'static str, usize>) -> String {
     by_status.iter().map(part).collect::<Vec<_>>().join(", ")
 }
 
-/// The command that shows a dead letter, or the entry of its request.
-fn look_closer(event: &DlqEvent) -> String {
+/// Returns the command that shows the entry of the work list, or the dead letter if it has none.
+fn show_command(event: &DlqEvent) -> String {
     let number = event.failed_issue_id.map_or_else(|| List::DlqEvents.number(event.id), |id| List::Requests.number(id));
     format!("dlq-consumer show {number}")
 }

@@ -1,5 +1,5 @@
-//! The lines of the log that begin with `[CRITICAL]`, or with `[WARNING]` where the alarm is one. They name the numbers to
-//! look up, never a member, whatever the settings say.
+//! Alarms in the log: lines that begin with `[CRITICAL]` or `[WARNING]`. They give the numbers of dead letters and of entries
+//! of the work list, and never a member, also where `alarms.mask_members` is off.
 
 use std::{collections::HashMap, sync::OnceLock, time::Duration};
 
@@ -20,26 +20,26 @@ use super::{
 
 /// Most characters of an error in a line.
 const MAX_ERROR_CHARACTERS: usize = 1_000;
-/// Causes that are remembered as logged; beyond that some may be logged again.
+/// Causes remembered as logged; above this number all are forgotten, and an unsent one is logged again.
 const MAX_REMEMBERED_CAUSES: usize = 1_000;
 
-/// The name of the installation, once the settings are read: all lines of a process carry the same.
+/// Name of the installation, set once the settings are read: all lines of a process carry it.
 static INSTALLATION: OnceLock<String> = OnceLock::new();
 
-/// From now on the lines carry this name; empty: none.
-pub fn of_installation(name: &str) {
+/// Sets the name of the installation that the lines carry from now on; empty: none.
+pub fn set_installation(name: &str) {
     if !name.is_empty() {
         // A second alarm sender of the same process has the same settings.
         let _ = INSTALLATION.set(name.to_owned());
     }
 }
 
-/// The name that the lines carry as a field; `None`: the settings give none.
+/// Returns the name of the installation, a field of each line; `None`: the settings give none.
 pub fn installation() -> Option<&'static str> {
     INSTALLATION.get().map(String::as_str)
 }
 
-/// Logs at once, after the commit, that a request is compensated.
+/// Logs that a request is compensated, right after the commit and before the alarm is sent.
 pub fn log_compensated(event: &CouponIssued, failure: &Failure, failed_issue_id: i64) {
     let mask = Mask::of_member(event.member_id.as_str());
     let error_message = cut(&mask.shown(&failure.message), MAX_ERROR_CHARACTERS);
@@ -55,11 +55,11 @@ pub fn log_compensated(event: &CouponIssued, failure: &Failure, failed_issue_id:
 }
 
 /// Logs that an alarm cannot be sent because composing it panics, which is a fault of ours.
-pub fn log_unspeakable(claim: &Claim) {
+pub fn log_not_composed(claim: &Claim) {
     tracing::error!(
         cause_characters = claim.cause.chars().count(),
         installation = installation(),
-        "[CRITICAL] an alarm cannot be put into words, and is tried again: look with `dlq-consumer stats` and `dlq-consumer list`"
+        "[CRITICAL] an alarm cannot be composed, and is tried again: look with `dlq-consumer stats` and `dlq-consumer list`"
     );
 }
 
@@ -93,9 +93,9 @@ fn log_alarm(alarm: &Alarm) {
 /// What this process has logged of alarms, so that it logs nothing twice.
 #[derive(Default)]
 pub struct Logged {
-    /// Of each cause, the highest letter and notice.
+    /// The highest ids of a dead letter and of a notice that were logged of each cause.
     causes: HashMap<String, (i64, i64)>,
-    /// When it last logged that alarms reach nobody.
+    /// When this process last logged that no channel takes alarms.
     undelivered: Option<Instant>,
 }
 
@@ -114,13 +114,13 @@ impl Logged {
         }
     }
 
-    /// Notes that the alarm of a cause is sent. A cause is remembered only while it is unsent: what is sent anew, a letter
-    /// with another status, is logged anew.
+    /// Notes that the alarm of a cause is sent. A cause is remembered only while it is unsent: an alarm that is sent anew,
+    /// because a dead letter has another status, is logged anew.
     pub fn note_sent(&mut self, cause: &str) {
         self.causes.remove(cause);
     }
 
-    /// Logs that `unsent` dead letters and notices reach nobody, once in `digest`, while all channels are down.
+    /// Logs, once in `digest` while all channels are down, that `unsent` dead letters and notices are not delivered.
     pub fn log_undelivered(&mut self, unsent: i64, round: &Round<'_>, digest: Duration) {
         let is_news = self.undelivered.is_none_or(|at| at.elapsed() >= digest);
         if let Some((since, errors)) = round.all_down().filter(|_| unsent > 0 && is_news) {

@@ -1,5 +1,5 @@
-//! Stored text as an alarm may show it: members are hidden, nothing can steer a terminal or forge a line, and every text is
-//! bounded. Anything may be in the payload of a dead letter.
+//! Makes stored text fit for an alarm: members are hidden, and no text steers a terminal, forges a line or is too long. Anything
+//! may be in the payload of a dead letter.
 
 use std::fmt::Write as _;
 
@@ -8,10 +8,10 @@ use serde_json::{Map, Value};
 
 /// Most characters of a payload that are shown.
 const MAX_PAYLOAD_CHARACTERS: usize = 8_000;
-/// Shorter names are shown whole by `hidden` anyway, and would be found everywhere.
+/// Fewest characters of a name that is masked: `hidden` shows shorter ones whole, and they would be found everywhere.
 const MIN_NAME_CHARACTERS: usize = 3;
 
-/// Hides the members a dead letter names, wherever they stand in its texts.
+/// Hides the members that a dead letter names, wherever their names stand in its texts.
 #[derive(Clone, Debug, Default)]
 pub struct Mask {
     names: Vec<String>,
@@ -19,17 +19,17 @@ pub struct Mask {
 }
 
 impl Mask {
-    /// Hides nothing.
+    /// Returns a mask that hides nothing.
     pub fn off() -> Self {
         Self::default()
     }
 
-    /// Hides this member.
+    /// Returns a mask that hides this member.
     pub fn of_member(member: &str) -> Self {
         Self::over([member.to_owned()])
     }
 
-    /// Hides everybody this letter may name: its member, its key, and who its payload says it is about.
+    /// Returns a mask that hides all members whom a dead letter may name: its member, its key, and the members in its payload.
     pub fn of_letter(letter: &DlqEvent) -> Self {
         let key = letter.record_key.as_deref().and_then(|key| std::str::from_utf8(key).ok()).map(str::to_owned);
         let payload = letter.payload.as_deref().and_then(object);
@@ -50,23 +50,23 @@ impl Mask {
         Self { names: all, is_on: true }
     }
 
-    /// The text without the members' names.
+    /// Returns the text with the names of members hidden.
     fn text(&self, text: &str) -> String {
         self.names.iter().fold(text.to_owned(), |text, name| text.replace(name, &hidden(name)))
     }
 
-    /// The name of a member, as it may be shown.
+    /// Returns the name of a member as it may be shown.
     pub fn member(&self, member: &str) -> String {
         if self.is_on { hidden(member) } else { member.to_owned() }
     }
 
-    /// The text as it may be shown: without the members' names, and inert.
+    /// Returns the text as it may be shown: names of members hidden, control characters escaped.
     pub fn shown(&self, text: &str) -> String {
         inert(&self.text(text))
     }
 
-    /// The payload of a dead letter. While members are hidden, only a JSON object is shown: in anything else nobody knows
-    /// what names a member.
+    /// Returns the payload of a dead letter as it may be shown. While members are hidden, only a JSON object is shown: in
+    /// anything else nothing says which part names a member.
     pub fn payload(&self, payload: Option<&[u8]>) -> String {
         let Some(bytes) = payload else { return "none: a tombstone".to_owned() };
         if !self.is_on {
@@ -79,14 +79,14 @@ impl Mask {
     }
 }
 
-/// The first two characters and nothing else, as [`coupon_core::ids::MemberId::masked`].
+/// Returns the first two characters of a name and `***`, as [`coupon_core::ids::MemberId::masked`] does.
 fn hidden(name: &str) -> String {
     let mut first: String = name.chars().take(2).collect();
     first.push_str("***");
     first
 }
 
-/// The text with control characters escaped, and with those that turn the direction of writing or take no room.
+/// Returns the text with control characters escaped, and those that change the direction of writing or are invisible.
 fn inert(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {
@@ -101,7 +101,7 @@ fn inert(text: &str) -> String {
     shown
 }
 
-/// At most so many characters, and whether there were more said with an ellipsis.
+/// Returns at most `most` characters of the text, with an ellipsis if there were more.
 pub fn cut(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {
         None => text.to_owned(),
@@ -109,7 +109,7 @@ pub fn cut(text: &str, most: usize) -> String {
     }
 }
 
-/// The value with members hidden, at every depth.
+/// Returns a JSON value with members hidden at every depth.
 fn masked(value: Value, mask: &Mask) -> Value {
     let field = |(name, value): (String, Value)| {
         let value = if is_member_field(&name) { all_hidden(value) } else { masked(value, mask) };

@@ -1,4 +1,4 @@
-//! One round of sending alarms: which channel is asked, and how each fares.
+//! One round of sending alarms: which channel is called, and the state of each.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use coupon_core::{
@@ -11,17 +11,17 @@ use super::{
     view::Alarm,
 };
 
-/// How the channels fare as far as this process knows, while it sends alarms.
+/// The states of the channels, as far as this process knows them while it sends alarms.
 pub struct Round<'c> {
     channels: &'c Channels,
     database: &'c Database,
     states: Vec<ChannelState>,
-    /// The first has failed in this round: it is not asked again for each of many causes.
+    /// Whether the first channel has failed in this round: it is not called again for each of many causes.
     first_failed: bool,
 }
 
 impl<'c> Round<'c> {
-    /// Reads what all replicas have noted of the channels.
+    /// Begins a round with the states of the channels that all replicas have noted.
     pub async fn begin(channels: &'c Channels, database: &'c Database) -> Result<Self, RepoError> {
         let states = if channels.in_order.is_empty() { Vec::new() } else { database.alarms().channels().await? };
         Ok(Self { channels, database, states, first_failed: false })
@@ -55,13 +55,13 @@ impl<'c> Round<'c> {
         Ok(self.ask(second, &alarm, &now).await?.then_some(second.kind.name()))
     }
 
-    /// When an alarm that nobody took is to be tried again, at the latest after `longest`.
+    /// Returns when to try an alarm again that no channel took, at the latest after `longest`.
     pub fn again_at(&self, now: DateTime<Utc>, longest: TimeDelta) -> DateTime<Utc> {
         let pauses = self.states.iter().filter_map(|state| state.not_before);
         pauses.chain(self.takeover_at()).filter(|at| *at > now).fold(now + longest, DateTime::min)
     }
 
-    /// The moment since when no channel works, and the last error of each; `None` while one works.
+    /// Returns since when no channel works, and the last error of each; `None` while one works.
     pub fn all_down(&self) -> Option<(DateTime<Utc>, String)> {
         let (mut since, mut errors) = (None, Vec::new());
         for channel in &self.channels.in_order {
@@ -71,7 +71,7 @@ impl<'c> Round<'c> {
         Some((since?, errors.join("; ")))
     }
 
-    /// Whether alarms reach nobody: the first channel is down, and no other works in its place.
+    /// Whether no alarm is delivered: the first channel is down, and no other works in its place.
     pub fn reaches_nobody(&self, now: DateTime<Utc>) -> bool {
         let is_down = |channel: &Channel| self.down_since(channel).is_some();
         self.first().is_some_and(is_down) && self.stand_in(now).is_none_or(is_down)
@@ -81,13 +81,13 @@ impl<'c> Round<'c> {
         self.channels.in_order.first()
     }
 
-    /// The second channel, if it is its turn and it may be asked.
+    /// Returns the second channel, if it has taken over and may be called.
     fn stand_in(&self, now: DateTime<Utc>) -> Option<&'c Channel> {
         let second = self.channels.in_order.get(1)?;
         (self.takeover_at()? <= now && self.may_ask(second, now)).then_some(second)
     }
 
-    /// The moment from which the second channel, if there is one, takes over from the first, which is down.
+    /// Returns when the second channel takes over from the first; `None` if there is no second, or the first is not down.
     fn takeover_at(&self) -> Option<DateTime<Utc>> {
         let [first, _] = self.channels.in_order.as_slice() else { return None };
         Some(self.down_since(first)? + self.channels.takeover_after)
@@ -119,7 +119,7 @@ impl<'c> Round<'c> {
         let sent = channel.send(alarm, now()).await;
         if let Err(refusal) = sent {
             metrics::counter!("coupon_alarm_refusals_total", "channel" => name).increment(1);
-            tracing::warn!(channel = name, "an alarm could not be told by {name}: {refusal}");
+            tracing::warn!(channel = name, "an alarm could not be sent to {name}: {refusal}");
             let noted =
                 self.database.alarms().note_channel_failed(name, refusal.what, refusal.not_before, now()).await?;
             self.states.retain(|state| state.channel != name);

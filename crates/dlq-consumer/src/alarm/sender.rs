@@ -21,11 +21,11 @@ use super::{
     view::Alarm,
 };
 
-/// Between two passes, when nothing wakes the sender earlier.
+/// Time between two passes, when nothing wakes the sender earlier.
 const PASS_INTERVAL: Duration = Duration::from_secs(1);
-/// Between a wake-up and its pass: what comes together is sent together.
+/// Time between a wake-up and its pass: dead letters of one burst are sent together.
 const BURST_WAIT: Duration = Duration::from_millis(100);
-/// Causes claimed in one go; first alarms among them stand in one message.
+/// Causes claimed together; first alarms among them stand in one message.
 const MAX_BURST_CAUSES: usize = 16;
 
 /// Sends alarms of dead letters and notices.
@@ -48,7 +48,7 @@ impl AlarmSender {
         clock: Arc<dyn Clock>,
         alarms_wakeup: Arc<Notify>,
     ) -> Result<Self, SettingsError> {
-        log::of_installation(&settings.installation);
+        log::set_installation(&settings.installation);
         Ok(Self {
             channels: Channels::new(settings)?,
             database,
@@ -56,7 +56,7 @@ impl AlarmSender {
             alarms_wakeup,
             by: Uuid::now_v7().to_string(),
             digest: milliseconds(settings.digest_ms),
-            // Two channels may be asked, and what they took is noted.
+            // Time to call two channels, and to note what they took.
             lease: milliseconds(settings.timeout_ms) * 4 + TimeDelta::seconds(10),
             settings: settings.clone(),
         })
@@ -69,11 +69,11 @@ impl AlarmSender {
             match self.pass(&mut logged, &shutdown).await {
                 Ok(()) => failed = false,
                 Err(error) if std::mem::replace(&mut failed, true) => {
-                    tracing::debug!("alarms still cannot be looked for: {}", chain(&error));
+                    tracing::debug!("unsent alarms still cannot be read: {}", chain(&error));
                 }
-                Err(error) => tracing::warn!("alarms cannot be looked for now: {}", chain(&error)),
+                Err(error) => tracing::warn!("unsent alarms cannot be read now: {}", chain(&error)),
             }
-            // A database that is away is not asked as often as dead letters come.
+            // While PostgreSQL is away, wake-ups by dead letters do not call it more often.
             let woken =
                 async { if failed { std::future::pending().await } else { self.alarms_wakeup.notified().await } };
             tokio::select! {
@@ -110,19 +110,19 @@ impl AlarmSender {
         while some.len() < MAX_BURST_CAUSES {
             let Some(claim) = self.database.alarms().claim(self.claiming()).await? else { break };
             let group = self.database.alarms().group(&claim).await?;
-            let words = async {
+            let composed = async {
                 crash::pass("word an alarm", Moment::Before);
                 let masked = Alarm::of(&claim, &group, true)?;
                 logged.log_once(&claim, &group, &masked);
                 if self.settings.mask_members { Some(masked) } else { Alarm::of(&claim, &group, false) }
             };
-            // Anybody may have written what a letter holds. One that cannot be put into words would otherwise end every
-            // replica in turn, and with it all other alarms.
-            match panics::caught(words).await {
+            // Anybody may have written the text of a dead letter. One whose alarm cannot be composed would otherwise end
+            // every replica in turn, and with it all other alarms.
+            match panics::caught(composed).await {
                 Some(Some(alarm)) => some.push(UnsentAlarm { claim, group, alarm }),
                 Some(None) => self.database.alarms().release(claim, self.clock.now()).await?,
                 None => {
-                    log::log_unspeakable(&claim);
+                    log::log_not_composed(&claim);
                     self.database.alarms().release(claim, self.clock.now() + self.digest).await?;
                 }
             }
@@ -130,7 +130,7 @@ impl AlarmSender {
         Ok(some)
     }
 
-    /// Sends some causes in one message; `false` when no channel takes it, and nothing more is sent in this round.
+    /// Sends some causes in one message. Returns `false` when no channel takes it: nothing more is sent in this round.
     async fn send(
         &self,
         round: &mut Round<'_>,
@@ -140,17 +140,17 @@ impl AlarmSender {
     ) -> Result<bool, RepoError> {
         let Some(alarm) = together(&message) else { return Ok(true) };
         if self.clock.now() >= until {
-            self.let_go(message, self.clock.now()).await?;
+            self.release(message, self.clock.now()).await?;
             return Ok(true);
         }
-        // The layout for a channel is made of the same foreign text.
+        // The layout for a channel is made of the same foreign text, and may panic too.
         let Some(delivered) = panics::caught(self.deliver(round, alarm)).await else {
             if let [unsent] = message.as_slice() {
-                log::log_unspeakable(&unsent.claim);
-                self.let_go(message, self.clock.now() + self.digest).await?;
+                log::log_not_composed(&unsent.claim);
+                self.release(message, self.clock.now() + self.digest).await?;
                 return Ok(true);
             }
-            // One of them is at fault, and the others are sent without it.
+            // One cause is at fault: each is sent alone, so that the others arrive.
             for unsent in message {
                 if !Box::pin(self.send(round, vec![unsent], until, logged)).await? {
                     return Ok(false);
@@ -159,7 +159,7 @@ impl AlarmSender {
             return Ok(true);
         };
         let Some(channel) = delivered? else {
-            self.let_go(message, round.again_at(self.clock.now(), self.digest)).await?;
+            self.release(message, round.again_at(self.clock.now(), self.digest)).await?;
             return Ok(false);
         };
         for unsent in message {
@@ -170,7 +170,7 @@ impl AlarmSender {
         Ok(true)
     }
 
-    /// Sends that nothing of a cause waits any more; `false` when there is no such cause, or no channel takes it.
+    /// Sends the all-clear of one cause. Returns `false` when there is no such cause, or no channel takes it.
     async fn send_all_clear(&self, round: &mut Round<'_>) -> Result<bool, RepoError> {
         let Some(claim) = self.database.alarms().claim_all_clear(self.claiming()).await? else { return Ok(false) };
         let alarm = Alarm::all_clear(&claim, self.clock.now());
@@ -189,15 +189,15 @@ impl AlarmSender {
         let Some(channel) = round.deliver(&alarm, || self.clock.now()).await? else { return Ok(None) };
         let (severity, count, headline) = (alarm.severity.as_str(), alarm.count, &alarm.headline);
         if alarm.kind == "ALL_CLEAR" {
-            tracing::info!(channel, severity, "told by {channel}: {headline}");
+            tracing::info!(channel, severity, "sent to {channel}: {headline}");
         } else {
-            tracing::info!(channel, severity, count, "an alarm is told by {channel}");
+            tracing::info!(channel, severity, count, "an alarm is sent to {channel}");
         }
         Ok(Some(channel))
     }
 
-    /// Lets the causes of a message go: nobody tries them again before `until`.
-    async fn let_go(&self, message: Vec<UnsentAlarm>, until: DateTime<Utc>) -> Result<(), RepoError> {
+    /// Releases the claims of a message: no replica tries its causes again before `until`.
+    async fn release(&self, message: Vec<UnsentAlarm>, until: DateTime<Utc>) -> Result<(), RepoError> {
         for unsent in message {
             self.database.alarms().release(unsent.claim, until).await?;
         }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 const ALLOWED: &str = "an http or https URL with a host and without a user";
 
-/// Which kind of channel.
+/// Kind of a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// An incoming webhook of Slack.
@@ -19,7 +19,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The name in the database, in log lines and in the label `channel`.
+    /// Returns the name of the kind in the database, in log lines and in the label `channel`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Slack => "slack",
@@ -27,7 +27,7 @@ impl Kind {
         }
     }
 
-    /// The setting that holds the address.
+    /// Returns the key of the setting that holds the address.
     pub fn key(self) -> &'static str {
         match self {
             Self::Slack => "alarms.slack_webhook_url",
@@ -64,7 +64,7 @@ pub struct AlarmSettings {
 }
 
 impl AlarmSettings {
-    /// Tests what the types cannot, without opening a file.
+    /// Checks the values that the types allow and the channels do not, without opening a file.
     pub fn check(&self) -> Result<(), SettingsError> {
         for (kind, url, file) in self.webhooks() {
             let key = kind.key();
@@ -116,12 +116,12 @@ impl AlarmSettings {
     }
 }
 
-/// So many milliseconds; too many are as good as the longest time there is.
+/// Returns a setting in milliseconds as a time; a number too large gives the longest time there is.
 pub fn milliseconds(ms: u64) -> TimeDelta {
     TimeDelta::from_std(Duration::from_millis(ms)).unwrap_or(TimeDelta::MAX)
 }
 
-/// Reads an address as it stands. `Url` alone would also take `http:host`, `http:///host` and what has a line break in it.
+/// Reads a web address; `None` if it is none. `Url` alone would also take `http:host`, `http:///host` and line breaks.
 fn web_address(text: &str) -> Option<Url> {
     let (scheme, rest) = text.split_once("://")?;
     let authority = rest.split(['/', '\\', '?', '#']).next()?;

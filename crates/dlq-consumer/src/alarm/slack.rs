@@ -1,4 +1,4 @@
-//! An alarm as an incoming webhook of Slack takes it: `text` for notifications, `blocks` to read.
+//! The layout of an alarm for an incoming webhook of Slack: `text` for notifications, `blocks` to read.
 //!
 //! Everything that comes from outside stands in code, escaped, and cannot end it: Slack's markup, its links and its
 //! `<!channel>` are shown and do nothing. Limits: <https://docs.slack.dev/reference/block-kit/blocks/section-block>.
@@ -19,10 +19,10 @@ const MAX_SECTION_CHARACTERS: usize = 3_000;
 const MAX_FIELD_CHARACTERS: usize = 2_000;
 /// Most fields of a section.
 const MAX_SECTION_FIELDS: usize = 10;
-/// Most characters of `text` that we send; Slack takes more and shows less.
+/// Most characters of `text` that are sent; Slack takes more and shows less.
 const MAX_TEXT_CHARACTERS: usize = 2_000;
 
-/// The message.
+/// Returns the alarm in blocks, as an incoming webhook takes it.
 pub fn message(alarm: &Alarm) -> Value {
     let sign = match alarm.severity {
         Severity::Critical => ":rotating_light:",
@@ -58,7 +58,7 @@ pub fn message(alarm: &Alarm) -> Value {
     json!({ "text": code(&line(alarm), MAX_TEXT_CHARACTERS), "blocks": blocks })
 }
 
-/// The same where the layout is refused: one text, with what matters most.
+/// Returns the alarm as one plain text with what matters most, for a webhook that refuses the blocks.
 pub fn plain(alarm: &Alarm) -> Value {
     let mut text = format!("{}\ncause: {}", code(&line(alarm), MAX_TEXT_CHARACTERS), code(&alarm.cause, 500));
     for of in &alarm.causes {
@@ -73,7 +73,7 @@ pub fn plain(alarm: &Alarm) -> Value {
     json!({ "text": format!("{text}\n{}", links(alarm)) })
 }
 
-/// All of it in one line.
+/// Returns the alarm in one line: severity, installation, headline, remarks and command.
 fn line(alarm: &Alarm) -> String {
     let Alarm { installation, headline, command, .. } = alarm;
     let notes = alarm.notes.iter().fold(String::new(), |notes, note| notes + " (" + note + ")");
@@ -81,14 +81,15 @@ fn line(alarm: &Alarm) -> String {
     format!("[{}] {installation}{headline}{notes} — {command}", alarm.severity.as_str())
 }
 
-/// The only markup that is a link: the addresses come from the settings, which take none that could break it.
+/// Returns the links to runbook and dashboard as markup. Their addresses come from the settings, which refuse any that could
+/// break the markup.
 fn links(alarm: &Alarm) -> String {
     let links = [(&alarm.links.runbook, "runbook"), (&alarm.links.dashboard, "dashboard")];
     let links = links.iter().filter_map(|(url, name)| Some(format!("<{}|{name}>", url.as_ref()?)));
     links.collect::<Vec<_>>().join(" · ")
 }
 
-/// What there is to say of all of them.
+/// Returns what is shown of all dead letters and notices of the alarm.
 fn counts(alarm: &Alarm) -> Vec<(&'static str, String)> {
     let mut counts = vec![("cause", alarm.cause.clone()), ("count", alarm.count.to_string())];
     if !alarm.by_status.is_empty() {
@@ -106,7 +107,7 @@ fn counts(alarm: &Alarm) -> Vec<(&'static str, String)> {
     counts
 }
 
-/// What there is to say of the first of them, but for its long texts.
+/// Returns what is shown of the first dead letter, without its long texts.
 fn facts(letter: &DeadLetterView) -> Vec<(&'static str, String)> {
     let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "none".to_owned());
     vec![
@@ -141,14 +142,14 @@ fn section(text: &str) -> Value {
     json!({ "type": "section", "text": { "type": "mrkdwn", "text": text } })
 }
 
-/// The text as code in a line.
+/// Returns a text of at most `most` characters as inline code.
 fn code(text: &str, most: usize) -> String {
     let shown = escaped(&text.replace('\n', " "), most);
     format!("`{}`", if shown.is_empty() { "none" } else { &shown })
 }
 
-/// The text as Slack wants it, at most so many characters as they are sent, counted as UTF-16 does: whichever way Slack
-/// counts, no limit is passed. A back-tick would end the code it stands in.
+/// Returns a text escaped for Slack, of at most `most` characters counted in UTF-16 after escaping: however Slack counts, its
+/// limit holds. Back-ticks are replaced, because they would end the inline code.
 fn escaped(text: &str, most: usize) -> String {
     let (mut shown, mut length) = (String::new(), 0);
     for character in text.chars() {

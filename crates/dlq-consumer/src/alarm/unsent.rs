@@ -1,5 +1,5 @@
-//! Alarms of claimed causes that are unsent, and the messages that are sent of them: one message for one burst, which is
-//! several causes that are sent for the first time, at the same time.
+//! Unsent alarms of claimed causes, and their grouping into messages. Causes whose first alarms are due together, a burst,
+//! make one message.
 
 use std::{cmp::Reverse, collections::BTreeMap};
 
@@ -16,21 +16,21 @@ use super::{
     view::{Alarm, OfCause, OfCoupon},
 };
 
-/// Dead letters noted as sent in one statement, far below what takes as long as a statement may.
+/// Dead letters noted as sent by one statement: far fewer than its time limit allows.
 const NOTE_BATCH: usize = 5_000;
 
-/// An alarm of a cause that this process has claimed, until it is noted as sent or let go.
+/// The alarm of a cause that this process has claimed, until it is noted as sent or its claim is released.
 pub struct UnsentAlarm {
     /// The claimed cause.
     pub claim: Claim,
     /// The dead letters and the notice that the alarm was made of.
     pub group: AlarmGroup,
-    /// What is sent.
+    /// The alarm as it is sent.
     pub alarm: Alarm,
 }
 
 impl UnsentAlarm {
-    /// Notes exactly what was read as sent: what came meanwhile is sent the next time.
+    /// Notes as sent exactly the dead letters and the notice of the group: those stored meanwhile are sent the next time.
     pub async fn note_sent(&self, database: &Database, clock: &dyn Clock) -> Result<(), RepoError> {
         let Self { claim, group, alarm } = self;
         let dlq_events = group.dlq_events.as_ref().map_or(&[][..], |events| &events.ids);
@@ -54,7 +54,10 @@ impl UnsentAlarm {
 pub fn messages(unsent: Vec<UnsentAlarm>) -> Vec<Vec<UnsentAlarm>> {
     let mut messages: Vec<Vec<UnsentAlarm>> = Vec::new();
     for one in unsent {
-        match messages.iter_mut().find(|message| message.iter().all(|other| belong(&one.alarm, &other.alarm))) {
+        match messages
+            .iter_mut()
+            .find(|message| message.iter().all(|other| may_share_message(&one.alarm, &other.alarm)))
+        {
             Some(message) => message.push(one),
             None => messages.push(vec![one]),
         }
@@ -62,13 +65,13 @@ pub fn messages(unsent: Vec<UnsentAlarm>) -> Vec<Vec<UnsentAlarm>> {
     messages
 }
 
-/// Whether two alarms may stand in one message: each is the first of its cause, and they are of one kind and equally bad.
-fn belong(one: &Alarm, other: &Alarm) -> bool {
+/// Whether two alarms may stand in one message: each is the first of its cause, and their kind and severity are the same.
+fn may_share_message(one: &Alarm, other: &Alarm) -> bool {
     let are_first = one.told_before.is_none() && other.told_before.is_none();
     are_first && one.kind == other.kind && one.severity == other.severity
 }
 
-/// The one alarm of a message: a single one as it is, `None` for an empty message.
+/// Returns the one alarm that a message carries: a single alarm as it is, several summed up; `None` for an empty message.
 pub fn together(message: &[UnsentAlarm]) -> Option<Alarm> {
     let (UnsentAlarm { alarm: first, .. }, others) = message.split_first()?;
     let mut all = first.clone();

@@ -1,5 +1,5 @@
-//! An alarm as it is sent and logged: every text in it is masked, escaped and bounded, so that a channel and the log only lay
-//! it out.
+//! An alarm as channels and the log show it. Every text in it is masked, escaped and of limited length, so that the layouts
+//! need not care.
 
 use std::collections::BTreeMap;
 
@@ -15,12 +15,12 @@ use super::{
 
 /// Most characters of an error.
 const MAX_ERROR_CHARACTERS: usize = 4_000;
-/// Most errors below it, and most characters of each.
+/// Most errors of a chain, and most characters of each.
 const MAX_CHAIN: (usize, usize) = (20, 1_000);
 /// Most characters of the key of a record.
 const MAX_KEY_CHARACTERS: usize = 200;
 
-/// An alarm. The generic webhook gets it as it is, as JSON.
+/// An alarm. The generic webhook gets it as JSON, field by field.
 #[derive(Clone, Debug, Serialize)]
 pub struct Alarm {
     /// The service that sends the alarm.
@@ -29,15 +29,15 @@ pub struct Alarm {
     pub installation: String,
     /// `DEAD_LETTERS`, `NOTICE`, `ALL_CLEAR` or `TEST`.
     pub kind: &'static str,
-    /// How bad it is.
+    /// Severity of the alarm.
     pub severity: Severity,
-    /// All of it in one line.
+    /// Summary in one line.
     pub headline: String,
-    /// What it is counted under.
+    /// The error fingerprint of its dead letters, or the cause of its notice.
     pub cause: String,
-    /// How many dead letters and notices.
+    /// Number of dead letters and notices.
     pub count: usize,
-    /// The last alarm of this cause, and how many dead letters and notices there had been by then.
+    /// The alarm of this cause before this one; `None` for the first.
     pub told_before: Option<EarlierAlarm>,
     /// Number of dead letters of each status.
     pub by_status: BTreeMap<&'static str, usize>,
@@ -49,28 +49,28 @@ pub struct Alarm {
     pub last_at: DateTime<Utc>,
     /// The command that shows more.
     pub command: String,
-    /// Where to read on.
+    /// Links to the runbook and the dashboard.
     pub links: Links,
-    /// The entry of the runbook.
+    /// Anchor of the entry in the runbook.
     #[serde(skip)]
     pub anchor: &'static str,
     /// Whether an all-clear follows when nothing of the cause waits any more.
     #[serde(skip)]
     pub has_end: bool,
-    /// Each of the causes, when it is an alarm of several at once.
+    /// Each of the causes, when the alarm is of several; else empty.
     pub causes: Vec<OfCause>,
-    /// What else is so: that another channel is down.
+    /// Remarks, such as that another channel is down.
     pub notes: Vec<String>,
-    /// The first of the dead letters.
+    /// The first of the dead letters; `None` for an alarm without any.
     pub letter: Option<DeadLetterView>,
 }
 
 /// An earlier alarm.
 #[derive(Clone, Debug, Serialize)]
 pub struct EarlierAlarm {
-    /// When it was sent.
+    /// When the alarm was sent.
     pub at: DateTime<Utc>,
-    /// How many dead letters and notices had been sent by then, in all.
+    /// Number of dead letters and notices sent by then, in all.
     pub count: i64,
 }
 
@@ -84,29 +84,29 @@ impl EarlierAlarm {
 /// Dead letters of one campaign.
 #[derive(Clone, Debug, Serialize)]
 pub struct OfCoupon {
-    /// The campaign.
+    /// Code of the campaign.
     pub coupon: String,
-    /// How many.
+    /// Number of its dead letters.
     pub count: usize,
 }
 
 /// One of several causes.
 #[derive(Clone, Debug, Serialize)]
 pub struct OfCause {
-    /// The cause.
+    /// Error fingerprint, or cause of a notice.
     pub cause: String,
-    /// How many dead letters and notices.
+    /// Number of dead letters and notices.
     pub count: usize,
-    /// All of it in one line.
+    /// Summary in one line.
     pub headline: String,
     /// The command that shows more.
     pub command: String,
 }
 
-/// Where to read on.
+/// Links to the runbook and the dashboard; `None` where the settings give no URL.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Links {
-    /// The entry of the runbook.
+    /// The entry of the runbook that fits the alarm.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub runbook: Option<String>,
     /// The dashboard.
@@ -114,25 +114,25 @@ pub struct Links {
     pub dashboard: Option<String>,
 }
 
-/// A dead letter with everything somebody who is called at night needs.
+/// A dead letter with all that somebody needs who is called at night.
 #[derive(Clone, Debug, Serialize)]
 pub struct DeadLetterView {
-    /// Number.
+    /// Id of the row of `dlq_events`.
     pub id: i64,
-    /// What was meant to happen.
+    /// Type of the event.
     #[serde(rename = "type")]
     pub event_type: String,
-    /// What became of it.
+    /// Status of the dead letter.
     pub status: &'static str,
-    /// When it was stored.
+    /// When the dead letter was stored.
     pub created_at: DateTime<Utc>,
-    /// The request.
+    /// Request id, if the record could be read.
     pub request_id: Option<String>,
-    /// Where the record came from at first: topic partition/offset.
+    /// Topic, partition and offset of the record that was dead-lettered.
     pub origin: String,
-    /// Campaign.
+    /// Code of the campaign, if the record could be read.
     pub coupon: Option<String>,
-    /// Member.
+    /// Member, if the record could be read; masked unless `alarms.mask_members` is off.
     pub member: Option<String>,
     /// Key of the record.
     pub key: Option<String>,
@@ -144,14 +144,14 @@ pub struct DeadLetterView {
     pub error_code: String,
     /// Message of the last failure.
     pub error: String,
-    /// The errors below it, outermost first.
+    /// Causes of the error, outermost first.
     pub error_chain: Vec<String>,
-    /// The payload.
+    /// Payload of the record.
     pub payload: String,
 }
 
 impl Alarm {
-    /// Adds the name of the installation and where to read on.
+    /// Adds the name of the installation and the links of the settings.
     pub fn signed(self, settings: &AlarmSettings) -> Self {
         let link = |url: &str, anchor: &str| (!url.is_empty()).then(|| format!("{url}{anchor}"));
         let runbook = link(&settings.runbook_url, &format!("#{}", self.anchor));
@@ -161,7 +161,7 @@ impl Alarm {
 }
 
 impl DeadLetterView {
-    /// The letter with every text masked, escaped and bounded.
+    /// Returns the view of a dead letter, with every text masked, escaped and cut.
     pub fn of(letter: &DlqEvent, mask: &Mask) -> Self {
         let origin = match (&letter.origin_topic, letter.origin_partition, letter.origin_offset) {
             (Some(topic), Some(partition), Some(offset)) => mask.shown(&format!("{topic} {partition}/{offset}")),

@@ -1,4 +1,5 @@
-//! The job that shows as gauges how much waits for somebody, and how the campaigns stand. Every replica shows the same.
+//! The job that shows as gauges how many entries and dead letters wait, and the sums of the campaigns. Every replica shows the
+//! same.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -17,32 +18,32 @@ use coupon_operations::reconcile::Drift;
 
 use crate::repair::outcome_label;
 
-/// Between two counts, below what Prometheus is usually told to scrape by.
+/// Time between two counts: less than the usual scrape interval of Prometheus.
 const COUNT_PERIOD: Duration = Duration::from_secs(10);
 
-/// Shows all metrics from zero, and counts every ten seconds. While PostgreSQL is away the gauges stay as they were.
+/// Creates all metrics with 0, and counts every ten seconds. While PostgreSQL is away the gauges stay as they were.
 pub fn start(database: Database, clock: Arc<dyn Clock>, tasks: &Tasks) {
     measure_from_zero();
     tasks.every("gauges", COUNT_PERIOD, move || {
         let (database, clock) = (database.clone(), clock.clone());
         async move {
             if let Err(error) = count(&database, clock.as_ref()).await {
-                tracing::debug!("what waits cannot be counted now: {}", chain(&error));
+                tracing::debug!("the work list cannot be counted now: {}", chain(&error));
             }
         }
     });
 }
 
-/// Shows what has not happened yet as 0, so that a rate sees its first time.
+/// Creates counters with 0, so that a rate includes their first event.
 fn measure_from_zero() {
-    let given_up = [
+    let outcomes = [
         CompensationOutcome::Compensated { failed_issue_id: 0 },
         CompensationOutcome::CompensatedBefore,
         CompensationOutcome::Issued,
         CompensationOutcome::Held,
         CompensationOutcome::Parked,
     ];
-    count_from_zero("coupon_give_ups_total", "outcome", given_up.map(outcome_label));
+    count_from_zero("coupon_give_ups_total", "outcome", outcomes.map(outcome_label));
     count_from_zero("coupon_dead_letters_total", "status", DlqEventStatus::WORDS.iter().copied());
     for name in ["coupon_reconciliations_total", "coupon_reconciliations_failed_total", "coupon_sweeps_failed_total"] {
         metrics::counter!(name).increment(0);

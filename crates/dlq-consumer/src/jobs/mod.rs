@@ -2,11 +2,11 @@
 //!
 //! | task | period | what it does |
 //! | --- | --- | --- |
-//! | `gauges` | 10 s | counts what waits and how the campaigns stand, for `/metrics` |
-//! | `newer versions` | 1 min | decides held letters of event versions that this build can read |
+//! | `gauges` | 10 s | counts the work list, undecided dead letters and campaigns, for `/metrics` |
+//! | `newer versions` | 1 min | decides held dead letters of event versions that this build can read |
 //! | `replay settling` | 1 s | notes replays whose outcome is known |
-//! | `reconcile` | `reconcile.every_ms` | compares Redis with PostgreSQL, on one replica at a time |
-//! | `retention` | 1 h | purges what is old and done |
+//! | `reconcile` | `reconcile.every_ms` | compares Redis with PostgreSQL, in one replica at a time |
+//! | `retention` | 1 h | purges old rows of what is done |
 
 mod gauges;
 mod newer_versions;

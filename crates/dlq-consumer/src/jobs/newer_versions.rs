@@ -1,4 +1,4 @@
-//! The job that decides letters which were held because a newer build had written their events, and which this build can read.
+//! The job that decides dead letters which an older build held, because it could not read the newer version of their events.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -15,36 +15,39 @@ use coupon_core::{
     writing::{Writer, decision_against},
 };
 
-use crate::repair::decide_against;
+use crate::repair::compensate;
 
-/// Letters read in one statement.
-const PAGE_LETTERS: i64 = 500;
-/// Between two runs.
+/// Dead letters read by one statement.
+const PAGE_DEAD_LETTERS: i64 = 500;
+/// Time between two runs.
 const DECISION_PERIOD: Duration = Duration::from_mins(1);
 
-/// Decides held letters whose version this build reads.
+/// Decides held dead letters whose version this build reads.
 pub struct NewerVersions {
-    /// Where the held letters are.
+    /// Holds the dead letters, and takes their decisions.
     pub database: Database,
-    /// Writes the events, in batches.
+    /// Writes events in batches.
     pub writer: Writer,
-    /// Time of the decisions.
+    /// Gives the time that decisions carry.
     pub clock: Arc<dyn Clock>,
     /// Newest version of the event that can be read, [`coupon_core::event::VERSION`].
     pub supported: u64,
 }
 
 impl NewerVersions {
-    /// Decides what can be decided, again and again: while builds of two versions run side by side, the older one goes
-    /// on holding what only this one can read.
+    /// Decides once a minute until the shutdown begins: while builds of two versions run side by side, the older one goes on
+    /// to hold what only this one can read.
     pub async fn run(self, shutdown: Shutdown) {
         let mut warned = BTreeSet::new();
         loop {
             match self.decide_held(&mut warned).await {
                 Ok(0) => {}
-                Ok(decided) => tracing::info!(decided, "letters held for this upgrade are decided"),
+                Ok(decided) => tracing::info!(decided, "dead letters held for this upgrade are decided"),
                 Err(failure) => {
-                    tracing::warn!(code = failure.code, "letters held for an upgrade cannot be decided now: {failure}");
+                    tracing::warn!(
+                        code = failure.code,
+                        "dead letters held for an upgrade cannot be decided now: {failure}"
+                    );
                 }
             }
             tokio::select! {
@@ -54,14 +57,15 @@ impl NewerVersions {
         }
     }
 
-    /// Writes each held event that can be read by now, with its own request id, and moves its letter on; one that has
-    /// come too late is decided against, as it is on its way. What cannot be written stays HELD for an operator, with one
-    /// warning: `warned` are the letters that had theirs. Returns the number of letters decided.
+    /// Writes each held event that this build can read, with its own request id, and sets the status of its dead letter. A
+    /// request whose epoch is over or whose member holds a coupon is compensated, as `repair` does. A dead letter that cannot
+    /// be written stays HELD for an operator, with one warning: `warned` has the ids of those already warned of. Returns the
+    /// number of dead letters decided.
     pub async fn decide_held(&self, warned: &mut BTreeSet<i64>) -> Result<usize, Failure> {
         let (mut decided, mut after) = (0, 0);
         loop {
             let letters =
-                self.database.dlq_events().held_for_newer_version(self.supported, after, PAGE_LETTERS).await?;
+                self.database.dlq_events().held_for_newer_version(self.supported, after, PAGE_DEAD_LETTERS).await?;
             let Some(last) = letters.last() else { return Ok(decided) };
             after = last.id;
             for letter in letters {
@@ -74,10 +78,14 @@ impl NewerVersions {
                         return Err(failure);
                     }
                     Err(failure) if warned.insert(letter_id) => {
-                        tracing::warn!(letter_id, code = failure.code, "a held letter stays held: {failure}");
+                        tracing::warn!(letter_id, code = failure.code, "a held dead letter stays held: {failure}");
                     }
                     Err(failure) => {
-                        tracing::debug!(letter_id, code = failure.code, "a held letter still stays held: {failure}");
+                        tracing::debug!(
+                            letter_id,
+                            code = failure.code,
+                            "a held dead letter still stays held: {failure}"
+                        );
                     }
                 }
             }
@@ -87,17 +95,17 @@ impl NewerVersions {
     async fn decide(&self, letter: UndecidedDlqEvent, event: &Arc<CouponIssued>) -> Result<bool, Failure> {
         let outcome = self.writer.write(event, true).await?;
         if let Some((remedy, failure)) = decision_against(outcome) {
-            let give_up = Compensation {
+            let compensation = Compensation {
                 event: CouponIssued::clone(event),
                 failure,
                 record: letter.record,
                 remedy,
-                // As on its way: no deployment can be at fault, and a member who holds one loses nothing.
+                // No deployment can be at fault, and a member who holds a coupon loses nothing.
                 budget: None,
                 now: self.clock.now(),
                 by: None,
             };
-            decide_against(&self.database, give_up).await?;
+            compensate(&self.database, compensation).await?;
             return Ok(true);
         }
         self.writer.apply_outcome(event, outcome, self.clock.now()).await?;

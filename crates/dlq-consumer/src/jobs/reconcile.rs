@@ -1,4 +1,4 @@
-//! The job that compares Redis with PostgreSQL, and raises the alarm about what it leaves.
+//! The job that compares Redis with PostgreSQL, and raises an alarm about the drift that is left.
 
 use std::time::Duration;
 
@@ -15,14 +15,14 @@ use tokio::time::sleep;
 
 use crate::{alarm, config::ReconcileSettings};
 
-/// Reconciles all campaigns every `reconcile.every_ms`, on one replica at a time; never if that is 0.
+/// Reconciles all campaigns every `reconcile.every_ms`, in one replica at a time; never if the setting is 0.
 pub fn start(operations: Operations, settings: &ReconcileSettings, tasks: &Tasks) {
     if settings.every_ms == 0 {
         return;
     }
     let (apply, requeue, wait) = (settings.apply, settings.requeue, Duration::from_millis(settings.wait_ms));
     let (options, period) = (ReconcileOptions { apply, requeue, wait }, Duration::from_millis(settings.every_ms));
-    // The stop drops a comparison: one that is left half-way has changed nothing but what each repair changed whole.
+    // The stop drops a comparison midway, which is safe: each repair is atomic.
     tasks.spawn_until_stop("reconcile", async move {
         loop {
             sleep(period).await;
@@ -35,11 +35,11 @@ pub fn start(operations: Operations, settings: &ReconcileSettings, tasks: &Tasks
 }
 
 async fn reconcile_all(operations: &Operations, options: ReconcileOptions) -> Result<(), OperationsError> {
-    // A replica that does not lead shows no drift.
+    // A replica that does not hold the lock shows no drift.
     let (mut left, mut unjudged, mut failed) = ([0; Drift::ALL.len()], 0, None);
     if let Some(lead) = operations.database.try_lock("reconcile").await? {
         for code in operations.live_campaigns().await? {
-            // One campaign that cannot be compared says nothing about the others.
+            // A campaign that cannot be compared does not keep the others from it.
             let reconciled = match operations.reconcile(&code, options, &|_, _| {}).await {
                 Ok(reconciled) => reconciled,
                 Err(error) => {
@@ -59,7 +59,7 @@ async fn reconcile_all(operations: &Operations, options: ReconcileOptions) -> Re
             }
         }
         lead.release().await;
-        // A campaign that was not compared is not known to agree: the gauges stay, and this run does not count.
+        // A campaign that was not compared may have drift: the gauges stay, and this run does not count.
         if let Some(error) = failed {
             return Err(error);
         }
@@ -88,7 +88,7 @@ async fn raise_alarm(operations: &Operations, report: &Report) -> Result<(), Ope
     }
     if report.left() == 0 {
         if !report.is_clean() {
-            tracing::warn!(coupon = %code, "redis and postgresql differed for {code}, and everything was put right");
+            tracing::warn!(coupon = %code, "redis and postgresql differed for {code}, and every difference is repaired");
         }
         return Ok(());
     }

@@ -1,14 +1,14 @@
-//! The job that settles replays, so that a row whose coupon exists is RESOLVED whoever replayed it.
+//! The job that settles replays: an entry of the work list whose coupon exists becomes RESOLVED, whoever replayed it.
 
 use std::time::Duration;
 
 use coupon_core::runtime::{Tasks, chain};
 use coupon_operations::Operations;
 
-/// Between two runs.
+/// Time between two runs.
 const SETTLING_PERIOD: Duration = Duration::from_secs(1);
 
-/// Settles replays every second.
+/// Settles decided replays every second, as [`Operations::settle_replays`].
 pub fn start(operations: Operations, tasks: &Tasks) {
     tasks.every("replay settling", SETTLING_PERIOD, move || {
         let operations = operations.clone();

@@ -1,17 +1,17 @@
-//! The job of retention: what `purge` does by hand, in every replica.
+//! The job of retention: purges in every replica, as `dlq-consumer purge` does by hand.
 
 use std::time::Duration;
 
 use coupon_core::runtime::{Shutdown, Tasks, chain};
 use coupon_operations::{Operations, retention::Purged};
 
-/// Between two runs.
+/// Time between two runs.
 const PURGE_PERIOD: Duration = Duration::from_hours(1);
-/// Who purges, in the audit.
+/// Name of this job in the audit.
 const AUDIT_NAME: &str = "dlq-consumer";
 
-/// Purges at once and then every hour what was done with `days` ago. Replicas leave each other's rows alone, and a run ends
-/// after the batch in which `stop` begins.
+/// Purges at the start and then every hour the rows of what was done more than `days` days ago. Replicas skip rows that
+/// another one purges. A run ends after the batch in which `stop` begins.
 pub fn start(operations: Operations, days: u32, tasks: &Tasks, stop: Shutdown) {
     tasks.every("retention", PURGE_PERIOD, move || {
         let (operations, stop) = (operations.clone(), stop.clone());

@@ -1,4 +1,4 @@
-//! D9, the second half: what was held because a newer build had written it is decided by the build that can read it.
+//! D9, the second half: a dead letter that was held because a newer build wrote it is decided by a build that reads it.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -27,13 +27,13 @@ async fn d9_a_held_letter_is_decided_by_the_build_that_can_read_it() {
     let ahead = Ahead::new("dlq_upgrade").await;
     let (event, database) = (ahead.event("ahead", 2), &ahead.database);
     hold(database, &event, 1).await;
-    let mut said = BTreeSet::new();
-    assert_eq!(ahead.build(1).decide_held(&mut said).await.unwrap(), 0, "the old build leaves it alone");
+    let mut warned = BTreeSet::new();
+    assert_eq!(ahead.build(1).decide_held(&mut warned).await.unwrap(), 0, "the old build leaves it alone");
     assert_eq!(ahead.decision(&event).await, None);
-    assert_eq!(ahead.build(2).decide_held(&mut said).await.unwrap(), 1);
+    assert_eq!(ahead.build(2).decide_held(&mut warned).await.unwrap(), 1);
     assert_eq!(ahead.decision(&event).await, Some(Decision::Issued));
     assert_eq!(ahead.statuses().await, [DlqEventStatus::Recovered]);
-    assert_eq!(ahead.build(2).decide_held(&mut said).await.unwrap(), 0, "nothing is decided twice");
+    assert_eq!(ahead.build(2).decide_held(&mut warned).await.unwrap(), 0, "nothing is decided twice");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -44,9 +44,9 @@ async fn a_held_letter_whose_member_holds_one_or_whose_epoch_is_over_is_decided_
     for (offset, event) in [(1, &first), (2, &second), (3, &old)] {
         hold(database, event, offset).await;
     }
-    let mut said = BTreeSet::new();
-    assert_eq!(ahead.build(2).decide_held(&mut said).await.unwrap(), 3);
-    assert!(said.is_empty(), "nobody is warned of what is decided");
+    let mut warned = BTreeSet::new();
+    assert_eq!(ahead.build(2).decide_held(&mut warned).await.unwrap(), 3);
+    assert!(warned.is_empty(), "nobody is warned of what is decided");
     assert_eq!(ahead.decision(&first).await, Some(Decision::Issued));
     for event in [&second, &old] {
         assert_eq!(ahead.decision(event).await, Some(Decision::Compensated));
@@ -54,7 +54,7 @@ async fn a_held_letter_whose_member_holds_one_or_whose_epoch_is_over_is_decided_
     // Newest first.
     let statuses = [DlqEventStatus::Compensated, DlqEventStatus::Compensated, DlqEventStatus::Recovered];
     assert_eq!(ahead.statuses().await, statuses);
-    assert_eq!(ahead.build(2).decide_held(&mut said).await.unwrap(), 0, "nothing is decided twice");
+    assert_eq!(ahead.build(2).decide_held(&mut warned).await.unwrap(), 0, "nothing is decided twice");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -62,11 +62,11 @@ async fn a_held_letter_that_cannot_be_written_is_warned_of_once() {
     let ahead = Ahead::new("dlq_upgrade_never").await;
     let never = CouponIssued { coupon_code: "NEVER".parse().unwrap(), ..ahead.event("nobody", 2) };
     hold(&ahead.database, &never, 1).await;
-    let mut said = BTreeSet::new();
+    let mut warned = BTreeSet::new();
     for _ in 0..2 {
-        assert_eq!(ahead.build(2).decide_held(&mut said).await.unwrap(), 0);
+        assert_eq!(ahead.build(2).decide_held(&mut warned).await.unwrap(), 0);
     }
-    assert_eq!((said.len(), ahead.statuses().await), (1, vec![DlqEventStatus::Held]));
+    assert_eq!((warned.len(), ahead.statuses().await), (1, vec![DlqEventStatus::Held]));
 }
 
 /// A campaign of which a newer build has written events.
@@ -122,16 +122,16 @@ impl Ahead {
     }
 
     async fn statuses(&self) -> Vec<DlqEventStatus> {
-        let letters = self.database.dlq_events().list(&Filter::default(), None, 10).await.unwrap();
-        letters.iter().map(|letter| letter.status).collect()
+        let dead_letters = self.database.dlq_events().list(&Filter::default(), None, 10).await.unwrap();
+        dead_letters.iter().map(|dead_letter| dead_letter.status).collect()
     }
 }
 
-/// Puts the letter down as the old build does.
+/// Records a dead letter as HELD, as the old build does.
 async fn hold(database: &Database, event: &CouponIssued, offset: i64) {
     let payload = event.encode();
     let unreadable = CouponIssued::decode(Some(&payload), 1).unwrap_err();
-    let letter = NewDlqEvent {
+    let dead_letter = NewDlqEvent {
         topic: "coupon-issued.DLQ".to_owned(),
         partition: 0,
         offset,
@@ -143,7 +143,7 @@ async fn hold(database: &Database, event: &CouponIssued, offset: i64) {
         attempts: 0,
     };
     let failure = Failure::from(&unreadable);
-    let verdict = Classification {
+    let classification = Classification {
         status: DlqEventStatus::Held,
         event: None,
         event_version: Some(2),
@@ -152,7 +152,7 @@ async fn hold(database: &Database, event: &CouponIssued, offset: i64) {
         alarm: true,
         now: chrono::Utc::now(),
     };
-    database.dlq_events().record(letter, verdict).await.unwrap();
+    database.dlq_events().record(dead_letter, classification).await.unwrap();
 }
 
 /// The database of this name on the server of the stack.

@@ -1,4 +1,4 @@
-//! I4 and I6: marks in Redis and ISSUED rows are the same, request id by request id, and what was given up is
+//! I4 and I6: holder entries in Redis and ISSUED rows are the same, request id by request id, and what was compensated is
 //! given back.
 
 use uuid::Uuid;
@@ -15,7 +15,7 @@ pub(super) fn check(evidence: &Evidence) -> Vec<Violation> {
     let mut found = Vec::new();
     for (code, stock) in &evidence.stock {
         found.extend(totals(evidence, code, stock));
-        found.extend(marks(evidence, code, stock));
+        found.extend(holders(evidence, code, stock));
     }
     found.extend(rows(evidence));
     let open = evidence.decisions.iter().filter(|row| !row.is_issued() && row.given_back_at.is_none());
@@ -30,8 +30,8 @@ fn totals(evidence: &Evidence, code: &str, stock: &CampaignStock) -> Option<Viol
         .then(|| Violation::new(Kind::TotalsDiffer, format!("{code}: {redis} in Redis, {postgres} in PostgreSQL")))
 }
 
-/// Each mark stands for an ISSUED row, or for a request that waits in the outbox or for an operator.
-fn marks(evidence: &Evidence, code: &str, stock: &CampaignStock) -> Vec<Violation> {
+/// Each holder entry stands for an ISSUED row, or for a request that waits in the outbox or for an operator.
+fn holders(evidence: &Evidence, code: &str, stock: &CampaignStock) -> Vec<Violation> {
     let (decided, set_aside) = (evidence.decided(), evidence.set_aside());
     let mut found = Vec::new();
     for (member, id) in &stock.issued {
@@ -43,30 +43,30 @@ fn marks(evidence: &Evidence, code: &str, stock: &CampaignStock) -> Vec<Violatio
             Some(row) if row.given_back_at.is_none() => continue,
             Some(_) => Kind::GiveBackUndone,
             None if waits || uuid.is_some_and(|id| set_aside.contains(&id)) => continue,
-            None => Kind::MarkWithoutRow,
+            None => Kind::HolderWithoutRow,
         };
         found.push(Violation::new(kind, format!("{code}: {id} of {member}")));
     }
     found
 }
 
-/// Each ISSUED row has its mark.
+/// Each ISSUED row has its holder entry.
 fn rows(evidence: &Evidence) -> Vec<Violation> {
     let decided = evidence.decided();
     let mut found = Vec::new();
     for row in evidence.decisions.iter().filter(|row| row.is_issued()) {
-        let mark = evidence.stock.get(row.code()).and_then(|stock| stock.mark_of(&row.member_id));
-        if mark == Some(row.request_id) {
+        let held_by = evidence.stock.get(row.code()).and_then(|stock| stock.holder_of(&row.member_id));
+        if held_by == Some(row.request_id) {
             continue;
         }
-        // Of two rows of one member only one can have the mark; that is another violation.
-        let holder = mark.and_then(|mark| decided.get(&mark));
+        // Of two rows of one member only one can have the holder entry; that is another violation.
+        let holder = held_by.and_then(|id| decided.get(&id));
         if holder.is_some_and(|holder| holder.is_issued() && holder.member_id == row.member_id) {
             continue;
         }
-        let seen = mark.map_or_else(|| "none".to_owned(), |mark| mark.to_string());
-        let detail = format!("{}: {} of {}, the mark is {seen}", row.code(), row.request_id, row.member_id);
-        found.push(Violation::new(Kind::RowWithoutMark, detail));
+        let seen = held_by.map_or_else(|| "none".to_owned(), |id| id.to_string());
+        let detail = format!("{}: {} of {}, the holder entry is {seen}", row.code(), row.request_id, row.member_id);
+        found.push(Violation::new(Kind::RowWithoutHolder, detail));
     }
     found
 }

@@ -1,4 +1,4 @@
-//! I5: one decision for each request, and nobody was told the contrary.
+//! I5: one decision for each request, and no answer contradicts it.
 
 use std::collections::BTreeMap;
 

@@ -8,7 +8,7 @@ pub(super) mod stock;
 
 use super::{evidence::Evidence, violation::Violation};
 
-/// Every violation, in the order of the promises.
+/// Returns every violation, in the order of the promises.
 pub(super) fn all(evidence: &Evidence) -> Vec<Violation> {
     let mut found = Vec::new();
     for check in [stock::check, promise::check, agreement::check, decision::check, records::check] {

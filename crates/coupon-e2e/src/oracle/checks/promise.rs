@@ -1,4 +1,4 @@
-//! I2 and I3: one coupon each, and what was promised has become a decision.
+//! I2 and I3: one coupon each, and every accepted request has a decision.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use crate::oracle::{
     violation::{Kind, Violation},
 };
 
-/// Campaign and member.
+/// Code of a campaign, and a member.
 type Place<'a> = (&'a str, &'a str);
 
 pub(super) fn check(evidence: &Evidence) -> Vec<Violation> {
@@ -25,7 +25,7 @@ pub(super) fn check(evidence: &Evidence) -> Vec<Violation> {
     found
 }
 
-/// Request ids of which a client was told that they are kept.
+/// Returns the request ids that an answer accepts.
 fn promised(evidence: &Evidence) -> BTreeMap<Place<'_>, BTreeSet<Uuid>> {
     let mut promised: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
     for answer in evidence.answers.iter().filter(|answer| answer.is_held()) {

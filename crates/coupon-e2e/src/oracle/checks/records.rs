@@ -1,5 +1,5 @@
-//! I3, I7 and I10, record by record: each has led to something, a committed offset never says so too early, and
-//! a dead letter is what its origin was.
+//! I3, I7 and I10, record by record: each is decided or kept, no offset is committed before that, and a dead letter equals
+//! its origin.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,7 +23,7 @@ pub(super) fn check(evidence: &Evidence) -> Vec<Violation> {
     found
 }
 
-/// A record of the main topic is decided, set aside, or in the dead letter topic as it is.
+/// Checks that a record of the main topic is decided, held, parked, or unchanged in the dead letter topic.
 fn main_topic(evidence: &Evidence, settled: &BTreeSet<Uuid>) -> Vec<Violation> {
     let copies: BTreeSet<_> = evidence.dlq.iter().map(|record| (&record.key, &record.value)).collect();
     let is_handled = |record: &&Record| {
@@ -37,7 +37,7 @@ fn main_topic(evidence: &Evidence, settled: &BTreeSet<Uuid>) -> Vec<Violation> {
     .collect()
 }
 
-/// A dead letter is decided, or on record.
+/// Checks that a dead letter is decided, or has its row of `dlq_events`.
 fn unheard(evidence: &Evidence, letter: &Record, settled: &BTreeSet<Uuid>) -> Option<Violation> {
     let on_record = evidence
         .dead_letters
@@ -51,7 +51,7 @@ fn unheard(evidence: &Evidence, letter: &Record, settled: &BTreeSet<Uuid>) -> Op
     Some(Violation::new(kind, place("dlq", letter)))
 }
 
-/// A dead letter names its first origin and has its key, value and timestamp.
+/// Checks that a dead letter names its origin, and has its key, value and timestamp.
 fn unlike_origin(evidence: &Evidence, letter: &Record) -> Option<Violation> {
     let number = |name: &str| letter.header(name)?.parse::<i64>().ok();
     let origin = number("__dlq.errors.partition").zip(number("__dlq.errors.offset"));

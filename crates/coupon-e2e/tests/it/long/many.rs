@@ -50,20 +50,20 @@ async fn o5_eight_consumers_a_hundred_thousand_records_sixteen_restarts_each_eve
     Ok(())
 }
 
-/// Campaigns, marks and events, as the first stage leaves them.
+/// Campaigns, holders and events, as the first stage leaves them.
 async fn reserve(world: &World) -> Result<BTreeSet<uuid::Uuid>> {
     let (mut records, mut reserved) = (Vec::new(), BTreeSet::new());
     for coupon in 0..COUPONS {
         let code = format!("MANY-{coupon}");
         world.open_campaign(&code, u64::try_from(OF_EACH)?).await?;
-        let mut marks = Vec::with_capacity(OF_EACH);
+        let mut holders = Vec::with_capacity(OF_EACH);
         for number in 0..OF_EACH {
             let event = Event::of(&code, &format!("member-{coupon}-{number}"), i64::try_from(number)? + 1);
-            marks.push((event.member_id.clone(), event.request_id));
+            holders.push((event.member_id.clone(), event.request_id));
             reserved.insert(event.request_id);
             records.push(NewRecord::event(&event));
         }
-        world.stock.set_marks(&code, &marks).await?;
+        world.stock.set_holders(&code, &holders).await?;
         world.stock.set_meta(&code, &[("seq", &OF_EACH.to_string())]).await?;
     }
     world.topic.write_many(&records).await?;

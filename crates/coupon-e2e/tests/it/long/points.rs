@@ -66,8 +66,8 @@ pub const OF_SITUATIONS: &[&str] = &[
     "leave a notice",
 ];
 
-/// Names as they stand in the sources, behind any of these.
-const MARKS: [&str; 10] = [
+/// Texts of the sources that stand before the name of a failpoint.
+const MARKERS: [&str; 10] = [
     "self.write(\"",
     "self.execute(\"",
     "crash::pass(\"",
@@ -111,13 +111,14 @@ fn collect(folder: &Path, named: &mut BTreeSet<String>) -> Result<()> {
         let text = std::fs::read_to_string(&path)?;
         // Call and name may stand on two lines.
         let text = text.split_whitespace().collect::<Vec<_>>().join(" ").replace("( \"", "(\"");
-        let found = MARKS.iter().flat_map(|mark| text.split(mark).skip(1)).filter_map(|rest| rest.split('"').next());
+        let found =
+            MARKERS.iter().flat_map(|marker| text.split(marker).skip(1)).filter_map(|rest| rest.split('"').next());
         named.extend(found.map(str::to_owned));
     }
     Ok(())
 }
 
-/// A release build has none of it, not even the words.
+/// A release build has no failpoint, not even its name.
 #[test]
 fn release_builds_have_no_crash_points() -> Result<()> {
     let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target");

@@ -1,4 +1,4 @@
-//! The crash sweep: each process ends at each of its points in turn, before and after the effect, under load; it is
+//! The crash sweep: each process ends at each of its failpoints in turn, before and after the effect, under load; it is
 //! started again, and every promise holds.
 
 use std::time::{Duration, Instant};
@@ -158,7 +158,7 @@ async fn ask(world: &World, api: &mut Process, run: &Run<'_>, number: usize) -> 
     }
 }
 
-/// What is compensated comes once more by both topics, and what is issued by the dead letter topic.
+/// Writes the records of compensated requests to both topics again, and those of issued ones to the dead letter topic.
 async fn redrive(world: &World, rules: &[Rule], victim: &Process) -> Result<()> {
     let started = Instant::now();
     let compensated = async || -> Result<Option<Option<uuid::Uuid>>> {

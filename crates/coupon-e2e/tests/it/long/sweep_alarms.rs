@@ -11,14 +11,14 @@ use coupon_e2e::{
 use super::sweep::aborted;
 use crate::{
     SOON,
-    alarms::{TOLD, all_told, plant, telling},
+    alarms::{SENT_WITHIN, all_sent, plant, telling},
 };
 
 fn crashing(launch: Launch, effect: &str, moment: &str) -> Launch {
     launch.env("COUPON_CRASH_AT", format!("{effect}:{moment}")).without_waiting()
 }
 
-/// How many letters were told of in all, each counted as often as it was.
+/// Returns the number of dead letters in all alarms; one that was sent twice counts twice.
 fn counted(slack: &Webhook) -> u64 {
     slack.taken().iter().map(Received::count).sum()
 }
@@ -37,8 +37,8 @@ async fn dlq_consumer_may_end_while_it_tells() -> Result<()> {
         aborted(&process).await?;
         // Another takes over when the claim has run out: twelve seconds after it was made.
         let _again = telling(&world, &slack, 1_000).await?;
-        slack.takes(times, TOLD).await?;
-        all_told(&world).await?;
+        slack.takes(times, SENT_WITHIN).await?;
+        all_sent(&world).await?;
         ensure!(counted(&slack) == 3 * times as u64, "{effect}:{moment}: {:?}", slack.taken());
     }
     Ok(())
@@ -56,14 +56,14 @@ async fn dlq_consumer_may_end_while_it_notes_how_a_channel_fares() -> Result<()>
             if effect == "note that a channel works" {
                 eventually("it has failed", SOON, async || !slack.received().is_empty()).await?;
                 slack.turn(Manner::Takes).await?;
-                // It was told, and that is not noted yet.
+                // The alarm was sent, and is not noted as sent yet.
                 least = 2;
             }
             aborted(&process).await?;
             slack.turn(Manner::Takes).await?;
             let _again = telling(&world, &slack, 500).await?;
-            slack.takes(least, TOLD).await?;
-            all_told(&world).await?;
+            slack.takes(least, SENT_WITHIN).await?;
+            all_sent(&world).await?;
             ensure!(counted(&slack) == 3 * least as u64, "{effect}:{moment}: {:?}", slack.taken());
             eventually("it is known to work", SOON, async || -> Result<bool> {
                 let down: i64 = sqlx::query_scalar("SELECT count(*) FROM alarm_channels WHERE down_since IS NOT NULL")
@@ -77,7 +77,7 @@ async fn dlq_consumer_may_end_while_it_notes_how_a_channel_fares() -> Result<()>
     Ok(())
 }
 
-/// A campaign whose data Redis has lost, and the process that notices it ends while it leaves word of it.
+/// A campaign whose data Redis has lost: the process that notices it ends while it notes an alarm.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn issuer_api_may_end_while_it_leaves_a_notice() -> Result<()> {
     for moment in ["before", "after"] {
@@ -94,7 +94,7 @@ async fn issuer_api_may_end_while_it_leaves_a_notice() -> Result<()> {
         let told = |what: &str| slack.taken().iter().filter(|taken| taken.slack_text().contains(what)).count();
         eventually("both are told", SOON, async || told("lost the data of GONE") > 0 && told("GONE is SUSPECT") > 0)
             .await?;
-        all_told(&world).await?;
+        all_sent(&world).await?;
         ensure!((told("lost the data of GONE"), told("GONE is SUSPECT")) == (1, 1), "{:?}", slack.taken());
     }
     Ok(())

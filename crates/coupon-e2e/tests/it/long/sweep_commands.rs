@@ -91,8 +91,7 @@ async fn repeated(world: &World, words: &[&str], crash: &[(&str, &str)]) -> Resu
     world.run("issuer-api", words).await?.succeeded().map(drop)
 }
 
-/// Two coupons are issued; then Redis loses everything, and somebody prepares the row for another filling, as a rebuild
-/// does.
+/// Issues two coupons, empties Redis, and prepares the row for another filling, as a rebuild does.
 async fn issued_and_lost(world: &World) -> Result<()> {
     world.open_campaign("SWEPT", 5).await?;
     {
@@ -108,7 +107,7 @@ async fn issued_and_lost(world: &World) -> Result<()> {
     Ok(())
 }
 
-/// An operator's word on a failed request, cut off and repeated: one change, one entry in the audit.
+/// An operator's change of a failed request, cut off and repeated: one change, one entry in the audit.
 async fn settle(world: &World, crash: &[(&str, &str)]) -> Result<()> {
     let entry = Entry::default().plant(world).await?.to_string();
     let words: &[&str] = &["resolve", &entry, "--reason", "by hand", "--by", "sweep"];

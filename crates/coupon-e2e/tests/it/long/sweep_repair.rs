@@ -17,17 +17,17 @@ use crate::{
     write::accepted,
 };
 
-/// Effects of each verb.
+/// Failpoints of a replay of requests.
 pub const OF_REPLAY: &[&str] =
     &["create a replay job", "note a heartbeat of a replay", "settle replays", "move a replay job"];
 /// Of a replay on one row, around the script that reserves for it.
 pub const OF_REPLAYED_ROW: &[&str] = &["link a replay", "reserve", "note a replay"];
-/// Of a replay of letters.
+/// Failpoints of a replay of dead letters.
 pub const DLQ_EVENT_FILTER: &[&str] = &["settle a letter", "note a refused letter"];
-/// Of `reconcile --apply`.
+/// Failpoints of `reconcile --apply`.
 pub const OF_RECONCILE: &[&str] =
     &["promise again", "restore a mark", "mend a counter", "mend a sequence", "record a reconciliation"];
-/// Of `rebuild`.
+/// Failpoints of `rebuild`.
 pub const OF_REBUILD: &[&str] = &[
     "adopt data",
     "begin a rebuild",
@@ -37,7 +37,7 @@ pub const OF_REBUILD: &[&str] = &[
     "set the gate",
     "finish a rebuild",
 ];
-/// Of `campaign archive`.
+/// Failpoints of `campaign archive`.
 pub const OF_ARCHIVE: &[&str] = &["archive a campaign", "forget a coupon", "make a coupon unknown"];
 
 const MOMENTS: [&str; 2] = ["before", "after"];
@@ -123,7 +123,7 @@ async fn letters(point: &str) -> Result<()> {
     })
     .await?;
     world.open_campaign("LATE", 5).await?;
-    world.stock.set_mark("LATE", "early", Some(late.request_id)).await?;
+    world.stock.set_holder("LATE", "early", Some(late.request_id)).await?;
     drop(services);
     let words: &[&str] = &["replay", "--dead-letters", "--reason", "x", "--by", "sweep", "--yes"];
     interrupted(&world, words, point).await?;
@@ -152,8 +152,8 @@ async fn reconciled(point: &str) -> Result<()> {
     let services = Services::start(&world).await?;
     accepted(&world, &services.api, "SWEPT", "somebody").await?;
     issued_rows(&world, "SWEPT", 1, SOON).await?;
-    world.stock.set_mark("SWEPT", "somebody", None).await?;
-    world.stock.set_mark("SWEPT", "lost", Some(Uuid::now_v7())).await?;
+    world.stock.set_holder("SWEPT", "somebody", None).await?;
+    world.stock.set_holder("SWEPT", "lost", Some(Uuid::now_v7())).await?;
     // No Redis gave such a sequence.
     sqlx::query("UPDATE coupons SET issued_quantity = 4, high_seq = 9007199254740991").execute(&world.db).await?;
     let words: &[&str] = &["reconcile", "SWEPT", "--apply", "--by", "sweep"];
@@ -186,9 +186,9 @@ async fn rebuilt(point: &str) -> Result<()> {
         accepted(&world, &services.api, "SWEPT", member).await?;
     }
     issued_rows(&world, "SWEPT", 2, SOON).await?;
-    // One mark is wrong, one is gone.
-    world.stock.set_mark("SWEPT", "one", Some(Uuid::now_v7())).await?;
-    world.stock.set_mark("SWEPT", "two", None).await?;
+    // One holder entry is wrong, one is gone.
+    world.stock.set_holder("SWEPT", "one", Some(Uuid::now_v7())).await?;
+    world.stock.set_holder("SWEPT", "two", None).await?;
     let words: &[&str] = &["rebuild", "SWEPT", "--by", "sweep", "--yes"];
     interrupted(&world, words, point).await?;
     world.run("dlq-consumer", words).await?.succeeded()?;
@@ -214,7 +214,7 @@ async fn the_end_of_a_campaign_may_end_at_each_of_its_points_and_is_repeated() -
             interrupted(&world, words, &point).await?;
             world.run("dlq-consumer", words).await?.succeeded()?;
             assert_eq!(world.stock.keys().await?, 0, "{point}");
-            world.verdict().await?.must_hold_except(&[Kind::RowWithoutMark])?;
+            world.verdict().await?.must_hold_except(&[Kind::RowWithoutHolder])?;
             println!("swept {point}");
         }
     }

@@ -1,4 +1,4 @@
-//! The crash sweep in situations of their own: outages, a Redis that sold too much, letters held for an upgrade.
+//! The crash sweep in special situations: outages, a Redis that sold too much, dead letters held for an upgrade.
 
 use anyhow::{Context, Result, ensure};
 use coupon_e2e::{
@@ -65,7 +65,7 @@ async fn consumers_may_end_while_they_look_whether_postgresql_takes_writes() -> 
     Ok(())
 }
 
-/// PostgreSQL has fewer coupons than Redis believes: what fits is issued, the rest is given up, and the gate closes.
+/// PostgreSQL has fewer coupons than Redis: what fits is issued, the rest is compensated, and the gate closes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn consumers_may_end_while_they_find_out_that_redis_sold_too_much() -> Result<()> {
     for (victim, effect) in [
@@ -98,14 +98,14 @@ async fn consumers_may_end_while_they_find_out_that_redis_sold_too_much() -> Res
     Ok(())
 }
 
-/// A letter that an older build held, and this one reads.
+/// A dead letter that an older build held, and this one reads.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dlq_consumer_may_end_while_it_decides_what_was_held_for_it() -> Result<()> {
     for moment in ["before", "after"] {
         let world = World::new().await?;
         world.open_campaign("HELD", 5).await?;
         let event = Event::of("HELD", "patient", 1);
-        world.stock.set_mark("HELD", "patient", Some(event.request_id)).await?;
+        world.stock.set_holder("HELD", "patient", Some(event.request_id)).await?;
         // As the first stage has written it, so that the oracle knows where it comes from.
         let (partition, offset) = world.topic.write(&NewRecord::event(&event)).await?;
         sqlx::query(
@@ -126,7 +126,7 @@ async fn dlq_consumer_may_end_while_it_decides_what_was_held_for_it() -> Result<
         let process = run.start(Victim::DlqConsumer).await?;
         aborted(&process).await?;
         let _again = run.launch(Victim::DlqConsumer).await?;
-        eventually("the letter is moved on", SOON, async || -> Result<bool> {
+        eventually("the dead letter has its new status", SOON, async || -> Result<bool> {
             let status: String = sqlx::query_scalar("SELECT status FROM dlq_events").fetch_one(&world.db).await?;
             Ok(status == "RECOVERED")
         })
@@ -137,7 +137,7 @@ async fn dlq_consumer_may_end_while_it_decides_what_was_held_for_it() -> Result<
     Ok(())
 }
 
-/// Everything fails and nothing may be given up: what is undecided is kept.
+/// Every write fails and no request may be compensated: what is undecided is held.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dlq_consumer_may_end_while_it_keeps_what_is_undecided() -> Result<()> {
     for moment in ["before", "after"] {

@@ -1,4 +1,4 @@
-//! A record of the DLQ topic as the database keeps it.
+//! A record of the dead letter topic as PostgreSQL keeps it: a row of `dlq_events`.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use coupon_core::{
@@ -7,8 +7,9 @@ use coupon_core::{
     repo::dlq_events::NewDlqEvent,
 };
 
-/// The letter that came in this record, after so many attempts.
-pub fn letter(record: &Record, attempts: u32) -> NewDlqEvent {
+/// Returns the row of `dlq_events` for a record of the dead letter topic that this stage has attempted `attempts` times.
+/// Headers keep their order; their values are in Base64, because they may hold any bytes.
+pub fn new_dlq_event(record: &Record, attempts: u32) -> NewDlqEvent {
     let origin = read_origin(record);
     let headers = record.headers.iter().map(|header| {
         let value = header.value.as_ref().map(|value| STANDARD.encode(value));
@@ -27,8 +28,9 @@ pub fn letter(record: &Record, attempts: u32) -> NewDlqEvent {
     }
 }
 
-/// The failure that brought the record here, as its headers tell; they are only shown, never acted on.
-pub fn arrival(record: &Record) -> Failure {
+/// Returns the failure for which issue-consumer dead-lettered the record, read from its headers. Anybody may have written
+/// them, so the failure is only shown and never decides anything.
+pub fn original_failure(record: &Record) -> Failure {
     let text = |name| record.header(name).map(String::from_utf8_lossy).unwrap_or_default();
     let class = text("x-coupon-disposition").parse().unwrap_or(Class::Unknown);
     let code = cut(&text("x-coupon-error-code"));
@@ -58,10 +60,10 @@ mod tests {
                 Header::new("__dlq.errors.message", vec![0xff; 100_000]),
             ],
         };
-        let letter = letter(&record, 3);
-        assert_eq!(letter.headers[0], serde_json::json!({ "name": "a", "value": "/wA=" }));
-        assert_eq!(letter.headers[1], serde_json::json!({ "name": "a", "value": null }));
-        let failure = arrival(&record);
+        let event = new_dlq_event(&record, 3);
+        assert_eq!(event.headers[0], serde_json::json!({ "name": "a", "value": "/wA=" }));
+        assert_eq!(event.headers[1], serde_json::json!({ "name": "a", "value": null }));
+        let failure = original_failure(&record);
         assert_eq!(failure.class, Class::Unknown);
         assert!(failure.message.len() <= coupon_core::failure::MAX_TEXT_BYTES && !failure.message.contains('\0'));
     }
