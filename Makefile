@@ -96,7 +96,7 @@ check-scripts:
 	@scripts/mutants --check
 	@scripts/migrations-check
 	@if command -v shellcheck >/dev/null; then \
-	  shellcheck -x scripts/stack scripts/test scripts/bench scripts/mutants scripts/migrations-check scripts/image deploy/docker/assemble .ci/run scripts/lib/*.sh scripts/lib/mutants/*.sh; \
+	  shellcheck -x scripts/stack scripts/test scripts/bench scripts/mutants scripts/migrations-check scripts/image deploy/docker/assemble .ci/run .cargo/cc scripts/lib/*.sh scripts/lib/mutants/*.sh; \
 	else \
 	  echo 'shellcheck is not installed: the scripts are not checked'; \
 	fi
