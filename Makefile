@@ -1,29 +1,42 @@
 # Every goal is one command of a newcomer's day; what it does in detail stands in scripts/.
 # `make` alone lists them. ARGS hands further words on: make test ARGS='a1_ --nocapture'.
+# Demo and tests share the unoptimised build in target/debug; what is used, measured or shipped is the release build.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 # The goals share target/ and .local/, so `make -j` must not run two of them at once.
 .NOTPARALLEL:
-.PHONY: help demo up down status logs test test-long mutants bench bench-size bench-repair image check deploy-check check-fmt check-clippy check-doc check-scripts check-instructions fmt clean-data
+.PHONY: help demo up down status logs test test-fast test-long mutants bench bench-size bench-repair image check deploy-check check-fmt check-clippy check-doc check-scripts check-instructions fmt clean-data
 
 ARGS ?=
+
+# All builds choose the whole workspace and name the binaries they need: cargo chooses the features of dependencies by the
+# crates that are chosen, so another choice would compile most dependencies again. --examples, of which there are none,
+# brings in the features that the tests need.
+SERVICES := --workspace --bin issuer-api --bin issue-consumer --bin dlq-consumer
+BUILD_DEBUG := cargo build --locked --examples $(SERVICES)
+BUILD_RELEASE := cargo build --locked --release $(SERVICES)
 
 help: ## list the goals
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
+demo: export STACK_BIN_DIR := $(CURDIR)/target/debug
 demo: ## install, build, start everything, play a campaign, print the verdict
 	scripts/stack install
-	cargo build --release --locked --workspace --bins
+	@[[ -x target/debug/coupon-demo ]] || echo 'building; the first time that takes about 6 minutes on two cores'
+	$(BUILD_DEBUG) --bin coupon-demo
 	scripts/stack up servers
 	scripts/stack restart services
-	eval "$$(scripts/stack env)"; target/release/coupon-demo $(ARGS)
+	eval "$$(scripts/stack env)"; coupon-demo $(ARGS)
 
-up: ## install, build, start servers and services
+up: export STACK_BIN_DIR := $(CURDIR)/target/release
+up: ## install, build for release, start servers and services; those that run are restarted
 	scripts/stack install
-	cargo build --release --locked --workspace --bins
-	scripts/stack up
+	@[[ -x target/release/coupon-demo ]] || echo 'building for release; the first time that takes more than 10 minutes on two cores'
+	$(BUILD_RELEASE) --bin coupon-demo
+	scripts/stack up servers
+	scripts/stack restart services
 
 down: ## stop what was started
 	scripts/stack down
@@ -37,12 +50,15 @@ logs: ## the end of every log; FOLLOW=1 keeps following, NAME=kafka shows one
 test: ## run all tests on real servers, then stop these again
 	scripts/test $(ARGS)
 
+test-fast: ## run the unit tests that need no server: under a minute once they are built
+	scripts/test --fast $(ARGS)
+
 test-long: ## run the tests that take minutes: the crash sweep, kills and restarts at full size
 	scripts/test --long $(ARGS)
 
 image: ## build the images of the release binaries, and run each from its own root; BIN=issuer-api: only that one
 	scripts/stack install
-	cargo build --release --locked --workspace --bins
+	$(BUILD_RELEASE)
 	scripts/image $(BIN)
 
 mutants: ## make plausible mistakes one at a time, and show which test finds each; takes an hour
@@ -56,13 +72,13 @@ bench-size: ## measure the cost of an issue at 10 thousand, 1 and 10 million iss
 
 bench-repair: ## measure reconcile and rebuild of a large campaign: ARGS='--members 10000000'
 	scripts/stack install
-	cargo build --release --locked --workspace --bins
+	$(BUILD_RELEASE) --bin coupon-bench
 	scripts/stack up servers
 	eval "$$(scripts/stack env)"; target/release/coupon-bench repair $(ARGS)
 
 check-instructions: ## count the instructions of the parts without I/O, each against its limit
 	scripts/stack install valgrind
-	cargo build --release --locked --workspace --bins
+	cargo build --locked --release --workspace --bin coupon-bench
 	target/release/coupon-bench instructions $(ARGS)
 
 check: check-fmt check-clippy check-doc check-scripts ## format, lints and documentation, warnings denied
@@ -81,15 +97,15 @@ check-scripts:
 	@scripts/migrations-check
 	@scripts/walks-check
 	@if command -v shellcheck >/dev/null; then \
-	  shellcheck -x scripts/stack scripts/test scripts/bench scripts/mutants scripts/migrations-check scripts/walks-check scripts/image deploy/docker/assemble .ci/run scripts/lib/*.sh scripts/lib/mutants/*.sh; \
+	  shellcheck -x scripts/stack scripts/test scripts/bench scripts/mutants scripts/migrations-check scripts/walks-check scripts/image deploy/docker/assemble .ci/run .cargo/cc scripts/lib/*.sh scripts/lib/mutants/*.sh; \
 	else \
 	  echo 'shellcheck is not installed: the scripts are not checked'; \
 	fi
 
 deploy-check: ## check manifests, settings, monitoring, Dockerfile, compose and workflows, offline
 	scripts/stack install
-	cargo build --release --locked --workspace --bins
-	scripts/deploy-check
+	$(BUILD_DEBUG)
+	STACK_BIN_DIR=target/debug scripts/deploy-check
 
 fmt: ## format the code
 	cargo fmt --all

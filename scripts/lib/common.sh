@@ -19,7 +19,11 @@ SERVICES=(issuer-api issue-consumer dlq-consumer)
 START_SECONDS=${STACK_START_SECONDS:-30}   # how long a process may take until it answers
 STOP_SECONDS=15           # how long it may take to stop before it is killed
 
-BIN_DIR=${STACK_BIN_DIR:-$ROOT/target/release}
+# Where the binaries are: as the caller says, else where the services were last started from.
+BIN_DIR=${STACK_BIN_DIR:-}
+[[ -n $BIN_DIR || ! -s $RUN/bin-dir ]] || BIN_DIR=$(<"$RUN/bin-dir")
+BIN_DIR=${BIN_DIR:-$ROOT/target/release}
+[[ $BIN_DIR == /* ]] || BIN_DIR=$PWD/$BIN_DIR
 TOPIC=${STACK_TOPIC-coupon-issued}
 TOPIC_PARTITIONS=${STACK_TOPIC_PARTITIONS:-8}
 DLQ_TOPIC=${STACK_DLQ_TOPIC-coupon-issued.DLQ}

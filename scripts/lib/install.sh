@@ -71,7 +71,7 @@ let_services_go() {
 
 # install_packages [all [valgrind]]
 install_packages() {
-  local packages
+  local packages began=$SECONDS
   mapfile -t packages < <(missing_packages "$@")
   if ((${#packages[@]})); then
     command -v apt-get >/dev/null ||
@@ -94,6 +94,7 @@ install_packages() {
     }
     let_services_go
     trap - EXIT
+    say "installed, after $((SECONDS - began)) s"
     # The package would start Redis on 6379 at the next boot; who wants that can enable it again.
     if [[ " ${packages[*]} " == *' redis-server '* ]] && command -v systemctl >/dev/null; then
       as_root systemctl disable redis-server </dev/null >>"$LOG/install.log" 2>&1 || true

@@ -9,10 +9,10 @@ DLQ_MAX_BYTES=2097152     # a record of 1 MiB still fits with the headers of the
 
 # Copies the jars once; the stamp is the checksum of the pom.xml they were copied for.
 fetch_jars() {
-  local sum
+  local sum began=$SECONDS
   sum=$(sha256sum <"$KAFKA_SOURCE/pom.xml")
   [[ ! -f $KAFKA_JARS/.stamp || $(<"$KAFKA_JARS/.stamp") != "$sum" ]] || return 0
-  say "fetching Kafka's jars from Maven Central (once)"
+  say "fetching Kafka's jars from Maven Central (once, 55 MB)"
   rm -rf "$KAFKA_JARS" "$KAFKA_JARS.new"
   mkdir -p "${KAFKA_JARS%/*}"
   mvn -q -B -f "$KAFKA_SOURCE/pom.xml" dependency:copy-dependencies -DoutputDirectory="$KAFKA_JARS.new" \
@@ -22,6 +22,7 @@ fetch_jars() {
   }
   printf '%s\n' "$sum" >"$KAFKA_JARS.new/.stamp"
   mv "$KAFKA_JARS.new" "$KAFKA_JARS"
+  say "Kafka's jars are there, after $((SECONDS - began)) s"
 }
 
 # A short-lived command of Kafka; the flags make the JVM start faster, at the price of peak speed.

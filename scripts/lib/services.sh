@@ -27,13 +27,14 @@ print_env() {
   assign DLQ_CONSUMER__ADMIN__LISTEN "127.0.0.1:$(port_of dlq-consumer)"
   assign DLQ_CONSUMER__KAFKA__DLQ_TOPIC "$DLQ_TOPIC"
   assign STACK_LOG_DIR "$LOG"
+  [[ $PATH == "$BIN_DIR":* ]] || assign PATH "$BIN_DIR:$PATH"
 }
 
 need_binaries() {
   local name
   for name in "${SERVICES[@]}"; do
     [[ -x $BIN_DIR/$name ]] ||
-      die "$(shown "$BIN_DIR/$name") is not there; build it with 'cargo build --release', or say where it is with STACK_BIN_DIR"
+      die "$(shown "$BIN_DIR/$name") is not there; 'make up' builds it, or say where it is with STACK_BIN_DIR"
   done
 }
 
@@ -59,4 +60,6 @@ start_service() {
   # A service's environment ends with the stack's settings; whatever else the caller set still holds.
   load_env
   start_process "$name" "$BIN_DIR/$name" "$verb"
+  # The next command without STACK_BIN_DIR means the same binaries.
+  printf '%s\n' "$BIN_DIR" >"$RUN/bin-dir"
 }

@@ -1,38 +1,45 @@
 //! The layout of the demo on the screen.
 
-use std::{env, path::Path};
-
-use anyhow::Result;
 use chrono::{DateTime, Utc};
 use indicatif::HumanCount;
 
-use crate::{
-    answers::Answer,
-    process::{binaries, logs::LogLine},
-};
+use crate::{answers::Answer, process::logs::LogLine};
 
 /// Width of the output, in columns.
 const WIDTH: usize = 100;
 
-/// A line of a story: when, how long after the line before, where, what.
+/// What has happened somewhere: when, where, what.
+type Event = (DateTime<Utc>, &'static str, String);
+
+/// The lines of a story in the order of their times: when, how long after the line before, where, what. Logs and tables
+/// are read one after the other, so an event that another place may have preceded is held until that place is read.
+#[derive(Default)]
 pub(super) struct Timeline {
     before: Option<DateTime<Utc>>,
+    held: Vec<Event>,
 }
 
 impl Timeline {
-    /// A story that has not begun.
-    pub fn new() -> Self {
-        Self { before: None }
+    /// Tells an event, and those held, in the order of their times.
+    pub fn tell(&mut self, at: DateTime<Utc>, place: &'static str, what: String) {
+        self.hold(at, place, what);
+        self.tell_held();
     }
 
-    /// Tells what has happened somewhere.
-    pub fn tell(&mut self, at: DateTime<Utc>, place: &str, what: &str) {
-        let after = self.before.replace(at).map(|before| seconds(at - before)).unwrap_or_default();
-        println!("  {}  {after:>8}  {place:<14}  {}", clock(at), cut(what, WIDTH - 42));
+    /// Keeps an event until the next one is told.
+    pub fn hold(&mut self, at: DateTime<Utc>, place: &'static str, what: String) {
+        self.held.push((at, place, what));
     }
 
-    /// Tells of a failed attempt, as a consumer has logged it.
-    pub fn tell_attempt(&mut self, place: &str, line: &LogLine) {
+    fn tell_held(&mut self) {
+        for (at, place, what) in in_order(std::mem::take(&mut self.held)) {
+            let after = self.before.replace(at).map(|before| seconds(at - before)).unwrap_or_default();
+            println!("  {}  {after:>8}  {place:<14}  {}", clock(at), cut(&what, WIDTH - 42));
+        }
+    }
+
+    /// Tells of a failed attempt, as a consumer has logged it. The last one is held: what comes of it is soon elsewhere.
+    pub fn tell_attempt(&mut self, place: &'static str, line: &LogLine) {
         let number = |name: &str| line.number_of(name).map_or_else(|| "?".to_owned(), |number| number.to_string());
         let text = |name: &str| line.text_of(name).unwrap_or_default();
         let next = line.number_of("wait_ms").map(|ms| format!(", next one in {} s", ms / 1000)).unwrap_or_default();
@@ -43,8 +50,24 @@ impl Timeline {
             text("class"),
             text("code")
         );
-        self.tell(line.at().unwrap_or_default(), place, &what);
+        self.hold(line.at().unwrap_or_default(), place, what);
+        if !next.is_empty() {
+            self.tell_held();
+        }
     }
+}
+
+/// A story that breaks off still tells what it has seen.
+impl Drop for Timeline {
+    fn drop(&mut self) {
+        self.tell_held();
+    }
+}
+
+/// Events of one moment stay as they were read.
+fn in_order(mut events: Vec<Event>) -> Vec<Event> {
+    events.sort_by_key(|(at, ..)| *at);
+    events
 }
 
 /// Returns a time as `HH:MM:SS.mmm`.
@@ -74,23 +97,18 @@ fn cut(text: &str, characters: usize) -> String {
     text.chars().take(characters.saturating_sub(1)).chain(['…']).collect()
 }
 
-/// What to try next; each line works as it is printed, in the folder in which the demo was started.
-pub(super) fn what_next(code: &str, total: u32) -> Result<()> {
-    let folder = binaries::find("issuer-api")?;
-    let here = env::current_dir()?;
-    let folder = folder.parent().unwrap_or(Path::new("."));
-    let folder = folder.strip_prefix(&here).unwrap_or(folder).display();
+/// What to try next; each line works as it is printed, in the folder of the checkout.
+pub(super) fn what_next(code: &str, total: u32) {
     println!(
         r#"
 Try next:
-  eval "$(scripts/stack env)" && {folder}/issuer-api coupon set-total {code} {total} --by me
-  curl -i -X POST -H "Authorization: Bearer $({folder}/coupon-demo token alice)" \
+  eval "$(scripts/stack env)" && issuer-api coupon set-total {code} {total} --by me
+  curl -i -X POST -H "Authorization: Bearer $(coupon-demo token alice)" \
     $ISSUER_API_URL/api/v1/coupons/{code}/issues    # alice takes the one more coupon
-  {folder}/dlq-consumer list    # the work list: member 10's request waits for a look
+  dlq-consumer list             # the work list: member 10's request waits for a look
   make status; make logs        # what runs, and what it has said
   make down                     # stops it all"#
     );
-    Ok(())
 }
 
 fn seconds(time: chrono::TimeDelta) -> String {
@@ -100,6 +118,18 @@ fn seconds(time: chrono::TimeDelta) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn events_of_several_places_are_told_in_the_order_of_their_times() {
+        let at = |ms| DateTime::from_timestamp_millis(ms).expect("a time");
+        let read = vec![
+            (at(2), "Redis", String::new()),
+            (at(1), "dlq-consumer", String::new()),
+            (at(2), "PostgreSQL", String::new()),
+        ];
+        let told: Vec<_> = in_order(read).iter().map(|(_, place, _)| *place).collect();
+        assert_eq!(told, ["dlq-consumer", "Redis", "PostgreSQL"]);
+    }
 
     #[test]
     fn numbers_and_texts_fit_the_screen() {

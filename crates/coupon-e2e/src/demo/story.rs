@@ -36,7 +36,7 @@ pub(super) async fn play(stage: &Stage) -> Result<()> {
     let later = rush.of(LATER).and_then(|answer| answer.request_id).context("member 20 was not accepted")?;
     let later_failed = later_failures(&mut writing, later).await?;
     println!("\nMember {NEVER}, whose coupon can never be written (times are UTC, from logs and tables):");
-    let mut timeline = Timeline::new();
+    let mut timeline = Timeline::default();
     let handed_over = tell_attempts(&mut timeline, &mut writing, never, "handed over to").await?;
     tell_hand_over(&mut timeline, stage, never, &handed_over).await?;
     let critical = tell_attempts(&mut timeline, &mut repairing, never, "[CRITICAL]").await?;
@@ -60,6 +60,9 @@ fn tell_rush(rush: &Rush) -> Result<()> {
         rush.percentile(50),
         rush.percentile(99)
     );
+    if cfg!(debug_assertions) {
+        println!("                         in a build that is not optimised; make bench measures the release build");
+    }
     Ok(())
 }
 
@@ -104,11 +107,11 @@ async fn tell_hand_over(timeline: &mut Timeline, stage: &Stage, id: Uuid, line: 
     let mine = letters.iter().find(|letter| letter.event().is_some_and(|event| event.request_id == id));
     let letter = mine.with_context(|| format!("{} holds no record of {id}", stage.dlq.name()))?;
     let place = format!("{}, partition {}, offset {}", stage.dlq.name(), letter.partition, letter.offset);
-    timeline.tell(line.at().unwrap_or_default(), "issue-consumer", &format!("handed over to {place}"));
+    timeline.hold(line.at().unwrap_or_default(), "issue-consumer", format!("handed over to {place}"));
     Ok(())
 }
 
-/// The row of the work list, the alarm and the unit in Redis, in the order in which they came.
+/// The row of the work list, the alarm and the unit in Redis.
 async fn tell_give_up(timeline: &mut Timeline, stage: &Stage, id: Uuid, alarm: &LogLine) -> Result<()> {
     let (number, status, reason, failed_at): (i64, String, String, DateTime<Utc>) =
         sqlx::query_as("SELECT id, status, reason, failed_at FROM failed_coupon_issues WHERE request_id = $1")
@@ -122,15 +125,9 @@ async fn tell_give_up(timeline: &mut Timeline, stage: &Stage, id: Uuid, alarm: &
     })
     .await?;
     let left = stage.stock.of(&stage.code).await?.left().unwrap_or_default();
-    let mut events = [
-        (failed_at, "PostgreSQL", format!("failed_coupon_issues {number}, {status}: {reason}")),
-        (alarm.at().unwrap_or_default(), "dlq-consumer", alarm.message().to_owned()),
-        (given_back_at, "Redis", format!("the unit is back: stock {left}")),
-    ];
-    events.sort();
-    for (at, place, what) in &events {
-        timeline.tell(*at, place, what);
-    }
+    timeline.hold(failed_at, "PostgreSQL", format!("failed_coupon_issues {number}, {status}: {reason}"));
+    timeline.hold(alarm.at().unwrap_or_default(), "dlq-consumer", alarm.message().to_owned());
+    timeline.tell(given_back_at, "Redis", format!("the unit is back: stock {left}"));
     ensure!(left == 1, "one unit was given back, and the stock is {left}");
     Ok(())
 }
@@ -149,9 +146,9 @@ async fn tell_next_in_line(timeline: &mut Timeline, stage: &Stage, rush: &Rush) 
         .await?;
     let left = stage.stock.of(&stage.code).await?.left().unwrap_or_default();
     let what = format!("member {}, refused before, asks again: accepted, stock {left}", next.member);
-    timeline.tell(answer.at, "issuer-api", &what);
+    timeline.hold(answer.at, "issuer-api", what);
     let issued_at = issued_at(stage, id).await?;
-    timeline.tell(issued_at, "PostgreSQL", &format!("member {} has that coupon", next.member));
+    timeline.tell(issued_at, "PostgreSQL", format!("member {} has that coupon", next.member));
     Ok(())
 }
 

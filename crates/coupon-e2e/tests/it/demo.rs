@@ -34,9 +34,7 @@ async fn the_demo_tells_the_whole_story_on_one_screen_and_its_verdict_can_be_rea
         assert!(screen.contains(told), "{told:?} is not told: {shown}");
     }
     assert!(screen.lines().count() <= 45, "{shown}");
-    // What to try next names the folder of the binaries, which may be anywhere.
-    let (story, _) = screen.split_once("Try next").context("what to try next")?;
-    assert!(story.lines().all(|line| line.chars().count() <= 100), "{shown}");
+    assert!(screen.contains("Try next") && screen.lines().all(|line| line.chars().count() <= 100), "{shown}");
     let left: bool =
         sqlx::query_scalar("SELECT to_regnamespace('forced_failures') IS NULL").fetch_one(&world.db).await?;
     assert!(left, "the trigger is still there");
