@@ -35,7 +35,7 @@ mutant 'published again against a wrong counter' $OPERATIONS/reconcile.rs "$E2E"
   'let is_counted = self.report.left() == window || self.options.apply;' 'let is_counted = window >= 0;'
 mutant 'lost requests held up by a window' $OPERATIONS/reconcile.rs "$E2E" what_was_lost_with_a_topic \
   'let is_counted = self.report.left() == window || self.options.apply;' 'let is_counted = self.report.left() == window * 0 || self.options.apply;'
-mutant 'an archive held up by a cancelled job' $CORE/repo/rebuilds.rs "$E2E" an_unanswered_replay_of_a_cancelled_job \
+mutant 'an archive held up by a cancelled job' $CORE/repo/rebuilds/unfinished.rs "$E2E" an_unanswered_replay_of_a_cancelled_job \
   "NOT IN ('CANCELLED', 'STOPPED', 'DONE')" "NOT IN ('DONE')"
 mutant 'a window that broke off left to the members' $OPERATIONS/reconcile/campaign.rs "$E2E" c7_planted \
   '                self.compare_window(&view).await?;

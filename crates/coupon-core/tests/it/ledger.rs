@@ -50,10 +50,10 @@ async fn r8_issue_and_compensation_of_one_request_at_once_a_thousand_times_one_d
             .decision;
         match decided {
             Decision::Issued => {
-                assert_eq!((told(&outcome, 0), given_up), (IssueOutcome::IssuedNow, CompensationOutcome::Issued));
+                assert_eq!((outcome(&outcome, 0), given_up), (IssueOutcome::IssuedNow, CompensationOutcome::Issued));
             }
             Decision::Compensated => {
-                assert_eq!(told(&outcome, 0), IssueOutcome::CompensatedBefore);
+                assert_eq!(outcome(&outcome, 0), IssueOutcome::CompensatedBefore);
                 assert!(matches!(given_up, CompensationOutcome::Compensated { .. }));
             }
         }
@@ -109,7 +109,7 @@ async fn overlapping_batches_write_each_event_once_and_the_counter_is_their_numb
             let mut now = 0;
             for batch in mine.chunks(100) {
                 let written = retried(|| database.coupon_issues().issue(shared(batch), WHOLE_BATCH, None)).await;
-                let outcomes: Vec<IssueOutcome> = (0..batch.len()).map(|place| told(&written, place)).collect();
+                let outcomes: Vec<IssueOutcome> = (0..batch.len()).map(|place| outcome(&written, place)).collect();
                 now += outcomes.iter().filter(|outcome| **outcome == IssueOutcome::IssuedNow).count();
                 assert!(
                     outcomes
@@ -168,7 +168,7 @@ async fn every_outcome_is_told_apart() {
     // Two are left, three ask in one batch: what fits is issued, the rest is told so.
     let batch: Vec<CouponIssued> = ["x", "y", "z"].iter().map(|member| event(&code, member)).collect();
     let written = database.coupon_issues().issue(shared(&batch), WHOLE_BATCH, None).await.unwrap();
-    let outcomes: Vec<IssueOutcome> = (0..batch.len()).map(|place| told(&written, place)).collect();
+    let outcomes: Vec<IssueOutcome> = (0..batch.len()).map(|place| outcome(&written, place)).collect();
     assert_eq!(outcomes.iter().filter(|outcome| **outcome == IssueOutcome::CapReached).count(), 1, "{outcomes:?}");
     let mut raw = PgConnection::connect(&url).await.unwrap();
     let (counted, high_seq): (i64, i64) =
@@ -254,11 +254,11 @@ async fn retried<T, F: Future<Output = Result<T, coupon_core::repo::RepoError>>>
 }
 
 pub async fn issue(database: &Database, event: &CouponIssued) -> IssueOutcome {
-    told(&database.coupon_issues().issue(shared(std::slice::from_ref(event)), WHOLE_BATCH, None).await.unwrap(), 0)
+    outcome(&database.coupon_issues().issue(shared(std::slice::from_ref(event)), WHOLE_BATCH, None).await.unwrap(), 0)
 }
 
-/// What one event of a batch was told.
-fn told(written: &Written, place: usize) -> IssueOutcome {
+/// Returns the outcome of one event of a batch.
+fn outcome(written: &Written, place: usize) -> IssueOutcome {
     *written.outcomes[place].as_ref().unwrap().as_ref().unwrap()
 }
 
@@ -275,7 +275,7 @@ pub fn event(code: &CouponCode, member: &str) -> CouponIssued {
 }
 
 pub fn give_up(event: &CouponIssued, offset: i64, budget: Budget) -> Compensation {
-    let letter = NewDlqEvent {
+    let record = NewDlqEvent {
         topic: "t.DLQ".to_owned(),
         partition: 0,
         offset,
@@ -286,11 +286,10 @@ pub fn give_up(event: &CouponIssued, offset: i64, budget: Budget) -> Compensatio
         headers: serde_json::json!([]),
         attempts: 3,
     };
-    let failure = Failure::new(Class::Unknown, "P0001", "the test says no");
     Compensation {
         event: event.clone(),
-        failure,
-        record: letter,
+        failure: Failure::new(Class::Unknown, "P0001", "the test says no"),
+        record,
         remedy: Remedy::GiveBack,
         budget: Some(budget),
         now: chrono::DateTime::UNIX_EPOCH + chrono::TimeDelta::days(20_000),
