@@ -50,10 +50,10 @@ async fn r8_issue_and_compensation_of_one_request_at_once_a_thousand_times_one_d
             .decision;
         match decided {
             Decision::Issued => {
-                assert_eq!((outcome(&outcome, 0), given_up), (IssueOutcome::IssuedNow, CompensationOutcome::Issued));
+                assert_eq!((outcome_of(&outcome, 0), given_up), (IssueOutcome::IssuedNow, CompensationOutcome::Issued));
             }
             Decision::Compensated => {
-                assert_eq!(outcome(&outcome, 0), IssueOutcome::CompensatedBefore);
+                assert_eq!(outcome_of(&outcome, 0), IssueOutcome::CompensatedBefore);
                 assert!(matches!(given_up, CompensationOutcome::Compensated { .. }));
             }
         }
@@ -109,7 +109,7 @@ async fn overlapping_batches_write_each_event_once_and_the_counter_is_their_numb
             let mut now = 0;
             for batch in mine.chunks(100) {
                 let written = retried(|| database.coupon_issues().issue(shared(batch), WHOLE_BATCH, None)).await;
-                let outcomes: Vec<IssueOutcome> = (0..batch.len()).map(|place| outcome(&written, place)).collect();
+                let outcomes: Vec<IssueOutcome> = (0..batch.len()).map(|place| outcome_of(&written, place)).collect();
                 now += outcomes.iter().filter(|outcome| **outcome == IssueOutcome::IssuedNow).count();
                 assert!(
                     outcomes
@@ -168,7 +168,7 @@ async fn every_outcome_is_told_apart() {
     // Two are left, three ask in one batch: what fits is issued, the rest is told so.
     let batch: Vec<CouponIssued> = ["x", "y", "z"].iter().map(|member| event(&code, member)).collect();
     let written = database.coupon_issues().issue(shared(&batch), WHOLE_BATCH, None).await.unwrap();
-    let outcomes: Vec<IssueOutcome> = (0..batch.len()).map(|place| outcome(&written, place)).collect();
+    let outcomes: Vec<IssueOutcome> = (0..batch.len()).map(|place| outcome_of(&written, place)).collect();
     assert_eq!(outcomes.iter().filter(|outcome| **outcome == IssueOutcome::CapReached).count(), 1, "{outcomes:?}");
     let mut raw = PgConnection::connect(&url).await.unwrap();
     let (counted, high_seq): (i64, i64) =
@@ -254,11 +254,14 @@ async fn retried<T, F: Future<Output = Result<T, coupon_core::repo::RepoError>>>
 }
 
 pub async fn issue(database: &Database, event: &CouponIssued) -> IssueOutcome {
-    outcome(&database.coupon_issues().issue(shared(std::slice::from_ref(event)), WHOLE_BATCH, None).await.unwrap(), 0)
+    outcome_of(
+        &database.coupon_issues().issue(shared(std::slice::from_ref(event)), WHOLE_BATCH, None).await.unwrap(),
+        0,
+    )
 }
 
 /// Returns the outcome of one event of a batch.
-fn outcome(written: &Written, place: usize) -> IssueOutcome {
+fn outcome_of(written: &Written, place: usize) -> IssueOutcome {
     *written.outcomes[place].as_ref().unwrap().as_ref().unwrap()
 }
 
