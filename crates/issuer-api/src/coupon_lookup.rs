@@ -83,7 +83,7 @@ impl CouponLookup {
         Ok(self.decisions(code, member, None).await?.into_iter().next())
     }
 
-    /// What is decided of a member in a campaign; see [`Database::decisions`].
+    /// What is decided of a member in a campaign; see [`decided_of_member`](coupon_core::repo::CouponIssueRepository::decided_of_member).
     pub async fn decisions(
         &self,
         code: &CouponCode,
@@ -93,7 +93,7 @@ impl CouponLookup {
         answer(self.database.coupon_issues().decided_of_member(code, member, request_id)).await
     }
 
-    /// The decided requests of a member; see [`Database::requests_of`].
+    /// The decided requests of a member; see [`list_of_member`](coupon_core::repo::CouponIssueRepository::list_of_member).
     pub async fn requests_of(
         &self,
         member: &MemberId,
@@ -103,7 +103,8 @@ impl CouponLookup {
         answer(self.database.coupon_issues().list_of_member(member, before, limit)).await
     }
 
-    /// The undecided requests of a member that dead letters hold; see [`Database::lettered`].
+    /// The undecided requests of a member that dead letters hold; see
+    /// [`undecided_of_member`](coupon_core::repo::DlqEventRepository::undecided_of_member).
     pub async fn lettered(
         &self,
         member: &MemberId,

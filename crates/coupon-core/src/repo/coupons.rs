@@ -154,7 +154,7 @@ impl CouponRepository<'_> {
 
     /// Returns the campaigns that Redis has data of, with their epochs and the highest sequences that events claim. A
     /// Redis behind such an epoch has lost data. A claimed sequence is to be checked by
-    /// [`ReconciliationRepository::vouched_seq`].
+    /// [`vouched_seq`](crate::repo::ReconciliationRepository::vouched_seq).
     pub async fn high_sequences(self) -> Result<Vec<(CouponCode, i64, i64)>, RepoError> {
         let select = sqlx::query_as(
             "SELECT coupon_code, epoch, high_seq FROM coupons
