@@ -9,7 +9,10 @@ use clap::{Args, Subcommand};
 use coupon_core::{
     clock::SystemClock,
     ids::CouponCode,
-    repo::{Database, coupons::NewWindow},
+    repo::{
+        Database,
+        coupons::{Coupon, NewWindow},
+    },
     runtime::Usage,
     stock::Stock,
 };
@@ -154,9 +157,7 @@ async fn perform(campaigns: &Campaigns, command: CouponCommand, output: Output) 
             eprintln!("{code} is deleted");
             return Ok(());
         }
-        CouponCommand::Show(CodeArg { code }) => {
-            (String::new(), Changed { coupon: campaigns.find(&code).await?, remarks: Vec::new() })
-        }
+        CouponCommand::Show(CodeArg { code }) => return show(campaigns, output, &campaigns.find(&code).await?).await,
         CouponCommand::Create(args) => {
             let done = format!("{0} is created; `coupon open {0} --by NAME` lets members ask", args.code);
             (done, campaigns.create(args.into()).await.map_err(as_usage)?)
@@ -172,15 +173,19 @@ async fn perform(campaigns: &Campaigns, command: CouponCommand, output: Output) 
         }
     };
     let Changed { coupon, remarks } = changed;
-    let existed = remarks.iter().any(|remark| matches!(remark, Remark::ExistedBefore(_)));
-    if !done.is_empty() && !existed {
+    if !remarks.iter().any(|remark| matches!(remark, Remark::ExistedBefore(_))) {
         eprintln!("{done}");
     }
     for remark in &remarks {
         eprintln!("note: {remark}");
     }
+    show(campaigns, output, &coupon).await
+}
+
+/// Prints a campaign as PostgreSQL and Redis have it.
+async fn show(campaigns: &Campaigns, output: Output, coupon: &Coupon) -> anyhow::Result<()> {
     let view = campaigns.stock.view(&coupon.coupon_code).await;
-    print::show(output, &coupon, view, campaigns.actor().now)
+    print::show(output, coupon, view, campaigns.actor().now)
 }
 
 /// A window that cannot be is wrong usage, and ends with exit code 2.

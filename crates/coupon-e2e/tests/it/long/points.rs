@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, path::Path};
 
 use anyhow::{Context, Result};
 
-use super::sweep_repair::{DLQ_EVENT_FILTER, OF_ARCHIVE, OF_REBUILD, OF_RECONCILE, OF_REPLAY, OF_REPLAYED_ROW};
+use super::sweep_repair::{OF_ARCHIVE, OF_DEAD_LETTERS, OF_REBUILD, OF_RECONCILE, OF_REPLAY, OF_REPLAYED_ROW};
 
 /// Effects of `issuer-api serve`, with the pass at which the process ends.
 pub const OF_API: &[(&str, u32)] =
@@ -85,7 +85,7 @@ fn every_point_of_the_sources_is_swept() -> Result<()> {
     let mut named = BTreeSet::new();
     collect(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../coupon-core/src"), &mut named)?;
     let listed = [OF_API, OF_ISSUE_CONSUMER, OF_DLQ_CONSUMER].into_iter().flatten().map(|(effect, _)| *effect);
-    let repairing = [OF_REPLAY, OF_REPLAYED_ROW, DLQ_EVENT_FILTER, OF_RECONCILE, OF_REBUILD, OF_ARCHIVE];
+    let repairing = [OF_REPLAY, OF_REPLAYED_ROW, OF_DEAD_LETTERS, OF_RECONCILE, OF_REBUILD, OF_ARCHIVE];
     let repairing = repairing.into_iter().flatten().copied();
     let swept: BTreeSet<String> = listed
         .chain(repairing)

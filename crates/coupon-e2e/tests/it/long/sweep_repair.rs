@@ -23,7 +23,7 @@ pub const OF_REPLAY: &[&str] =
 /// Of a replay on one row, around the script that reserves for it.
 pub const OF_REPLAYED_ROW: &[&str] = &["link a replay", "reserve", "note a replay"];
 /// Failpoints of a replay of dead letters.
-pub const DLQ_EVENT_FILTER: &[&str] = &["settle a letter", "note a refused letter"];
+pub const OF_DEAD_LETTERS: &[&str] = &["settle a letter", "note a refused letter"];
 /// Failpoints of `reconcile --apply`.
 pub const OF_RECONCILE: &[&str] =
     &["promise again", "restore a mark", "mend a counter", "mend a sequence", "record a reconciliation"];
@@ -99,7 +99,7 @@ async fn replayed(point: &str) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replay_of_letters_may_end_at_each_of_its_points() -> Result<()> {
-    for effect in DLQ_EVENT_FILTER {
+    for effect in OF_DEAD_LETTERS {
         for moment in MOMENTS {
             let point = format!("{effect}:{moment}");
             letters(&point).await.with_context(|| point.clone())?;
