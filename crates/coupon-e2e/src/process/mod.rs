@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use self::logs::{LogLine, Logs};
 use crate::{
@@ -104,7 +104,7 @@ impl Process {
 
     /// Sends SIGTERM and waits for the end.
     pub async fn terminate(&self, within: Duration) -> Result<ExitStatus> {
-        signal::send("TERM", self.pid)?;
+        self.signal("TERM")?;
         self.exit(within).await
     }
 
@@ -124,12 +124,19 @@ impl Process {
 
     /// Freezes the process (SIGSTOP).
     pub fn stop(&self) -> Result<()> {
-        signal::send("STOP", self.pid)
+        self.signal("STOP")
     }
 
     /// Continues the frozen process (SIGCONT).
     pub fn cont(&self) -> Result<()> {
-        signal::send("CONT", self.pid)
+        self.signal("CONT")
+    }
+
+    /// Whoever has ended and was waited for has given its number back, perhaps to another program by now.
+    fn signal(&self, name: &str) -> Result<()> {
+        let mut child = self.child();
+        ensure!(child.try_wait()?.is_none(), "{} has ended", self.name);
+        signal::send(name, self.pid)
     }
 
     /// Exit status, if it has ended.

@@ -4,7 +4,7 @@
 use std::{
     collections::HashSet,
     net::TcpListener,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Output, Stdio},
     sync::{LazyLock, Mutex, PoisonError},
 };
@@ -146,7 +146,7 @@ impl PrivateServers {
 
     /// Kills a server at once (SIGKILL).
     pub fn kill(&self, server: Server) -> Result<()> {
-        signal::send("KILL", self.pid(server)?)
+        signal::send("KILL", pid_in(&self.folder, server.name())?)
     }
 
     /// The file to which Redis appends what is written: the newest, without what came before its last rewrite.
@@ -176,12 +176,6 @@ impl PrivateServers {
         let end = starts[starts.len() - batches];
         std::fs::File::options().write(true).open(&path)?.set_len(end as u64)?;
         Ok(())
-    }
-
-    fn pid(&self, server: Server) -> Result<u32> {
-        let file = self.folder.join("run").join(format!("{}.pid", server.name()));
-        let text = std::fs::read_to_string(&file).with_context(|| format!("{} does not run", server.name()))?;
-        Ok(text.split_whitespace().next().context("a pid")?.parse()?)
     }
 
     async fn stack(&self, words: &[&str]) -> Result<String> {
@@ -232,6 +226,17 @@ fn read(words: &[&str], output: &Output) -> Result<String> {
     Ok(out.into_owned())
 }
 
+/// The process that scripts/stack has started in this folder under this name. Its number may long be another program's,
+/// which works elsewhere.
+fn pid_in(folder: &Path, name: &str) -> Result<u32> {
+    let file = folder.join("run").join(format!("{name}.pid"));
+    let text = std::fs::read_to_string(&file).with_context(|| format!("{name} does not run"))?;
+    let pid = text.split_whitespace().next().context("a pid")?.parse()?;
+    let works_in = std::fs::read_link(format!("/proc/{pid}/cwd")).with_context(|| format!("{name} has ended"))?;
+    ensure!(works_in.starts_with(folder.canonicalize()?), "{name} has ended; {pid} is another program's number");
+    Ok(pid)
+}
+
 /// The value of an assignment `export NAME='value'`.
 fn assignment(env: &str, name: &str) -> Option<String> {
     let line = env.lines().find_map(|line| line.strip_prefix(&format!("export {name}='")))?;
@@ -259,6 +264,19 @@ fn root() -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_number_of_an_ended_server_that_another_program_has_now_is_not_taken_for_it() -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        std::fs::create_dir_all(folder.path().join("run"))?;
+        let mut another = std::process::Command::new("sleep").arg("60").spawn()?;
+        std::fs::write(folder.path().join("run/kafka.pid"), format!("{} 1\n", another.id()))?;
+        let found = pid_in(folder.path(), "kafka");
+        another.kill()?;
+        another.wait()?;
+        assert!(found.is_err_and(|error| error.to_string().contains("another program's number")));
+        Ok(())
+    }
 
     #[test]
     fn a_quoted_assignment_is_read() {
