@@ -29,6 +29,8 @@ missing_packages() {
   { command -v cc && command -v c++ && command -v make; } >/dev/null || say build-essential
   command -v pkg-config >/dev/null || say pkg-config
   [[ -e /usr/include/zlib.h ]] || say zlib1g-dev
+  [[ -e /usr/include/openssl/ssl.h ]] || say libssl-dev
+  [[ -e /usr/include/zstd.h ]] || say libzstd-dev
   [[ ${2:-} != valgrind ]] || command -v valgrind >/dev/null || say valgrind
 }
 

@@ -10,6 +10,6 @@ use reqwest::Client;
 /// `reqwest` has TLS in this workspace for the webhooks of dlq-consumer. It then wants a provider, which each call after the
 /// first finds installed, and would read the certificates of the system for each client.
 pub(crate) fn client(timeout: Duration) -> Result<Client> {
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     Ok(Client::builder().no_proxy().tls_certs_only([]).timeout(timeout).pool_max_idle_per_host(512).build()?)
 }

@@ -82,7 +82,7 @@ impl Channels {
 impl Channel {
     fn new(kind: Kind, url: Url, timeout: Duration) -> Result<Self, SettingsError> {
         // `reqwest` takes the provider that the process has installed; each call after the first finds it there.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let mut client = Client::builder()
             .user_agent(concat!("dlq-consumer/", env!("CARGO_PKG_VERSION")))
             .no_proxy()
