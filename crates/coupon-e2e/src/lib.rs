@@ -10,6 +10,7 @@ mod http;
 pub mod kafka;
 pub mod member;
 pub mod oracle;
+pub mod otlp;
 pub mod process;
 pub mod proxy;
 mod report;

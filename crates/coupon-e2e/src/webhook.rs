@@ -220,7 +220,7 @@ async fn answer(mut client: TcpStream, manner: Manner, received: Arc<Mutex<Vec<R
 }
 
 /// Reads a request with a `content-length`: its path and its body.
-async fn read(client: &mut TcpStream) -> Result<(String, Vec<u8>)> {
+pub(crate) async fn read(client: &mut TcpStream) -> Result<(String, Vec<u8>)> {
     let mut bytes = Vec::new();
     loop {
         let end = bytes.windows(4).position(|some| some == b"\r\n\r\n");

@@ -8,7 +8,9 @@ use coupon_core::{
     contract::ContractSettings,
     kafka::{ConsumerProgress, ConsumerSettings, GroupSettings, Holds, KafkaSettings, LagSettings, Topic, check_topic},
     repo::{Database, DatabaseSettings},
-    runtime::{AdminSettings, LogSettings, Properties, Settings, SettingsError, ShutdownSettings, within},
+    runtime::{
+        AdminSettings, LogSettings, Properties, Settings, SettingsError, ShutdownSettings, TelemetrySettings, within,
+    },
     stock::{RedisSettings, Stock},
     writing::{Writer, WriterSettings},
 };
@@ -48,6 +50,8 @@ pub struct Config {
     pub retention: RetentionSettings,
     /// `[log]`
     pub log: LogSettings,
+    /// `[telemetry]`
+    pub telemetry: TelemetrySettings,
     /// `[shutdown]`
     pub shutdown: ShutdownSettings,
 }
@@ -184,6 +188,7 @@ impl Settings for Config {
         }
         within("retention.days", self.retention.days, 1..=3650, "days")?;
         self.log.check()?;
+        self.telemetry.check()?;
         self.shutdown.check()
     }
 }

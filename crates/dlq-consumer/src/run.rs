@@ -26,6 +26,8 @@ const NAME: &str = "dlq-consumer";
 pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let service = Service::start(NAME, &config.log, &config.admin).await?;
     metrics_help::describe(HELP);
+    // What is consumed belongs to traces that others have begun.
+    service.export_traces(&config.telemetry, NAME, 0.0)?;
     let consumed = consume(&config, &service).await;
     let finished = service.finish().await;
     consumed?;
@@ -44,6 +46,7 @@ async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
     let alarms_wakeup = Arc::new(Notify::new());
     let alarm_sender = AlarmSender::new(&config.alarms, database.clone(), clock.clone(), alarms_wakeup.clone())?;
 
+    database.measure_on_scrape();
     let topics = config.kafka.topics();
     let [dead_letters, _] = &topics;
     let ready = startup::topic(&broker, dead_letters, &topic, &service.shutdown).await?

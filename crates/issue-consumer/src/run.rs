@@ -40,6 +40,8 @@ fn servers(config: &Config, client: &str) -> anyhow::Result<Contract> {
 pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let service = Service::start(NAME, &config.log, &config.admin).await?;
     metrics_help::describe(HELP);
+    // What is consumed belongs to traces that others have begun.
+    service.export_traces(&config.telemetry, NAME, 0.0)?;
     let consumed = consume(&config, &service).await;
     let finished = service.finish().await;
     consumed?;
@@ -64,6 +66,8 @@ async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
     let (broker, database) = (&servers.broker, servers.database.clone());
     let dead_letters = Publisher::of_dead_letters(&config.kafka.client(), NAME, &config.kafka.dlq_topic)?;
 
+    database.measure_on_scrape();
+    dead_letters.measure_on_scrape();
     let [events, dlq] = config.kafka.topics();
     let ready = startup::topic(broker, &events, &main_topic, &service.shutdown).await?
         && startup::topic(broker, &dlq, &dlq_topic, &service.shutdown).await?

@@ -12,7 +12,7 @@ use coupon_core::{
     kafka::{Broker, Publisher},
     metrics_help,
     repo::Database,
-    runtime::{Health, HttpLimits, Service, Shutdown, http as listener},
+    runtime::{Health, HttpLimits, Service, Shutdown, http as listener, on_scrape},
     startup::{self, StartupError},
     stock::Stock,
 };
@@ -23,6 +23,7 @@ use crate::{
     accept::Accept,
     acknowledge,
     auth::Verifier,
+    campaign_metrics::REFRESH_PERIOD,
     config::ApiSettings,
     coupon_lookup::CouponLookup,
     data_loss::DataLossReporter,
@@ -43,6 +44,8 @@ pub async fn serve(settings: &ApiSettings) -> anyhow::Result<ExitCode> {
     let verifier = Verifier::load(&settings.auth)?;
     let service = Service::start(SERVICE, &settings.log, &settings.admin).await?;
     metrics_help::describe(HELP);
+    let telemetry = &settings.telemetry;
+    service.export_traces(&telemetry.traces(), SERVICE, telemetry.sample_ratio)?;
     let outcome = work(settings, verifier, &service).await;
     let finished = service.finish().await;
     outcome?;
@@ -72,7 +75,8 @@ async fn work(settings: &ApiSettings, verifier: Verifier, service: &Service) -> 
         clock,
         outbox_cap: settings.outbox.cap,
     };
-    let api = Arc::new(Api::new(Arc::new(accept), verifier, &settings.http));
+    let api = Arc::new(Api::new(Arc::new(accept), verifier, &settings.http, &settings.telemetry));
+    measure_on_scrape(&api, &database, &publisher);
 
     let members = listener::bind(settings.http.listen, "http.listen").await?;
     tracing::info!(address = %settings.http.listen, "members ask at {}", settings.http.listen);
@@ -104,6 +108,13 @@ async fn work(settings: &ApiSettings, verifier: Verifier, service: &Service) -> 
         Ok(Startup::Ready { schema_known }) => {
             api.open();
             accepting.ready();
+            if !api.campaigns.is_off() {
+                let (api, stock) = (Arc::clone(&api), stock.clone());
+                service.tasks.every("campaign metrics", REFRESH_PERIOD, move || {
+                    let (api, stock) = (Arc::clone(&api), stock.clone());
+                    async move { api.campaigns.refresh(&stock).await }
+                });
+            }
             Watch::begin(contract, &settings.contract, contract_is, &service.tasks, move |broken| api.hold(broken));
             let (tasks, health) = (&service.tasks, &service.health);
             let relay = Relay::new(stock.clone(), publishing, health.condition("publishing"), &settings.outbox);
@@ -153,6 +164,17 @@ async fn drain(detached: &Detached, publisher: &Publisher, end: Instant) {
     }
 }
 
+/// Registers what is measured when `/metrics` is asked for.
+fn measure_on_scrape(api: &Arc<Api>, database: &Database, publisher: &Publisher) {
+    database.measure_on_scrape();
+    publisher.measure_on_scrape();
+    let api = Arc::downgrade(api);
+    on_scrape(move || {
+        let in_flight = api.upgrade().map_or(0, |api| api.in_flight());
+        metrics::gauge!("coupon_http_requests_in_flight").set(u32::try_from(in_flight).unwrap_or(u32::MAX));
+    });
+}
+
 fn limits(settings: &ApiSettings) -> HttpLimits {
     HttpLimits {
         header_timeout: settings.http.header_timeout(),
@@ -160,5 +182,6 @@ fn limits(settings: &ApiSettings) -> HttpLimits {
         drain: settings.shutdown.drain(),
         // Idle connections cost little; a request too many gets its 429 instead of a place in the backlog.
         max_connections: settings.http.max_in_flight.saturating_mul(2).max(4096),
+        name: "members",
     }
 }

@@ -133,7 +133,7 @@ async fn produce(environment: &Environment, world: &World, machines: &Machines, 
             seq: 1,
         };
         let (tell, delivered) = oneshot::channel();
-        publisher.publish(&event, |delivered| drop(tell.send(delivered)))?;
+        publisher.publish(&event, None, |delivered| drop(tell.send(delivered)))?;
         delivered.await??;
         Ok(())
     });

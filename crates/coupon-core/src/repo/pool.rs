@@ -25,6 +25,7 @@ use super::{
 use crate::{crash, failure::Classified};
 
 mod connections;
+mod gauges;
 mod settings;
 
 pub use settings::DatabaseSettings;

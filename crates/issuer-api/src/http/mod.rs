@@ -4,6 +4,7 @@ mod code;
 mod coupon;
 mod guard;
 mod issue;
+mod observed;
 mod problem;
 mod refusal;
 mod request;
@@ -18,7 +19,12 @@ use std::{
     time::Duration,
 };
 
-use crate::{accept::Accept, auth::Verifier, config::HttpSettings};
+use crate::{
+    accept::Accept,
+    auth::Verifier,
+    campaign_metrics::Campaigns,
+    config::{HttpSettings, TelemetrySection},
+};
 
 pub use code::Code;
 pub use problem::Problem;
@@ -29,6 +35,9 @@ pub struct Api {
     accept: Arc<Accept>,
     verifier: Verifier,
     meters: guard::Meters,
+    /// The campaigns that have metrics of their own.
+    pub campaigns: Campaigns,
+    access_log: f64,
     in_flight: AtomicUsize,
     max_in_flight: usize,
     is_open: AtomicBool,
@@ -40,9 +49,11 @@ pub struct Api {
 
 impl Api {
     /// An API that answers 503 `STARTING` until [`Api::open`].
-    pub fn new(accept: Arc<Accept>, verifier: Verifier, settings: &HttpSettings) -> Self {
+    pub fn new(accept: Arc<Accept>, verifier: Verifier, settings: &HttpSettings, telemetry: &TelemetrySection) -> Self {
         Self {
             meters: guard::Meters::from_zero(),
+            campaigns: Campaigns::new(telemetry.campaigns, guard::outcomes().map(|(outcome, _)| outcome).collect()),
+            access_log: telemetry.access_log,
             accept,
             verifier,
             in_flight: AtomicUsize::new(0),
@@ -53,6 +64,11 @@ impl Api {
             body_within: settings.header_timeout(),
             answer_within: Duration::from_millis(settings.answer_within_ms),
         }
+    }
+
+    /// Number of requests being worked on.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
     }
 
     /// Begins to answer requests: the checks of the start have passed.
