@@ -16,6 +16,7 @@ mod crowd;
 mod damage;
 mod dead_letter;
 mod demo;
+mod deployed;
 mod hang_up;
 mod harness;
 mod headers;
