@@ -48,6 +48,9 @@ def broken_copy(render, entry):
 
 def main(folder):
     renders = {path.stem: read(path, path.stem) for path in sorted(Path(folder).glob("*.yaml"))}
+    # An installation beside production, by name.
+    if "staging" in renders:
+        renders["staging"].beside = renders["prod"]
     complaints = []
     for overlay, render in renders.items():
         complaints += [f"{overlay}: {sentence} ({rule})" for rule, sentence in ALL.broken(render)]
