@@ -10,9 +10,10 @@ import yaml
 import policy_pipeline
 import policy_pods
 import policy_settings
+import policy_ways
 from manifests import Rules, read
 
-ALL = Rules({**policy_pods.rule.known, **policy_pipeline.rule.known, **policy_settings.rule.known})
+ALL = Rules({**policy_pods.rule.known, **policy_pipeline.rule.known, **policy_settings.rule.known, **policy_ways.rule.known})
 
 
 def change(o, pointer, value, delete=False):
