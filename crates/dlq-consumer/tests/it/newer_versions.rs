@@ -174,6 +174,7 @@ async fn database(name: &str) -> Database {
         statement_timeout_ms: 10_000,
         lock_timeout_ms: 5000,
         max_lifetime_ms: 60_000,
+        ..DatabaseSettings::default()
     };
     let database = Database::new(&settings, "dlq-consumer tests").unwrap();
     database.migrate().await.unwrap();
