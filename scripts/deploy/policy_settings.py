@@ -157,8 +157,11 @@ def files_are_mounted(render):
         mounts = [m["mountPath"] + "/" for m in containers(o, init=False)[0].get("volumeMounts", [])]
         for section, values in settings.items():
             for key, value in values.items():
-                if key.endswith("_file") and value and not any(value.startswith(mount) for mount in mounts):
-                    yield f"{where(o)}: {section}.{key} is {value}, where nothing is mounted"
+                # A name, a list of names, or a section of them.
+                files = value if isinstance(value, list) else value.values() if isinstance(value, dict) else [value]
+                for file in filter(None, files if key.endswith(("_file", "_files")) else []):
+                    if not any(file.startswith(mount) for mount in mounts):
+                        yield f"{where(o)}: {section}.{key} is {file}, where nothing is mounted"
 
 
 def consumed(name, settings):
