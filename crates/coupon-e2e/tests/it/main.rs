@@ -64,6 +64,8 @@ mod servers;
 mod settling;
 mod sick_redis;
 mod sick_replica;
+mod signed;
+mod signed_keys;
 mod sold_out;
 mod topics_anew;
 mod work_list;
