@@ -54,6 +54,7 @@ async fn work(settings: &ApiSettings, verifier: Verifier, service: &Service) -> 
     let shutdown = &service.shutdown;
     let stock = Stock::new(&settings.redis)?;
     let database = Database::new(&settings.database, SERVICE)?;
+    settings.kafka.client().keep_token(&service.tasks).await;
     let publisher = Publisher::new(&settings.kafka.client(), SERVICE, &settings.kafka.topic)?;
     let broker = Broker::new(&settings.kafka.client(), SERVICE)?;
     let detached = Detached::default();
