@@ -31,6 +31,8 @@ missing_packages() {
   [[ -e /usr/include/zlib.h ]] || say zlib1g-dev
   [[ -e /usr/include/openssl/ssl.h ]] || say libssl-dev
   [[ -e /usr/include/zstd.h ]] || say libzstd-dev
+  # Tests encrypt the key of a certificate with it.
+  command -v openssl >/dev/null || say openssl
   [[ ${2:-} != valgrind ]] || command -v valgrind >/dev/null || say valgrind
 }
 
