@@ -1,6 +1,7 @@
 //! The comparison of the servers with the contract: one list of checks behind the start of a service, its comparison every
 //! minute, and `doctor`. What is required of each server stands beside its client, in `kafka`, `stock` and `repo`.
 
+mod rights;
 mod watch;
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,7 @@ use crate::{
 };
 
 pub use crate::clause::{Breach, Departure};
+pub use rights::rights;
 pub use watch::Watch;
 
 /// Kafka, as findings and gauges name it.
@@ -103,10 +105,13 @@ pub async fn topic(broker: &Broker, required: &Topic) -> Vec<ContractFinding> {
     let name = format!("kafka topic {}", required.name);
     let away = |what: String, fix: String| vec![ContractFinding::away(KAFKA, &name, what, fix)];
     match broker.topic(required).await {
-        Err(error) => away(chain(&error).to_string(), "check kafka.brokers and that the brokers run".to_owned()),
+        Err(error) => {
+            let (what, fix) = error.what_and_fix();
+            away(what, fix)
+        }
         Ok(None) => away(
-            format!("topic `{}` does not exist on the brokers, or this client may not see it", required.name),
-            format!("create it, allow this client to describe it, or set {} to another", required.setting),
+            format!("topic `{}` does not exist on the brokers", required.name),
+            format!("create it, or set {} to another", required.setting),
         ),
         Ok(Some(found)) if found.partitions < required.min_partitions => away(
             format!(
@@ -116,7 +121,11 @@ pub async fn topic(broker: &Broker, required: &Topic) -> Vec<ContractFinding> {
             "add partitions, or lower the setting".to_owned(),
         ),
         Ok(Some(found)) => {
-            ContractFinding::all(KAFKA, &name, format!("{} partitions", found.partitions), found.departures)
+            let mut seen = format!("{} partitions", found.partitions);
+            if !found.are_settings_known {
+                seen.push_str("; its settings cannot be asked for with kafka.oauth, so compare them yourself");
+            }
+            ContractFinding::all(KAFKA, &name, seen, found.departures)
         }
     }
 }

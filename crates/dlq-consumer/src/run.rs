@@ -43,6 +43,7 @@ async fn consume(config: &Config, events: EventReader, service: &Service) -> any
     let clock = Arc::new(SystemClock);
     let database = Database::new(&config.database, NAME)?.rehearsing(Rehearsal::Decisions);
     let stock = Stock::new(&config.redis)?;
+    config.kafka.client().keep_token(&service.tasks).await;
     let broker = Broker::new(&config.kafka.client(), NAME)?;
     let alarms_wakeup = Arc::new(Notify::new());
     let alarm_sender = AlarmSender::new(&config.alarms, database.clone(), clock.clone(), alarms_wakeup.clone())?;

@@ -4,9 +4,9 @@ use std::{process::ExitCode, sync::Arc};
 
 use coupon_core::{
     clock::SystemClock,
-    contract::{Contract, KAFKA, POSTGRESQL, Watch},
+    contract::{Contract, KAFKA, POSTGRESQL, Watch, rights},
     failure::Class,
-    kafka::{Broker, Engine, Policy, Publisher, Readiness},
+    kafka::{Broker, Engine, Policy, Publisher, Readiness, Right},
     metrics_help,
     repo::{Database, Rehearsal},
     retry,
@@ -22,8 +22,13 @@ const NAME: &str = "issue-consumer";
 
 /// Prints one line for each finding; exit code 1 when anything is wrong.
 pub async fn doctor(config: &Config) -> anyhow::Result<ExitCode> {
-    let findings = servers(config, "issue-consumer doctor")?.findings().await;
-    Ok(doctor::print([config.events.finding()].into_iter().chain(findings.into_iter().map(Into::into))))
+    let (servers, kafka) = (servers(config, "issue-consumer doctor")?, &config.kafka);
+    let wanted = [
+        Right::Consume { topic: kafka.topic.clone(), group: kafka.group_id.clone() },
+        Right::Publish { topic: kafka.dlq_topic.clone() },
+    ];
+    let findings = servers.findings().await.into_iter().map(Into::into);
+    Ok(doctor::print([config.events.finding()].into_iter().chain(findings).chain(rights(&servers.broker, &wanted).await)))
 }
 
 /// The servers of this service, asked under the name `client`.
@@ -63,6 +68,7 @@ async fn consume(config: &Config, events: EventReader, service: &Service) -> any
     let [main_topic, dlq_topic, schema, joined, contract, lag, needs] =
         names.map(|name| service.health.condition(name));
     let clock = Arc::new(SystemClock);
+    config.kafka.client().keep_token(&service.tasks).await;
     let servers = servers(config, NAME)?;
     let (broker, database) = (&servers.broker, servers.database.clone());
     let dead_letters = Publisher::of_dead_letters(&config.kafka.client(), NAME, &config.kafka.dlq_topic)?;

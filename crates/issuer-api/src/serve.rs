@@ -65,6 +65,7 @@ async fn work(
     let shutdown = &service.shutdown;
     let stock = Stock::new(&settings.redis)?;
     let database = Database::new(&settings.database, SERVICE)?;
+    settings.kafka.client().keep_token(&service.tasks).await;
     let publisher = Publisher::new(&settings.kafka.client(), SERVICE, &settings.kafka.topic)?.signing_with(signing_key);
     let broker = Broker::new(&settings.kafka.client(), SERVICE)?;
     let detached = Detached::default();

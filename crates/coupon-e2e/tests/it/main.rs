@@ -21,6 +21,8 @@ mod hang_up;
 mod harness;
 mod headers;
 mod holder;
+mod kafka_rights;
+mod kafka_secure;
 mod lag;
 mod leads_out;
 mod long;
