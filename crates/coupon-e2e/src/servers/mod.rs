@@ -1,6 +1,7 @@
 //! The shared servers, as the environment names them.
 
 pub mod private;
+pub mod redis;
 pub mod replica;
 pub mod standby;
 
