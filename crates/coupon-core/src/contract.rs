@@ -134,8 +134,7 @@ pub async fn topic(broker: &Broker, required: &Topic) -> Vec<ContractFinding> {
 pub async fn redis(stock: &Stock) -> Vec<ContractFinding> {
     match stock.departures().await {
         Err(error) => {
-            let fix = "check redis.url, that the server runs, and that its user may call INFO";
-            vec![ContractFinding::away(REDIS, REDIS, chain(&error).to_string(), fix.to_owned())]
+            vec![ContractFinding::away(REDIS, REDIS, chain(&error).to_string(), error.advice().to_owned())]
         }
         Ok(mut departures) => {
             let is_broken = departures.iter().any(|departure| departure.breach >= Breach::Breaks);
@@ -149,8 +148,8 @@ pub async fn redis(stock: &Stock) -> Vec<ContractFinding> {
                     ));
                     return ContractFinding::all(REDIS, REDIS, String::new(), departures);
                 }
-                let fix = "use a master with free memory, and a user that may run what the scripts do";
-                return vec![ContractFinding::away(REDIS, REDIS, chain(&error).to_string(), fix.to_owned())];
+                let fix = error.advice().to_owned();
+                return vec![ContractFinding::away(REDIS, REDIS, chain(&error).to_string(), fix)];
             }
             ContractFinding::all(
                 REDIS,

@@ -103,7 +103,7 @@ async fn script(world: &World, machines: &Machines, seconds: f64) -> Result<Limi
     world.open_campaign("LIMIT", PLENTY).await?;
     let url = SecretUrl::new(world.redis_url.clone());
     let code: CouponCode = "LIMIT".parse()?;
-    let settings = RedisSettings { url, response_timeout_ms: 5000, connect_timeout_ms: 5000 };
+    let settings = RedisSettings::at(url, 5000, 5000);
     let stock = tokio::sync::OnceCell::new();
     let operation = operations::repeat(seconds, CONNECTIONS, &machines.redis, async move |number| {
         // Made on the thread that uses it: the connection lives on that thread's runtime.

@@ -37,7 +37,7 @@ pub fn redis_url() -> String {
 /// The stock on the real Redis.
 pub fn stock() -> Stock {
     let url = SecretUrl::new(redis_url());
-    Stock::new(&RedisSettings { url, response_timeout_ms: 5000, connect_timeout_ms: 2000 }).unwrap()
+    Stock::new(&RedisSettings::at(url, 5000, 2000)).unwrap()
 }
 
 /// A database without a schema for one test.

@@ -3,6 +3,7 @@
 pub mod brokers;
 pub mod certificates;
 pub mod private;
+pub mod redis;
 pub mod replica;
 pub mod standby;
 pub mod token_server;
