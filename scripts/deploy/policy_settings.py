@@ -152,13 +152,13 @@ def a_stop_has_the_time_it_may_take(render):
 
 
 def files(settings, name=""):
-    """Each setting that names a file, with that file."""
+    """Each file that a setting names, with the name of the setting."""
     for key, value in settings.items():
         inside = f"{name}.{key}" if name else key
         if isinstance(value, dict):
             yield from files(value, inside)
-        elif key.endswith(("_file", "ca.location")) or ".property_files." in inside:
-            yield inside, value
+        elif key.endswith(("_file", "_files", "ca.location")) or ".property_files." in inside:
+            yield from ((inside, file) for file in (value if isinstance(value, list) else [value]))
 
 
 @rule

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     kafka::{Broker, Topic},
-    repo::{Database, schema::Schema},
+    repo::{Database, RepoError, schema::Schema},
     runtime::{SettingsError, chain, doctor, within},
     stock::Stock,
 };
@@ -156,9 +156,8 @@ pub async fn redis(stock: &Stock) -> Vec<ContractFinding> {
 /// Checks PostgreSQL: its schema, its settings and those of the session, and whether a write commits.
 pub async fn database(database: &Database) -> Vec<ContractFinding> {
     let away = |what: String, fix: &str| vec![ContractFinding::away(POSTGRESQL, POSTGRESQL, what, fix.to_owned())];
-    let unreachable = "check database.url and that the server runs";
     let schema = match database.schema().await {
-        Err(error) => return away(chain(&error).to_string(), unreachable),
+        Err(error) => return away(chain(&error).to_string(), error.remedy()),
         Ok(schema) => schema,
     };
     let breach = match schema {
@@ -172,13 +171,17 @@ pub async fn database(database: &Database) -> Vec<ContractFinding> {
         return ContractFinding::all(POSTGRESQL, POSTGRESQL, String::new(), vec![departure]);
     }
     let departures = match database.departures().await {
-        Err(error) => return away(chain(&error).to_string(), unreachable),
+        Err(error) => return away(chain(&error).to_string(), error.remedy()),
         Ok(departures) => departures,
     };
     let is_broken = departures.iter().any(|departure| departure.breach >= Breach::Breaks);
     // A standby is no outage: what it says of itself tells more than the write that it refuses.
     if !is_broken && let Err(error) = database.commits().await {
-        return away(chain(&error).to_string(), "use a primary with free disk, and a role that may write");
+        let fix = match &error {
+            RepoError::NoConnection { .. } => error.remedy(),
+            _ => "use a primary with free disk, and a role that may write",
+        };
+        return away(chain(&error).to_string(), fix);
     }
     ContractFinding::all(POSTGRESQL, POSTGRESQL, format!("{schema}, writes commit"), departures)
 }

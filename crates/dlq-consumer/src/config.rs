@@ -9,6 +9,7 @@ use coupon_core::{
     kafka::{ConsumerProgress, ConsumerSettings, GroupSettings, Holds, KafkaSettings, LagSettings, Topic, check_topic},
     repo::{Database, DatabaseSettings},
     runtime::{AdminSettings, LogSettings, Properties, Settings, SettingsError, ShutdownSettings, within},
+    signing::VerificationSettings,
     stock::{RedisSettings, Stock},
     writing::{Writer, WriterSettings},
 };
@@ -28,6 +29,8 @@ pub struct Config {
     pub redis: RedisSettings,
     /// `[kafka]`
     pub kafka: Kafka,
+    /// `[events]`
+    pub events: VerificationSettings,
     /// `[consumer]`
     pub consumer: ConsumerSettings,
     /// `[lag]`
@@ -58,6 +61,7 @@ impl Config {
         let (client, kafka) = (self.kafka.client(), &self.kafka);
         Ok(Operations {
             writer: Writer::new(database.clone(), &self.writer),
+            events: self.events.reader()?,
             main: ConsumerProgress::new(&client, service, &kafka.topic, &kafka.issue_group_id)?,
             dead_letters: ConsumerProgress::new(&client, service, &kafka.dlq_topic, &kafka.group_id)?,
             database,

@@ -45,5 +45,11 @@ pub async fn doctor(config: &Config) -> anyhow::Result<ExitCode> {
         needs: &[],
     };
     let servers = contract.findings().await.into_iter().map(Into::into);
-    Ok(doctor::print(servers.chain(consumers(config).await?).chain([alarm::finding(&config.alarms)])))
+    Ok(doctor::print(
+        [config.events.finding()]
+            .into_iter()
+            .chain(servers)
+            .chain(consumers(config).await?)
+            .chain([alarm::finding(&config.alarms)]),
+    ))
 }

@@ -5,6 +5,7 @@ use coupon_core::{
     kafka::{ConsumerSettings, GroupSettings, Holds, KafkaSettings, LagSettings, Topic, check_topic},
     repo::DatabaseSettings,
     runtime::{AdminSettings, LogSettings, Properties, Settings, SettingsError, ShutdownSettings},
+    signing::VerificationSettings,
     writing::WriterSettings,
 };
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,8 @@ pub struct Config {
     pub database: DatabaseSettings,
     /// `[kafka]`
     pub kafka: Kafka,
+    /// `[events]`
+    pub events: VerificationSettings,
     /// `[consumer]`
     pub consumer: ConsumerSettings,
     /// `[lag]`

@@ -11,6 +11,7 @@ use coupon_core::{
     repo::{Database, Rehearsal},
     retry,
     runtime::{Service, admin::count_from_zero, doctor},
+    signing::EventReader,
     startup,
     writing::Writer,
 };
@@ -22,7 +23,7 @@ const NAME: &str = "issue-consumer";
 /// Prints one line for each finding; exit code 1 when anything is wrong.
 pub async fn doctor(config: &Config) -> anyhow::Result<ExitCode> {
     let findings = servers(config, "issue-consumer doctor")?.findings().await;
-    Ok(doctor::print(findings.into_iter().map(Into::into)))
+    Ok(doctor::print([config.events.finding()].into_iter().chain(findings.into_iter().map(Into::into))))
 }
 
 /// The servers of this service, asked under the name `client`.
@@ -38,16 +39,18 @@ fn servers(config: &Config, client: &str) -> anyhow::Result<Contract> {
 
 /// Consumes until stopped.
 pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
+    let events = config.events.reader()?;
     let service = Service::start(NAME, &config.log, &config.admin).await?;
     metrics_help::describe(HELP);
-    let consumed = consume(&config, &service).await;
+    events.announce();
+    let consumed = consume(&config, events, &service).await;
     let finished = service.finish().await;
     consumed?;
     finished?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
+async fn consume(config: &Config, events: EventReader, service: &Service) -> anyhow::Result<()> {
     let names = [
         "kafka topic",
         "kafka dead letter topic",
@@ -64,8 +67,8 @@ async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
     let (broker, database) = (&servers.broker, servers.database.clone());
     let dead_letters = Publisher::of_dead_letters(&config.kafka.client(), NAME, &config.kafka.dlq_topic)?;
 
-    let [events, dlq] = config.kafka.topics();
-    let ready = startup::topic(broker, &events, &main_topic, &service.shutdown).await?
+    let [main, dlq] = config.kafka.topics();
+    let ready = startup::topic(broker, &main, &main_topic, &service.shutdown).await?
         && startup::topic(broker, &dlq, &dlq_topic, &service.shutdown).await?
         && startup::schema(&database, &schema, &service.shutdown).await?;
     if !ready {
@@ -76,6 +79,7 @@ async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
         writer: Writer::new(database.clone(), &config.writer),
         database: database.clone(),
         dead_letters: dead_letters.clone(),
+        events,
         group: config.kafka.group_id.clone(),
         clock: clock.clone(),
     };

@@ -7,6 +7,7 @@ use coupon_core::{
     kafka::{Holds, KafkaSettings, Topic, check_topic},
     repo::DatabaseSettings,
     runtime::{AdminSettings, LogSettings, Properties, Settings, SettingsError, ShutdownSettings, within},
+    signing::SigningSettings,
     stock::RedisSettings,
 };
 use serde::{Deserialize, Serialize};
@@ -28,6 +29,8 @@ pub struct ApiSettings {
     pub database: DatabaseSettings,
     /// Where reservations are published.
     pub kafka: TopicSettings,
+    /// How events are signed.
+    pub events: SigningSettings,
     /// How outbox entries are kept and published again.
     pub outbox: OutboxSettings,
     /// How often the servers are asked what they keep.

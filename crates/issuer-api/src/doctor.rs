@@ -23,7 +23,7 @@ pub async fn doctor(settings: &ApiSettings) -> anyhow::Result<ExitCode> {
         needs: &[],
     };
     let servers = contract.findings().await.into_iter().map(Into::into);
-    Ok(print(auth(settings).into_iter().chain(servers)))
+    Ok(print(auth(settings).into_iter().chain([settings.events.finding()]).chain(servers)))
 }
 
 fn auth(settings: &ApiSettings) -> Vec<Finding> {

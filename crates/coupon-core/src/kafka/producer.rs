@@ -19,6 +19,7 @@ use crate::{
     crash::{self, Moment},
     event::CouponIssued,
     runtime::Throttle,
+    signing::{self, SigningKey},
 };
 
 /// Publishes to one topic. Clones share the client.
@@ -26,6 +27,7 @@ use crate::{
 pub struct Publisher {
     producer: Arc<ThreadedProducer<Deliveries>>,
     topic: Arc<str>,
+    signing_key: Option<Arc<SigningKey>>,
 }
 
 /// Partition and offset of an acknowledged record. An error does not prove that the record has not arrived.
@@ -78,7 +80,13 @@ impl Publisher {
 
     fn make(config: &ClientConfig, topic: &str) -> Result<Self, PublishError> {
         let producer = ThreadedProducer::from_config_and_context(config, Deliveries)?;
-        Ok(Self { producer: Arc::new(producer), topic: topic.into() })
+        Ok(Self { producer: Arc::new(producer), topic: topic.into(), signing_key: None })
+    }
+
+    /// The same client, which signs the events that it publishes; without a key it does not.
+    #[must_use]
+    pub fn signing_with(self, key: Option<SigningKey>) -> Self {
+        Self { signing_key: key.map(Arc::new), ..self }
     }
 
     /// The topic.
@@ -95,9 +103,13 @@ impl Publisher {
     ) -> Result<(), PublishError> {
         let value = event.encode();
         let callback = DeliveryCallback { effect: "publish an event", on_delivery: Box::new(on_delivery) };
-        self.send(
-            BaseRecord::with_opaque_to(&self.topic, Box::new(callback)).key(event.member_id.as_str()).payload(&value),
-        )
+        let mut record =
+            BaseRecord::with_opaque_to(&self.topic, Box::new(callback)).key(event.member_id.as_str()).payload(&value);
+        if let Some(key) = &self.signing_key {
+            let signature = KafkaHeader { key: signing::HEADER, value: Some(&key.sign(&value)) };
+            record = record.headers(OwnedHeaders::new_with_capacity(1).insert(signature));
+        }
+        self.send(record)
     }
 
     /// Publishes a record as it is, with key, value, timestamp and headers, to the partition of its key, and waits for the

@@ -97,6 +97,7 @@ impl OwnDatabase {
             statement_timeout_ms: 10_000,
             lock_timeout_ms,
             max_lifetime_ms: 60_000,
+            ..DatabaseSettings::default()
         };
         let database = Database::new(&settings, "coupon-core tests").unwrap();
         database.migrate().await.unwrap();

@@ -137,6 +137,7 @@ async fn a_panic_in_a_reply_is_charged_to_no_record_of_its_batch_and_all_are_tri
         statement_timeout_ms: 5000,
         lock_timeout_ms: 5000,
         max_lifetime_ms: 60_000,
+        ..DatabaseSettings::default()
     };
     let database = Database::new(&settings, "coupon-core tests").unwrap();
     let writer = Writer::new(database.clone(), &WriterSettings { max_batch: 10, max_parallel: 1 });
