@@ -108,7 +108,7 @@ def secrets_are_referred_to(render):
                 name = variable["name"]
                 is_secret = any(word in name for word in ("PASSWORD", "SECRET", "TOKEN", "_URL"))
                 # A file is only where a secret lies.
-                is_open = name.endswith("_FILE") or is_link(name, variable.get("value", ""))
+                is_open = name.endswith("_FILE") or "__PROPERTY_FILES__" in name or is_link(name, variable.get("value", ""))
                 if is_secret and not is_open and "value" in variable:
                     yield f"{where(o, container)}: {name} is written out instead of taken from a Secret"
     for o in render.of("Secret"):

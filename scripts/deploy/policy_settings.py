@@ -151,17 +151,23 @@ def a_stop_has_the_time_it_may_take(render):
             yield f"{where(o)}: a stop may take {sum(steps):g} s, but is killed after {grace} s"
 
 
+def files(settings, name=""):
+    """Each file that a setting names, with the name of the setting."""
+    for key, value in settings.items():
+        inside = f"{name}.{key}" if name else key
+        if isinstance(value, dict):
+            yield from files(value, inside)
+        elif key.endswith(("_file", "_files", "ca.location")) or ".property_files." in inside:
+            yield from ((inside, file) for file in (value if isinstance(value, list) else [value]))
+
+
 @rule
 def files_are_mounted(render):
     for o, settings in started(render):
         mounts = [m["mountPath"] + "/" for m in containers(o, init=False)[0].get("volumeMounts", [])]
-        for section, values in settings.items():
-            for key, value in values.items():
-                # A name, a list of names, or a section of them.
-                files = value if isinstance(value, list) else value.values() if isinstance(value, dict) else [value]
-                for file in filter(None, files if key.endswith(("_file", "_files")) else []):
-                    if not any(file.startswith(mount) for mount in mounts):
-                        yield f"{where(o)}: {section}.{key} is {file}, where nothing is mounted"
+        for name, value in files(settings):
+            if value and not any(value.startswith(mount) for mount in mounts):
+                yield f"{where(o)}: {name} is {value}, where nothing is mounted"
 
 
 def consumed(name, settings):
