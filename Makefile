@@ -7,7 +7,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 # The goals share target/ and .local/, so `make -j` must not run two of them at once.
 .NOTPARALLEL:
-.PHONY: help demo up down status logs test test-fast test-long mutants bench bench-size bench-repair image check deploy-check check-fmt check-clippy check-doc check-scripts check-instructions fmt clean-data
+.PHONY: help demo up down status logs test test-fast test-long mutants bench bench-size bench-repair image check deploy-check check-fmt check-clippy check-doc check-scripts check-supply-chain check-instructions fmt clean-data
 
 ARGS ?=
 
@@ -16,7 +16,7 @@ ARGS ?=
 # brings in the features that the tests need.
 SERVICES := --workspace --bin issuer-api --bin issue-consumer --bin dlq-consumer
 BUILD_DEBUG := cargo build --locked --examples $(SERVICES)
-BUILD_RELEASE := cargo build --locked --release $(SERVICES)
+BUILD_RELEASE := scripts/release-build $(SERVICES)
 
 help: ## list the goals
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,7 +78,7 @@ bench-repair: ## measure reconcile and rebuild of a large campaign: ARGS='--memb
 
 check-instructions: ## count the instructions of the parts without I/O, each against its limit
 	scripts/stack install valgrind
-	cargo build --locked --release --workspace --bin coupon-bench
+	scripts/release-build --workspace --bin coupon-bench
 	target/release/coupon-bench instructions $(ARGS)
 
 check: check-fmt check-clippy check-doc check-scripts ## format, lints and documentation, warnings denied
@@ -97,10 +97,13 @@ check-scripts:
 	@scripts/migrations-check
 	@scripts/walks-check
 	@if command -v shellcheck >/dev/null; then \
-	  shellcheck -x scripts/stack scripts/test scripts/bench scripts/mutants scripts/migrations-check scripts/walks-check scripts/image deploy/docker/assemble .ci/run .cargo/cc scripts/lib/*.sh scripts/lib/mutants/*.sh; \
+	  shellcheck -x scripts/stack scripts/test scripts/bench scripts/mutants scripts/migrations-check scripts/walks-check scripts/pgbouncer scripts/supply-chain scripts/release-build scripts/image deploy/docker/assemble deploy/docker/licences .ci/run .cargo/cc scripts/lib/*.sh scripts/lib/mutants/*.sh; \
 	else \
 	  echo 'shellcheck is not installed: the scripts are not checked'; \
 	fi
+
+check-supply-chain: ## check licences, sources and known vulnerabilities of the crates; the last need github.com or ADVISORY_DB
+	@scripts/supply-chain
 
 deploy-check: ## check manifests, settings, monitoring, Dockerfile, compose and workflows, offline
 	scripts/stack install

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# What scripts/deploy-check runs, in .local/deploy-check: pinned versions, fetched once. Each part has a stamp of what it was
-# made from.
+# What scripts/deploy-check and scripts/supply-chain run, in a folder of .local ($TOOLS): pinned versions, fetched once. Each
+# part has a stamp of what it was made from.
 
 KUSTOMIZE=v5.8.1          # the newest that Go 1.24 to 1.26 can build
 
@@ -38,17 +38,21 @@ install_kustomize() {
   printf '%s\n' "$MADE_FROM" >"$TOOLS/kustomize.stamp"
 }
 
-install_python() {
-  local wanted=$SOURCE/requirements.txt
-  fresh "$TOOLS/python.stamp" "$wanted" && return
+install_python() { install_python_in "$TOOLS/python" "$SOURCE/requirements.txt"; }
+
+# install_python_in FOLDER REQUIREMENTS [OPTION…]: a Python environment with what the file lists, and nothing else.
+install_python_in() {
+  local folder=$1 wanted=$2
+  shift 2
+  fresh "$folder.stamp" "$wanted" && return
   need_tool python3 "it is Debian's package python3"
   python3 -c 'import ensurepip, tomllib' 2>/dev/null ||
     die "Python 3.11 or later with venv is needed; it is Debian's packages python3 and python3-venv"
   say "fetching the checks from PyPI (once)"
-  rm -rf "$TOOLS/python"
-  attempt "making a Python environment" python3 -m venv "$TOOLS/python"
-  attempt "fetching from PyPI" "$TOOLS/python/bin/pip" install --disable-pip-version-check --no-deps -r "$wanted"
-  printf '%s\n' "$MADE_FROM" >"$TOOLS/python.stamp"
+  rm -rf "$folder"
+  attempt "making a Python environment" python3 -m venv "$folder"
+  attempt "fetching from PyPI" "$folder/bin/pip" install --disable-pip-version-check --no-deps "$@" -r "$wanted"
+  printf '%s\n' "$MADE_FROM" >"$folder.stamp"
 }
 
 install_node() {

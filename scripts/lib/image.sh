@@ -2,7 +2,7 @@
 # Building an image without a daemon, unpacking it, and looking at what is inside. For scripts/image, which
 # sets WORK (a folder of this run) and EPOCH (the time of all files and of the image).
 
-MAX_BYTES=40000000        # what the layers of an image may have together, unpacked
+MAX_BYTES=45000000        # what the layers of an image may have together, unpacked
 IMAGE_UID=65532
 
 install_buildah() {
@@ -94,5 +94,25 @@ check_inside() {
   [[ -z $found ]] || { warn "the image's user may change, or has more rights through: $found"; return 1; }
   grep -q 'BEGIN CERTIFICATE' "$INSIDE/etc/ssl/certs/ca-certificates.crt" 2>/dev/null ||
     { warn "the image has no CA certificates, without which no alarm reaches Slack"; return 1; }
+  # OpenSSL and rustls look in different places. Through the link, since that is how OpenSSL gets there.
+  [[ $INSIDE/usr/lib/ssl/cert.pem -ef $INSIDE/etc/ssl/certs/ca-certificates.crt ]] ||
+    { warn "OpenSSL finds no CA certificates in the image, without which no Kafka with TLS is trusted"; return 1; }
+  check_origin || return 1
   grep -q ":x:$IMAGE_UID:$IMAGE_UID:" "$INSIDE/etc/passwd" || { warn "the image's user has no entry in passwd"; return 1; }
+}
+
+# check_origin: refuses an image that does not say what it is made of, or under which licences.
+check_origin() {
+  local name package licences
+  name=$(setting_of Entrypoint)
+  name=${name##*/}
+  readelf -SW "$INSIDE/usr/bin/$name" | grep -q '\.dep-v0 ' ||
+    { warn "the binary has no list of its crates; build it with scripts/release-build"; return 1; }
+  licences=$INSIDE/usr/share/licenses/$name
+  { [[ -s $licences/LICENSE && -s $licences/RUST-LIBRARY.html ]] && grep -q '^rdkafka-sys .*\[' "$licences/THIRD-PARTY" 2>/dev/null; } ||
+    { warn "the image has no licence texts of its crates in /usr/share/licenses/$name"; return 1; }
+  for package in "$INSIDE"/var/lib/dpkg/status.d/*; do
+    package=${package##*/}
+    [[ -s $INSIDE/usr/share/doc/$package/copyright ]] || { warn "the image has no copyright file of $package"; return 1; }
+  done
 }

@@ -4,11 +4,12 @@ use std::{net::SocketAddr, time::Duration};
 
 use coupon_core::{
     contract::ContractSettings,
-    kafka::{Holds, KafkaSettings, Topic, check_topic},
+    kafka::{Holds, KafkaSettings, OAuthSettings, Topic, check_topic},
     repo::DatabaseSettings,
     runtime::{
         AdminSettings, LogSettings, Properties, Settings, SettingsError, ShutdownSettings, TelemetrySettings, within,
     },
+    signing::SigningSettings,
     stock::RedisSettings,
 };
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,8 @@ pub struct ApiSettings {
     pub database: DatabaseSettings,
     /// Where reservations are published.
     pub kafka: TopicSettings,
+    /// How events are signed.
+    pub events: SigningSettings,
     /// How outbox entries are kept and published again.
     pub outbox: OutboxSettings,
     /// How often the servers are asked what they keep.
@@ -72,8 +75,16 @@ pub struct TopicSettings {
     pub topic: String,
     /// Least number of partitions of that topic.
     pub min_partitions: usize,
-    /// Any librdkafka property.
+    /// Any librdkafka property, for every client.
     pub properties: Properties,
+    /// Properties of the clients that publish.
+    pub producer: Properties,
+    /// Properties of the clients that only ask.
+    pub admin: Properties,
+    /// Files with the value of a property.
+    pub property_files: Properties,
+    /// Where tokens to log in come from.
+    pub oauth: OAuthSettings,
 }
 
 /// The `[outbox]` section.
@@ -128,7 +139,15 @@ impl TelemetrySection {
 impl TopicSettings {
     /// The settings of a Kafka client.
     pub fn client(&self) -> KafkaSettings {
-        KafkaSettings { brokers: self.brokers.clone(), properties: self.properties.clone() }
+        KafkaSettings {
+            brokers: self.brokers.clone(),
+            properties: self.properties.clone(),
+            producer: self.producer.clone(),
+            admin: self.admin.clone(),
+            property_files: self.property_files.clone(),
+            oauth: self.oauth.clone(),
+            ..KafkaSettings::default()
+        }
     }
 
     /// The requirements of the topic.

@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use coupon_core::{
-    contract::Contract,
-    kafka::Broker,
+    contract::{Contract, rights},
+    kafka::{Broker, Right},
     repo::Database,
     runtime::doctor::{Finding, print},
     stock::Stock,
@@ -23,7 +23,9 @@ pub async fn doctor(settings: &ApiSettings) -> anyhow::Result<ExitCode> {
         needs: &[],
     };
     let servers = contract.findings().await.into_iter().map(Into::into);
-    Ok(print(auth(settings).into_iter().chain(servers)))
+    let wanted = [Right::Publish { topic: settings.kafka.topic.clone() }];
+    let rights = rights(&contract.broker, &wanted).await;
+    Ok(print(auth(settings).into_iter().chain([settings.events.finding()]).chain(servers).chain(rights)))
 }
 
 fn auth(settings: &ApiSettings) -> Vec<Finding> {

@@ -13,6 +13,7 @@ use coupon_core::{
     metrics_help,
     repo::Database,
     runtime::{Health, HttpLimits, Service, Shutdown, http as listener, on_scrape},
+    signing::SigningKey,
     startup::{self, StartupError},
     stock::Stock,
 };
@@ -42,22 +43,33 @@ const LEAST_FLUSH: Duration = Duration::from_millis(100);
 /// Answers members until stopped. Keys are settings, so a wrong one ends the process before anything is opened.
 pub async fn serve(settings: &ApiSettings) -> anyhow::Result<ExitCode> {
     let verifier = Verifier::load(&settings.auth)?;
+    let signing_key = settings.events.signer()?;
     let service = Service::start(SERVICE, &settings.log, &settings.admin).await?;
     metrics_help::describe(HELP);
     let telemetry = &settings.telemetry;
     service.export_traces(&telemetry.traces(), SERVICE, telemetry.sample_ratio)?;
-    let outcome = work(settings, verifier, &service).await;
+    match &signing_key {
+        Some(key) => tracing::info!("events are signed by the key {}", key.id()),
+        None => tracing::info!("events are not signed: events.signing_key_files is empty"),
+    }
+    let outcome = work(settings, verifier, signing_key, &service).await;
     let finished = service.finish().await;
     outcome?;
     finished?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn work(settings: &ApiSettings, verifier: Verifier, service: &Service) -> anyhow::Result<()> {
+async fn work(
+    settings: &ApiSettings,
+    verifier: Verifier,
+    signing_key: Option<SigningKey>,
+    service: &Service,
+) -> anyhow::Result<()> {
     let shutdown = &service.shutdown;
     let stock = Stock::new(&settings.redis)?;
     let database = Database::new(&settings.database, SERVICE)?;
-    let publisher = Publisher::new(&settings.kafka.client(), SERVICE, &settings.kafka.topic)?;
+    settings.kafka.client().keep_token(&service.tasks).await;
+    let publisher = Publisher::new(&settings.kafka.client(), SERVICE, &settings.kafka.topic)?.signing_with(signing_key);
     let broker = Broker::new(&settings.kafka.client(), SERVICE)?;
     let detached = Detached::default();
     // What was acknowledged is deleted from the outbox until the very end.

@@ -4,7 +4,7 @@ pub mod binaries;
 pub mod command;
 pub mod launch;
 pub mod logs;
-pub(crate) mod ports;
+pub mod ports;
 pub mod signal;
 
 use std::{

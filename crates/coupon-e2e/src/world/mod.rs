@@ -50,6 +50,8 @@ pub struct World {
     pub database_url: String,
     /// `redis://…` of the world's own logical database.
     pub redis_url: String,
+    /// Settings of `[redis]` of each process, such as `("sentinel.master", …)`.
+    pub redis_settings: Vec<(&'static str, String)>,
     files: TempDir,
     claim: Claim,
     servers: Servers,
@@ -108,7 +110,20 @@ impl World {
         topic.create(partitions, &[]).await?;
         dlq.create(dlq_partitions, kafka::DLQ_SETTINGS).await?;
         let answers = AnswerLog::default();
-        Ok(Self { db, stock, topic, dlq, signer, answers, database_url, redis_url, files, claim, servers })
+        Ok(Self {
+            db,
+            stock,
+            topic,
+            dlq,
+            signer,
+            answers,
+            database_url,
+            redis_url,
+            redis_settings: Vec::new(),
+            files,
+            claim,
+            servers,
+        })
     }
 
     /// The same world with new connections of its own, after a server was gone.
@@ -136,6 +151,7 @@ impl World {
     fn launch(&self, binary: &'static str, verb: &'static str) -> Launch {
         let launch = Launch::new(binary, verb, self.folder().join(format!("{binary}.log")));
         let launch = self.environment().into_iter().fold(launch, |launch, (name, value)| launch.env(name, value));
+        let launch = self.redis_environment().fold(launch, |launch, (name, value)| launch.env(&name, value));
         self.settings_of(binary).into_iter().fold(launch, |launch, (key, value)| launch.set(&key, value))
     }
 
@@ -156,6 +172,7 @@ impl World {
         // The administrator of campaigns has a login name; each test names the operator who repairs.
         let command = if binary == "issuer-api" { command.env("USER", "e2e") } else { command };
         let command = self.environment().into_iter().fold(command, |command, (name, value)| command.env(name, value));
+        let command = self.redis_environment().fold(command, |command, (name, value)| command.env(&name, value));
         let command = variables.iter().fold(command, |command, (name, value)| command.env(name, value));
         command.run().await
     }
@@ -225,6 +242,14 @@ impl World {
             ("KAFKA_BROKERS", self.servers.kafka_brokers.clone()),
             ("RUST_BACKTRACE", "1".to_owned()),
         ]
+    }
+
+    /// `redis_settings` as variables of the two services that have them.
+    fn redis_environment(&self) -> impl Iterator<Item = (String, &str)> {
+        self.redis_settings.iter().flat_map(|(key, value)| {
+            let key = key.to_uppercase().replace('.', "__");
+            ["ISSUER_API", "DLQ_CONSUMER"].map(|binary| (format!("{binary}__REDIS__{key}"), value.as_str()))
+        })
     }
 
     /// Settings by which a process works in this world and in no other.
