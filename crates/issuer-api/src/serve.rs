@@ -22,7 +22,7 @@ use crate::{
     SERVICE,
     accept::Accept,
     acknowledge,
-    auth::Verifier,
+    auth::{self, Verifier},
     config::ApiSettings,
     coupon_lookup::CouponLookup,
     data_loss::DataLossReporter,
@@ -40,7 +40,7 @@ const LEAST_FLUSH: Duration = Duration::from_millis(100);
 
 /// Answers members until stopped. Keys are settings, so a wrong one ends the process before anything is opened.
 pub async fn serve(settings: &ApiSettings) -> anyhow::Result<ExitCode> {
-    let verifier = Verifier::load(&settings.auth)?;
+    let verifier = Arc::new(Verifier::load(&settings.auth)?);
     let service = Service::start(SERVICE, &settings.log, &settings.admin).await?;
     metrics_help::describe(HELP);
     let outcome = work(settings, verifier, &service).await;
@@ -50,8 +50,10 @@ pub async fn serve(settings: &ApiSettings) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn work(settings: &ApiSettings, verifier: Verifier, service: &Service) -> anyhow::Result<()> {
+async fn work(settings: &ApiSettings, verifier: Arc<Verifier>, service: &Service) -> anyhow::Result<()> {
     let shutdown = &service.shutdown;
+    let watching = auth::watch(Arc::clone(&verifier), service.health.clone(), service.reload.subscribe());
+    service.tasks.spawn_until_stop("keys", watching);
     let stock = Stock::new(&settings.redis)?;
     let database = Database::new(&settings.database, SERVICE)?;
     let publisher = Publisher::new(&settings.kafka.client(), SERVICE, &settings.kafka.topic)?;
@@ -72,7 +74,7 @@ async fn work(settings: &ApiSettings, verifier: Verifier, service: &Service) -> 
         clock,
         outbox_cap: settings.outbox.cap,
     };
-    let api = Arc::new(Api::new(Arc::new(accept), verifier, &settings.http));
+    let api = Arc::new(Api::new(Arc::new(accept), Arc::clone(&verifier), &settings.http));
 
     let members = listener::bind(settings.http.listen, "http.listen").await?;
     tracing::info!(address = %settings.http.listen, "members ask at {}", settings.http.listen);
@@ -94,7 +96,7 @@ async fn work(settings: &ApiSettings, verifier: Verifier, service: &Service) -> 
     let watched = start::watch_topic(broker, topic, service.health.watched("kafka"), shutdown.clone());
     service.tasks.spawn("topic watch", watched);
     let started = tokio::select! {
-        started = start::check(&stock, &database, service) => started,
+        started = start::check(&stock, &database, &verifier, service) => started,
         () = shutdown.stopping() => Ok(Startup::Stopped),
     };
     let unfit: Arc<OnceLock<StartupError>> = Arc::default();

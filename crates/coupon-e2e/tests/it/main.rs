@@ -20,6 +20,8 @@ mod hang_up;
 mod harness;
 mod headers;
 mod holder;
+mod keys;
+mod keys_files;
 mod lag;
 mod leads_out;
 mod long;
