@@ -257,6 +257,22 @@ mod tests {
             ),
             ("telemetry.campaigns", "101", "but must be 0 to 100 campaigns"),
             ("auth.leeway_s", "3600", "but must be 0 to 300 seconds"),
+            (
+                "auth.member_claim",
+                "exp",
+                "`auth.member_claim` is `exp` (given by --set), but must be the name of the claim",
+            ),
+            ("auth.member_claim", "", "`auth.member_claim` is empty"),
+            (
+                "auth.jwks_url",
+                "http://idp.example.com/keys",
+                "`auth.jwks_url` is `***` (given by --set), but must be an https URL",
+            ),
+            ("auth.jwks_url", "https://me:pw@idp.example.com/keys", "`auth.jwks_url` is `***`"),
+            ("auth.jwks_url", "keys.json", "but must be an https URL"),
+            ("auth.jwks_ca_file", "root.pem", "but must be empty while auth.jwks_url is"),
+            ("auth.jwks_refresh_ms", "10", "but must be 1000 to 86400000 ms"),
+            ("auth.jwks_min_interval_ms", "0", "but must be 1000 to 3600000 ms"),
             ("kafka.topic", "a b", "`kafka.topic` is `a b`"),
             (
                 "alarms.installation",
@@ -267,6 +283,19 @@ mod tests {
             let sentence = with(key, value).unwrap_err().to_string();
             assert!(sentence.contains(said) && !sentence.contains('\n'), "{sentence}");
         }
+    }
+
+    #[test]
+    fn a_jwk_set_may_come_by_https_and_by_http_from_this_machine() {
+        for url in [
+            "https://idp.example.com/keys?v=1",
+            "http://127.0.0.1:8080/keys",
+            "http://localhost/keys",
+            "http://[::1]/k",
+        ] {
+            assert!(with("auth.jwks_url", url).is_ok(), "{url}");
+        }
+        assert!(with("auth.jwks_url", "http://127.0.0.1.example.com/keys").is_err());
     }
 
     #[test]

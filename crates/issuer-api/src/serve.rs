@@ -23,7 +23,7 @@ use crate::{
     SERVICE,
     accept::Accept,
     acknowledge,
-    auth::Verifier,
+    auth::{self, Verifier},
     campaign_metrics::REFRESH_PERIOD,
     config::ApiSettings,
     coupon_lookup::CouponLookup,
@@ -42,7 +42,7 @@ const LEAST_FLUSH: Duration = Duration::from_millis(100);
 
 /// Answers members until stopped. Keys are settings, so a wrong one ends the process before anything is opened.
 pub async fn serve(settings: &ApiSettings) -> anyhow::Result<ExitCode> {
-    let verifier = Verifier::load(&settings.auth)?;
+    let verifier = Arc::new(Verifier::load(&settings.auth)?);
     let signing_key = settings.events.signer()?;
     let service = Service::start(SERVICE, &settings.log, &settings.admin).await?;
     metrics_help::describe(HELP);
@@ -61,11 +61,13 @@ pub async fn serve(settings: &ApiSettings) -> anyhow::Result<ExitCode> {
 
 async fn work(
     settings: &ApiSettings,
-    verifier: Verifier,
+    verifier: Arc<Verifier>,
     signing_key: Option<SigningKey>,
     service: &Service,
 ) -> anyhow::Result<()> {
     let shutdown = &service.shutdown;
+    let watching = auth::watch(Arc::clone(&verifier), service.health.clone(), service.reload.subscribe());
+    service.tasks.spawn_until_stop("keys", watching);
     let stock = Stock::new(&settings.redis)?;
     let database = Database::new(&settings.database, SERVICE)?;
     settings.kafka.client().keep_token(&service.tasks).await;
@@ -87,7 +89,7 @@ async fn work(
         clock,
         outbox_cap: settings.outbox.cap,
     };
-    let api = Arc::new(Api::new(Arc::new(accept), verifier, &settings.http, &settings.telemetry));
+    let api = Arc::new(Api::new(Arc::new(accept), Arc::clone(&verifier), &settings.http, &settings.telemetry));
     measure_on_scrape(&api, &database, &publisher);
 
     let members = listener::bind(settings.http.listen, "http.listen").await?;
@@ -110,7 +112,7 @@ async fn work(
     let watched = start::watch_topic(broker, topic, service.health.watched("kafka"), shutdown.clone());
     service.tasks.spawn("topic watch", watched);
     let started = tokio::select! {
-        started = start::check(&stock, &database, service) => started,
+        started = start::check(&stock, &database, &verifier, service) => started,
         () = shutdown.stopping() => Ok(Startup::Stopped),
     };
     let unfit: Arc<OnceLock<StartupError>> = Arc::default();

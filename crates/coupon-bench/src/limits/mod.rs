@@ -20,7 +20,7 @@ use coupon_e2e::world::World;
 use tokio::sync::oneshot;
 
 use crate::{
-    environment::{self, Environment},
+    environment::Environment,
     figures::{Figure, Unit},
     load::CONNECTIONS,
     measure::servers::Machines,
@@ -84,7 +84,7 @@ pub async fn run(environment: &Environment, arguments: &LimitsArgs) -> Result<()
 impl Limits {
     /// Measures all three, one after the other.
     pub async fn measure(environment: &Environment, seconds: f64) -> Result<Self> {
-        let (machines, world) = (Machines::find(environment), environment::world().await?);
+        let (machines, world) = (Machines::find(environment), environment.world().await?);
         let bare = bare::measure(&world, seconds).await?;
         let script = script(&world, &machines, seconds).await?;
         let produce = produce(environment, &world, &machines, seconds).await?;

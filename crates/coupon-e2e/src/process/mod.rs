@@ -132,6 +132,11 @@ impl Process {
         self.signal("CONT")
     }
 
+    /// Lets it read its files again (SIGHUP).
+    pub fn hang_up(&self) -> Result<()> {
+        self.signal("HUP")
+    }
+
     /// Whoever has ended and was waited for has given its number back, perhaps to another program by now.
     fn signal(&self, name: &str) -> Result<()> {
         let mut child = self.child();

@@ -11,6 +11,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use jsonwebtoken::Algorithm;
 use sqlx::{PgPool, postgres::PgPoolOptions};
 use tempfile::TempDir;
 
@@ -30,6 +31,9 @@ use crate::{
     stock::Stock,
     wait::eventually,
 };
+
+/// Name of the file with what tokens are verified by.
+const KEY_FILE: &str = "token.key";
 
 /// A database, a Redis, topics, consumer groups and a signing secret of one test. Dropping it removes them all.
 #[derive(Debug)]
@@ -66,12 +70,14 @@ pub struct Setup {
     pub partitions: i32,
     /// Partitions of the dead letter topic.
     pub dlq_partitions: i32,
+    /// Algorithm that the tokens of members are signed with: HS256, RS256, ES256 or `EdDSA`.
+    pub algorithm: Algorithm,
 }
 
 impl Setup {
     /// On these servers, with a few partitions each.
     pub fn on(servers: &Servers) -> Self {
-        Self { servers: servers.clone(), partitions: 4, dlq_partitions: 2 }
+        Self { servers: servers.clone(), partitions: 4, dlq_partitions: 2, algorithm: Algorithm::HS256 }
     }
 }
 
@@ -96,10 +102,10 @@ impl World {
     }
 
     async fn furnish(claim: Claim, setup: Setup) -> Result<Self> {
-        let Setup { servers, partitions, dlq_partitions } = setup;
+        let Setup { servers, partitions, dlq_partitions, algorithm } = setup;
         let files = tempfile::tempdir()?;
-        let signer = Signer::new_of_world();
-        std::fs::write(files.path().join("hmac.secret"), signer.secret())?;
+        let signer = Signer::new_of_world().signing_with(algorithm)?;
+        std::fs::write(files.path().join(KEY_FILE), signer.verifies_by())?;
         let redis_url = servers.redis(claim.redis_index)?;
         let stock = Stock::connect(&redis_url).await?;
         database::create(&claim, &servers).await?;
@@ -229,9 +235,9 @@ impl World {
         self.files.path()
     }
 
-    /// File of the secret by which tokens of this world are signed.
+    /// File with what tokens of this world are verified by: a secret, or a public key.
     pub fn secret_file(&self) -> PathBuf {
-        self.folder().join("hmac.secret")
+        self.folder().join(KEY_FILE)
     }
 
     /// Addresses of the servers, as each process of this world gets them.
@@ -262,8 +268,8 @@ impl World {
                 ("redis.response_timeout_ms", text("5000")),
                 ("auth.issuer", text(self.signer.issuer())),
                 ("auth.audience", text(self.signer.audience())),
-                ("auth.algorithms", text("HS256")),
-                ("auth.hmac_secret_file", self.secret_file().display().to_string()),
+                ("auth.algorithms", format!("{:?}", self.signer.algorithm())),
+                (self.signer.setting(), self.secret_file().display().to_string()),
             ],
             "issue-consumer" => {
                 vec![("kafka.topic", text(self.topic.name())), ("kafka.dlq_topic", text(self.dlq.name()))]

@@ -23,6 +23,8 @@ mod headers;
 mod holder;
 mod kafka_rights;
 mod kafka_secure;
+mod keys;
+mod keys_files;
 mod lag;
 mod leads_out;
 mod long;

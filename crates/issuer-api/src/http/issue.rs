@@ -51,7 +51,7 @@ async fn answer(
     body: Body,
     trace: Option<TraceParent>,
 ) -> Result<(Held, Response), Problem> {
-    let member = request::member(&api.verifier, headers)?;
+    let member = request::member(api, headers).await?;
     let code = request::coupon_code(path)?;
     request::check_body(body, api.max_body_bytes, api.body_within).await?;
     if api.is_held() {

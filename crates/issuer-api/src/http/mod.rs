@@ -21,7 +21,7 @@ use std::{
 
 use crate::{
     accept::Accept,
-    auth::Verifier,
+    auth::{Refusals, Verifier},
     campaign_metrics::Campaigns,
     config::{HttpSettings, TelemetrySection},
 };
@@ -33,7 +33,8 @@ pub use routes::routes;
 /// The state that the handlers share.
 pub struct Api {
     accept: Arc<Accept>,
-    verifier: Verifier,
+    verifier: Arc<Verifier>,
+    refusals: Refusals,
     meters: guard::Meters,
     /// The campaigns that have metrics of their own.
     pub campaigns: Campaigns,
@@ -49,13 +50,19 @@ pub struct Api {
 
 impl Api {
     /// An API that answers 503 `STARTING` until [`Api::open`].
-    pub fn new(accept: Arc<Accept>, verifier: Verifier, settings: &HttpSettings, telemetry: &TelemetrySection) -> Self {
+    pub fn new(
+        accept: Arc<Accept>,
+        verifier: Arc<Verifier>,
+        settings: &HttpSettings,
+        telemetry: &TelemetrySection,
+    ) -> Self {
         Self {
             meters: guard::Meters::from_zero(),
             campaigns: Campaigns::new(telemetry.campaigns, guard::outcomes().map(|(outcome, _)| outcome).collect()),
             access_log: telemetry.access_log,
             accept,
             verifier,
+            refusals: Refusals::from_zero(),
             in_flight: AtomicUsize::new(0),
             max_in_flight: settings.max_in_flight,
             is_open: AtomicBool::new(false),
