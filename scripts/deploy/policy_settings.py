@@ -83,13 +83,25 @@ def answer_of(name, variables, text=None):
     variables = {k: v for k, v in variables.items() if not k.endswith("_CONFIG")}
     key = (name, text, tuple(sorted(variables.items())))
     if key not in _answers:
-        with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
-            file.write(text or "")
-            file.flush()
-            command = [bin_dir() / name, "config", "--config", file.name]
-            _answers[key] = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
-    answer = _answers[key]
-    return (tomllib.loads(answer.stdout), None) if answer.returncode == 0 else (None, answer.stderr.strip())
+        with tempfile.TemporaryDirectory() as folder:
+            variables = {k: laid_out(k, v, folder) for k, v in variables.items()}
+            (Path(folder) / "config.toml").write_text(text or "", encoding="utf-8")
+            command = [bin_dir() / name, "config", "--config", f"{folder}/config.toml"]
+            answer = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+            said = (answer.stdout.replace(f"{folder}/etc", "/etc"), answer.stderr.strip().replace(f"{folder}/etc", "/etc"))
+            _answers[key] = (answer.returncode, *said)
+    code, settings, refusal = _answers[key]
+    return (tomllib.loads(settings), None) if code == 0 else (None, refusal)
+
+
+def laid_out(name, value, folder):
+    """The value of a variable, with each file that it names in this folder, as its Secret would mount it."""
+    for path in re.findall(r"/etc/coupon/[^,]+", value):
+        file = Path(folder + path)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        place = PLACES.get("_".join(name.removesuffix("_FILE").split("__")[1:]), "word")
+        file.write_text(place + "\n", encoding="utf-8")
+    return value.replace("/etc/coupon/", f"{folder}/etc/coupon/")
 
 
 def started(render):
@@ -157,7 +169,7 @@ def files(settings, name=""):
         inside = f"{name}.{key}" if name else key
         if isinstance(value, dict):
             yield from files(value, inside)
-        elif key.endswith(("_file", "_files", "ca.location")) or ".property_files." in inside:
+        elif key.endswith(("_file", "_files", "ca.location")):
             yield from ((inside, file) for file in (value if isinstance(value, list) else [value]))
 
 
@@ -165,7 +177,9 @@ def files(settings, name=""):
 def files_are_mounted(render):
     for o, settings in started(render):
         mounts = [m["mountPath"] + "/" for m in containers(o, init=False)[0].get("volumeMounts", [])]
-        for name, value in files(settings):
+        # `config` does not print what these name.
+        hidden = [(k, v) for k, v in environment(render, o).items() if "__PROPERTY_FILES__" in k]
+        for name, value in [*files(settings), *hidden]:
             if value and not any(value.startswith(mount) for mount in mounts):
                 yield f"{where(o)}: {name} is {value}, where nothing is mounted"
 
