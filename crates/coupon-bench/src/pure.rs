@@ -14,7 +14,7 @@ use uuid::Uuid;
 /// Events that are dealt with together, as a batch of issue-consumer is; by its defaults it has up to 1,000.
 const BATCH_EVENTS: u32 = 500;
 
-/// Which part is done for how many events.
+/// Arguments of `coupon-bench pure`: the part to run, and the number of events.
 #[derive(Debug, Args)]
 pub struct PureArgs {
     part: Part,
@@ -28,7 +28,7 @@ pub struct PureArgs {
 pub enum Part {
     /// The event of an accepted request, written as it goes to Kafka.
     Encode,
-    /// The same read from a record.
+    /// Decodes the payload of a record into an event.
     Decode,
     /// How far a partition is done: each offset delivered, then completed in the order of two batches.
     Watermark,

@@ -31,14 +31,9 @@ pub struct Operations {
 }
 
 impl Operations {
-    /// Returns `name` with the time of now, for the audit.
-    pub fn actor(&self, name: &str) -> Actor {
-        Actor { name: name.to_owned(), now: self.clock.now() }
-    }
-
     /// Returns the operator with the time of now, for the audit.
     pub fn me(&self) -> Actor {
-        self.actor(&self.by)
+        Actor::at(&self.by, self.clock.as_ref())
     }
 
     /// Does `work` under the lock of a campaign's data, which a reconciliation, a rebuild and an archive take: one of these

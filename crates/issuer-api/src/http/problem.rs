@@ -66,7 +66,7 @@ impl Problem {
         bytes.into()
     }
 
-    /// What went wrong.
+    /// Returns the stable code of the problem.
     pub fn code(&self) -> Code {
         self.code
     }
