@@ -97,7 +97,7 @@ check-scripts:
 	@scripts/migrations-check
 	@scripts/walks-check
 	@if command -v shellcheck >/dev/null; then \
-	  shellcheck -x scripts/stack scripts/test scripts/bench scripts/mutants scripts/migrations-check scripts/walks-check scripts/supply-chain scripts/release-build scripts/image deploy/docker/assemble deploy/docker/licences .ci/run .cargo/cc scripts/lib/*.sh scripts/lib/mutants/*.sh; \
+	  shellcheck -x scripts/stack scripts/test scripts/bench scripts/mutants scripts/migrations-check scripts/walks-check scripts/pgbouncer scripts/supply-chain scripts/release-build scripts/image deploy/docker/assemble deploy/docker/licences .ci/run .cargo/cc scripts/lib/*.sh scripts/lib/mutants/*.sh; \
 	else \
 	  echo 'shellcheck is not installed: the scripts are not checked'; \
 	fi

@@ -1,4 +1,4 @@
-"""custom_resources.py FILE…: holds custom resources against what their operators take. KEDA's and Prometheus' come from the
+"""custom_resources.py FILE…: holds custom resources against what their operators take. All but Strimzi's come from the
 npm packages @kubernetes-models/*, for values (their validators) and for unknown fields (their types, by tsc: the
 validators let those pass). Strimzi's definitions are in no registry, so kafkatopic.schema.json says what KafkaTopic takes.
 MODELS names the folder with node_modules."""
@@ -15,6 +15,9 @@ import yaml
 HERE = Path(__file__).parent
 MODELS = {
     ("keda.sh/v1alpha1", "ScaledObject"): "@kubernetes-models/keda/keda.sh/v1alpha1",
+    ("keda.sh/v1alpha1", "TriggerAuthentication"): "@kubernetes-models/keda/keda.sh/v1alpha1",
+    ("gateway.networking.k8s.io/v1", "HTTPRoute"): "@kubernetes-models/gateway-api/gateway.networking.k8s.io/v1",
+    ("networking.gke.io/v1", "HealthCheckPolicy"): "@kubernetes-models/gke/networking.gke.io/v1",
     ("monitoring.coreos.com/v1", "PodMonitor"): "@kubernetes-models/prometheus-operator/monitoring.coreos.com/v1",
     ("monitoring.coreos.com/v1", "ServiceMonitor"): "@kubernetes-models/prometheus-operator/monitoring.coreos.com/v1",
     ("monitoring.coreos.com/v1", "PrometheusRule"): "@kubernetes-models/prometheus-operator/monitoring.coreos.com/v1",
@@ -33,7 +36,8 @@ def custom_resources(paths):
     """Every object that Kubernetes itself does not define, with where it is."""
     for path in paths:
         for o in yaml.safe_load_all(Path(path).read_text(encoding="utf-8")):
-            if o and "." in o["apiVersion"].partition("/")[0] and ".k8s.io" not in o["apiVersion"]:
+            group = o["apiVersion"].partition("/")[0] if o else ""
+            if group.startswith("gateway.") or ("." in group and ".k8s.io" not in group):
                 yield f"{Path(path).name}: {o['kind']}/{o['metadata']['name']}", o
 
 

@@ -19,6 +19,8 @@ class Render:
 
     overlay: str
     objects: list
+    # Another installation that is to share a Kafka and a Prometheus with this one.
+    beside: "Render | None" = None
 
     def of(self, *kinds):
         return [o for o in self.objects if o["kind"] in kinds]
@@ -87,9 +89,20 @@ def containers(workload, init=True):
     return spec["containers"] + (spec.get("initContainers", []) if init else [])
 
 
+def holds(image):
+    """Which binary an image holds."""
+    return image.split("@")[0].rsplit("/", 1)[-1].split(":")[0]
+
+
 def binary(workload):
     """Which binary the first container's image holds."""
-    return pod(workload)["containers"][0]["image"].split("@")[0].rsplit("/", 1)[-1].split(":")[0]
+    return holds(pod(workload)["containers"][0]["image"])
+
+
+def migrations(render):
+    """Each container that brings the schema up to date."""
+    for o in render.workloads():
+        yield from ((o, container) for container in containers(o) if "migrate" in container.get("args", []))
 
 
 def version(image):

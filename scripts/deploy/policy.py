@@ -10,9 +10,10 @@ import yaml
 import policy_pipeline
 import policy_pods
 import policy_settings
+import policy_ways
 from manifests import Rules, read
 
-ALL = Rules({**policy_pods.rule.known, **policy_pipeline.rule.known, **policy_settings.rule.known})
+ALL = Rules({**policy_pods.rule.known, **policy_pipeline.rule.known, **policy_settings.rule.known, **policy_ways.rule.known})
 
 
 def change(o, pointer, value, delete=False):
@@ -48,6 +49,9 @@ def broken_copy(render, entry):
 
 def main(folder):
     renders = {path.stem: read(path, path.stem) for path in sorted(Path(folder).glob("*.yaml"))}
+    # An installation beside production, by name.
+    if "staging" in renders:
+        renders["staging"].beside = renders["prod"]
     complaints = []
     for overlay, render in renders.items():
         complaints += [f"{overlay}: {sentence} ({rule})" for rule, sentence in ALL.broken(render)]

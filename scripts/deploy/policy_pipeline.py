@@ -1,6 +1,6 @@
 """What the parts of the pipeline keep to among each other."""
 
-from manifests import OURS, Rules, binary, containers, pod, pod_labels, port_of, selects, version, where
+from manifests import OURS, Rules, binary, containers, migrations, pod, pod_labels, port_of, selects, where
 
 rule = Rules()
 
@@ -13,8 +13,8 @@ def all_is_there(render):
     for name in OURS:
         if not any(binary(o) == name for o in render.ours()):
             yield f"there is no Deployment of {name}"
-    if not any("migrate" in c.get("args", []) for o in render.of("Job") for c in containers(o)):
-        yield "there is no Job that migrates"
+    if not list(migrations(render)):
+        yield "nothing brings the schema up to date"
 
 
 @rule
@@ -136,8 +136,12 @@ def scaling_is_bounded(render):
 
 
 @rule
-def each_version_has_its_own_job(render):
-    for o in render.of("Job"):
-        tag = version(containers(o)[0]["image"])
-        if binary(o) in OURS and not o["metadata"]["name"].endswith(f"-{tag}"):
-            yield f"{where(o)}: its name does not end with {tag}, so the next version cannot be applied"
+def the_schema_comes_with_the_version_that_needs_it(render):
+    wanted = next((pod(o)["containers"][0]["image"] for o in render.ours() if binary(o) == "issue-consumer"), None)
+    for o, container in migrations(render):
+        if container["image"] != wanted:
+            yield f"{where(o, container)}: it migrates with {container['image']}, but {wanted} writes the rows"
+        if o["kind"] == "Job":
+            yield f"{where(o, container)}: the next apply cannot change a Job; migrate in an init container"
+        elif any(lowest < 1 for lowest, _ in map(bounds, render.autoscalers(o))):
+            yield f"{where(o, container)}: with no replica of it there is no schema"

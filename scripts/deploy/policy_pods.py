@@ -44,10 +44,14 @@ def container_is_locked(render):
 def pod_is_locked(render):
     for o in render.workloads():
         context = pod(o).get("securityContext", {})
-        if context.get("runAsNonRoot") is not True or not context.get("runAsUser"):
+        # OpenShift chooses the user, and refuses whoever names one.
+        chosen = render.overlay == "openshift"
+        if context.get("runAsNonRoot") is not True or not (chosen or context.get("runAsUser")):
             yield f"{where(o)}: it may run as root"
-        if binary(o) in OURS and context.get("runAsUser") != 65532:
-            yield f"{where(o)}: our images run as 65532"
+        if binary(o) in OURS and context.get("runAsUser") != (None if chosen else 65532):
+            yield f"{where(o)}: our images run as 65532, or as OpenShift chooses"
+        if chosen and {"runAsGroup", "fsGroup"} & set(context):
+            yield f"{where(o)}: OpenShift refuses a group that the pod names"
         if context.get("seccompProfile", {}).get("type") != "RuntimeDefault":
             yield f"{where(o)}: seccompProfile is not RuntimeDefault"
         for key in ("hostNetwork", "hostPID", "hostIPC"):
@@ -104,7 +108,7 @@ def secrets_are_referred_to(render):
                 name = variable["name"]
                 is_secret = any(word in name for word in ("PASSWORD", "SECRET", "TOKEN", "_URL"))
                 # A file is only where a secret lies.
-                is_open = name.endswith("_FILE") or is_link(name, variable.get("value", ""))
+                is_open = name.endswith("_FILE") or "__PROPERTY_FILES__" in name or is_link(name, variable.get("value", ""))
                 if is_secret and not is_open and "value" in variable:
                     yield f"{where(o, container)}: {name} is written out instead of taken from a Secret"
     for o in render.of("Secret"):

@@ -7,7 +7,7 @@ import tempfile
 import tomllib
 from pathlib import Path
 
-from manifests import Rules, binary, containers, pod, port_of, where
+from manifests import OURS, Rules, binary, containers, holds, migrations, pod, port_of, where
 
 rule = Rules()
 
@@ -44,10 +44,10 @@ def admin_s():
     return int(found[1])
 
 
-def environment(render, workload):
-    """What the container of a workload gets, with addresses in the place of secrets."""
+def environment(render, workload, container=None):
+    """What a container of a workload gets, its first one unless another is given, with addresses in the place of secrets."""
     variables = {}
-    for variable in containers(workload, init=False)[0].get("env", []):
+    for variable in (container or containers(workload, init=False)[0]).get("env", []):
         source = variable.get("valueFrom", {})
         if "configMapKeyRef" in source:
             config_map = render.named("ConfigMap", source["configMapKeyRef"]["name"]) or {}
@@ -75,8 +75,12 @@ def config_file(render, workload):
 
 def effective(render, workload):
     """The settings in force as `BIN config` prints them, or the sentence it refuses them with."""
-    text, name = config_file(render, workload), binary(workload)
-    variables = {k: v for k, v in environment(render, workload).items() if not k.endswith("_CONFIG")}
+    return answer_of(binary(workload), environment(render, workload), config_file(render, workload))
+
+
+def answer_of(name, variables, text=None):
+    """The same of a binary with these variables and this text of its file."""
+    variables = {k: v for k, v in variables.items() if not k.endswith("_CONFIG")}
     key = (name, text, tuple(sorted(variables.items())))
     if key not in _answers:
         with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
@@ -98,12 +102,28 @@ def started(render):
 
 @rule
 def binary_takes_its_configuration(render):
-    for o in [*render.ours(), *(j for j in render.of("Job") if binary(j) in PREFIXES)]:
-        if o["kind"] == "Deployment" and config_file(render, o) is None:
+    for o in render.ours():
+        if config_file(render, o) is None:
             yield f"{where(o)}: its configuration file is in no ConfigMap"
         _, refusal = effective(render, o)
         if refusal is not None:
             yield f"{where(o)}: {binary(o)} refuses its configuration: {refusal}"
+    for o, container in migrations(render):
+        if holds(container["image"]) in PREFIXES:
+            _, refusal = answer_of(holds(container["image"]), environment(render, o, container))
+            if refusal is not None:
+                yield f"{where(o, container)}: it refuses its configuration: {refusal}"
+
+
+@rule
+def binary_takes_its_arguments(render):
+    ours = [(o, c) for o in render.workloads() for c in containers(o) if holds(c["image"]) in PREFIXES]
+    for o, container in ours:
+        # With the last word it only parses them.
+        command = [bin_dir() / holds(container["image"]), *container.get("args", []), "--help"]
+        answer = subprocess.run(command, env={}, capture_output=True, text=True, check=False)
+        if answer.returncode != 0:
+            yield f"{where(o, container)}: it does not take its arguments: {answer.stderr.strip()}"
 
 
 @rule
@@ -131,14 +151,23 @@ def a_stop_has_the_time_it_may_take(render):
             yield f"{where(o)}: a stop may take {sum(steps):g} s, but is killed after {grace} s"
 
 
+def files(settings, name=""):
+    """Each file that a setting names, with the name of the setting."""
+    for key, value in settings.items():
+        inside = f"{name}.{key}" if name else key
+        if isinstance(value, dict):
+            yield from files(value, inside)
+        elif key.endswith(("_file", "_files", "ca.location")) or ".property_files." in inside:
+            yield from ((inside, file) for file in (value if isinstance(value, list) else [value]))
+
+
 @rule
 def files_are_mounted(render):
     for o, settings in started(render):
         mounts = [m["mountPath"] + "/" for m in containers(o, init=False)[0].get("volumeMounts", [])]
-        for section, values in settings.items():
-            for key, value in values.items():
-                if key.endswith("_file") and value and not any(value.startswith(mount) for mount in mounts):
-                    yield f"{where(o)}: {section}.{key} is {value}, where nothing is mounted"
+        for name, value in files(settings):
+            if value and not any(value.startswith(mount) for mount in mounts):
+                yield f"{where(o)}: {name} is {value}, where nothing is mounted"
 
 
 def consumed(name, settings):
@@ -180,3 +209,54 @@ def topics_are_there_and_have_the_partitions(render):
             partitions = topics.get(topic, {}).get("partitions", 0)
             if highest != partitions:
                 yield f"{where(autoscaler)}: up to {highest} replicas, but {topic} has {partitions} partitions"
+
+
+def installation(render):
+    """What an installation must not share with another one: (what, value), as its binaries and its monitor have them."""
+    for o, settings in started(render):
+        kafka = settings["kafka"]
+        yield from (("the topic", kafka[key]) for key in ("topic", "dlq_topic") if key in kafka)
+        yield from (("the group", kafka[key]) for key in ("group_id", "issue_group_id") if key in kafka)
+        yield from (("the name in alarms", settings["alarms"]["installation"]) for _ in [0] if "alarms" in settings)
+    yield from (("the label installation", label) for label in labels(render))
+    yield from (("the KafkaTopic", o["metadata"]["name"]) for o in render.of("KafkaTopic"))
+    yield from (("the namespace", o["metadata"]["namespace"]) for o in render.ours() if "namespace" in o["metadata"])
+
+
+def labels(render):
+    """The names of installations that the monitors set."""
+    for o in render.of("PodMonitor"):
+        for endpoint in o["spec"]["podMetricsEndpoints"]:
+            rules = [r for r in endpoint.get("relabelings", []) if r.get("targetLabel") == "installation"]
+            yield rules[0].get("replacement", "") if rules else ""
+
+
+@rule
+def installations_have_names_and_share_nothing(render):
+    names = {value for what, value in installation(render) if what == "the name in alarms"}
+    for label in labels(render):
+        if not label or not {label} >= names:
+            yield f"its metrics have the installation {label!r}, and its alarms {sorted(names)}"
+    shared = set(installation(render)) & set(installation(render.beside)) if render.beside else set()
+    for what, value in sorted(shared):
+        yield f"it shares {what} {value!r} with {render.beside.overlay}"
+
+
+@rule
+def services_of_one_installation_agree(render):
+    found = {binary(o): settings["kafka"] for o, settings in started(render)}
+    if set(found) != set(OURS):
+        return
+    api, issue, dlq = (found[name] for name in OURS)
+    topics, dead = {k["topic"] for k in (api, issue, dlq)}, {k["dlq_topic"] for k in (issue, dlq)}
+    if len(topics) + len(dead) > 2 or issue["group_id"] != dlq["issue_group_id"]:
+        yield f"topics {sorted(topics)}, dead letters {sorted(dead)}, groups {issue['group_id']} and {dlq['issue_group_id']}: they differ"
+
+
+@rule
+def links_lead_to_the_runbook_of_the_installation(render):
+    address = next((s["alarms"]["runbook_url"] for o, s in started(render) if binary(o) == "dlq-consumer"), "")
+    for o in render.of("PrometheusRule"):
+        for alert in (r for group in o["spec"]["groups"] for r in group["rules"] if "alert" in r):
+            if alert["annotations"].get("runbook_url", "").partition("#")[0] != address:
+                yield f"{where(o)}: {alert['alert']} leads to another runbook than the alarms, {address}"

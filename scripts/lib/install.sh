@@ -31,6 +31,10 @@ missing_packages() {
   [[ -e /usr/include/zlib.h ]] || say zlib1g-dev
   [[ -e /usr/include/openssl/ssl.h ]] || say libssl-dev
   [[ -e /usr/include/zstd.h ]] || say libzstd-dev
+  # On Debian scripts/pgbouncer fetches one that is new enough by itself.
+  [[ -e /usr/share/keyrings/debian-archive-keyring.gpg ]] || command -v pgbouncer >/dev/null || say pgbouncer
+  # Tests encrypt the key of a certificate with it.
+  command -v openssl >/dev/null || say openssl
   [[ ${2:-} != valgrind ]] || command -v valgrind >/dev/null || say valgrind
 }
 

@@ -11,7 +11,7 @@ prepare_launch() {
   eval "$(scripts_stack env)"
   # A secret's file is mounted in a cluster; here is nothing to mount it on.
   ISSUER_API__AUTH__HMAC_SECRET=$(<"$ISSUER_API__AUTH__HMAC_SECRET_FILE")
-  unset ISSUER_API__AUTH__HMAC_SECRET_FILE
+  unset ISSUER_API__AUTH__HMAC_SECRET_FILE "${!ISSUER_API__EVENTS__@}" "${!ISSUE_CONSUMER__EVENTS__@}" "${!DLQ_CONSUMER__EVENTS__@}"
   "$BIN_DIR/issue-consumer" migrate </dev/null >"$LOG/migrate.log" 2>&1 || {
     tail -n 15 "$LOG/migrate.log" >&2
     die "'issue-consumer migrate' failed"

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MONITORING = ROOT / "deploy" / "monitoring"
 BINARIES = ("coupon-core", "issuer-api", "issue-consumer", "dlq-consumer")
 # What Prometheus makes itself.
-BUILT_IN = {"ALERTS"}
+BUILT_IN = {"ALERTS", "up"}
 
 
 def promtool(*words, cwd=None):
@@ -104,6 +104,23 @@ def runbook_entries_exist(folder):
             yield f"{rule['alert']}: deploy/README.md has no entry '### {entry}'"
 
 
+def runbook_links_lead_to_the_entries(folder):
+    """As GitHub and GitLab make anchors of headings."""
+    for _, rule in alerts(folder):
+        entry = rule.get("annotations", {}).get("runbook", "")
+        anchor = re.sub(r"[^\w\- ]", "", entry.lower()).replace(" ", "-")
+        if rule.get("annotations", {}).get("runbook_url", "").partition("#")[2] != anchor:
+            yield f"{rule['alert']}: its runbook_url does not end with #{anchor}"
+
+
+def rules_keep_installations_apart(folder):
+    """What is added up is added up for each installation by itself."""
+    for _, rule in rules(folder):
+        for words in re.findall(r"\b(?:sum|max|min|avg|count|group)\b\s*(?:by\s*\(([^)]*)\))?\s*\(", rule["expr"]):
+            if "installation" not in [word.strip() for word in words.split(",")]:
+                yield f"{rule.get('alert') or rule['record']} adds up installations: {rule['expr'].strip()}"
+
+
 def alerts_are_tested(folder):
     """Whether the tests notice an alert that never fires, and one that always does."""
     wanted = {rule["alert"] for _, rule in alerts(folder)}
@@ -164,6 +181,18 @@ def queries_parse(folder):
             yield f"{place} does not parse: {query}\n{said}"
 
 
+def queries_ask_for_the_chosen_installations(folder):
+    for name, board in dashboards(folder).items():
+        if not any(of["name"] == "installation" for of in board["templating"]["list"]):
+            yield f"{name} has no variable `installation`"
+        for panel in panels(board):
+            for target in panel.get("targets", []):
+                chosen = target["expr"].count('installation=~"$installation"')
+                # The targets of the objectives are the same for all.
+                if chosen < len(re.findall(r"(?:\bcoupon_|coupon:(?!objective:ratio\b)|\bALERTS\b)", target["expr"])):
+                    yield f"{name}: {panel['title']} asks for every installation: {target['expr']}"
+
+
 def metrics_are_recorded(folder):
     recorded = {rule["record"] for _, rule in rules(folder) if "record" in rule}
     known = exported() | recorded | BUILT_IN
@@ -178,9 +207,12 @@ CHECKS = (
     tests_pass,
     alerts_say_what_is_needed,
     runbook_entries_exist,
+    runbook_links_lead_to_the_entries,
+    rules_keep_installations_apart,
     alerts_are_tested,
     dashboards_are_portable,
     queries_parse,
+    queries_ask_for_the_chosen_installations,
     metrics_are_recorded,
 )
 

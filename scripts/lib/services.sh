@@ -6,6 +6,7 @@ print_env() {
   local quote="'\\''"
   assign() { printf "export %s='%s'\n" "$1" "${2//\'/$quote}"; }
   secret hmac.secret 32 >/dev/null
+  secret events.key 32 >/dev/null
   assign DATABASE_URL "$(url_of postgres)"
   assign REDIS_URL "$(url_of redis)"
   assign KAFKA_BROKERS "$(url_of kafka)"
@@ -21,6 +22,9 @@ print_env() {
   assign ISSUER_API__AUTH__ALGORITHMS HS256
   assign ISSUER_API__AUTH__HMAC_SECRET_FILE "$AUTH/hmac.secret"
   assign ISSUER_API__KAFKA__TOPIC "$TOPIC"
+  assign ISSUER_API__EVENTS__SIGNING_KEY_FILES "$AUTH/events.key"
+  assign ISSUE_CONSUMER__EVENTS__SIGNING_KEY_FILES "$AUTH/events.key"
+  assign DLQ_CONSUMER__EVENTS__SIGNING_KEY_FILES "$AUTH/events.key"
   assign ISSUE_CONSUMER__ADMIN__LISTEN "127.0.0.1:$(port_of issue-consumer)"
   assign ISSUE_CONSUMER__KAFKA__TOPIC "$TOPIC"
   assign ISSUE_CONSUMER__KAFKA__DLQ_TOPIC "$DLQ_TOPIC"

@@ -13,7 +13,7 @@ use axum::{
     routing::post,
 };
 use clap::Args;
-use coupon_core::runtime::{HttpLimits, Secret, Shutdown, http};
+use coupon_core::runtime::{HttpLimits, Shutdown, http};
 use issuer_api::auth::{AuthSettings, Verifier};
 use tokio::net::TcpListener;
 
@@ -33,9 +33,12 @@ pub struct BareArgs {
     /// Audience that a token must have, the claim `aud`.
     #[arg(long)]
     audience: String,
-    /// File with the secret of HS256.
+    /// Algorithm of the tokens.
     #[arg(long)]
-    hmac_secret_file: PathBuf,
+    algorithm: String,
+    /// File with what verifies them: the public key, or the secret of HS256.
+    #[arg(long)]
+    key_file: PathBuf,
 }
 
 /// Serves the one route until SIGTERM.
@@ -46,15 +49,18 @@ pub async fn run(arguments: BareArgs) -> Result<()> {
 }
 
 async fn serve(arguments: &BareArgs) -> Result<()> {
+    let key_file = arguments.key_file.display().to_string();
+    let (public_key_file, hmac_secret_file) =
+        if arguments.algorithm == "HS256" { (String::new(), key_file) } else { (key_file, String::new()) };
     let verifier = Verifier::load(&AuthSettings {
         issuer: arguments.issuer.clone(),
         audience: arguments.audience.clone(),
-        algorithms: vec!["HS256".to_owned()],
-        public_key_file: String::new(),
-        jwks_file: String::new(),
-        hmac_secret: Secret::new(""),
-        hmac_secret_file: arguments.hmac_secret_file.display().to_string(),
+        algorithms: vec![arguments.algorithm.clone()],
+        member_claim: "sub".to_owned(),
+        public_key_file,
+        hmac_secret_file,
         leeway_s: 30,
+        ..AuthSettings::default()
     })?;
     let route = post(answer).with_state(Arc::new(verifier));
     let router = Router::new().route("/api/v1/coupons/{code}/issues", route);

@@ -5,6 +5,7 @@ use coupon_e2e::{
     servers::Servers,
     world::{Setup, World},
 };
+use jsonwebtoken::Algorithm;
 use sqlx::{Connection, PgConnection};
 use url::Url;
 
@@ -13,9 +14,10 @@ use crate::progress;
 /// Advisory lock of whoever measures: two at once would measure each other, and change settings of Redis crosswise.
 const LOCK: i64 = 0x_0062_656e_6368;
 
-/// Addresses of PostgreSQL, Redis and Kafka.
+/// Addresses of PostgreSQL, Redis and Kafka, and how tokens are signed there.
 #[derive(Clone, Debug)]
 pub struct Environment {
+    algorithm: Algorithm,
     database: Url,
     redis: Url,
     kafka_brokers: String,
@@ -37,10 +39,21 @@ impl Environment {
             })
         };
         Ok(Self {
+            algorithm: Algorithm::HS256,
             database: url(variable, "DATABASE_URL", &["postgres", "postgresql"])?,
             redis: url(variable, "REDIS_URL", &["redis"])?,
             kafka_brokers: variable("KAFKA_BROKERS")?,
         })
+    }
+
+    /// The same with tokens signed by this algorithm, HS256 otherwise.
+    pub fn signing_with(&self, algorithm: Algorithm) -> Self {
+        Self { algorithm, ..self.clone() }
+    }
+
+    /// A [`world`] with tokens signed so.
+    pub async fn world(&self) -> Result<World> {
+        world_with(self.algorithm).await
     }
 
     /// `postgres://…` of the database that the environment names.
@@ -82,7 +95,11 @@ impl Environment {
 /// A fresh database, logical database of Redis and topics, with as many partitions as in production. Dropping the world
 /// removes them.
 pub async fn world() -> Result<World> {
-    World::with(Setup { servers: Servers::from_env()?, partitions: 8, dlq_partitions: 4 }).await
+    world_with(Algorithm::HS256).await
+}
+
+async fn world_with(algorithm: Algorithm) -> Result<World> {
+    World::with(Setup { servers: Servers::from_env()?, partitions: 8, dlq_partitions: 4, algorithm }).await
 }
 
 // The value stays out of the message: it carries a password.

@@ -23,3 +23,4 @@ mod rounds;
 mod scale;
 mod seed;
 mod size;
+mod tokens;

@@ -8,6 +8,7 @@ use coupon_core::{
     ids::CouponCode,
     kafka::Watermark,
     repo::coupon_issues::Batch,
+    signing::{self, SigningKey},
 };
 use uuid::Uuid;
 
@@ -28,6 +29,10 @@ pub struct PureArgs {
 pub enum Part {
     /// The event of an accepted request, written as it goes to Kafka.
     Encode,
+    /// The signature of that event.
+    Sign,
+    /// The same signature, verified.
+    Verify,
     /// Decodes the payload of a record into an event.
     Decode,
     /// How far a partition is done: each offset delivered, then completed in the order of two batches.
@@ -49,12 +54,25 @@ pub fn run(arguments: &PureArgs) {
     let code = code();
     let events: Vec<Arc<CouponIssued>> = (0..BATCH_EVENTS).map(|number| Arc::new(event(&code, number))).collect();
     let values: Vec<Vec<u8>> = events.iter().map(|event| event.encode()).collect();
+    let key = SigningKey::new(&[7; 32]);
+    let signatures: Vec<String> = values.iter().map(|value| key.sign(value)).collect();
     let mut watermark = Watermark::default();
     for batch in 0..batches {
         match arguments.part {
             Part::Encode => {
                 for event in &events {
                     black_box(black_box(event).encode());
+                }
+            }
+            Part::Sign => {
+                for value in &values {
+                    drop(black_box(key.sign(black_box(value))));
+                }
+            }
+            Part::Verify => {
+                for (value, signature) in values.iter().zip(&signatures) {
+                    let keys = std::slice::from_ref(&key);
+                    assert!(signing::verify(keys, black_box(value), Some(black_box(signature.as_bytes()))).is_ok());
                 }
             }
             Part::Decode => {

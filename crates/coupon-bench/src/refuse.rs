@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::{
     accept::{CODE, address, log, written},
-    environment::{self, Environment},
+    environment::Environment,
     figures::{
         Goal::AtLeast,
         Unit::{PerSecond, Ratio, Us},
@@ -21,6 +21,7 @@ use crate::{
     measure::servers::Machines,
     progress,
     rounds::{Rounds, seconds},
+    tokens::TokenAlgorithm,
 };
 
 /// Coupons of the campaign: all gone before the run.
@@ -41,20 +42,24 @@ pub struct RefuseArgs {
     /// Length of each measurement in seconds.
     #[arg(long, value_name = "S", default_value_t = 5.0, value_parser = seconds)]
     seconds: f64,
+    /// How the tokens of members are signed.
+    #[arg(long, value_enum, default_value_t)]
+    algorithm: TokenAlgorithm,
     #[command(flatten)]
     rounds: Rounds,
 }
 
 /// Measures all rounds, prints the table of figures and writes their file.
 pub async fn run(environment: &Environment, arguments: &RefuseArgs) -> Result<()> {
-    let RefuseArgs { seconds, rounds } = arguments;
+    let RefuseArgs { seconds, algorithm, rounds } = arguments;
+    let environment = &environment.signing_with((*algorithm).into());
     let mut collected = Collected::default();
     rounds.each(async |_| measure(environment, *seconds, &mut collected).await).await?;
-    rounds.finish(environment, collected.figures(ROWS)).await
+    rounds.finish(environment, algorithm.named(collected.figures(ROWS))).await
 }
 
 async fn measure(environment: &Environment, seconds: f64, collected: &mut Collected) -> Result<()> {
-    let (machines, world) = (Machines::find(environment), environment::world().await?);
+    let (machines, world) = (Machines::find(environment), environment.world().await?);
     let bare = bare::measure(&world, seconds).await?;
     world.open_campaign(CODE, u64::try_from(STOCK)?).await?;
     let (api, _consumer) = (world.start_api().await?, world.start_issue_consumer().await?);

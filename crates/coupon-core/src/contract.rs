@@ -1,18 +1,20 @@
 //! The comparison of the servers with the contract: one list of checks behind the start of a service, its comparison every
 //! minute, and `doctor`. What is required of each server stands beside its client, in `kafka`, `stock` and `repo`.
 
+mod rights;
 mod watch;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     kafka::{Broker, Topic},
-    repo::{Database, schema::Schema},
+    repo::{Database, RepoError, schema::Schema},
     runtime::{SettingsError, chain, doctor, within},
     stock::Stock,
 };
 
 pub use crate::clause::{Breach, Departure};
+pub use rights::rights;
 pub use watch::Watch;
 
 /// Kafka, as findings and gauges name it.
@@ -103,10 +105,13 @@ pub async fn topic(broker: &Broker, required: &Topic) -> Vec<ContractFinding> {
     let name = format!("kafka topic {}", required.name);
     let away = |what: String, fix: String| vec![ContractFinding::away(KAFKA, &name, what, fix)];
     match broker.topic(required).await {
-        Err(error) => away(chain(&error).to_string(), "check kafka.brokers and that the brokers run".to_owned()),
+        Err(error) => {
+            let (what, fix) = error.what_and_fix();
+            away(what, fix)
+        }
         Ok(None) => away(
-            format!("topic `{}` does not exist on the brokers, or this client may not see it", required.name),
-            format!("create it, allow this client to describe it, or set {} to another", required.setting),
+            format!("topic `{}` does not exist on the brokers", required.name),
+            format!("create it, or set {} to another", required.setting),
         ),
         Ok(Some(found)) if found.partitions < required.min_partitions => away(
             format!(
@@ -116,7 +121,11 @@ pub async fn topic(broker: &Broker, required: &Topic) -> Vec<ContractFinding> {
             "add partitions, or lower the setting".to_owned(),
         ),
         Ok(Some(found)) => {
-            ContractFinding::all(KAFKA, &name, format!("{} partitions", found.partitions), found.departures)
+            let mut seen = format!("{} partitions", found.partitions);
+            if !found.are_settings_known {
+                seen.push_str("; its settings cannot be asked for with kafka.oauth, so compare them yourself");
+            }
+            ContractFinding::all(KAFKA, &name, seen, found.departures)
         }
     }
 }
@@ -125,8 +134,7 @@ pub async fn topic(broker: &Broker, required: &Topic) -> Vec<ContractFinding> {
 pub async fn redis(stock: &Stock) -> Vec<ContractFinding> {
     match stock.departures().await {
         Err(error) => {
-            let fix = "check redis.url, that the server runs, and that its user may call INFO";
-            vec![ContractFinding::away(REDIS, REDIS, chain(&error).to_string(), fix.to_owned())]
+            vec![ContractFinding::away(REDIS, REDIS, chain(&error).to_string(), error.advice().to_owned())]
         }
         Ok(mut departures) => {
             let is_broken = departures.iter().any(|departure| departure.breach >= Breach::Breaks);
@@ -140,8 +148,8 @@ pub async fn redis(stock: &Stock) -> Vec<ContractFinding> {
                     ));
                     return ContractFinding::all(REDIS, REDIS, String::new(), departures);
                 }
-                let fix = "use a master with free memory, and a user that may run what the scripts do";
-                return vec![ContractFinding::away(REDIS, REDIS, chain(&error).to_string(), fix.to_owned())];
+                let fix = error.advice().to_owned();
+                return vec![ContractFinding::away(REDIS, REDIS, chain(&error).to_string(), fix)];
             }
             ContractFinding::all(
                 REDIS,
@@ -156,9 +164,8 @@ pub async fn redis(stock: &Stock) -> Vec<ContractFinding> {
 /// Checks PostgreSQL: its schema, its settings and those of the session, and whether a write commits.
 pub async fn database(database: &Database) -> Vec<ContractFinding> {
     let away = |what: String, fix: &str| vec![ContractFinding::away(POSTGRESQL, POSTGRESQL, what, fix.to_owned())];
-    let unreachable = "check database.url and that the server runs";
     let schema = match database.schema().await {
-        Err(error) => return away(chain(&error).to_string(), unreachable),
+        Err(error) => return away(chain(&error).to_string(), error.remedy()),
         Ok(schema) => schema,
     };
     let breach = match schema {
@@ -172,13 +179,17 @@ pub async fn database(database: &Database) -> Vec<ContractFinding> {
         return ContractFinding::all(POSTGRESQL, POSTGRESQL, String::new(), vec![departure]);
     }
     let departures = match database.departures().await {
-        Err(error) => return away(chain(&error).to_string(), unreachable),
+        Err(error) => return away(chain(&error).to_string(), error.remedy()),
         Ok(departures) => departures,
     };
     let is_broken = departures.iter().any(|departure| departure.breach >= Breach::Breaks);
     // A standby is no outage: what it says of itself tells more than the write that it refuses.
     if !is_broken && let Err(error) = database.commits().await {
-        return away(chain(&error).to_string(), "use a primary with free disk, and a role that may write");
+        let fix = match &error {
+            RepoError::NoConnection { .. } => error.remedy(),
+            _ => "use a primary with free disk, and a role that may write",
+        };
+        return away(chain(&error).to_string(), fix);
     }
     ContractFinding::all(POSTGRESQL, POSTGRESQL, format!("{schema}, writes commit"), departures)
 }

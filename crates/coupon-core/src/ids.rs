@@ -14,9 +14,10 @@ use crate::clock::Clock;
 #[serde(try_from = "String")]
 pub struct CouponCode(String);
 
-/// Who asks for a coupon: the subject of the verified token, 1 to 64 bytes of printable ASCII.
+/// Who asks for a coupon, as the verified token names them: 1 to 255 bytes of UTF-8, without control characters and without
+/// what makes a text read otherwise than it is written (line and paragraph separators, marks of direction).
 ///
-/// `Debug` shows the first two characters only, because members do not belong into logs.
+/// Two ids are one member only if their bytes are the same. `Debug` shows the first two characters only, because members do not belong into logs.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String")]
 pub struct MemberId(String);
@@ -33,7 +34,7 @@ pub enum InvalidId {
     #[error("a coupon code is 1 to 50 characters of A-Z a-z 0-9 _ -")]
     CouponCode,
     /// Not a [`MemberId`].
-    #[error("a member id is 1 to 64 bytes of printable ASCII")]
+    #[error("a member id is 1 to 255 bytes of UTF-8 without control characters")]
     MemberId,
     /// Not a [`RequestId`].
     #[error("a request id is a UUID")]
@@ -47,6 +48,9 @@ impl CouponCode {
     }
 }
 
+/// Longest member id, in bytes: what OpenID Connect allows a `sub`, in characters of ASCII.
+const MAX_MEMBER_BYTES: usize = 255;
+
 impl MemberId {
     /// The member as text. For stores and answers; logs take `Debug`.
     pub fn as_str(&self) -> &str {
@@ -55,7 +59,8 @@ impl MemberId {
 
     /// The member with all but its first two characters hidden.
     pub fn masked(&self) -> String {
-        format!("{}***", &self.0[..self.0.len().min(2)])
+        let first: String = self.0.chars().take(2).collect();
+        format!("{first}***")
     }
 }
 
@@ -91,12 +96,20 @@ impl FromStr for MemberId {
     type Err = InvalidId;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if (1..=64).contains(&text.len()) && text.bytes().all(|byte| (0x20..=0x7e).contains(&byte)) {
+        if (1..=MAX_MEMBER_BYTES).contains(&text.len()) && !text.contains(misleads) {
             Ok(Self(text.to_owned()))
         } else {
             Err(InvalidId::MemberId)
         }
     }
+}
+
+/// Whether a character steers what shows it: control characters, separators of lines, marks of direction.
+fn misleads(character: char) -> bool {
+    // One comparison for all of ASCII that may stand there.
+    !(' '..='~').contains(&character)
+        && (character.is_control()
+            || matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'))
 }
 
 impl FromStr for RequestId {
@@ -179,11 +192,17 @@ mod tests {
 
     #[test]
     fn a_member_id_is_printable_and_never_shown_whole_by_debug() {
-        assert!("10".parse::<MemberId>().is_ok());
-        for bad in ["", "a\u{1b}[2J", "é", &"x".repeat(65)] {
+        for good in ["10", "a|b", "Zoë Ødegård", "会员", "👩‍👩‍👧", &"x".repeat(255), &"é".repeat(127)]
+        {
+            assert_eq!(good.parse::<MemberId>().map(|member| member.0), Ok(good.to_owned()));
+        }
+        let steering = ["a\u{1b}[2J", "a\n", "\u{7f}", "a\u{85}", "a\u{202e}b", "a\u{2028}b", "a\u{2066}b"];
+        for bad in steering.into_iter().chain(["", &"x".repeat(256), &"é".repeat(128)]) {
             assert_eq!(bad.parse::<MemberId>(), Err(InvalidId::MemberId), "{bad:?}");
         }
         let member: MemberId = "alice@example.org".parse().unwrap();
         assert_eq!(format!("{member:?}"), "MemberId(al***)");
+        let member: MemberId = "éß漢".parse().unwrap();
+        assert_eq!(format!("{member:?}"), "MemberId(éß***)");
     }
 }

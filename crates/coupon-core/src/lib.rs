@@ -14,6 +14,7 @@ pub mod metrics_help;
 pub mod repo;
 pub mod retry;
 pub mod runtime;
+pub mod signing;
 pub mod startup;
 pub mod stock;
 pub mod words;

@@ -62,12 +62,12 @@ pub async fn watch_redis(stock: Stock, condition: Condition) {
     let mut is_away = false;
     loop {
         tokio::time::sleep(REDIS_PROBE_INTERVAL).await;
-        let probed = stock.probe().await;
+        let probed = stock.probe_any().await;
         if let Err(error) = probed
             && !error.is_full()
         {
             is_away = true;
-            condition.unready(chain(&error).to_string());
+            condition.unready(format!("{}; {}", chain(&error), error.advice()));
         } else if is_away {
             // It may have come back as another server, or with another configuration.
             let findings = contract::redis(&stock).await;

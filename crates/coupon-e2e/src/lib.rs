@@ -7,6 +7,7 @@ pub mod chance;
 pub mod demo;
 pub mod failures;
 mod http;
+pub mod identity;
 pub mod kafka;
 pub mod member;
 pub mod oracle;

@@ -28,11 +28,11 @@ pub enum CatchUp {
 }
 
 impl Operations {
-    /// Returns an error if the end offsets of the topics or the committed offsets of the groups cannot be read. Does not
-    /// wait.
+    /// Returns an error if a right is missing to see how far the groups are in the topics: to describe both, and to read the
+    /// topics. Does not wait.
     pub(crate) async fn can_see_consumers(&self) -> Result<(), OperationsError> {
         for progress in [&self.main, &self.dead_letters] {
-            progress.lag(&progress.end_offsets().await?).await?;
+            progress.check_rights().await?;
         }
         Ok(())
     }

@@ -14,7 +14,7 @@ pub mod terminal;
 pub mod work_list;
 
 pub use error::OperationsError;
-pub use operations::Operations;
+pub use operations::{Operations, read_dead_letter};
 
 #[cfg(test)]
 mod tests {

@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use coupon_core::{
     clock::Clock,
+    event::{CouponIssued, VERSION},
     ids::CouponCode,
     kafka::ConsumerProgress,
-    repo::{Database, RepoError, audit::Actor, coupons::Coupon},
+    repo::{Database, RepoError, audit::Actor, coupons::Coupon, dlq_events::UndecidedDlqEvent},
+    signing::{self, EventReader, ReadError},
     stock::{Stock, View},
     writing::Writer,
 };
@@ -20,6 +22,8 @@ pub struct Operations {
     pub stock: Stock,
     /// Writes the events of held dead letters.
     pub writer: Writer,
+    /// Reads and verifies the events of dead letters.
+    pub events: EventReader,
     /// The progress of issue-consumer in `coupon-issued`.
     pub main: ConsumerProgress,
     /// The progress of dlq-consumer in the dead letter topic.
@@ -34,6 +38,12 @@ impl Operations {
     /// Returns the operator with the time of now, for the audit.
     pub fn me(&self) -> Actor {
         Actor::at(&self.by, self.clock.as_ref())
+    }
+
+    /// Reads the event of a dead letter. The bytes of a row are believed no more than those of a record: one that is not
+    /// signed by us, or was refused for that where this process has no keys, can be neither replayed nor compensated.
+    pub(crate) fn event_of(&self, dead_letter: &UndecidedDlqEvent) -> Result<CouponIssued, ReadError> {
+        read_dead_letter(&self.events, dead_letter, VERSION)
     }
 
     /// Does `work` under the lock of a campaign's data, which a reconciliation, a rebuild and an archive take: one of these
@@ -53,6 +63,16 @@ impl Operations {
         lock.release().await;
         Ok(Some(done))
     }
+}
+
+/// Reads the event of a dead letter, of any version up to `supported`.
+pub fn read_dead_letter(
+    events: &EventReader,
+    UndecidedDlqEvent { record, failure, .. }: &UndecidedDlqEvent,
+    supported: u64,
+) -> Result<CouponIssued, ReadError> {
+    events.check_refused_before(&failure.code)?;
+    events.read(record.payload.as_deref(), record.header(signing::HEADER).as_deref(), supported)
 }
 
 /// Whether Redis, of the row's epoch, has reached every sequence that was seen in an event and that Redis can have given.

@@ -42,7 +42,9 @@ impl Operations {
             JobKind::Requests => {
                 self.database.replays().plan(&request.filter, request.after_close, self.clock.now()).await?
             }
-            JobKind::DlqEvents => self.database.dlq_events().plan_replay(&request.filter, VERSION).await?,
+            JobKind::DlqEvents => {
+                self.database.dlq_events().plan_replay(&request.filter, VERSION, self.events.refused_codes()).await?
+            }
         })
     }
 

@@ -6,9 +6,13 @@ use coupon_core::{
     budget::Budget,
     clock::SystemClock,
     contract::ContractSettings,
-    kafka::{ConsumerProgress, ConsumerSettings, GroupSettings, Holds, KafkaSettings, LagSettings, Topic, check_topic},
+    kafka::{
+        ConsumerProgress, ConsumerSettings, GroupSettings, Holds, KafkaSettings, LagSettings, OAuthSettings, Topic,
+        check_topic,
+    },
     repo::{Database, DatabaseSettings},
     runtime::{AdminSettings, LogSettings, Properties, Settings, SettingsError, ShutdownSettings, within},
+    signing::VerificationSettings,
     stock::{RedisSettings, Stock},
     writing::{Writer, WriterSettings},
 };
@@ -28,6 +32,8 @@ pub struct Config {
     pub redis: RedisSettings,
     /// `[kafka]`
     pub kafka: Kafka,
+    /// `[events]`
+    pub events: VerificationSettings,
     /// `[consumer]`
     pub consumer: ConsumerSettings,
     /// `[lag]`
@@ -58,6 +64,7 @@ impl Config {
         let (client, kafka) = (self.kafka.client(), &self.kafka);
         Ok(Operations {
             writer: Writer::new(database.clone(), &self.writer),
+            events: self.events.reader()?,
             main: ConsumerProgress::new(&client, service, &kafka.topic, &kafka.issue_group_id)?,
             dead_letters: ConsumerProgress::new(&client, service, &kafka.dlq_topic, &kafka.group_id)?,
             database,
@@ -85,14 +92,30 @@ pub struct Kafka {
     pub issue_group_id: String,
     /// How long the group waits for a member that is gone, in ms.
     pub session_timeout_ms: u64,
-    /// Any librdkafka property.
+    /// Any librdkafka property, for every client.
     pub properties: Properties,
+    /// Properties of the client that consumes.
+    pub consumer: Properties,
+    /// Properties of the clients that only ask.
+    pub admin: Properties,
+    /// Files with the value of a property.
+    pub property_files: Properties,
+    /// Where tokens to log in come from.
+    pub oauth: OAuthSettings,
 }
 
 impl Kafka {
     /// What every client needs.
     pub fn client(&self) -> KafkaSettings {
-        KafkaSettings { brokers: self.brokers.clone(), properties: self.properties.clone() }
+        KafkaSettings {
+            brokers: self.brokers.clone(),
+            properties: self.properties.clone(),
+            consumer: self.consumer.clone(),
+            admin: self.admin.clone(),
+            property_files: self.property_files.clone(),
+            oauth: self.oauth.clone(),
+            ..KafkaSettings::default()
+        }
     }
 
     /// What the consumer needs beyond that.

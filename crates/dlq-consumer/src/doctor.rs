@@ -3,13 +3,10 @@
 use std::process::ExitCode;
 
 use coupon_core::{
-    contract::Contract,
-    kafka::{Broker, ConsumerProgress},
+    contract::{Contract, rights},
+    kafka::{Broker, ConsumerProgress, Right},
     repo::{Database, Rehearsal},
-    runtime::{
-        chain,
-        doctor::{self, Finding},
-    },
+    runtime::doctor::{self, Finding},
     stock::Stock,
 };
 
@@ -22,14 +19,13 @@ async fn consumers(config: &Config) -> anyhow::Result<Vec<Finding>> {
     for (topic, group) in [(&kafka.topic, &kafka.issue_group_id), (&kafka.dlq_topic, &kafka.group_id)] {
         let progress = ConsumerProgress::new(&client, "dlq-consumer doctor", topic, group)?;
         let name = format!("kafka group {group}");
-        let seen = async { progress.lag(&progress.end_offsets().await?).await };
-        findings.push(match seen.await {
+        findings.push(match progress.check_rights().await {
             Ok(behind) => Finding::ok(name, format!("{behind} records of {topic} before it")),
-            Err(error) => Finding::fail(
-                name,
-                chain(&error).to_string(),
-                format!("allow this client to describe {topic} and the group: reconcile and rebuild need both"),
-            ),
+            Err(error) => {
+                let (what, fix) = error.what_and_fix();
+                let what = format!("reconcile and rebuild have to read {topic} and describe it and the group: {what}");
+                Finding::fail(name, what, fix)
+            }
         });
     }
     Ok(findings)
@@ -45,5 +41,9 @@ pub async fn doctor(config: &Config) -> anyhow::Result<ExitCode> {
         needs: &[],
     };
     let servers = contract.findings().await.into_iter().map(Into::into);
-    Ok(doctor::print(servers.chain(consumers(config).await?).chain([alarm::finding(&config.alarms)])))
+    let kafka = &config.kafka;
+    let wanted = [Right::Consume { topic: kafka.dlq_topic.clone(), group: kafka.group_id.clone() }];
+    let kafka = consumers(config).await?.into_iter().chain(rights(&contract.broker, &wanted).await);
+    let events = [config.events.finding()].into_iter();
+    Ok(doctor::print(events.chain(servers).chain(kafka).chain([alarm::finding(&config.alarms)])))
 }

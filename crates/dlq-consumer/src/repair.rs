@@ -22,6 +22,7 @@ use coupon_core::{
         dlq_events::{Classification, DlqEventStatus},
         may_be_the_records_doing,
     },
+    signing::{self, EventReader},
     writing::{Writer, classify, codes},
 };
 use tokio::sync::Notify;
@@ -40,6 +41,8 @@ pub struct Repair {
     pub writer: Writer,
     /// Takes the decisions, the work list and the rows of dead letters.
     pub database: Database,
+    /// Reads and verifies events.
+    pub events: EventReader,
     /// Limits how many requests of one coupon may be compensated for one cause.
     pub budget: Budget,
     /// Gives the time that decisions carry.
@@ -56,7 +59,11 @@ impl Handler for Repair {
     const EXHAUSTED_DEPENDENCY: &'static str = "postgresql";
 
     fn read(&self, record: &Record) -> Result<Arc<CouponIssued>, Failure> {
-        Ok(Arc::new(CouponIssued::decode(record.value.as_deref(), VERSION)?))
+        // issue-consumer may have keys while this process has none: what it has refused must not be issued here. Whoever forges
+        // this header has a copy of an event parked, and no request is decided by that.
+        let refused = record.header("x-coupon-error-code").map(String::from_utf8_lossy).unwrap_or_default();
+        self.events.check_refused_before(&refused)?;
+        Ok(Arc::new(self.events.read_consumed(record.value.as_deref(), record.header(signing::HEADER))?))
     }
 
     fn request_id(&self, event: &Arc<CouponIssued>) -> RequestId {

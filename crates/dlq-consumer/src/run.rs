@@ -10,6 +10,7 @@ use coupon_core::{
     repo::{Database, Rehearsal},
     retry,
     runtime::{Condition, Service, Shutdown},
+    signing::EventReader,
     startup::{self, StartupError},
     stock::Stock,
     writing::Writer,
@@ -24,22 +25,25 @@ const NAME: &str = "dlq-consumer";
 
 /// Consumes, gives back and runs the jobs until stopped.
 pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
+    let events = config.events.reader()?;
     let service = Service::start(NAME, &config.log, &config.admin).await?;
     metrics_help::describe(HELP);
-    let consumed = consume(&config, &service).await;
+    events.announce();
+    let consumed = consume(&config, events, &service).await;
     let finished = service.finish().await;
     consumed?;
     finished?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
+async fn consume(config: &Config, events: EventReader, service: &Service) -> anyhow::Result<()> {
     let names =
         ["kafka topic", "postgresql schema", "redis", "consumer group", "contract", "consumer lag", "postgresql"];
     let [topic, schema, redis, joined, contract, lag, dependencies] = names.map(|name| service.health.condition(name));
     let clock = Arc::new(SystemClock);
     let database = Database::new(&config.database, NAME)?.rehearsing(Rehearsal::Decisions);
     let stock = Stock::new(&config.redis)?;
+    config.kafka.client().keep_token(&service.tasks).await;
     let broker = Broker::new(&config.kafka.client(), NAME)?;
     let alarms_wakeup = Arc::new(Notify::new());
     let alarm_sender = AlarmSender::new(&config.alarms, database.clone(), clock.clone(), alarms_wakeup.clone())?;
@@ -71,6 +75,7 @@ async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
     let repair = Repair {
         writer,
         database: database.clone(),
+        events,
         budget: config.give_up.budget(),
         clock: clock.clone(),
         give_backs_wakeup,

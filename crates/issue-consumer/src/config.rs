@@ -2,9 +2,10 @@
 
 use coupon_core::{
     contract::ContractSettings,
-    kafka::{ConsumerSettings, GroupSettings, Holds, KafkaSettings, LagSettings, Topic, check_topic},
+    kafka::{ConsumerSettings, GroupSettings, Holds, KafkaSettings, LagSettings, OAuthSettings, Topic, check_topic},
     repo::DatabaseSettings,
     runtime::{AdminSettings, LogSettings, Properties, Settings, SettingsError, ShutdownSettings},
+    signing::VerificationSettings,
     writing::WriterSettings,
 };
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,8 @@ pub struct Config {
     pub database: DatabaseSettings,
     /// `[kafka]`
     pub kafka: Kafka,
+    /// `[events]`
+    pub events: VerificationSettings,
     /// `[consumer]`
     pub consumer: ConsumerSettings,
     /// `[lag]`
@@ -47,14 +50,32 @@ pub struct Kafka {
     pub group_id: String,
     /// How long the group waits for a member that is gone, in ms.
     pub session_timeout_ms: u64,
-    /// Any librdkafka property.
+    /// Any librdkafka property, for every client.
     pub properties: Properties,
+    /// Properties of the clients that publish.
+    pub producer: Properties,
+    /// Properties of the client that consumes.
+    pub consumer: Properties,
+    /// Properties of the clients that only ask.
+    pub admin: Properties,
+    /// Files with the value of a property.
+    pub property_files: Properties,
+    /// Where tokens to log in come from.
+    pub oauth: OAuthSettings,
 }
 
 impl Kafka {
     /// What every client needs.
     pub fn client(&self) -> KafkaSettings {
-        KafkaSettings { brokers: self.brokers.clone(), properties: self.properties.clone() }
+        KafkaSettings {
+            brokers: self.brokers.clone(),
+            properties: self.properties.clone(),
+            producer: self.producer.clone(),
+            consumer: self.consumer.clone(),
+            admin: self.admin.clone(),
+            property_files: self.property_files.clone(),
+            oauth: self.oauth.clone(),
+        }
     }
 
     /// What the consumer needs beyond that.

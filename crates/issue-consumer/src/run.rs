@@ -4,13 +4,14 @@ use std::{process::ExitCode, sync::Arc};
 
 use coupon_core::{
     clock::SystemClock,
-    contract::{Contract, KAFKA, POSTGRESQL, Watch},
+    contract::{Contract, KAFKA, POSTGRESQL, Watch, rights},
     failure::Class,
-    kafka::{Broker, Engine, Policy, Publisher, Readiness},
+    kafka::{Broker, Engine, Policy, Publisher, Readiness, Right},
     metrics_help,
     repo::{Database, Rehearsal},
     retry,
     runtime::{Service, admin::count_from_zero, doctor},
+    signing::EventReader,
     startup,
     writing::Writer,
 };
@@ -21,8 +22,13 @@ const NAME: &str = "issue-consumer";
 
 /// Prints one line for each finding; exit code 1 when anything is wrong.
 pub async fn doctor(config: &Config) -> anyhow::Result<ExitCode> {
-    let findings = servers(config, "issue-consumer doctor")?.findings().await;
-    Ok(doctor::print(findings.into_iter().map(Into::into)))
+    let (servers, kafka) = (servers(config, "issue-consumer doctor")?, &config.kafka);
+    let wanted = [
+        Right::Consume { topic: kafka.topic.clone(), group: kafka.group_id.clone() },
+        Right::Publish { topic: kafka.dlq_topic.clone() },
+    ];
+    let findings = servers.findings().await.into_iter().map(Into::into);
+    Ok(doctor::print([config.events.finding()].into_iter().chain(findings).chain(rights(&servers.broker, &wanted).await)))
 }
 
 /// The servers of this service, asked under the name `client`.
@@ -38,16 +44,18 @@ fn servers(config: &Config, client: &str) -> anyhow::Result<Contract> {
 
 /// Consumes until stopped.
 pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
+    let events = config.events.reader()?;
     let service = Service::start(NAME, &config.log, &config.admin).await?;
     metrics_help::describe(HELP);
-    let consumed = consume(&config, &service).await;
+    events.announce();
+    let consumed = consume(&config, events, &service).await;
     let finished = service.finish().await;
     consumed?;
     finished?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
+async fn consume(config: &Config, events: EventReader, service: &Service) -> anyhow::Result<()> {
     let names = [
         "kafka topic",
         "kafka dead letter topic",
@@ -60,12 +68,13 @@ async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
     let [main_topic, dlq_topic, schema, joined, contract, lag, needs] =
         names.map(|name| service.health.condition(name));
     let clock = Arc::new(SystemClock);
+    config.kafka.client().keep_token(&service.tasks).await;
     let servers = servers(config, NAME)?;
     let (broker, database) = (&servers.broker, servers.database.clone());
     let dead_letters = Publisher::of_dead_letters(&config.kafka.client(), NAME, &config.kafka.dlq_topic)?;
 
-    let [events, dlq] = config.kafka.topics();
-    let ready = startup::topic(broker, &events, &main_topic, &service.shutdown).await?
+    let [main, dlq] = config.kafka.topics();
+    let ready = startup::topic(broker, &main, &main_topic, &service.shutdown).await?
         && startup::topic(broker, &dlq, &dlq_topic, &service.shutdown).await?
         && startup::schema(&database, &schema, &service.shutdown).await?;
     if !ready {
@@ -76,6 +85,7 @@ async fn consume(config: &Config, service: &Service) -> anyhow::Result<()> {
         writer: Writer::new(database.clone(), &config.writer),
         database: database.clone(),
         dead_letters: dead_letters.clone(),
+        events,
         group: config.kafka.group_id.clone(),
         clock: clock.clone(),
     };

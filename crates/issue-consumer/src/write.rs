@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use coupon_core::{
     clock::Clock,
-    event::{CouponIssued, VERSION},
+    event::CouponIssued,
     failure::Failure,
     ids::RequestId,
     kafka::{Attempt, DeadLetter, Handler, History, Publisher, Record, Work},
     repo::{Database, coupon_issues::IssueOutcome, may_be_the_records_doing},
+    signing::{self, EventReader},
     writing::Writer,
 };
 
@@ -26,6 +27,8 @@ pub struct Write {
     pub database: Database,
     /// Publisher to the dead letter topic.
     pub dead_letters: Publisher,
+    /// Reads and verifies events.
+    pub events: EventReader,
     /// Consumer group, as the dead letter names it.
     pub group: String,
     /// Time of outcomes and dead letters.
@@ -38,7 +41,7 @@ impl Handler for Write {
     const EXHAUSTED_DEPENDENCY: &'static str = "kafka";
 
     fn read(&self, record: &Record) -> Result<Arc<CouponIssued>, Failure> {
-        Ok(Arc::new(CouponIssued::decode(record.value.as_deref(), VERSION)?))
+        Ok(Arc::new(self.events.read_consumed(record.value.as_deref(), record.header(signing::HEADER))?))
     }
 
     fn request_id(&self, event: &Arc<CouponIssued>) -> RequestId {

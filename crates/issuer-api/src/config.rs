@@ -4,9 +4,10 @@ use std::{net::SocketAddr, time::Duration};
 
 use coupon_core::{
     contract::ContractSettings,
-    kafka::{Holds, KafkaSettings, Topic, check_topic},
+    kafka::{Holds, KafkaSettings, OAuthSettings, Topic, check_topic},
     repo::DatabaseSettings,
     runtime::{AdminSettings, LogSettings, Properties, Settings, SettingsError, ShutdownSettings, within},
+    signing::SigningSettings,
     stock::RedisSettings,
 };
 use serde::{Deserialize, Serialize};
@@ -28,6 +29,8 @@ pub struct ApiSettings {
     pub database: DatabaseSettings,
     /// Where reservations are published.
     pub kafka: TopicSettings,
+    /// How events are signed.
+    pub events: SigningSettings,
     /// How outbox entries are kept and published again.
     pub outbox: OutboxSettings,
     /// How often the servers are asked what they keep.
@@ -68,8 +71,16 @@ pub struct TopicSettings {
     pub topic: String,
     /// Least number of partitions of that topic.
     pub min_partitions: usize,
-    /// Any librdkafka property.
+    /// Any librdkafka property, for every client.
     pub properties: Properties,
+    /// Properties of the clients that publish.
+    pub producer: Properties,
+    /// Properties of the clients that only ask.
+    pub admin: Properties,
+    /// Files with the value of a property.
+    pub property_files: Properties,
+    /// Where tokens to log in come from.
+    pub oauth: OAuthSettings,
 }
 
 /// The `[outbox]` section.
@@ -97,7 +108,15 @@ pub struct AlarmSettings {
 impl TopicSettings {
     /// The settings of a Kafka client.
     pub fn client(&self) -> KafkaSettings {
-        KafkaSettings { brokers: self.brokers.clone(), properties: self.properties.clone() }
+        KafkaSettings {
+            brokers: self.brokers.clone(),
+            properties: self.properties.clone(),
+            producer: self.producer.clone(),
+            admin: self.admin.clone(),
+            property_files: self.property_files.clone(),
+            oauth: self.oauth.clone(),
+            ..KafkaSettings::default()
+        }
     }
 
     /// The requirements of the topic.
@@ -200,6 +219,22 @@ mod tests {
             ("auth.algorithms", "none", "`auth.algorithms` is `none` (given by --set), but must be some of HS256"),
             ("auth.algorithms", "RS256,ES512", "but must be some of HS256"),
             ("auth.leeway_s", "3600", "but must be 0 to 300 seconds"),
+            (
+                "auth.member_claim",
+                "exp",
+                "`auth.member_claim` is `exp` (given by --set), but must be the name of the claim",
+            ),
+            ("auth.member_claim", "", "`auth.member_claim` is empty"),
+            (
+                "auth.jwks_url",
+                "http://idp.example.com/keys",
+                "`auth.jwks_url` is `***` (given by --set), but must be an https URL",
+            ),
+            ("auth.jwks_url", "https://me:pw@idp.example.com/keys", "`auth.jwks_url` is `***`"),
+            ("auth.jwks_url", "keys.json", "but must be an https URL"),
+            ("auth.jwks_ca_file", "root.pem", "but must be empty while auth.jwks_url is"),
+            ("auth.jwks_refresh_ms", "10", "but must be 1000 to 86400000 ms"),
+            ("auth.jwks_min_interval_ms", "0", "but must be 1000 to 3600000 ms"),
             ("kafka.topic", "a b", "`kafka.topic` is `a b`"),
             (
                 "alarms.installation",
@@ -210,6 +245,19 @@ mod tests {
             let sentence = with(key, value).unwrap_err().to_string();
             assert!(sentence.contains(said) && !sentence.contains('\n'), "{sentence}");
         }
+    }
+
+    #[test]
+    fn a_jwk_set_may_come_by_https_and_by_http_from_this_machine() {
+        for url in [
+            "https://idp.example.com/keys?v=1",
+            "http://127.0.0.1:8080/keys",
+            "http://localhost/keys",
+            "http://[::1]/k",
+        ] {
+            assert!(with("auth.jwks_url", url).is_ok(), "{url}");
+        }
+        assert!(with("auth.jwks_url", "http://127.0.0.1.example.com/keys").is_err());
     }
 
     #[test]

@@ -3,14 +3,17 @@
 use std::process::ExitCode;
 
 use coupon_core::{
-    contract::Contract,
-    kafka::Broker,
+    contract::{Contract, rights},
+    kafka::{Broker, Right},
     repo::Database,
     runtime::doctor::{Finding, print},
     stock::Stock,
 };
 
-use crate::{auth::Verifier, config::ApiSettings};
+use crate::{
+    auth::{Key, Verifier},
+    config::ApiSettings,
+};
 
 /// Looks at everything and prints it; exit code 1 when something does not work.
 pub async fn doctor(settings: &ApiSettings) -> anyhow::Result<ExitCode> {
@@ -23,23 +26,30 @@ pub async fn doctor(settings: &ApiSettings) -> anyhow::Result<ExitCode> {
         needs: &[],
     };
     let servers = contract.findings().await.into_iter().map(Into::into);
-    Ok(print(auth(settings).into_iter().chain(servers)))
+    let wanted = [Right::Publish { topic: settings.kafka.topic.clone() }];
+    let rights = rights(&contract.broker, &wanted).await;
+    Ok(print(auth(settings).await.into_iter().chain([settings.events.finding()]).chain(servers).chain(rights)))
 }
 
-fn auth(settings: &ApiSettings) -> Vec<Finding> {
+async fn auth(settings: &ApiSettings) -> Vec<Finding> {
+    let fix = "correct the [auth] section; without it `serve` refuses to start";
     let verifier = match Verifier::load(&settings.auth) {
-        Err(error) => {
-            return vec![Finding::fail(
-                "auth",
-                error.to_string(),
-                "correct the [auth] section; without it `serve` refuses to start",
-            )];
-        }
+        Err(error) => return vec![Finding::fail("auth", error.to_string(), fix)],
         Ok(verifier) => verifier,
     };
-    let finding = |key: &crate::auth::Key| {
+    let asked = verifier.ask_issuer().await;
+    let finding = |key: &Key| {
         let algorithms: Vec<String> = key.algorithms.iter().map(|algorithm| format!("{algorithm:?}")).collect();
-        Finding::ok("auth", format!("a key of {} verifies {}", key.origin, algorithms.join(", ")))
+        Finding::ok("auth", format!("the key {} verifies {}", key.name(), algorithms.join(", ")))
     };
-    verifier.keys().iter().map(finding).collect()
+    let keys = verifier.keys();
+    let mut findings: Vec<Finding> = keys.iter().map(finding).collect();
+    match asked {
+        Ok(()) => {}
+        Err(reason) if keys.is_empty() => {
+            findings.push(Finding::fail("auth", reason, "without a key `serve` waits and is not ready"));
+        }
+        Err(reason) => findings.push(Finding::warn("auth", reason, "`serve` goes on with the other keys")),
+    }
+    findings
 }

@@ -13,6 +13,7 @@ use coupon_core::{
     metrics_help,
     repo::Database,
     runtime::{Health, HttpLimits, Service, Shutdown, http as listener},
+    signing::SigningKey,
     startup::{self, StartupError},
     stock::Stock,
 };
@@ -22,7 +23,7 @@ use crate::{
     SERVICE,
     accept::Accept,
     acknowledge,
-    auth::Verifier,
+    auth::{self, Verifier},
     config::ApiSettings,
     coupon_lookup::CouponLookup,
     data_loss::DataLossReporter,
@@ -40,21 +41,34 @@ const LEAST_FLUSH: Duration = Duration::from_millis(100);
 
 /// Answers members until stopped. Keys are settings, so a wrong one ends the process before anything is opened.
 pub async fn serve(settings: &ApiSettings) -> anyhow::Result<ExitCode> {
-    let verifier = Verifier::load(&settings.auth)?;
+    let verifier = Arc::new(Verifier::load(&settings.auth)?);
+    let signing_key = settings.events.signer()?;
     let service = Service::start(SERVICE, &settings.log, &settings.admin).await?;
     metrics_help::describe(HELP);
-    let outcome = work(settings, verifier, &service).await;
+    match &signing_key {
+        Some(key) => tracing::info!("events are signed by the key {}", key.id()),
+        None => tracing::info!("events are not signed: events.signing_key_files is empty"),
+    }
+    let outcome = work(settings, verifier, signing_key, &service).await;
     let finished = service.finish().await;
     outcome?;
     finished?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn work(settings: &ApiSettings, verifier: Verifier, service: &Service) -> anyhow::Result<()> {
+async fn work(
+    settings: &ApiSettings,
+    verifier: Arc<Verifier>,
+    signing_key: Option<SigningKey>,
+    service: &Service,
+) -> anyhow::Result<()> {
     let shutdown = &service.shutdown;
+    let watching = auth::watch(Arc::clone(&verifier), service.health.clone(), service.reload.subscribe());
+    service.tasks.spawn_until_stop("keys", watching);
     let stock = Stock::new(&settings.redis)?;
     let database = Database::new(&settings.database, SERVICE)?;
-    let publisher = Publisher::new(&settings.kafka.client(), SERVICE, &settings.kafka.topic)?;
+    settings.kafka.client().keep_token(&service.tasks).await;
+    let publisher = Publisher::new(&settings.kafka.client(), SERVICE, &settings.kafka.topic)?.signing_with(signing_key);
     let broker = Broker::new(&settings.kafka.client(), SERVICE)?;
     let detached = Detached::default();
     // What was acknowledged is deleted from the outbox until the very end.
@@ -72,7 +86,7 @@ async fn work(settings: &ApiSettings, verifier: Verifier, service: &Service) -> 
         clock,
         outbox_cap: settings.outbox.cap,
     };
-    let api = Arc::new(Api::new(Arc::new(accept), verifier, &settings.http));
+    let api = Arc::new(Api::new(Arc::new(accept), Arc::clone(&verifier), &settings.http));
 
     let members = listener::bind(settings.http.listen, "http.listen").await?;
     tracing::info!(address = %settings.http.listen, "members ask at {}", settings.http.listen);
@@ -94,7 +108,7 @@ async fn work(settings: &ApiSettings, verifier: Verifier, service: &Service) -> 
     let watched = start::watch_topic(broker, topic, service.health.watched("kafka"), shutdown.clone());
     service.tasks.spawn("topic watch", watched);
     let started = tokio::select! {
-        started = start::check(&stock, &database, service) => started,
+        started = start::check(&stock, &database, &verifier, service) => started,
         () = shutdown.stopping() => Ok(Startup::Stopped),
     };
     let unfit: Arc<OnceLock<StartupError>> = Arc::default();

@@ -159,12 +159,12 @@ impl SoldOutCache {
             return Ok(());
         };
         let Some(_reading) = self.renew(code, sold_out, asked + self.ttl) else { return Ok(()) };
-        let server = self.stock.server_id().await?;
+        let server = self.stock.connection_id(code);
         let holders = self.read_holders(code, sold_out.holders).await?;
         let asked = Instant::now();
         // Nobody has got a unit while the holders were read. The place in a scan means something else to a server that has
         // taken over.
-        if self.stock.sold_out(code).await? == Some(sold_out) && self.stock.server_id().await? == server {
+        if self.stock.sold_out(code).await? == Some(sold_out) && self.stock.connection_id(code) == server {
             self.keep(code, Confirmed { sold_out, holders, until: asked + self.ttl });
         }
         Ok(())

@@ -13,6 +13,8 @@ use coupon_core::{
 };
 use tokio::time::{sleep, timeout};
 
+use crate::auth::Verifier;
+
 /// Interval between two questions for the sequences of the open campaigns.
 const SEQUENCE_INTERVAL: Duration = Duration::from_secs(2);
 /// Interval between two checks of the topic.
@@ -37,12 +39,18 @@ pub enum Startup {
     Stopped,
 }
 
-/// Waits for Redis, and looks at PostgreSQL without waiting for it: accepting needs neither it nor Kafka.
-pub async fn check(stock: &Stock, database: &Database, service: &Service) -> anyhow::Result<Startup> {
+/// Waits for Redis and for a key, and looks at PostgreSQL without waiting for it: accepting needs neither it nor Kafka.
+pub async fn check(
+    stock: &Stock,
+    database: &Database,
+    verifier: &Verifier,
+    service: &Service,
+) -> anyhow::Result<Startup> {
     let condition = service.health.condition("redis");
     let redis = async { Ok(startup::redis(stock, &condition, &service.shutdown).await?) };
     let (is_redis, schema_known) = tokio::try_join!(redis, schema(database, service))?;
-    // A migration may have been waited for: what counts is the Redis of now.
+    verifier.first_key().await;
+    // A migration, or the issuer, may have been waited for: what counts is the Redis of now.
     let is_redis = is_redis && startup::redis(stock, &condition, &service.shutdown).await?;
     Ok(if is_redis { Startup::Ready { schema_known } } else { Startup::Stopped })
 }

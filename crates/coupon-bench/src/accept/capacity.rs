@@ -7,7 +7,7 @@ use coupon_e2e::{process::Process, world::World};
 
 use super::{CODE, PLENTY, promises};
 use crate::{
-    environment::{self, Environment},
+    environment::Environment,
     limits::{
         Limits,
         bare::{PROBE_REQUESTS, PROBE_SECONDS, enough},
@@ -28,7 +28,7 @@ pub async fn measure(
     limits: &Limits,
     collected: &mut Collected,
 ) -> Result<f64> {
-    let (machines, world) = (Machines::find(environment), environment::world().await?);
+    let (machines, world) = (Machines::find(environment), environment.world().await?);
     world.open_campaign(CODE, PLENTY).await?;
     let api = world.start_api().await?;
     let running = progress::step("issuer-api at full load");

@@ -8,7 +8,7 @@ use coupon_e2e::{process::Process, world::World};
 
 use super::{CODE, PLENTY, capacity, promises};
 use crate::{
-    environment,
+    environment::Environment,
     limits::{bare::PROBE_REQUESTS, table::Collected},
     load::Load,
     measure::servers::{Cpu, Machines},
@@ -27,8 +27,8 @@ pub struct Stage {
 
 impl Stage {
     /// Starts them on a fresh world.
-    pub async fn set() -> Result<Self> {
-        let world = environment::world().await?;
+    pub async fn set(environment: &Environment) -> Result<Self> {
+        let world = environment.world().await?;
         world.open_campaign(CODE, PLENTY).await?;
         let (api, issue_consumer) = (world.start_api().await?, world.start_issue_consumer().await?);
         let dlq_consumer = world.start_dlq_consumer().await?;

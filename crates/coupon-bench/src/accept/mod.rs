@@ -19,6 +19,7 @@ use crate::{
     measure::{servers::Machines, usage},
     progress,
     rounds::{Rounds, seconds},
+    tokens::TokenAlgorithm,
 };
 
 pub use self::{
@@ -47,6 +48,9 @@ pub struct AcceptArgs {
     /// Requests that come on top of half load within one second; 0: no such run.
     #[arg(long, value_name = "N", default_value_t = 20_000)]
     burst: u32,
+    /// How the tokens of members are signed; with --url always HS256.
+    #[arg(long, value_enum, default_value_t)]
+    algorithm: TokenAlgorithm,
     #[command(flatten)]
     rounds: Rounds,
     #[command(flatten)]
@@ -55,6 +59,7 @@ pub struct AcceptArgs {
 
 /// Measures all rounds, prints the table of figures and writes their file.
 pub async fn run(environment: &Environment, arguments: &AcceptArgs) -> Result<()> {
+    let environment = &environment.signing_with(arguments.algorithm.into());
     let mut collected = Collected::default();
     let round = async |_| {
         let limit = Limits::measure(environment, arguments.seconds).await?;
@@ -65,7 +70,7 @@ pub async fn run(environment: &Environment, arguments: &AcceptArgs) -> Result<()
     let limits = arguments.rounds.each(round).await?;
     let figures = [limits::figures(&limits), collected.figures(figures::ROWS)].concat();
     progress::say("the CPU time of the load generator is in load_cpu_us and in no other figure");
-    arguments.rounds.finish(environment, figures).await
+    arguments.rounds.finish(environment, arguments.algorithm.named(figures)).await
 }
 
 impl AcceptArgs {
@@ -77,6 +82,10 @@ impl AcceptArgs {
     /// Measures the other system.
     pub async fn run_elsewhere(&self) -> Result<()> {
         ensure!(self.rounds.json.is_none(), "--json is for figures of this machine; with --url there are none");
+        ensure!(
+            self.algorithm == TokenAlgorithm::default(),
+            "--algorithm is for a world of its own; with --url it is HS256"
+        );
         self.elsewhere.run(self.seconds).await
     }
 }
@@ -89,7 +98,7 @@ async fn with_consumer(
     collected: &mut Collected,
 ) -> Result<()> {
     let machines = Machines::find(environment);
-    let stage = chain::Stage::set().await?;
+    let stage = chain::Stage::set(environment).await?;
     // VmRSS once ready.
     for (name, service) in stage.services() {
         collected.put(format!("memory.{name}_idle_mib"), memory_mib(service)?.0);

@@ -63,7 +63,9 @@ impl Bare {
         let address = free_address()?;
         let mut command = Command::new(std::env::current_exe().context("this program has no path")?);
         command.args(["bare", "--listen", &address.to_string(), "--issuer", world.signer.issuer()]);
-        command.args(["--audience", world.signer.audience(), "--hmac-secret-file"]).arg(world.secret_file());
+        let algorithm = format!("{:?}", world.signer.algorithm());
+        command.args(["--audience", world.signer.audience(), "--algorithm", &algorithm]);
+        command.arg("--key-file").arg(world.secret_file());
         let child =
             command.stdin(Stdio::null()).kill_on_drop(true).spawn().context("coupon-bench bare does not start")?;
         let bare = Self { child, address };

@@ -13,14 +13,14 @@ use coupon_core::{
     event::{CouponIssued, VERSION},
     ids::{CouponCode, MemberId, RequestId},
     kafka::{KafkaSettings, Publisher},
-    runtime::{Properties, SecretUrl},
+    runtime::SecretUrl,
     stock::{Held, RedisSettings, Stock},
 };
 use coupon_e2e::world::World;
 use tokio::sync::oneshot;
 
 use crate::{
-    environment::{self, Environment},
+    environment::Environment,
     figures::{Figure, Unit},
     load::CONNECTIONS,
     measure::servers::Machines,
@@ -84,7 +84,7 @@ pub async fn run(environment: &Environment, arguments: &LimitsArgs) -> Result<()
 impl Limits {
     /// Measures all three, one after the other.
     pub async fn measure(environment: &Environment, seconds: f64) -> Result<Self> {
-        let (machines, world) = (Machines::find(environment), environment::world().await?);
+        let (machines, world) = (Machines::find(environment), environment.world().await?);
         let bare = bare::measure(&world, seconds).await?;
         let script = script(&world, &machines, seconds).await?;
         let produce = produce(environment, &world, &machines, seconds).await?;
@@ -103,7 +103,7 @@ async fn script(world: &World, machines: &Machines, seconds: f64) -> Result<Limi
     world.open_campaign("LIMIT", PLENTY).await?;
     let url = SecretUrl::new(world.redis_url.clone());
     let code: CouponCode = "LIMIT".parse()?;
-    let settings = RedisSettings { url, response_timeout_ms: 5000, connect_timeout_ms: 5000 };
+    let settings = RedisSettings::at(url, 5000, 5000);
     let stock = tokio::sync::OnceCell::new();
     let operation = operations::repeat(seconds, CONNECTIONS, &machines.redis, async move |number| {
         // Made on the thread that uses it: the connection lives on that thread's runtime.
@@ -119,7 +119,7 @@ async fn script(world: &World, machines: &Machines, seconds: f64) -> Result<Limi
 /// Events, each acknowledged, as `issuer-api` publishes them.
 async fn produce(environment: &Environment, world: &World, machines: &Machines, seconds: f64) -> Result<Limit> {
     let _running = progress::step("the producer alone");
-    let settings = KafkaSettings { brokers: environment.kafka_brokers().to_owned(), properties: Properties::default() };
+    let settings = KafkaSettings { brokers: environment.kafka_brokers().to_owned(), ..KafkaSettings::default() };
     let publisher = Publisher::new(&settings, "coupon-bench", world.topic.name())?;
     let code: CouponCode = "LIMIT".parse()?;
     let operation = operations::repeat(seconds, RECORDS_AT_ONCE, &machines.kafka, async move |number| {

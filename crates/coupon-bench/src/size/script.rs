@@ -39,11 +39,7 @@ pub struct Called {
 pub async fn measure(sized: &mut Sized, server: &Server, calls: u32, round: u32) -> Result<Called> {
     let newcomers = sized.members.newcomers(Utc::now(), calls, sized.members.count, NO_DRAIN + round);
     let patience = 10_000;
-    let settings = RedisSettings {
-        url: SecretUrl::new(sized.site.world.redis_url.clone()),
-        response_timeout_ms: patience,
-        connect_timeout_ms: patience,
-    };
+    let settings = RedisSettings::at(SecretUrl::new(sized.site.world.redis_url.clone()), patience, patience);
     let stock = Stock::new(&settings)?;
     let code: CouponCode = CODE.parse()?;
     // A server that has not seen the script yet is sent it first.

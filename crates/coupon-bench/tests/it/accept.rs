@@ -49,6 +49,17 @@ async fn whoever_held_a_coupon_holds_it_after_all_the_refusals() -> Result<()> {
 }
 
 #[tokio::test]
+async fn members_may_have_tokens_of_any_algorithm() -> Result<()> {
+    let _alone = Bench::new().await?;
+    for algorithm in ["es256", "eddsa"] {
+        let run = Bench::run(&["refuse", "--rounds", "1", "--seconds", "0.3", "--algorithm", algorithm]).await?;
+        assert_eq!(run.code, Some(0), "{}", run.stderr);
+        assert!(run.stderr.contains("100 holders hold what they held"), "{}", run.stderr);
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn nothing_is_measured_while_another_run_measures_on_the_same_servers() -> Result<()> {
     let bench = Bench::new().await?;
     let mut other = PgConnection::connect(&bench.servers.database_url).await?;

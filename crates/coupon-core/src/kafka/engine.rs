@@ -23,6 +23,7 @@ use tokio_util::time::DelayQueue;
 use super::{
     ConsumerProgress, ConsumerSettings, GroupSettings, Handler, History, KafkaSettings, PublishError, Record, Work,
     breakers::{CircuitBreakers, Stage},
+    clients::create,
     context::{Assignment, EngineContext},
     engine::isolated::{IsolatedQueue, Strikes},
     handler::{Attempt, Completion},
@@ -144,7 +145,7 @@ impl<H: Handler> Engine<H> {
         let (sender, assignments) = mpsc::unbounded_channel();
         let context = EngineContext { assignments: sender };
         Self::measure_from_zero();
-        let consumer: StreamConsumer<EngineContext> = kafka.consumer(service, group).create_with_context(context)?;
+        let consumer: StreamConsumer<EngineContext> = create(&kafka.consumer(service, group)?, context)?;
         consumer.subscribe(&[topic])?;
         Ok(Self {
             consumer,

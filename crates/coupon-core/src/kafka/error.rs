@@ -3,7 +3,10 @@
 
 use rdkafka::{error::KafkaError, types::RDKafkaErrorCode as Code};
 
-use crate::failure::{Class, Classified};
+use crate::{
+    failure::{Class, Classified},
+    runtime::{SettingsError, chain},
+};
 
 /// A record that Kafka has not acknowledged. It may have arrived all the same.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +20,27 @@ pub enum PublishError {
     /// There is no such topic.
     #[error("kafka has no topic {0}: create it, or correct the setting that names it")]
     NoTopic(String),
+    /// The client cannot be made of its settings.
+    #[error("the client of kafka cannot be made")]
+    Settings(#[from] SettingsError),
+    /// The brokers refuse this client, or are not reached.
+    #[error("{what}; {fix}")]
+    Refused {
+        /// What was seen.
+        what: String,
+        /// What to do about it.
+        fix: String,
+    },
+}
+
+impl PublishError {
+    /// What was seen, and what to do about it.
+    pub fn what_and_fix(&self) -> (String, String) {
+        match self {
+            Self::Refused { what, fix } => (what.clone(), fix.clone()),
+            error => (chain(error).to_string(), "check kafka.brokers and that the brokers run".to_owned()),
+        }
+    }
 }
 
 impl Classified for PublishError {
@@ -24,7 +48,7 @@ impl Classified for PublishError {
         match self {
             Self::Kafka(error) => error.rdkafka_error_code().map_or(Class::Unavailable, class_of),
             Self::Closed => Class::Interrupted,
-            Self::NoTopic(_) => Class::Unavailable,
+            Self::NoTopic(_) | Self::Settings(_) | Self::Refused { .. } => Class::Unavailable,
         }
     }
 
@@ -35,6 +59,8 @@ impl Classified for PublishError {
             }
             Self::Closed => "KAFKA_CLOSED".to_owned(),
             Self::NoTopic(_) => "KAFKA_NO_TOPIC".to_owned(),
+            Self::Settings(_) => "KAFKA_SETTINGS".to_owned(),
+            Self::Refused { .. } => "KAFKA_REFUSED".to_owned(),
         }
     }
 }

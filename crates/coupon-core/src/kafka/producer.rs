@@ -1,6 +1,7 @@
 //! Publishing: a record counts when the broker has acknowledged it, and not before.
 
 use std::{
+    error::Error,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::Duration,
@@ -8,17 +9,21 @@ use std::{
 
 use rdkafka::{
     ClientConfig, ClientContext,
-    config::FromClientConfigAndContext,
+    client::OAuthToken,
+    config::RDKafkaLogLevel,
+    error::KafkaError,
     message::{Header as KafkaHeader, Message, OwnedHeaders, ToBytes},
     producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer},
+    types::RDKafkaErrorCode as Code,
 };
 use tokio::sync::oneshot;
 
-use super::{KafkaSettings, PublishError, Record};
+use super::{KafkaSettings, PublishError, Record, clients::create, context, oauth, reason};
 use crate::{
     crash::{self, Moment},
     event::CouponIssued,
     runtime::Throttle,
+    signing::{self, SigningKey},
 };
 
 /// Publishes to one topic. Clones share the client.
@@ -26,6 +31,7 @@ use crate::{
 pub struct Publisher {
     producer: Arc<ThreadedProducer<Deliveries>>,
     topic: Arc<str>,
+    signing_key: Option<Arc<SigningKey>>,
 }
 
 /// Partition and offset of an acknowledged record. An error does not prove that the record has not arrived.
@@ -42,7 +48,22 @@ struct DeliveryCallback {
     on_delivery: Box<dyn FnOnce(Delivered) + Send + Sync>,
 }
 
-impl ClientContext for Deliveries {}
+impl ClientContext for Deliveries {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
+        context::log(level, facility, text);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        // What waits for Kafka says so, once; see `contract::topic`.
+        tracing::debug!(%error, "kafka client: {reason}");
+    }
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        oauth::current_token()
+    }
+}
 
 impl ProducerContext for Deliveries {
     type DeliveryOpaque = Box<DeliveryCallback>;
@@ -68,17 +89,56 @@ impl ProducerContext for Deliveries {
 impl Publisher {
     /// Makes the client for events; it connects in the background.
     pub fn new(settings: &KafkaSettings, service: &str, topic: &str) -> Result<Self, PublishError> {
-        Self::make(&settings.producer(service), topic)
+        Self::make(&settings.producer(service)?, topic)
     }
 
     /// Makes the client for dead letters.
     pub fn of_dead_letters(settings: &KafkaSettings, service: &str, topic: &str) -> Result<Self, PublishError> {
-        Self::make(&settings.dead_letter_producer(service), topic)
+        Self::make(&settings.dead_letter_producer(service)?, topic)
     }
 
     fn make(config: &ClientConfig, topic: &str) -> Result<Self, PublishError> {
-        let producer = ThreadedProducer::from_config_and_context(config, Deliveries)?;
-        Ok(Self { producer: Arc::new(producer), topic: topic.into() })
+        let producer: ThreadedProducer<Deliveries> = create(config, Deliveries)?;
+        Ok(Self { producer: Arc::new(producer), topic: topic.into(), signing_key: None })
+    }
+
+    /// The same client, which signs the events that it publishes; without a key it does not.
+    #[must_use]
+    pub fn signing_with(self, key: Option<SigningKey>) -> Self {
+        Self { signing_key: key.map(Arc::new), ..self }
+    }
+
+    /// Asks whether this client may publish, without publishing: by a record of more than `max_bytes`, the most that the topic
+    /// takes. Brokers look at rights first.
+    pub(super) async fn may_publish(
+        settings: &KafkaSettings,
+        service: &str,
+        topic: &str,
+        max_bytes: usize,
+    ) -> Result<(), PublishError> {
+        let mut config = settings.producer(service)?;
+        config
+            .set("message.max.bytes", (max_bytes + 65_536).to_string())
+            .set("compression.type", "none")
+            .set("message.timeout.ms", "10000");
+        let value = vec![0; max_bytes + 1];
+        let record = Record {
+            topic: topic.to_owned(),
+            partition: 0,
+            offset: 0,
+            timestamp_ms: None,
+            key: None,
+            value: Some(value),
+            headers: Vec::new(),
+        };
+        match Self::make(&config, topic)?.publish_record(&record).await {
+            Err(PublishError::Kafka(error)) if error.rdkafka_error_code() == Some(Code::MessageSizeTooLarge) => Ok(()),
+            Err(PublishError::Kafka(error)) => {
+                let reason = error.rdkafka_error_code().and_then(reason::of_rights);
+                Err(reason.map_or_else(|| error.into(), Into::into))
+            }
+            delivered => delivered.map(drop),
+        }
     }
 
     /// The topic.
@@ -95,9 +155,13 @@ impl Publisher {
     ) -> Result<(), PublishError> {
         let value = event.encode();
         let callback = DeliveryCallback { effect: "publish an event", on_delivery: Box::new(on_delivery) };
-        self.send(
-            BaseRecord::with_opaque_to(&self.topic, Box::new(callback)).key(event.member_id.as_str()).payload(&value),
-        )
+        let mut record =
+            BaseRecord::with_opaque_to(&self.topic, Box::new(callback)).key(event.member_id.as_str()).payload(&value);
+        if let Some(key) = &self.signing_key {
+            let signature = KafkaHeader { key: signing::HEADER, value: Some(&key.sign(&value)) };
+            record = record.headers(OwnedHeaders::new_with_capacity(1).insert(signature));
+        }
+        self.send(record)
     }
 
     /// Publishes a record as it is, with key, value, timestamp and headers, to the partition of its key, and waits for the

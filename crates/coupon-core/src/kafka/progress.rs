@@ -11,20 +11,24 @@ use std::{
 };
 
 use rdkafka::{
-    ClientConfig, ClientContext, Message, Offset, TopicPartitionList,
-    consumer::{BaseConsumer, Consumer, ConsumerContext},
-    error::KafkaError,
+    ClientConfig, Message, Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer},
+    error::{KafkaError, KafkaResult},
+    types::RDKafkaErrorCode as Code,
 };
 
-use super::{KafkaSettings, PublishError};
-
-/// How long the brokers may take to answer.
-const BROKER_TIMEOUT: Duration = Duration::from_secs(10);
+use super::{
+    KafkaSettings, PublishError,
+    asking::{Asking, BROKER_TIMEOUT},
+    clients::create,
+    context::LastError,
+    reason,
+};
 
 /// Measures the lag of one group in one topic. Never joins the group.
 #[derive(Clone)]
 pub struct ConsumerProgress {
-    client: Arc<BaseConsumer>,
+    asking: Asking,
     /// Settings of the client that reads the records of a gap.
     reader: Arc<ClientConfig>,
     topic: Arc<str>,
@@ -53,22 +57,16 @@ struct Partition {
 impl ConsumerProgress {
     /// Makes the client; it connects when it is first asked.
     pub fn new(settings: &KafkaSettings, service: &str, topic: &str, group: &str) -> Result<Self, PublishError> {
-        let mut config: ClientConfig = settings.admin(service);
-        config
-            .set("group.id", group)
-            .set("enable.auto.commit", "false")
-            // It never joins the group. What the settings say of one of the two, for those who do, need not fit the default of
-            // the other, and no client could be made.
-            .set("session.timeout.ms", "45000")
-            .set("max.poll.interval.ms", "300000");
-        let client = Arc::new(config.create()?);
+        let mut config = settings.admin(service)?;
+        config.set("group.id", group).set("enable.auto.commit", "false");
+        let asking = Asking::new(settings, config.clone())?;
         // It is assigned by hand, so it never joins the group; it looks at one record of each partition.
         config
             .set("enable.partition.eof", "true")
             .set("auto.offset.reset", "earliest")
             .set("fetch.message.max.bytes", "65536")
             .set("fetch.wait.max.ms", "50");
-        Ok(Self { client, reader: Arc::new(config), topic: topic.into(), group: group.into() })
+        Ok(Self { asking, reader: Arc::new(config), topic: topic.into(), group: group.into() })
     }
 
     /// The topic.
@@ -83,15 +81,19 @@ impl ConsumerProgress {
 
     /// The end offset of each partition now: what was acknowledged before this call lies below.
     pub async fn end_offsets(&self) -> Result<EndOffsets, PublishError> {
-        self.ask(|client, topic, _| {
+        let topic = Arc::clone(&self.topic);
+        let ends = self.asking.ask(move |client, within| {
             let mut ends = BTreeMap::new();
-            for partition in partitions(client, topic)? {
-                let (first, end) = client.fetch_watermarks(topic, partition, BROKER_TIMEOUT)?;
+            for partition in partitions(client, &topic, within)? {
+                let (first, end) = client.fetch_watermarks(&topic, partition, within)?;
                 ends.insert(partition, Partition { first, end });
             }
-            Ok(EndOffsets(ends))
-        })
-        .await
+            Ok(ends)
+        });
+        match ends.await? {
+            ends if ends.is_empty() => Err(PublishError::NoTopic(self.topic.to_string())),
+            ends => Ok(EndOffsets(ends)),
+        }
     }
 
     /// The lag below these end offsets; 0: no record below them is left to the group.
@@ -102,32 +104,33 @@ impl ConsumerProgress {
 
     /// The gaps below these end offsets, by the offsets alone: a gap may hold no record.
     pub async fn gaps(&self, ends: &EndOffsets) -> Result<BTreeMap<i32, Gap>, PublishError> {
-        let ends = ends.clone();
-        self.ask(move |client, topic, _| {
-            let mut asked = TopicPartitionList::new();
-            for partition in ends.0.keys() {
-                asked.add_partition(topic, *partition);
-            }
-            let committed = client.committed_offsets(asked, BROKER_TIMEOUT)?;
-            let committed: BTreeMap<i32, i64> = committed
-                .elements()
-                .iter()
-                .filter_map(|place| Some((place.partition(), place.offset().to_raw()?)))
-                .collect();
-            let mut gaps = BTreeMap::new();
-            for (partition, ends) in ends.0 {
-                let committed = committed.get(&partition).copied();
-                let mut gap = ends.gap_after(committed);
-                if committed.is_some_and(|at| at > ends.end) {
-                    // It has gone on meanwhile. Or the log was cut or made anew, and nothing of it has been read.
-                    let (first, end) = client.fetch_watermarks(topic, partition, BROKER_TIMEOUT)?;
-                    gap = gap.or_else(|| Partition { first, end }.gap_of_new_log(committed));
+        let mut asked = TopicPartitionList::new();
+        for partition in ends.0.keys() {
+            asked.add_partition(&self.topic, *partition);
+        }
+        let committed = self.asking.committed(asked, &self.group).await?;
+        let committed: BTreeMap<i32, i64> = committed
+            .elements()
+            .iter()
+            .filter_map(|place| Some((place.partition(), place.offset().to_raw()?)))
+            .collect();
+        let (ends, topic) = (ends.clone(), Arc::clone(&self.topic));
+        self.asking
+            .ask(move |client, within| {
+                let mut gaps = BTreeMap::new();
+                for (partition, ends) in ends.0.clone() {
+                    let committed = committed.get(&partition).copied();
+                    let mut gap = ends.gap_after(committed);
+                    if committed.is_some_and(|at| at > ends.end) {
+                        // It has gone on meanwhile. Or the log was cut or made anew, and nothing of it has been read.
+                        let (first, end) = client.fetch_watermarks(&topic, partition, within)?;
+                        gap = gap.or_else(|| Partition { first, end }.gap_of_new_log(committed));
+                    }
+                    gaps.extend(gap.map(|gap| (partition, gap)));
                 }
-                gaps.extend(gap.map(|gap| (partition, gap)));
-            }
-            Ok(gaps)
-        })
-        .await
+                Ok(gaps)
+            })
+            .await
     }
 
     /// The gaps that hold a record, each from its first record on. A gap that cannot be read counts as holding one.
@@ -135,27 +138,38 @@ impl ConsumerProgress {
         if gaps.is_empty() {
             return Ok(gaps);
         }
-        let config = Arc::clone(&self.reader);
-        self.ask(move |_, topic, _| {
-            let reader: BaseConsumer<SilentContext> = config.create_with_context(SilentContext)?;
+        let topic = Arc::clone(&self.topic);
+        self.read(move |reader| {
             let mut places = TopicPartitionList::new();
             for (partition, gap) in &gaps {
-                places.add_partition_offset(topic, *partition, Offset::Offset(gap.at))?;
+                places.add_partition_offset(&topic, *partition, Offset::Offset(gap.at))?;
             }
             reader.assign(&places)?;
-            Ok(first_records(&reader, gaps))
+            Ok(first_records(reader, gaps))
         })
         .await
     }
 
-    async fn ask<T: Send + 'static>(
+    /// Tests the rights by which this process sees how far the group is: to describe topic and group, and to read the topic.
+    /// Returns the lag.
+    pub async fn check_rights(&self) -> Result<u64, PublishError> {
+        let lag = self.lag(&self.end_offsets().await?).await?;
+        let topic = Arc::clone(&self.topic);
+        self.read(move |reader| may_read(reader, &topic)).await?;
+        Ok(lag)
+    }
+
+    /// Runs a question of a client that reads, which blocks, on a thread of its own.
+    async fn read<T: Send + 'static>(
         &self,
-        question: impl FnOnce(&BaseConsumer, &str, &str) -> Result<T, PublishError> + Send + 'static,
+        question: impl FnOnce(&BaseConsumer<LastError>) -> Result<T, PublishError> + Send + 'static,
     ) -> Result<T, PublishError> {
-        let this = self.clone();
-        // The client's questions block the thread they are asked on.
-        let asked = tokio::task::spawn_blocking(move || question(&this.client, &this.topic, &this.group));
-        asked.await.map_err(|_| PublishError::Closed)?
+        let config = Arc::clone(&self.reader);
+        let read = tokio::task::spawn_blocking(move || {
+            let reader: BaseConsumer<LastError> = create(&config, LastError::default())?;
+            question(&reader)
+        });
+        read.await.map_err(|_| PublishError::Closed)?
     }
 }
 
@@ -179,17 +193,8 @@ impl Partition {
     }
 }
 
-/// Logs no error: the end of a partition is what this client looks for.
-struct SilentContext;
-
-impl ClientContext for SilentContext {
-    fn error(&self, _: KafkaError, _: &str) {}
-}
-
-impl ConsumerContext for SilentContext {}
-
 /// Reads one record of each partition, or that there is none.
-fn first_records(reader: &BaseConsumer<SilentContext>, mut gaps: BTreeMap<i32, Gap>) -> BTreeMap<i32, Gap> {
+fn first_records(reader: &BaseConsumer<LastError>, mut gaps: BTreeMap<i32, Gap>) -> BTreeMap<i32, Gap> {
     let until = Instant::now() + BROKER_TIMEOUT;
     let mut unread = BTreeMap::new();
     while !gaps.is_empty() && Instant::now() < until {
@@ -210,12 +215,40 @@ fn first_records(reader: &BaseConsumer<SilentContext>, mut gaps: BTreeMap<i32, G
     unread
 }
 
-fn partitions(client: &BaseConsumer, topic: &str) -> Result<Vec<i32>, PublishError> {
-    let metadata = client.fetch_metadata(Some(topic), BROKER_TIMEOUT)?;
-    let found = metadata.topics().iter().find(|found| found.name() == topic && found.error().is_none());
-    let found = found.filter(|found| !found.partitions().is_empty());
-    let found = found.ok_or_else(|| PublishError::NoTopic(topic.to_owned()))?;
-    Ok(found.partitions().iter().map(rdkafka::metadata::MetadataPartition::id).collect())
+/// Looks at the end of the first partition: whoever may not read the topic may not do that either.
+fn may_read(reader: &BaseConsumer<LastError>, topic: &str) -> Result<(), PublishError> {
+    let mut places = TopicPartitionList::new();
+    places.add_partition_offset(topic, 0, Offset::End)?;
+    reader.assign(&places)?;
+    let until = Instant::now() + BROKER_TIMEOUT;
+    loop {
+        match reader.poll(Duration::from_millis(100)) {
+            Some(Ok(_) | Err(KafkaError::PartitionEOF(_))) => return Ok(()),
+            Some(Err(error)) => {
+                if let Some(reason) = error.rdkafka_error_code().and_then(reason::of_rights) {
+                    return Err(reason.into());
+                }
+                if Instant::now() >= until {
+                    return Err(error.into());
+                }
+            }
+            None if Instant::now() >= until => {
+                return Err(KafkaError::MessageConsumption(Code::OperationTimedOut).into());
+            }
+            None => {}
+        }
+    }
+}
+
+/// The partitions of a topic; none when there is no such topic.
+fn partitions(client: &BaseConsumer<LastError>, topic: &str, within: Duration) -> KafkaResult<Vec<i32>> {
+    let metadata = client.fetch_metadata(Some(topic), within)?;
+    let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else { return Ok(Vec::new()) };
+    match found.error().map(Code::from) {
+        Some(code) if reason::of_rights(code).is_some() => Err(KafkaError::MetadataFetch(code)),
+        Some(_) => Ok(Vec::new()),
+        None => Ok(found.partitions().iter().map(rdkafka::metadata::MetadataPartition::id).collect()),
+    }
 }
 
 #[cfg(test)]

@@ -3,15 +3,26 @@
 use rdkafka::ClientConfig;
 use serde::{Deserialize, Serialize};
 
+use super::OAuthSettings;
 use crate::runtime::{Properties, SettingsError, within};
 
 /// The part of the `[kafka]` section that every client needs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct KafkaSettings {
     /// Addresses of the first brokers to ask: `host:port,host:port`.
     pub brokers: String,
-    /// Any librdkafka property but the fixed ones.
+    /// Any librdkafka property but the fixed ones, for every client.
     pub properties: Properties,
+    /// Properties of the clients that publish.
+    pub producer: Properties,
+    /// Properties of the client that consumes.
+    pub consumer: Properties,
+    /// Properties of the clients that ask: for topics, offsets and settings.
+    pub admin: Properties,
+    /// Files that hold the value of a property, for every client.
+    pub property_files: Properties,
+    /// Where the tokens come from by which every client logs in, if it logs in by tokens.
+    pub oauth: OAuthSettings,
 }
 
 /// The part of the `[kafka]` section that a consumer needs.
@@ -45,91 +56,25 @@ impl KafkaSettings {
                 "host:port, or several with commas between",
             ));
         }
-        for (name, value) in self.properties.iter() {
-            check_property(name, value)?;
+        let kinds = [
+            ("properties", &self.properties),
+            ("producer", &self.producer),
+            ("consumer", &self.consumer),
+            ("admin", &self.admin),
+        ];
+        for (kind, properties) in kinds {
+            for (name, value) in properties.iter() {
+                check_property(&format!("kafka.{kind}.{name}"), name, value)?;
+            }
         }
-        Ok(())
-    }
-
-    fn client(&self, service: &str) -> ClientConfig {
-        let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", &self.brokers).set("client.id", service);
-        // The default of 10 s alone would use up all the time work may take to resume after an outage.
-        config.set("reconnect.backoff.max.ms", "2000");
-        // The default of 300 s leaves partitions that are added unread for minutes.
-        config.set("topic.metadata.refresh.interval.ms", "10000");
-        config
-    }
-
-    fn with_properties(&self, mut config: ClientConfig) -> ClientConfig {
-        for (name, value) in self.properties.iter() {
-            config.set(name, value);
+        for (name, path) in self.property_files.iter() {
+            let key = format!("kafka.property_files.{name}");
+            if self.properties.iter().any(|(other, _)| other == name) {
+                return Err(SettingsError::invalid(key, path, format!("left out, or kafka.properties.{name} must be")));
+            }
+            check_property(&key, name, &read_property(name, path)?)?;
         }
-        config
-    }
-
-    /// A producer whose acknowledgement means: with the in-sync replicas. It is not idempotent: a record that arrives twice
-    /// changes nothing here, because a request id is decided once, and neither does its order. An idempotent producer
-    /// would bring the one error that a client never recovers from: a broker that comes back without its last records does
-    /// not know the sequence any more, and all that is published from then on is refused until the process is started
-    /// again.
-    pub(super) fn producer(&self, service: &str) -> ClientConfig {
-        let mut config = self.client(service);
-        config
-            .set("enable.idempotence", "false")
-            .set("acks", "all")
-            // What is in doubt when a connection breaks is sent again: by default a million batches, each of which may have
-            // arrived.
-            .set("max.in.flight.requests.per.connection", "5")
-            .set("compression.type", "lz4")
-            // With 1 ms an event costs the broker twice as much and this process a tenth more; with 10 ms its member waits
-            // for it (measured with crates/coupon-bench).
-            .set("linger.ms", "5")
-            // A record that had to grow by our headers must still fit; the topic has the last word.
-            .set("message.max.bytes", "2097152")
-            // Longer than a broker's restart; what has not gone through by then is the relay's.
-            .set("message.timeout.ms", "120000")
-            // The partitioner of the Java clients, so that other producers agree with us on partitions.
-            .set("partitioner", "murmur2_random");
-        self.with_properties(config)
-    }
-
-    /// A producer of dead letters: it takes any record a broker gave, with the headers that are added, and reports
-    /// an outage of the brokers early. A record that has arrived all the same comes twice, which changes nothing.
-    pub(super) fn dead_letter_producer(&self, service: &str) -> ClientConfig {
-        let mut config = self.producer(service);
-        config.set("message.max.bytes", "104857600").set("message.timeout.ms", "15000");
-        self.with_properties(config)
-    }
-
-    /// A consumer whose offsets are stored only by the engine.
-    pub(super) fn consumer(&self, service: &str, group: &GroupSettings) -> ClientConfig {
-        let mut config = self.client(service);
-        config
-            .set("group.id", &group.group_id)
-            .set("session.timeout.ms", group.session_timeout_ms.to_string())
-            .set("heartbeat.interval.ms", (group.session_timeout_ms / 4).clamp(500, 3000).to_string())
-            .set("enable.auto.commit", "true")
-            .set("auto.commit.interval.ms", "1000")
-            .set("enable.auto.offset.store", "false")
-            .set("auto.offset.reset", "earliest")
-            .set("enable.partition.eof", "false")
-            // Little is fetched ahead and soon again: the client's own bounds (100,000 records, 64 MiB, 1 MiB of each
-            // partition at a time) make a process that has to catch up twice as large, and after it has enough of a
-            // partition it looks away for a second.
-            .set("queued.min.messages", "10000")
-            .set("queued.max.messages.kbytes", "16384")
-            .set("fetch.message.max.bytes", "262144")
-            .set("fetch.queue.backoff.ms", "5")
-            .set("statistics.interval.ms", "5000")
-            // The broker-driven protocol (KIP-848) stalls in librdkafka 2.12.
-            .set("partition.assignment.strategy", "cooperative-sticky");
-        self.with_properties(config)
-    }
-
-    /// A client that only asks for metadata and configurations.
-    pub(super) fn admin(&self, service: &str) -> ClientConfig {
-        self.with_properties(self.client(service))
+        self.oauth.check()
     }
 }
 
@@ -170,8 +115,7 @@ const FIXED_PROPERTIES: &[&str] = &[
 
 /// Tests a property by making a client with it. The error of the client is not shown: it repeats the value, which may be a
 /// password.
-fn check_property(name: &str, value: &str) -> Result<(), SettingsError> {
-    let key = format!("kafka.properties.{name}");
+fn check_property(key: &str, name: &str, value: &str) -> Result<(), SettingsError> {
     if FIXED_PROPERTIES.contains(&name) {
         return Err(SettingsError::invalid(key, "***", "left out: the pipeline sets it, and keeps its promises by it"));
     }
@@ -183,6 +127,18 @@ fn check_property(name: &str, value: &str) -> Result<(), SettingsError> {
             "a property and a value that this build of librdkafka takes (its CONFIGURATION.md lists them)",
         )),
     }
+}
+
+/// The value of a property that is kept in a file, without white space at its end.
+pub(super) fn read_property(name: &str, path: &str) -> Result<String, SettingsError> {
+    let key = || format!("kafka.property_files.{name}");
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| SettingsError::invalid(key(), path, format!("a file that can be read ({path}: {error})")))?;
+    let value = text.trim_end();
+    if value.is_empty() {
+        return Err(SettingsError::invalid(key(), path, format!("a file that is not empty ({path})")));
+    }
+    Ok(value.to_owned())
 }
 
 /// Tests the name of a topic against what brokers accept.
@@ -200,10 +156,8 @@ mod tests {
 
     fn check(name: &str, value: &str) -> Result<(), String> {
         let properties = serde_json::json!({ name: value });
-        let settings = KafkaSettings {
-            brokers: "localhost:9092".to_owned(),
-            properties: serde_json::from_value(properties).unwrap(),
-        };
+        let properties = serde_json::from_value(properties).unwrap();
+        let settings = KafkaSettings { brokers: "localhost:9092".to_owned(), properties, ..KafkaSettings::default() };
         settings.check().map_err(|error| error.to_string())
     }
 
@@ -214,5 +168,38 @@ mod tests {
             let error = check(name, value).unwrap_err();
             assert!(error.contains(&format!("kafka.properties.{name}")) && !error.contains("hunter2"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_value_in_a_file_loses_the_white_space_at_its_end_and_a_file_that_is_missing_is_named() {
+        let path = std::env::temp_dir().join(format!("coupon-kafka-password-{}", std::process::id()));
+        std::fs::write(&path, "hunter2 \n\n").unwrap();
+        let files = |path: &str| KafkaSettings {
+            brokers: "localhost:9092".to_owned(),
+            property_files: serde_json::from_value(serde_json::json!({ "sasl.password": path })).unwrap(),
+            ..KafkaSettings::default()
+        };
+        let settings = files(&path.display().to_string());
+        settings.check().unwrap();
+        assert_eq!(settings.admin("test").unwrap().get("sasl.password"), Some("hunter2"));
+        let twice = KafkaSettings {
+            properties: serde_json::from_value(serde_json::json!({ "sasl.password": "hunter3" })).unwrap(),
+            ..settings
+        };
+        let error = twice.check().unwrap_err().to_string();
+        assert!(error.contains("kafka.property_files.sasl.password") && !error.contains("hunter"), "{error}");
+        std::fs::remove_file(&path).unwrap();
+        let error = files(&path.display().to_string()).check().unwrap_err().to_string();
+        assert!(error.contains("kafka.property_files.sasl.password") && error.contains("No such file"), "{error}");
+    }
+
+    #[test]
+    fn properties_of_a_kind_override_those_of_all_and_reach_no_other_kind() {
+        let map = |value| serde_json::from_value(serde_json::json!({ "client.rack": value })).unwrap();
+        let settings = KafkaSettings { properties: map("all"), consumer: map("consumer"), ..KafkaSettings::default() };
+        let group = GroupSettings { group_id: "g".to_owned(), session_timeout_ms: 6000 };
+        assert_eq!(settings.consumer("test", &group).unwrap().get("client.rack"), Some("consumer"));
+        assert_eq!(settings.producer("test").unwrap().get("client.rack"), Some("all"));
+        assert_eq!(settings.admin("test").unwrap().get("client.rack"), Some("all"));
     }
 }

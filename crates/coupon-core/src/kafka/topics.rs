@@ -1,18 +1,25 @@
 //! The topics as the brokers have them, compared with the contract that the pipeline relies on.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc};
 
 use rdkafka::{
     admin::{AdminClient, AdminOptions, ResourceSpecifier},
-    client::DefaultClientContext,
+    config::RDKafkaLogLevel,
+    consumer::Consumer,
+    error::KafkaError,
     metadata::MetadataTopic,
+    types::RDKafkaErrorCode as Code,
 };
 
-use super::{KafkaSettings, PublishError};
+use super::{
+    KafkaSettings, PublishError,
+    asking::{Asking, BROKER_TIMEOUT},
+    clients::create,
+    context::LastError,
+    reason,
+};
 use crate::clause::{Breach, Clause, Departure, departures, is_number};
 
-/// How long the brokers may take to answer a question about themselves.
-const BROKER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Least retention of events: longer than the longest outage of a consumer that is to be survived.
 const MIN_RETENTION_MS: i64 = 3 * 24 * 60 * 60 * 1000;
 /// Room for the headers of a dead letter.
@@ -108,32 +115,52 @@ pub struct TopicState {
     pub partitions: usize,
     /// Where the topic departs from what is required of it.
     pub departures: Vec<Departure>,
+    /// Whether its settings could be asked for.
+    pub are_settings_known: bool,
 }
 
-/// Asks the brokers about topics.
+/// Asks the brokers about topics, and about the rights of this client.
 #[derive(Clone)]
 pub struct Broker {
-    client: Arc<AdminClient<DefaultClientContext>>,
+    pub(super) asking: Asking,
+    /// Asks for the settings of topics. `None` where clients log in by tokens: this client cannot be given one.
+    admin: Option<Arc<AdminClient<LastError>>>,
+    pub(super) settings: Arc<KafkaSettings>,
+    pub(super) service: Arc<str>,
 }
 
 impl Broker {
-    /// Makes the client; it connects in the background.
+    /// Makes the clients; they connect in the background.
     pub fn new(settings: &KafkaSettings, service: &str) -> Result<Self, PublishError> {
-        Ok(Self { client: Arc::new(settings.admin(service).create()?) })
+        let config = settings.admin(service)?;
+        let admin = if settings.oauth.is_on() {
+            None
+        } else {
+            // Nobody hears it: what it logs would stay in its queue.
+            let mut config = config.clone();
+            config.set_log_level(RDKafkaLogLevel::Emerg);
+            Some(Arc::new(create(&config, LastError::default())?))
+        };
+        let asking = Asking::new(settings, config)?;
+        Ok(Self { asking, admin, settings: Arc::new(settings.clone()), service: service.into() })
     }
 
     /// Compares a topic with what is required of it; `None` when there is no such topic.
     pub async fn topic(&self, required: &Topic) -> Result<Option<TopicState>, PublishError> {
-        let (client, name) = (Arc::clone(&self.client), required.name.clone());
-        let ask = move || {
-            let metadata = client.inner().fetch_metadata(Some(&name), BROKER_TIMEOUT)?;
+        let name = required.name.clone();
+        let asked = self.asking.ask(move |client, within| {
+            let metadata = client.fetch_metadata(Some(&name), within)?;
             let found = metadata.topics().iter().find(|found| found.name() == name);
+            if let Some(code) = found.and_then(MetadataTopic::error).map(Code::from)
+                && reason::of_rights(code).is_some()
+            {
+                return Err(KafkaError::MetadataFetch(code));
+            }
             let partitions = found.map(MetadataTopic::partitions).unwrap_or_default();
             let replicas = partitions.iter().map(|partition| partition.replicas().len()).min();
-            Ok::<_, PublishError>((partitions.len(), replicas.unwrap_or(0), metadata.brokers().len()))
-        };
-        let (partitions, replicas, brokers) =
-            tokio::task::spawn_blocking(ask).await.map_err(|_| PublishError::Closed)??;
+            Ok((partitions.len(), replicas.unwrap_or(0), metadata.brokers().len()))
+        });
+        let (partitions, replicas, brokers) = asked.await?;
         if partitions == 0 {
             return Ok(None);
         }
@@ -145,15 +172,18 @@ impl Broker {
                 "raise its replication factor to 3",
             ));
         }
+        if self.admin.is_none() {
+            return Ok(Some(TopicState { partitions, departures, are_settings_known: false }));
+        }
         match self.config(&required.name).await? {
             Some(config) => departures.extend(self.compare_settings(required, &config, brokers).await?),
             None => departures.push(Departure::new(
                 Breach::Weakens,
                 "its settings are not told, so nobody knows whether it keeps what is in it",
-                "allow this client to describe the topic and its configs",
+                "give its user the right DescribeConfigs on the topic",
             )),
         }
-        Ok(Some(TopicState { partitions, departures }))
+        Ok(Some(TopicState { partitions, departures, are_settings_known: true }))
     }
 
     async fn compare_settings(
@@ -190,9 +220,10 @@ impl Broker {
     }
 
     /// The settings of a topic; `None` when the brokers do not give them to this client.
-    async fn config(&self, topic: &str) -> Result<Option<Config>, PublishError> {
+    pub(super) async fn config(&self, topic: &str) -> Result<Option<Config>, PublishError> {
+        let Some(admin) = &self.admin else { return Ok(None) };
         let options = AdminOptions::new().request_timeout(Some(BROKER_TIMEOUT));
-        let answers = self.client.describe_configs([&ResourceSpecifier::Topic(topic)], &options).await?;
+        let answers = admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options).await?;
         // The brokers have answered: what they refuse is not for this client, or there is no such topic.
         let Some(Ok(resource)) = answers.into_iter().next() else { return Ok(None) };
         let entries = resource.entries.into_iter();
@@ -201,4 +232,4 @@ impl Broker {
     }
 }
 
-type Config = HashMap<String, String>;
+pub(super) type Config = HashMap<String, String>;

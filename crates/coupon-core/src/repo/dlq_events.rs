@@ -1,5 +1,6 @@
 //! Dead letters: the table `dlq_events`.
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use chrono::{DateTime, Utc};
 use sqlx::{Postgres, postgres::PgArguments, query::Query};
 
@@ -72,6 +73,14 @@ pub struct Classification<'a> {
     pub alarm: bool,
     /// Time of the classification.
     pub now: DateTime<Utc>,
+}
+
+impl NewDlqEvent {
+    /// Returns the value of the last header of this name, as [`Record::header`](crate::kafka::Record::header) does.
+    pub fn header(&self, name: &str) -> Option<Vec<u8>> {
+        let header = self.headers.as_array()?.iter().rev().find(|header| header["name"] == name)?;
+        STANDARD.decode(header["value"].as_str()?).ok()
+    }
 }
 
 impl DlqEventRepository<'_> {

@@ -7,6 +7,7 @@ use sqlx::postgres::PgDatabaseError;
 use super::pool::NotConnected;
 use crate::failure::{Class, Classified};
 
+mod remedy;
 mod sqlstate;
 
 pub(super) use sqlstate::not_of_a_record;
@@ -215,14 +216,16 @@ impl Classified for RepoError {
     fn summary(&self) -> String {
         match self {
             Self::NoConnection { source: sqlx::Error::Database(error), .. } => {
-                format!("{self}: {} ({})", error.message(), error.code().unwrap_or_default())
+                let (message, code) = (error.message(), error.code().unwrap_or_default());
+                format!("{self}: {message} ({code}); {}", self.remedy())
             }
             Self::Database { source: sqlx::Error::Database(error), .. } => {
                 let message = error.message();
                 format!("{self}: {}{message}", self.unsaid(message))
             }
             Self::Refused { doing, message, .. } => format!("postgresql: {doing}: {}{message}", self.unsaid(message)),
-            Self::Database { source, .. } | Self::NoConnection { source, .. } => format!("{self}: {source}"),
+            Self::NoConnection { source, .. } => format!("{self}: {source}; {}", self.remedy()),
+            Self::Database { source, .. } => format!("{self}: {source}"),
             Self::Away(refusal) => format!("{}, and no probe commits", refusal.summary()),
             Self::Task { source, .. } => format!("{self}: {source}"),
             Self::Silent { .. } => self.to_string(),

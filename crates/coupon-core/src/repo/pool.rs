@@ -2,14 +2,13 @@
 
 use std::{
     pin::pin,
-    str::FromStr,
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
 
 use sqlx::{
     PgConnection, PgPool, Postgres, Row,
-    postgres::{PgArguments, PgConnectOptions, PgPoolOptions},
+    postgres::{PgArguments, PgPoolOptions},
     query::Query,
 };
 
@@ -24,12 +23,15 @@ use super::{
 };
 use crate::{crash, failure::Classified};
 
+mod address;
 mod connections;
+mod dialer;
 mod settings;
 
 pub use settings::DatabaseSettings;
 
 pub(super) use connections::{NotConnected, Pool};
+pub(super) use dialer::Dialer;
 
 /// PostgreSQL, shared by everything in the process.
 ///
@@ -45,7 +47,13 @@ pub(super) use connections::{NotConnected, Pool};
 pub struct Database(pub(super) Arc<Inner>, pub(super) Rehearsal);
 
 pub(super) struct Inner {
-    options: (PgPoolOptions, PgConnectOptions),
+    options: PgPoolOptions,
+    /// What a new connection is made with.
+    dialer: Arc<Dialer>,
+    /// Whether the connections lead to a pooler in transaction mode.
+    pub(super) pooled: bool,
+    /// Connections that the server must have room for.
+    pub(super) budget: u32,
     pool: RwLock<PgPool>,
     /// Writes at a time: one fewer than there are connections, so that a probe finds one however much is written.
     writes: Semaphore,
@@ -64,27 +72,20 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 impl Database {
     /// Prepares the pool; connections are opened when first needed. `service` is shown in `pg_stat_activity`.
     pub fn new(settings: &DatabaseSettings, service: &str) -> Result<Self, RepoError> {
-        let timeout = |ms: u64| ms.to_string();
-        let options = PgConnectOptions::from_str(settings.url.expose())
-            .map_err(RepoError::doing("read database.url"))?
-            .application_name(service)
-            .options([
-                ("timezone", "UTC".to_owned()),
-                ("statement_timeout", timeout(settings.statement_timeout_ms)),
-                ("lock_timeout", timeout(settings.lock_timeout_ms)),
-                // A process that is stopped inside a transaction must not hold a campaign's row for ever.
-                ("idle_in_transaction_session_timeout", timeout(settings.statement_timeout_ms)),
-            ]);
+        let dialer = Dialer::new(settings, service).map_err(RepoError::doing("read database.url"))?;
         let (acquire, statement) = (settings.acquire_timeout_ms, settings.statement_timeout_ms);
         let pool_options = PgPoolOptions::new()
             .max_connections(settings.max_connections)
             .acquire_timeout(Duration::from_millis(acquire))
             .max_lifetime(Duration::from_millis(settings.max_lifetime_ms))
             .after_release(|connection, _| Box::pin(is_outside_a_transaction(connection)));
-        let pool = pool_options.clone().connect_lazy_with(options.clone());
+        let pool = pool_options.clone().connect_lazy_with(dialer.first());
         let writes = usize::try_from(settings.max_connections.saturating_sub(1).max(1)).unwrap_or(usize::MAX);
         let inner = Inner {
-            options: (pool_options, options),
+            options: pool_options,
+            dialer: Arc::new(dialer),
+            pooled: settings.pooled,
+            budget: settings.budget.max(settings.max_connections),
             pool: RwLock::new(pool),
             writes: Semaphore::new(writes),
             bound: Duration::from_millis(acquire.saturating_add(statement)) + ANSWER_GRACE,
@@ -169,7 +170,8 @@ impl Database {
 
     /// Returns connections of the current pool, for one read or write.
     pub(super) fn pool(&self) -> Pool {
-        Pool::new(self.0.pool.read().unwrap_or_else(PoisonError::into_inner).clone())
+        let connections = self.0.pool.read().unwrap_or_else(PoisonError::into_inner).clone();
+        Pool::new(connections, Arc::clone(&self.0.dialer))
     }
 
     /// Replaces the pool: the next statement gets a new connection.
@@ -177,9 +179,9 @@ impl Database {
         self.replace(&self.pool(), "a probe after an outage needs a new connection");
     }
 
-    /// Returns the options of a connection outside the pool.
-    pub(super) fn connect_options(&self) -> PgConnectOptions {
-        self.0.options.1.clone()
+    /// Makes the options of connections outside the pool.
+    pub(super) fn dialer(&self) -> &Dialer {
+        &self.0.dialer
     }
 
     /// Closes the connections, after their running statements; those that take too long are left.
@@ -225,8 +227,8 @@ impl Database {
         // Two handles of one pool share their options.
         if std::ptr::eq(std::ptr::from_ref(pool.options()), std::ptr::from_ref(left.connections.options())) {
             tracing::info!("the connections to postgresql are left and new ones made: {why}");
-            let (options, connect) = self.0.options.clone();
-            *pool = options.connect_lazy_with(connect);
+            self.0.dialer.forget();
+            *pool = self.0.options.clone().connect_lazy_with(self.0.dialer.first());
         }
     }
 }

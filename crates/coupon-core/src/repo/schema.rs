@@ -46,6 +46,10 @@ pub enum Schema {
 #[error("the schema could not be migrated")]
 pub struct MigrateError(#[from] sqlx::migrate::MigrateError);
 
+/// What `migrate` cannot do behind a pooler: its lock and its lock timeout are those of one session.
+const POOLED: &str = "migrate needs a session of its own: run it with a `database.url` that leads to PostgreSQL itself, \
+                      and `database.pooled` set to false";
+
 /// Key of the advisory lock of migrations.
 const LOCK: i64 = 0x636f_7570_6f6e;
 /// Pause between two attempts to take the lock.
@@ -63,7 +67,11 @@ impl Database {
     /// long, and waits for readers.
     pub async fn migrate(&self) -> Result<(), MigrateError> {
         let unlimited = ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"];
-        let options = self.connect_options().options(unlimited.map(|limit| (limit, "0")));
+        if self.0.pooled {
+            return Err(sqlx::migrate::MigrateError::from(sqlx::Error::Configuration(POOLED.into())).into());
+        }
+        let options = self.dialer().options().await.map_err(sqlx::migrate::MigrateError::from)?;
+        let options = options.options(unlimited.map(|limit| (limit, "0")));
         match tokio::spawn(async move { migrate(&options).await }).await {
             Ok(result) => Ok(result?),
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use sqlx::{Connection, PgConnection};
+
 use super::{Database, RepoError};
 use crate::clause::{Breach, Clause, Departure, departures, is_number};
 
@@ -20,7 +22,7 @@ const CONTRACT: &[Clause] = &[
         holds: |recovery| recovery == "false",
         breach: Breach::Breaks,
         otherwise: "a standby takes no decisions",
-        fix: "let database.url lead to the primary",
+        fix: "let database.url lead to the primary, or name all hosts in it: host:port,host:port",
     },
     Clause {
         setting: "transaction_read_only",
@@ -34,21 +36,21 @@ const CONTRACT: &[Clause] = &[
         holds: |ms| ms != "0",
         breach: Breach::Breaks,
         otherwise: "a statement may wait for ever; a pooler drops what sessions ask for at their start",
-        fix: "let the pooler pass the option on, or set it for the role: ALTER ROLE … SET statement_timeout = '5s'",
+        fix: "set it for the role (ALTER ROLE … SET statement_timeout = '5s'), as PgBouncer passes no options on",
     },
     Clause {
         setting: "lock_timeout",
         holds: |ms| ms != "0",
         breach: Breach::Breaks,
         otherwise: "a row lock may hold a consumer for ever; a pooler drops what sessions ask for at their start",
-        fix: "let the pooler pass the option on, or set it for the role: ALTER ROLE … SET lock_timeout = '2s'",
+        fix: "set it for the role (ALTER ROLE … SET lock_timeout = '2s'), as PgBouncer passes no options on",
     },
     Clause {
         setting: "idle_in_transaction_session_timeout",
         holds: |ms| ms != "0",
         breach: Breach::Weakens,
         otherwise: "a process that is stopped inside a transaction may hold a campaign's row for ever",
-        fix: "let the pooler pass the option on, or set it for the role",
+        fix: "set it for the role, as PgBouncer passes no options on",
     },
     Clause {
         setting: "fsync",
@@ -76,7 +78,7 @@ const CONTRACT: &[Clause] = &[
 impl Database {
     /// Returns the settings of the server, or of the session, that do not have the required value.
     pub async fn departures(&self) -> Result<Vec<Departure>, RepoError> {
-        let names: Vec<&str> = CONTRACT.iter().map(|clause| clause.setting).collect();
+        let names: Vec<&str> = CONTRACT.iter().map(|clause| clause.setting).chain(CONNECTIONS).collect();
         let select = sqlx::query_as(
             "SELECT name, setting FROM pg_settings WHERE name = ANY ($1)
              UNION ALL
@@ -86,9 +88,42 @@ impl Database {
         let rows: Vec<(String, String)> =
             self.read("read the settings of the server", select.fetch_all(&self.pool())).await?;
         let settings: HashMap<String, String> = rows.into_iter().collect();
-        Ok(departures(CONTRACT, |setting| settings.get(setting).cloned()))
+        if self.0.pooled {
+            self.read("prepare a statement behind the pooler", self.prepares()).await?;
+        }
+        let mut found = departures(CONTRACT, |setting| settings.get(setting).cloned());
+        if !self.0.pooled {
+            found.extend(crowded(&settings, self.0.budget));
+        }
+        Ok(found)
+    }
+
+    /// Prepares a statement on another connection to the pooler. It has the name that the first statement of every
+    /// connection has, so a pooler that keeps no statements apart refuses it.
+    async fn prepares(&self) -> Result<(), sqlx::Error> {
+        let mut other = PgConnection::connect_with(&self.dialer().options().await?).await?;
+        sqlx::query("SELECT 1").execute(&mut other).await?;
+        other.close().await
     }
 }
+
+/// Compares the connections that the installation may open with those that the server has for roles without privileges.
+/// Behind a pooler they say nothing of each other.
+fn crowded(settings: &HashMap<String, String>, budget: u32) -> Option<Departure> {
+    let number = |name: &str| settings.get(name).and_then(|value| value.parse::<u32>().ok()).unwrap_or(0);
+    let reserved = number("superuser_reserved_connections") + number("reserved_connections");
+    let room = number("max_connections").saturating_sub(reserved);
+    (room < budget).then(|| {
+        Departure::new(
+            Breach::Weakens,
+            format!("the server has {room} connections for services, and they may open {budget} (`database.budget`)"),
+            "raise max_connections of the server, or lower database.max_connections of the services and database.budget",
+        )
+    })
+}
+
+/// The settings that [`crowded`] reads. The last exists from version 16 on.
+const CONNECTIONS: [&str; 3] = ["max_connections", "superuser_reserved_connections", "reserved_connections"];
 
 #[cfg(test)]
 mod tests {
@@ -110,6 +145,16 @@ mod tests {
         let settings: HashMap<&str, &str> = WANTED.iter().copied().chain([(setting, value)]).collect();
         let found = departures(CONTRACT, |setting| settings.get(setting).map(ToString::to_string));
         found.into_iter().map(|departure| departure.breach).collect()
+    }
+
+    #[test]
+    fn a_server_with_fewer_connections_than_the_services_may_open_is_named() {
+        let server =
+            [("max_connections", "100"), ("superuser_reserved_connections", "3"), ("reserved_connections", "0")];
+        let settings = server.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        assert_eq!(crowded(&settings, 97), None);
+        let found = crowded(&settings, 98).unwrap();
+        assert!(found.what.contains("has 97 connections") && found.what.contains("may open 98"), "{}", found.what);
     }
 
     #[test]

@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::{
-    AdminSettings, BindError, Health, LogSettings, SettingsError, Shutdown, Task, TaskEnded, Tasks, admin, chain,
-    telemetry,
+    AdminSettings, BindError, Health, LogSettings, Reload, SettingsError, Shutdown, Task, TaskEnded, Tasks, admin,
+    chain, telemetry,
 };
 
 /// How long tasks that nobody waits for may go on after the end.
@@ -62,6 +62,8 @@ fn exit_code(error: &(dyn Error + 'static)) -> u8 {
 pub struct Service {
     /// Begins with the first signal.
     pub shutdown: Shutdown,
+    /// Tells of SIGHUP.
+    pub reload: Reload,
     /// What runs beside the main work.
     pub tasks: Tasks,
     /// What `/readyz` answers from. Not ready until the first condition is registered and met.
@@ -78,11 +80,16 @@ impl Service {
     pub async fn start(name: &'static str, log: &LogSettings, admin: &AdminSettings) -> Result<Service, BindError> {
         telemetry::init(log, name);
         let shutdown = Shutdown::new();
-        let signals = shutdown.signals();
-        let service = Service::listen(shutdown, admin).await?;
+        let reload = Reload::default();
+        let (signals, reloads) = (shutdown.signals(), reload.signals());
+        let service = Service { reload, ..Service::listen(shutdown, admin).await? };
+        // To the very end, so nobody begins its stop: the second signal has to be heard while everything else stops.
+        let until_exit = service.tasks.stopped_by(Shutdown::new());
         if let Some(signals) = signals {
-            // To the very end, so nobody begins its stop: the second signal has to be heard while everything else stops.
-            service.tasks.stopped_by(Shutdown::new()).spawn_until_stop("signal watch", signals);
+            until_exit.spawn_until_stop("signal watch", signals);
+        }
+        if let Some(reloads) = reloads {
+            until_exit.spawn_until_stop("reload watch", reloads);
         }
         Ok(service)
     }
@@ -96,7 +103,7 @@ impl Service {
         let admin = tasks
             .stopped_by(admin_stop.clone())
             .spawn("admin listener", admin::serve(listener, health.clone(), admin_stop.clone()));
-        Ok(Service { shutdown, tasks, health, admin_address, admin, admin_stop })
+        Ok(Service { shutdown, reload: Reload::default(), tasks, health, admin_address, admin, admin_stop })
     }
 
     /// Stops the admin listener, after everything else has ended. Gives the background task that ended unasked, if one

@@ -4,7 +4,7 @@
 //!
 //! 1. [`load`] merges and checks the settings; a wrong one ends the process with code 2 before
 //!    anything is opened.
-//! 2. [`Service::start`] turns logging on ([`telemetry`]), listens for signals ([`Shutdown`]) and
+//! 2. [`Service::start`] turns logging on ([`telemetry`]), listens for signals ([`Shutdown`], [`Reload`]) and
 //!    opens the admin listener ([`admin`]), so that `/livez` answers while the rest still connects
 //!    and `/readyz` says what it waits for ([`Health`]).
 //! 3. The binary connects its dependencies, reports each through a [`Condition`], and works until
@@ -24,6 +24,7 @@ pub mod doctor;
 mod health;
 pub mod http;
 pub mod panics;
+mod reload;
 mod settings;
 mod shutdown;
 mod tasks;
@@ -34,6 +35,7 @@ mod throttle;
 pub use boot::{Service, Usage, block_on};
 pub use health::{Condition, ConditionReport, Health, Report};
 pub use http::{BindError, HttpLimits};
+pub use reload::{Reload, Reloads};
 pub use settings::{
     AdminSettings, LogFormat, LogSettings, Properties, Secret, SecretUrl, Settings, SettingsArgs, SettingsError,
     ShutdownSettings, check_defaults, load, print_effective, process_environment, within,

@@ -2,18 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use redis::{
-    Client, Cmd, FromRedisValue, IntoConnectionInfo, Pipeline, RedisError, ScriptInvocation, Value,
-    aio::{ConnectionManager, ConnectionManagerConfig},
-    io::tcp::TcpSettings,
-};
-use serde::{Deserialize, Serialize};
+use redis::{Cmd, FromRedisValue, Pipeline, RedisError, ScriptInvocation, Value};
 
-use super::{Seen, StockError, keys, shared_connection::SharedConnection};
-use crate::{
-    crash,
-    runtime::{SecretUrl, SettingsError, within},
-};
+use super::{RedisSettings, Seen, StockError, call::Call, cluster::Cluster, dial::Dialer, keys, link::Link};
+use crate::{crash, ids::CouponCode};
 
 /// A script of `lua/`, compiled into the binary and known to Redis by its hash.
 macro_rules! script {
@@ -24,75 +16,113 @@ macro_rules! script {
 }
 pub(super) use script;
 
-/// The `[redis]` section.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct RedisSettings {
-    /// Where Redis is: `redis://[user:password@]host:port/db`.
-    pub url: SecretUrl,
-    /// How long an answer is waited for, in ms. After that the outcome of the call is unknown.
-    pub response_timeout_ms: u64,
-    /// How long a connection may take to be made, in ms.
-    pub connect_timeout_ms: u64,
-}
-
 script!(PROBE, "probe.lua");
 
-/// The stock of all coupons, behind one multiplexed connection that reconnects by itself.
+/// The stock of all coupons, behind one multiplexed connection to each server of theirs that reconnects by itself.
 #[derive(Clone)]
 pub struct Stock {
-    connection: Arc<SharedConnection>,
+    servers: Arc<Servers>,
     bound: Duration,
+    /// What the operator vouches for where the server forbids INFO.
+    pub(super) is_noeviction_asserted: bool,
     /// The highest sequences this process has seen.
     pub seen: Arc<Seen>,
 }
 
-impl RedisSettings {
-    /// Tests what the types cannot: the form of the URL and the bounds of the times.
-    pub fn check(&self) -> Result<(), SettingsError> {
-        if Client::open(self.url.expose()).is_err() {
-            let allowed = "a URL of the form redis://[user:password@]host:port/db";
-            return Err(SettingsError::invalid("redis.url", &self.url, allowed));
-        }
-        within("redis.response_timeout_ms", self.response_timeout_ms, 10..=60_000, "ms")?;
-        within("redis.connect_timeout_ms", self.connect_timeout_ms, 10..=60_000, "ms")
-    }
+/// Where calls go.
+enum Servers {
+    /// To one server: that of the URL, or the master that the Sentinels name.
+    One(Link),
+    /// To the node of a cluster that has the slot.
+    Cluster(Cluster),
 }
 
 impl Stock {
     /// Prepares the connection; it is made when first needed and made again whenever it breaks.
     pub fn new(settings: &RedisSettings) -> Result<Self, StockError> {
-        let response = Duration::from_millis(settings.response_timeout_ms);
-        let connect = Duration::from_millis(settings.connect_timeout_ms);
-        let config = ConnectionManagerConfig::new()
-            .set_response_timeout(Some(response))
-            .set_connection_timeout(Some(connect))
-            // Callers wait for the reconnection in progress, so it must fail fast; the next call begins a new one.
-            .set_number_of_retries(1)
-            .set_min_delay(Duration::from_millis(50))
-            .set_max_delay(Duration::from_millis(200));
-        // A server that vanished without a word must not hold the connection for the quarter of an hour that the
-        // kernel goes on sending.
-        let tcp = TcpSettings::default().set_nodelay(true).set_user_timeout(response + connect);
-        let info = settings.url.expose().into_connection_info()?.set_tcp_settings(tcp);
-        let client = Client::open(info)?;
-        let connection = Arc::new(SharedConnection::new(client, config)?);
-        Ok(Self { connection, bound: response + connect, seen: Arc::default() })
+        let dialer = Arc::new(Dialer::new(settings.clone()));
+        let servers = if settings.cluster {
+            Servers::Cluster(Cluster::new(dialer))
+        } else {
+            Servers::One(Link::new(dialer, None))
+        };
+        let bound = Duration::from_millis(settings.response_timeout_ms + settings.connect_timeout_ms);
+        let is_noeviction_asserted = settings.assert_noeviction;
+        Ok(Self { servers: Arc::new(servers), bound, is_noeviction_asserted, seen: Arc::default() })
     }
 
-    /// Whether Redis takes what the service writes. A replica, a full memory and a user without rights all answer a PING.
+    /// Whether Redis takes what the service writes, in a cluster every master. A replica, a full memory and a user without
+    /// rights all answer a PING.
     pub async fn probe(&self) -> Result<(), StockError> {
-        let mut call = PROBE.key(keys::PROBE[0]);
-        self.ask(call.key(keys::PROBE[1])).await.map(drop)
+        self.probe_until(|probed| probed.is_err()).await
     }
 
-    /// Invokes a script; `effect` names what it does, see [`crash`].
-    pub(super) async fn invoke(&self, effect: &'static str, call: &ScriptInvocation<'_>) -> Result<Value, StockError> {
-        crash::around(effect, self.ask(call)).await
+    /// Whether Redis, in a cluster at least one master, takes what the service writes: while one is replaced, the campaigns
+    /// of the others go on.
+    pub async fn probe_any(&self) -> Result<(), StockError> {
+        self.probe_until(|probed| probed.is_ok()).await
+    }
+
+    /// Probes one server after the other until an outcome tells, and gives the last outcome.
+    async fn probe_until(&self, is_telling: impl Fn(&Result<(), StockError>) -> bool) -> Result<(), StockError> {
+        let mut outcome = Ok(());
+        for (_, tag) in self.masters().await? {
+            let mut call = PROBE.key(keys::of_tag(&tag, "meta"));
+            outcome = self.ask(&tag, call.key(keys::of_tag(&tag, "outbox"))).await.map(drop);
+            if is_telling(&outcome) {
+                break;
+            }
+        }
+        outcome
+    }
+
+    /// The name of each server that has campaigns, and a hash tag that lies on it. One server has no name.
+    async fn masters(&self) -> Result<Vec<(String, String)>, StockError> {
+        match &*self.servers {
+            Servers::One(_) => Ok(vec![(String::new(), keys::PROBE_TAG.to_owned())]),
+            Servers::Cluster(cluster) => {
+                let masters = self.in_time(cluster.masters()).await?;
+                Ok(masters.into_iter().map(|(link, tag)| (link.name(), tag)).collect())
+            }
+        }
+    }
+
+    /// Sends a pipeline to each server that has campaigns: the name of the server, empty where there is but one, and the answer.
+    pub(super) async fn of_each<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<Vec<(String, T)>, StockError> {
+        let mut answers = Vec::new();
+        for (name, tag) in self.masters().await? {
+            answers.push((name, self.pipeline(&tag, pipeline).await?));
+        }
+        Ok(answers)
+    }
+
+    /// Whether the servers are said to be those of a cluster.
+    pub(super) fn is_cluster(&self) -> bool {
+        matches!(&*self.servers, Servers::Cluster(_))
+    }
+
+    /// What tells which server answers for a coupon, and over which connection: as long as it is the same, so are they. A
+    /// server that has taken over, or the same one started again, answers over another connection.
+    pub fn connection_id(&self, code: &CouponCode) -> String {
+        match &*self.servers {
+            Servers::One(link) => link.number().to_string(),
+            Servers::Cluster(cluster) => cluster.connection_id(code.as_str()),
+        }
+    }
+
+    /// Invokes a script on the keys of a hash tag; `effect` names what it does, see [`crash`].
+    pub(super) async fn invoke(
+        &self,
+        effect: &'static str,
+        tag: &str,
+        call: &ScriptInvocation<'_>,
+    ) -> Result<Value, StockError> {
+        crash::around(effect, self.ask(tag, call)).await
     }
 
     /// Invokes a script that changes nothing.
-    pub(super) async fn ask(&self, call: &ScriptInvocation<'_>) -> Result<Value, StockError> {
-        self.bounded(async |mut connection| call.invoke_async(&mut connection).await).await
+    pub(super) async fn ask(&self, tag: &str, call: &ScriptInvocation<'_>) -> Result<Value, StockError> {
+        self.send(tag, &Call::Script(call), false).await
     }
 
     /// Invokes a script that a repeat does not harm: without an answer it asks once more. Both tries share the bound,
@@ -100,46 +130,48 @@ impl Stock {
     pub(super) async fn invoke_repeatable(
         &self,
         effect: &'static str,
+        tag: &str,
         call: &ScriptInvocation<'_>,
     ) -> Result<Value, StockError> {
-        let ask = self.bounded(async |mut connection| match call.invoke_async(&mut connection).await {
-            Err(error) if StockError::is_no_answer(&error) => call.invoke_async(&mut connection).await,
-            other => other,
-        });
-        crash::around(effect, ask).await
+        crash::around(effect, self.send(tag, &Call::Script(call), true)).await
     }
 
     /// Runs a command that changes something; `effect` names what it does, see [`crash`].
-    pub(super) async fn change(&self, effect: &'static str, command: &Cmd) -> Result<(), StockError> {
-        crash::around(effect, self.query::<i64>(command)).await.map(|_| ())
+    pub(super) async fn change(&self, effect: &'static str, tag: &str, command: &Cmd) -> Result<(), StockError> {
+        crash::around(effect, self.query::<i64>(tag, command)).await.map(|_| ())
     }
 
-    pub(super) async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StockError> {
-        self.bounded(async |mut connection| command.query_async(&mut connection).await).await
+    pub(super) async fn query<T: FromRedisValue>(&self, tag: &str, command: &Cmd) -> Result<T, StockError> {
+        read(self.send(tag, &Call::Command(command), false).await?)
     }
 
-    pub(super) async fn pipeline<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, StockError> {
-        self.bounded(async |mut connection| pipeline.query_async(&mut connection).await).await
+    pub(super) async fn pipeline<T: FromRedisValue>(&self, tag: &str, pipeline: &Pipeline) -> Result<T, StockError> {
+        read(self.send(tag, &Call::Pipeline(pipeline), false).await?)
     }
 
-    /// Bounds a call: the manager bounds a response and a connection, but not a call that waits for one and then the other. An
-    /// answer of the wrong server replaces the connection.
-    async fn bounded<T>(
-        &self,
-        call: impl AsyncFnOnce(ConnectionManager) -> Result<T, RedisError>,
-    ) -> Result<T, StockError> {
-        let current = self.connection.current();
-        match tokio::time::timeout(self.bound, call(current.connection.clone())).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => {
-                let is_wrong = StockError::says_that_the_server_is_wrong(&error);
-                let error = StockError::from(error);
-                if is_wrong {
-                    self.connection.replace(&current, &error);
-                }
-                Err(error)
+    /// Sends a call to the server that has the keys of a hash tag.
+    async fn send(&self, tag: &str, call: &Call<'_>, is_repeatable: bool) -> Result<Value, StockError> {
+        self.in_time(async {
+            match &*self.servers {
+                Servers::One(link) => match link.send(call, false).await {
+                    Err(error) if is_repeatable && error.is_unanswered() => link.send(call, false).await,
+                    answer => answer,
+                },
+                Servers::Cluster(cluster) => cluster.send(tag, call, is_repeatable).await,
             }
+        })
+        .await
+    }
+
+    /// Bounds a call: the driver bounds a response and a connection, but not a call that waits for one and then the other.
+    async fn in_time<T>(&self, call: impl Future<Output = Result<T, StockError>>) -> Result<T, StockError> {
+        match tokio::time::timeout(self.bound, call).await {
+            Ok(answer) => answer,
             Err(_) => Err(StockError::TimedOut(u64::try_from(self.bound.as_millis()).unwrap_or(u64::MAX))),
         }
     }
+}
+
+fn read<T: FromRedisValue>(value: Value) -> Result<T, StockError> {
+    T::from_redis_value(value).map_err(|error| StockError::from(RedisError::from(error)))
 }

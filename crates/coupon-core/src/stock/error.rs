@@ -7,7 +7,10 @@ use crate::failure::{Class, Classified};
 /// A call to Redis that gave no usable answer.
 #[derive(Debug, thiserror::Error)]
 pub enum StockError {
-    /// Not reached, or no answer in time: the call may or may not have happened.
+    /// No connection could be made, so nothing was asked.
+    #[error("redis cannot be connected to")]
+    NotConnected(#[source] RedisError),
+    /// The connection broke, or no answer in time: the call may or may not have happened.
     #[error("redis did not answer")]
     NoAnswer(#[source] RedisError),
     /// No answer within the bound of this many milliseconds: the call may or may not have happened.
@@ -26,6 +29,21 @@ pub enum StockError {
 }
 
 impl StockError {
+    /// What the driver says; `None` where it is not the driver that says it.
+    pub(super) fn redis(&self) -> Option<&RedisError> {
+        match self {
+            Self::NotConnected(error) | Self::NoAnswer(error) | Self::NotNow(error) | Self::Refused(error) => {
+                Some(error)
+            }
+            Self::TimedOut(_) | Self::Reply(_) => None,
+        }
+    }
+
+    /// Whether nothing was said of the call, so that it may be sent again if a repeat does no harm.
+    pub(super) fn is_unanswered(&self) -> bool {
+        matches!(self, Self::NotConnected(_) | Self::NoAnswer(_))
+    }
+
     /// Whether the call got no answer: it may or may not have happened.
     pub(super) fn is_no_answer(error: &RedisError) -> bool {
         error.is_timeout() || error.is_io_error() || error.is_connection_dropped() || error.is_unrecoverable_error()
@@ -75,14 +93,14 @@ impl From<RedisError> for StockError {
 impl Classified for StockError {
     fn class(&self) -> Class {
         match self {
-            Self::NoAnswer(_) | Self::TimedOut(_) | Self::NotNow(_) => Class::Unavailable,
+            Self::NotConnected(_) | Self::NoAnswer(_) | Self::TimedOut(_) | Self::NotNow(_) => Class::Unavailable,
             Self::Refused(_) | Self::Reply(_) => Class::Unknown,
         }
     }
 
     fn code(&self) -> String {
         match self {
-            Self::NoAnswer(_) | Self::TimedOut(_) => "REDIS_NO_ANSWER".to_owned(),
+            Self::NotConnected(_) | Self::NoAnswer(_) | Self::TimedOut(_) => "REDIS_NO_ANSWER".to_owned(),
             Self::NotNow(error) | Self::Refused(error) => format!("REDIS_{}", error.code().unwrap_or("REFUSED")),
             Self::Reply(_) => "REDIS_REPLY".to_owned(),
         }

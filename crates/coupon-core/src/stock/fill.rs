@@ -54,7 +54,7 @@ impl Stock {
         call.arg(fill.epoch).arg(fill.total).arg(fill.total_version);
         call.arg(fill.opens_at_ms).arg(fill.closes_at_ms.unwrap_or(0)).arg(fill.seq);
         call.arg(i32::from(fill.replace)).arg(fill.window_version);
-        let mut reply = Reply::read(self.invoke("begin a fill", &call).await?)?;
+        let mut reply = Reply::read(self.invoke("begin a fill", code.as_str(), &call).await?)?;
         let outcome = match reply.word() {
             "FILLING" => FillOutcome::Filling,
             "FILLED" => FillOutcome::Filled,
@@ -74,7 +74,7 @@ impl Stock {
         call.key(keys::issued(code)).key(keys::outbox(code));
         call.arg(fill.epoch).arg(fill.total).arg(fill.total_version);
         call.arg(fill.opens_at_ms).arg(fill.closes_at_ms.unwrap_or(0)).arg(fill.seq);
-        let reply = Reply::read(self.invoke("adopt data", &call).await?)?;
+        let reply = Reply::read(self.invoke("adopt data", code.as_str(), &call).await?)?;
         match reply.word() {
             "ADOPTED" => Ok(true),
             "WHOLE" | "NOTHING" => Ok(false),
@@ -84,7 +84,8 @@ impl Stock {
 
     /// Puts the coupon on the list from which relays take their coupons. May be repeated.
     pub async fn register(&self, code: &CouponCode) -> Result<(), StockError> {
-        self.change("make a coupon known", redis::cmd("SADD").arg(keys::COUPONS).arg(code.as_str())).await
+        self.change("make a coupon known", keys::COUPONS, redis::cmd("SADD").arg(keys::COUPONS).arg(code.as_str()))
+            .await
     }
 
     /// Copies the holder entries of ISSUED rows; only between [`Stock::begin_fill`] and the opening of the gate.
@@ -96,7 +97,7 @@ impl Stock {
             for (member, request_id) in some {
                 call.arg(member.as_str()).arg(request_id.to_string());
             }
-            let reply = Reply::read(self.invoke("copy marks", &call).await?)?;
+            let reply = Reply::read(self.invoke("copy marks", code.as_str(), &call).await?)?;
             if reply.word() != "COPIED" {
                 return Err(reply.unexpected());
             }

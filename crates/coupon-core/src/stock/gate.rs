@@ -87,7 +87,7 @@ impl Stock {
     ) -> Result<GateOutcome, StockError> {
         let mut call = GATE.key(keys::meta(code));
         call.key(keys::issued(code)).arg(status).arg(epoch).arg(what).arg(version);
-        let mut reply = Reply::read(self.invoke("set the gate", &call).await?)?;
+        let mut reply = Reply::read(self.invoke("set the gate", code.as_str(), &call).await?)?;
         match reply.word() {
             "DONE" => Ok(GateOutcome::Done),
             "MISSING" => Ok(GateOutcome::Missing),
@@ -101,7 +101,7 @@ impl Stock {
     pub async fn set_total(&self, code: &CouponCode, total: i64, version: i64) -> Result<SetTotal, StockError> {
         let mut call = SET_TOTAL.key(keys::meta(code));
         call.key(keys::issued(code)).arg(total).arg(version);
-        let mut reply = Reply::read(self.invoke("set the total in redis", &call).await?)?;
+        let mut reply = Reply::read(self.invoke("set the total in redis", code.as_str(), &call).await?)?;
         match reply.word() {
             "SET" => Ok(SetTotal::Set),
             "MISSING" => Ok(SetTotal::Missing),
@@ -121,7 +121,7 @@ impl Stock {
     ) -> Result<SetWindow, StockError> {
         let mut call = SET_WINDOW.key(keys::meta(code));
         call.arg(opens_at_ms).arg(closes_at_ms.unwrap_or(0)).arg(version);
-        let reply = Reply::read(self.invoke("set the window in redis", &call).await?)?;
+        let reply = Reply::read(self.invoke("set the window in redis", code.as_str(), &call).await?)?;
         match reply.word() {
             "SET" => Ok(SetWindow::Set),
             "MISSING" => Ok(SetWindow::Missing),

@@ -47,7 +47,7 @@ impl Stock {
     pub async fn sold_out(&self, code: &CouponCode) -> Result<Option<SoldOut>, StockError> {
         let mut call = SOLD_OUT.key(keys::meta(code));
         call.key(keys::issued(code));
-        let mut reply = Reply::read(self.ask(&call).await?)?;
+        let mut reply = Reply::read(self.ask(code.as_str(), &call).await?)?;
         match reply.word() {
             "OTHERWISE" => Ok(None),
             "SOLD_OUT" => Ok(Some(SoldOut { epoch: reply.next()?, seq: reply.next()?, holders: reply.next()? })),
@@ -60,7 +60,7 @@ impl Stock {
         let (epoch, seq) = self.seen.of(code);
         let mut call = HOLDER.key(keys::meta(code));
         call.key(keys::issued(code)).key(keys::outbox(code)).arg(member.as_str()).arg(epoch).arg(seq);
-        let mut reply = Reply::read(self.ask(&call).await?)?;
+        let mut reply = Reply::read(self.ask(code.as_str(), &call).await?)?;
         match reply.word() {
             "HOLDS" => Ok(Holder::Holds { request_id: reply.next_request_id()?, pending: reply.next::<i64>()? == 1 }),
             "NOTHING" => Ok(Holder::Nothing),

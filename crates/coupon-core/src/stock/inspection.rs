@@ -79,14 +79,15 @@ impl Stock {
     /// Whether Redis holds anything of this coupon.
     pub async fn has_data(&self, code: &CouponCode) -> Result<bool, StockError> {
         let keys = [keys::meta(code), keys::issued(code), keys::outbox(code)];
-        Ok(self.query::<i64>(redis::cmd("EXISTS").arg(&keys)).await? > 0)
+        Ok(self.query::<i64>(code.as_str(), redis::cmd("EXISTS").arg(&keys)).await? > 0)
     }
 
     /// The coupon as Redis sees it; `None` when it has no data of it.
     pub async fn view(&self, code: &CouponCode) -> Result<Option<View>, StockError> {
         let mut pipeline = redis::pipe();
         pipeline.hgetall(keys::meta(code)).hlen(keys::issued(code)).zcard(keys::outbox(code));
-        let (meta, issued, outbox): (HashMap<String, String>, i64, i64) = self.pipeline(&pipeline).await?;
+        let (meta, issued, outbox): (HashMap<String, String>, i64, i64) =
+            self.pipeline(code.as_str(), &pipeline).await?;
         let number = |field: &str| meta.get(field).and_then(|text| text.parse::<i64>().ok());
         // The scripts take data for lost of which any of these fields is missing.
         let view = || {
@@ -108,16 +109,16 @@ impl Stock {
 
     /// The coupons that have data in this Redis.
     pub async fn coupons(&self) -> Result<Vec<CouponCode>, StockError> {
-        let codes: Vec<String> = self.query(redis::cmd("SMEMBERS").arg(keys::COUPONS)).await?;
+        let codes: Vec<String> = self.query(keys::COUPONS, redis::cmd("SMEMBERS").arg(keys::COUPONS)).await?;
         Ok(codes.iter().filter_map(|code| code.parse().ok()).collect())
     }
 
     /// About `count` holder entries from `cursor` on; 0 begins. Every entry that is there from the first page to the last is
-    /// seen, as long as one server gives all pages (see [`Stock::server_id`]).
+    /// seen, as long as one server gives all pages (see [`Stock::connection_id`]).
     pub async fn scan_holders(&self, code: &CouponCode, cursor: u64, count: usize) -> Result<HolderPage, StockError> {
         let mut command = redis::cmd("HSCAN");
         command.arg(keys::issued(code)).arg(cursor).arg("COUNT").arg(count);
-        let (cursor, holders) = self.query(&command).await?;
+        let (cursor, holders) = self.query(code.as_str(), &command).await?;
         Ok(HolderPage { cursor, holders })
     }
 
@@ -135,7 +136,7 @@ impl Stock {
         for member in members {
             command.arg(member.as_ref());
         }
-        self.query(&command).await
+        self.query(code.as_str(), &command).await
     }
 
     /// Which of these entries are in the outbox, in their order.
@@ -148,13 +149,13 @@ impl Stock {
         for entry in entries {
             command.arg(entry.encode());
         }
-        let scores: Vec<Option<f64>> = self.query(&command).await?;
+        let scores: Vec<Option<f64>> = self.query(code.as_str(), &command).await?;
         Ok(scores.into_iter().map(|score| score.is_some()).collect())
     }
 
     /// Number of outbox entries, also when the rest of the data is gone.
     pub async fn outbox_len(&self, code: &CouponCode) -> Result<i64, StockError> {
-        self.query(redis::cmd("ZCARD").arg(keys::outbox(code))).await
+        self.query(code.as_str(), redis::cmd("ZCARD").arg(keys::outbox(code))).await
     }
 
     /// Runs `requeue.lua`: puts the outbox entry of a holder back, so that a relay publishes its event again.
@@ -169,7 +170,7 @@ impl Stock {
         let mut call = REQUEUE.key(keys::meta(code));
         call.key(keys::issued(code)).key(keys::outbox(code));
         call.arg(request_id.to_string()).arg(member.as_str()).arg(epoch).arg(reserved_at_ms);
-        let reply = Reply::read(self.invoke("promise again", &call).await?)?;
+        let reply = Reply::read(self.invoke("promise again", code.as_str(), &call).await?)?;
         match reply.word() {
             "REQUEUED" => {
                 self.register(code).await?;
@@ -190,7 +191,7 @@ impl Stock {
     ) -> Result<RepairOutcome, StockError> {
         let mut call = RESTORE.key(keys::meta(code));
         call.key(keys::issued(code)).arg(request_id.to_string()).arg(member.as_str()).arg(epoch);
-        let reply = Reply::read(self.invoke("restore a mark", &call).await?)?;
+        let reply = Reply::read(self.invoke("restore a mark", code.as_str(), &call).await?)?;
         match reply.word() {
             "RESTORED" => Ok(RepairOutcome::Done),
             "TAKEN" | "MOVED" => Ok(RepairOutcome::Moved),
@@ -202,7 +203,7 @@ impl Stock {
     pub async fn delete_coupon(&self, code: &CouponCode) -> Result<DeleteOutcome, StockError> {
         let mut call = DELETE_COUPON.key(keys::meta(code));
         call.key(keys::issued(code)).key(keys::outbox(code)).key(keys::relay_lease(code));
-        let mut reply = Reply::read(self.invoke("forget a coupon", &call).await?)?;
+        let mut reply = Reply::read(self.invoke("forget a coupon", code.as_str(), &call).await?)?;
         match reply.word() {
             "DELETED" => {}
             "UNPUBLISHED" => return Ok(DeleteOutcome::Unpublished(reply.next()?)),
@@ -211,7 +212,7 @@ impl Stock {
         }
         let mut command = redis::cmd("SREM");
         command.arg(keys::COUPONS).arg(code.as_str());
-        self.change("make a coupon unknown", &command).await?;
+        self.change("make a coupon unknown", keys::COUPONS, &command).await?;
         Ok(DeleteOutcome::Done)
     }
 }

@@ -3,20 +3,27 @@
 //! Four keys to a coupon, all with its code as hash tag; the scripts under `lua/` say in their headers what each
 //! does to them. There is no stock counter: what is left is `total` less the holder entries in the issued map.
 
+mod advice;
+mod call;
+mod cluster;
 mod connection;
+mod dial;
 mod error;
 mod fill;
 mod gate;
 mod holder;
 mod inspection;
 mod keys;
+mod link;
 mod outbox;
 mod reply;
 mod reserve;
+mod sentinel;
 mod server;
-mod shared_connection;
+mod settings;
+mod slots;
 
-pub use connection::{RedisSettings, Stock};
+pub use connection::Stock;
 pub use error::StockError;
 pub use fill::{Fill, FillOutcome};
 pub use gate::{GateOutcome, SetTotal, SetWindow};
@@ -24,3 +31,4 @@ pub use holder::{Holder, SoldOut};
 pub use inspection::{DeleteOutcome, HolderPage, RepairOutcome, View};
 pub use outbox::{OutboxEntry, OutboxListing};
 pub use reserve::{GiveBack, Held, Refused, Reservation, Seen};
+pub use settings::{RedisSettings, SentinelSettings};

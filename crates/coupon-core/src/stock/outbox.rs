@@ -72,7 +72,7 @@ impl Stock {
         let mut call = RELAY.key(keys::meta(code));
         call.key(keys::outbox(code)).key(keys::relay_lease(code));
         call.arg(owner).arg(millis(lease)).arg(millis(min_age)).arg(limit);
-        let mut reply = Reply::read(self.invoke("lease an outbox", &call).await?)?;
+        let mut reply = Reply::read(self.invoke("lease an outbox", code.as_str(), &call).await?)?;
         let is_leased = match reply.word() {
             "EMPTY" => return Ok(OutboxListing::default()),
             "COUNTED" => false,
@@ -94,7 +94,7 @@ impl Stock {
         for entry in entries {
             command.arg(entry.encode());
         }
-        self.change("delete promises", &command).await
+        self.change("delete promises", code.as_str(), &command).await
     }
 
     /// Entries of the outbox that name no request: nobody can publish them, and a rebuild would wait for them for ever.
@@ -103,7 +103,7 @@ impl Stock {
         loop {
             let mut command = redis::cmd("ZSCAN");
             command.arg(keys::outbox(code)).arg(cursor).arg("COUNT").arg(1_000);
-            let (next, entries): (u64, Vec<(String, String)>) = self.query(&command).await?;
+            let (next, entries): (u64, Vec<(String, String)>) = self.query(code.as_str(), &command).await?;
             let entries = entries.into_iter().map(|(entry, _)| entry);
             unreadable.extend(entries.filter(|entry| OutboxEntry::decode(entry).is_none()));
             cursor = next;
@@ -115,7 +115,7 @@ impl Stock {
 
     /// Deletes an entry that [`Stock::unreadable`] gave.
     pub async fn delete_entry(&self, code: &CouponCode, entry: &str) -> Result<(), StockError> {
-        self.change("delete promises", redis::cmd("ZREM").arg(keys::outbox(code)).arg(entry)).await
+        self.change("delete promises", code.as_str(), redis::cmd("ZREM").arg(keys::outbox(code)).arg(entry)).await
     }
 }
 

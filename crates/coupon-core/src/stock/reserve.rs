@@ -110,7 +110,7 @@ impl Stock {
         call.key(keys::issued(code)).key(keys::outbox(code));
         call.arg(request_id.to_string()).arg(member.as_str()).arg(epoch).arg(seq).arg(outbox_cap);
         call.arg(i32::from(after_close));
-        let reply = self.invoke_repeatable("reserve", &call).await?;
+        let reply = self.invoke_repeatable("reserve", code.as_str(), &call).await?;
         self.read_reservation(Reply::read(reply)?, code, member)
     }
 
@@ -160,7 +160,7 @@ impl Stock {
         let successor = superseded_by.map_or_else(String::new, |id| id.to_string());
         let mut call = GIVE_BACK.key(keys::issued(code));
         call.key(keys::meta(code)).arg(member.as_str()).arg(request_id.to_string()).arg(successor);
-        match i64::from_redis_value(self.invoke("give a unit back", &call).await?) {
+        match i64::from_redis_value(self.invoke("give a unit back", code.as_str(), &call).await?) {
             Ok(1) => Ok(GiveBack::Done),
             Ok(0) => Ok(GiveBack::NotHeld),
             other => Err(StockError::Reply(format!("{other:?}"))),

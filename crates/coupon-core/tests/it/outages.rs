@@ -54,6 +54,7 @@ impl Service {
             statement_timeout_ms: 10_000,
             lock_timeout_ms,
             max_lifetime_ms: 600_000,
+            ..DatabaseSettings::default()
         };
         let owner = Database::new(&settings(database.url.clone(), 30_000), "coupon-core tests").unwrap();
         owner.migrate().await.unwrap();

@@ -37,7 +37,7 @@ pub fn redis_url() -> String {
 /// The stock on the real Redis.
 pub fn stock() -> Stock {
     let url = SecretUrl::new(redis_url());
-    Stock::new(&RedisSettings { url, response_timeout_ms: 5000, connect_timeout_ms: 2000 }).unwrap()
+    Stock::new(&RedisSettings::at(url, 5000, 2000)).unwrap()
 }
 
 /// A database without a schema for one test.
@@ -97,6 +97,7 @@ impl OwnDatabase {
             statement_timeout_ms: 10_000,
             lock_timeout_ms,
             max_lifetime_ms: 60_000,
+            ..DatabaseSettings::default()
         };
         let database = Database::new(&settings, "coupon-core tests").unwrap();
         database.migrate().await.unwrap();

@@ -18,7 +18,8 @@ pub async fn create_topic(brokers: &str, name: &str, partitions: i32, settings: 
     let topic = NewTopic {
         name,
         num_partitions: partitions,
-        replication: TopicReplication::Fixed(1),
+        // As many as the brokers give by themselves.
+        replication: TopicReplication::Fixed(-1),
         config: settings.to_vec(),
     };
     let outcome = admin.create_topics([&topic], &options()).await?;

@@ -1,31 +1,88 @@
 //! Tokens, signed as an identity provider would sign them, and wrong ones of every kind.
 
-use anyhow::Result;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
 use chrono::Utc;
-use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, EncodingKey, Header, jwk::Jwk};
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PKCS_RSA_SHA256};
 use serde_json::{Map, Value, json};
 
 /// `{"alg":"none","typ":"JWT"}` in base64url.
 const HEADER_WITHOUT_ALGORITHM: &str = "eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0";
 
-/// Holds the secret that the API trusts.
+/// Holds the secret, or the key pair, whose tokens the API trusts.
 #[derive(Clone, Debug)]
 pub struct Signer {
     secret: String,
+    pair: Option<Pair>,
+    algorithm: Algorithm,
     issuer: String,
     audience: String,
+}
+
+#[derive(Clone, Debug)]
+struct Pair {
+    private: Arc<EncodingKey>,
+    public_pem: String,
 }
 
 impl Signer {
     /// A signer with this secret, for this issuer and audience.
     pub fn new(secret: &str, issuer: &str, audience: &str) -> Self {
-        Self { secret: secret.to_owned(), issuer: issuer.to_owned(), audience: audience.to_owned() }
+        let (issuer, audience) = (issuer.to_owned(), audience.to_owned());
+        Self { secret: secret.to_owned(), pair: None, algorithm: Algorithm::HS256, issuer, audience }
     }
 
     /// A signer with a secret that no other world knows.
     pub fn new_of_world() -> Self {
         let secret = format!("{:032x}{:032x}", rand::random::<u128>(), rand::random::<u128>());
         Self::new(&secret, "https://identity.test", "coupons")
+    }
+
+    /// The same with a new key pair, and its secret for nothing, unless the algorithm is HS256.
+    pub fn signing_with(self, algorithm: Algorithm) -> Result<Self> {
+        let pair = match algorithm {
+            Algorithm::HS256 => return Ok(self),
+            Algorithm::RS256 => KeyPair::generate_for(&PKCS_RSA_SHA256)?,
+            Algorithm::ES256 => KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?,
+            _ => KeyPair::generate_for(&PKCS_ED25519)?,
+        };
+        let private = match algorithm {
+            Algorithm::RS256 => EncodingKey::from_rsa_pem(pair.serialize_pem().as_bytes())?,
+            Algorithm::ES256 => EncodingKey::from_ec_der(&pair.serialize_der()),
+            _ => EncodingKey::from_ed_der(&pair.serialize_der()),
+        };
+        let pair = Some(Pair { private: Arc::new(private), public_pem: pair.public_key_pem() });
+        Ok(Self { pair, algorithm, ..self })
+    }
+
+    /// The algorithm that its tokens are signed with.
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// What tokens are verified by: the public key as PEM, or the secret.
+    pub fn verifies_by(&self) -> &str {
+        self.pair.as_ref().map_or(&self.secret, |pair| &pair.public_pem)
+    }
+
+    /// The setting that names the file with [`Signer::verifies_by`].
+    pub fn setting(&self) -> &'static str {
+        if self.pair.is_some() { "auth.public_key_file" } else { "auth.hmac_secret_file" }
+    }
+
+    /// The public key as an issuer publishes it in a JWK Set, under this `kid`.
+    pub fn jwk(&self, kid: &str) -> Result<Value> {
+        let pair = self.pair.as_ref().context("a secret is not published")?;
+        let public = match self.algorithm {
+            Algorithm::RS256 => DecodingKey::from_rsa_pem(pair.public_pem.as_bytes()),
+            Algorithm::ES256 => DecodingKey::from_ec_pem(pair.public_pem.as_bytes()),
+            _ => DecodingKey::from_ed_pem(pair.public_pem.as_bytes()),
+        };
+        let mut jwk = Jwk::from_decoding_key(&public?, Some(self.algorithm))?;
+        jwk.common.key_id = Some(kid.to_owned());
+        Ok(serde_json::to_value(jwk)?)
     }
 
     /// Returns the HMAC secret.
@@ -52,7 +109,7 @@ impl Signer {
             "exp": Utc::now().timestamp() + 3600,
         });
         let claims = claims.as_object().cloned().unwrap_or_default();
-        Token { claims, algorithm: Algorithm::HS256, secret: self.secret.clone() }
+        Token { claims, algorithm: self.algorithm, secret: self.secret.clone(), pair: self.pair.clone(), kid: None }
     }
 }
 
@@ -63,6 +120,8 @@ pub struct Token {
     claims: Map<String, Value>,
     algorithm: Algorithm,
     secret: String,
+    pair: Option<Pair>,
+    kid: Option<String>,
 }
 
 impl Token {
@@ -90,6 +149,12 @@ impl Token {
         self
     }
 
+    /// Names the key in its header.
+    pub fn kid(mut self, kid: &str) -> Self {
+        self.kid = Some(kid.to_owned());
+        self
+    }
+
     /// Signs with another secret: a forgery.
     pub fn forged_with(mut self, secret: &str) -> Self {
         secret.clone_into(&mut self.secret);
@@ -98,8 +163,11 @@ impl Token {
 
     /// Returns the signed token.
     pub fn sign(&self) -> Result<String> {
-        let key = EncodingKey::from_secret(self.secret.as_bytes());
-        Ok(jsonwebtoken::encode(&Header::new(self.algorithm), &self.claims, &key)?)
+        let header = Header { kid: self.kid.clone(), ..Header::new(self.algorithm) };
+        let secret = || Arc::new(EncodingKey::from_secret(self.secret.as_bytes()));
+        let pair = self.pair.as_ref().filter(|_| self.algorithm.family() != AlgorithmFamily::Hmac);
+        let key = pair.map_or_else(secret, |pair| Arc::clone(&pair.private));
+        Ok(jsonwebtoken::encode(&header, &self.claims, &key)?)
     }
 
     /// The token with `alg: none` and no signature.
@@ -121,5 +189,19 @@ mod tests {
         assert_eq!(token.split('.').count(), 3);
         let unsigned = signer.token("alice").unsigned().expect("a secret signs");
         assert!(unsigned.starts_with(HEADER_WITHOUT_ALGORITHM) && unsigned.ends_with('.'));
+    }
+
+    #[test]
+    fn what_a_key_pair_signs_its_published_key_verifies() {
+        for algorithm in [Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA] {
+            let signer = Signer::new_of_world().signing_with(algorithm).expect("a key pair is made");
+            let token = signer.token("alice").kid("one").sign().expect("a key signs");
+            let jwk = serde_json::from_value(signer.jwk("one").expect("a public key")).expect("a JWK");
+            let key = DecodingKey::from_jwk(&jwk).expect("a key");
+            let mut validation = jsonwebtoken::Validation::new(algorithm);
+            validation.set_audience(&[signer.audience()]);
+            let claims = jsonwebtoken::decode::<Value>(&token, &key, &validation).expect("it verifies").claims;
+            assert_eq!(claims["sub"], "alice");
+        }
     }
 }

@@ -4,7 +4,7 @@ pub mod binaries;
 pub mod command;
 pub mod launch;
 pub mod logs;
-pub(crate) mod ports;
+pub mod ports;
 pub mod signal;
 
 use std::{
@@ -130,6 +130,11 @@ impl Process {
     /// Continues the frozen process (SIGCONT).
     pub fn cont(&self) -> Result<()> {
         self.signal("CONT")
+    }
+
+    /// Lets it read its files again (SIGHUP).
+    pub fn hang_up(&self) -> Result<()> {
+        self.signal("HUP")
     }
 
     /// Whoever has ended and was waited for has given its number back, perhaps to another program by now.

@@ -1,8 +1,12 @@
 //! The shared servers, as the environment names them.
 
+pub mod brokers;
+pub mod certificates;
 pub mod private;
+pub mod redis;
 pub mod replica;
 pub mod standby;
+pub mod token_server;
 
 use std::{env, net::SocketAddr};
 

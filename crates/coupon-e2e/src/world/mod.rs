@@ -11,6 +11,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use jsonwebtoken::Algorithm;
 use sqlx::{PgPool, postgres::PgPoolOptions};
 use tempfile::TempDir;
 
@@ -31,6 +32,9 @@ use crate::{
     wait::eventually,
 };
 
+/// Name of the file with what tokens are verified by.
+const KEY_FILE: &str = "token.key";
+
 /// A database, a Redis, topics, consumer groups and a signing secret of one test. Dropping it removes them all.
 #[derive(Debug)]
 pub struct World {
@@ -50,6 +54,8 @@ pub struct World {
     pub database_url: String,
     /// `redis://…` of the world's own logical database.
     pub redis_url: String,
+    /// Settings of `[redis]` of each process, such as `("sentinel.master", …)`.
+    pub redis_settings: Vec<(&'static str, String)>,
     files: TempDir,
     claim: Claim,
     servers: Servers,
@@ -64,12 +70,14 @@ pub struct Setup {
     pub partitions: i32,
     /// Partitions of the dead letter topic.
     pub dlq_partitions: i32,
+    /// Algorithm that the tokens of members are signed with: HS256, RS256, ES256 or `EdDSA`.
+    pub algorithm: Algorithm,
 }
 
 impl Setup {
     /// On these servers, with a few partitions each.
     pub fn on(servers: &Servers) -> Self {
-        Self { servers: servers.clone(), partitions: 4, dlq_partitions: 2 }
+        Self { servers: servers.clone(), partitions: 4, dlq_partitions: 2, algorithm: Algorithm::HS256 }
     }
 }
 
@@ -94,10 +102,10 @@ impl World {
     }
 
     async fn furnish(claim: Claim, setup: Setup) -> Result<Self> {
-        let Setup { servers, partitions, dlq_partitions } = setup;
+        let Setup { servers, partitions, dlq_partitions, algorithm } = setup;
         let files = tempfile::tempdir()?;
-        let signer = Signer::new_of_world();
-        std::fs::write(files.path().join("hmac.secret"), signer.secret())?;
+        let signer = Signer::new_of_world().signing_with(algorithm)?;
+        std::fs::write(files.path().join(KEY_FILE), signer.verifies_by())?;
         let redis_url = servers.redis(claim.redis_index)?;
         let stock = Stock::connect(&redis_url).await?;
         database::create(&claim, &servers).await?;
@@ -108,7 +116,20 @@ impl World {
         topic.create(partitions, &[]).await?;
         dlq.create(dlq_partitions, kafka::DLQ_SETTINGS).await?;
         let answers = AnswerLog::default();
-        Ok(Self { db, stock, topic, dlq, signer, answers, database_url, redis_url, files, claim, servers })
+        Ok(Self {
+            db,
+            stock,
+            topic,
+            dlq,
+            signer,
+            answers,
+            database_url,
+            redis_url,
+            redis_settings: Vec::new(),
+            files,
+            claim,
+            servers,
+        })
     }
 
     /// The same world with new connections of its own, after a server was gone.
@@ -136,6 +157,7 @@ impl World {
     fn launch(&self, binary: &'static str, verb: &'static str) -> Launch {
         let launch = Launch::new(binary, verb, self.folder().join(format!("{binary}.log")));
         let launch = self.environment().into_iter().fold(launch, |launch, (name, value)| launch.env(name, value));
+        let launch = self.redis_environment().fold(launch, |launch, (name, value)| launch.env(&name, value));
         self.settings_of(binary).into_iter().fold(launch, |launch, (key, value)| launch.set(&key, value))
     }
 
@@ -156,6 +178,7 @@ impl World {
         // The administrator of campaigns has a login name; each test names the operator who repairs.
         let command = if binary == "issuer-api" { command.env("USER", "e2e") } else { command };
         let command = self.environment().into_iter().fold(command, |command, (name, value)| command.env(name, value));
+        let command = self.redis_environment().fold(command, |command, (name, value)| command.env(&name, value));
         let command = variables.iter().fold(command, |command, (name, value)| command.env(name, value));
         command.run().await
     }
@@ -212,9 +235,9 @@ impl World {
         self.files.path()
     }
 
-    /// File of the secret by which tokens of this world are signed.
+    /// File with what tokens of this world are verified by: a secret, or a public key.
     pub fn secret_file(&self) -> PathBuf {
-        self.folder().join("hmac.secret")
+        self.folder().join(KEY_FILE)
     }
 
     /// Addresses of the servers, as each process of this world gets them.
@@ -227,6 +250,14 @@ impl World {
         ]
     }
 
+    /// `redis_settings` as variables of the two services that have them.
+    fn redis_environment(&self) -> impl Iterator<Item = (String, &str)> {
+        self.redis_settings.iter().flat_map(|(key, value)| {
+            let key = key.to_uppercase().replace('.', "__");
+            ["ISSUER_API", "DLQ_CONSUMER"].map(|binary| (format!("{binary}__REDIS__{key}"), value.as_str()))
+        })
+    }
+
     /// Settings by which a process works in this world and in no other.
     fn settings_of(&self, binary: &str) -> Vec<(String, String)> {
         let text = |value: &str| value.to_owned();
@@ -237,8 +268,8 @@ impl World {
                 ("redis.response_timeout_ms", text("5000")),
                 ("auth.issuer", text(self.signer.issuer())),
                 ("auth.audience", text(self.signer.audience())),
-                ("auth.algorithms", text("HS256")),
-                ("auth.hmac_secret_file", self.secret_file().display().to_string()),
+                ("auth.algorithms", format!("{:?}", self.signer.algorithm())),
+                (self.signer.setting(), self.secret_file().display().to_string()),
             ],
             "issue-consumer" => {
                 vec![("kafka.topic", text(self.topic.name())), ("kafka.dlq_topic", text(self.dlq.name()))]

@@ -23,7 +23,8 @@ async fn s1_identity_comes_only_from_a_verified_token() -> Result<()> {
         ("no subject", token().without("sub").sign()?),
         ("empty subject", token().claim("sub", "").sign()?),
         ("unprintable subject", token().claim("sub", "a\u{1b}[31m").sign()?),
-        ("long subject", token().claim("sub", "m".repeat(65)).sign()?),
+        ("misleading subject", token().claim("sub", "a\u{202e}b").sign()?),
+        ("long subject", token().claim("sub", "m".repeat(256)).sign()?),
         ("no token", "not-a-token".to_owned()),
     ];
     let before = world.stock.of("SAFE").await?.number("seq");

@@ -1,7 +1,7 @@
 //! The compensation of undecided dead letters by hand: their events cannot be written, or nobody wants the coupon any more.
 
 use coupon_core::{
-    event::{CouponIssued, VERSION},
+    event::VERSION,
     repo::{
         coupon_issues::{CompensationOutcome, Operator, Remedy},
         replays::Plan,
@@ -22,14 +22,14 @@ pub struct Compensated {
     pub compensated: u64,
     /// Decided before, one way or the other; the dead letter has the status of that decision.
     pub decided_before: u64,
-    /// Unchanged: the coupon is unknown, the event cannot be read or claims the request of another member.
+    /// Unchanged: the coupon is unknown, the event cannot be read, is not signed by us or claims the request of another member.
     pub left: u64,
 }
 
 impl Operations {
     /// Returns how many dead letters of a filter can be compensated, and why others are refused. Changes nothing.
     pub async fn plan_compensation(&self, filter: &Filter) -> Result<Plan, OperationsError> {
-        let mut plan = self.database.dlq_events().plan_replay(filter, VERSION).await?;
+        let mut plan = self.database.dlq_events().plan_replay(filter, VERSION, self.events.refused_codes()).await?;
         // An archived campaign issues no more, but its undecided requests can still be compensated.
         plan.eligible += plan.refused.remove("ARCHIVED").unwrap_or(0);
         Ok(plan)
@@ -49,7 +49,7 @@ impl Operations {
             let Some(last) = dead_letters.last() else { return Ok(sum) };
             after = last.id;
             for dead_letter in dead_letters {
-                let event = CouponIssued::decode(dead_letter.record.payload.as_deref(), VERSION).ok();
+                let event = self.event_of(&dead_letter).ok();
                 let Some(event) = event.filter(|_| dead_letter.failure.code != codes::OTHER_MEMBER) else {
                     sum.left += 1;
                     continue;

@@ -4,13 +4,14 @@
 use std::sync::Arc;
 
 use coupon_core::{
-    event::{CouponIssued, DecodeError, VERSION},
-    failure::{Class, Failure},
+    event::{CouponIssued, DecodeError},
+    failure::{Class, Classified, Failure},
     repo::{
         coupon_issues::{Compensation, CompensationOutcome, IssueOutcome, Operator, Remedy},
         dlq_events::{DlqEventStatus, UndecidedDlqEvent},
         replay_jobs::Job,
     },
+    signing::ReadError,
     writing::decision_against,
 };
 use tokio::time::sleep;
@@ -27,12 +28,14 @@ impl Operations {
         job: &Job,
         dead_letter: UndecidedDlqEvent,
     ) -> Result<Begun, OperationsError> {
-        let event = match CouponIssued::decode(dead_letter.record.payload.as_deref(), VERSION) {
+        let event = match self.event_of(&dead_letter) {
             Ok(event) => Arc::new(event),
             Err(error) => {
-                let is_newer = matches!(error, DecodeError::Newer(_));
-                let reason = if is_newer { "NEWER_VERSION" } else { "UNREADABLE" };
-                return self.refuse(job, dead_letter.id, reason, false).await;
+                let reason = match &error {
+                    ReadError::Decode(DecodeError::Newer(_)) | ReadError::Signature(_) => error.code(),
+                    ReadError::Decode(_) => "UNREADABLE".to_owned(),
+                };
+                return self.refuse(job, dead_letter.id, &reason, false).await;
             }
         };
         let mut backoff = outage_backoff();

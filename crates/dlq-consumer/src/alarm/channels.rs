@@ -67,6 +67,8 @@ pub struct Channels {
     pub in_order: Vec<Channel>,
     /// How long the first has to be down before the second takes over.
     pub takeover_after: TimeDelta,
+    /// What is wrong with a file that was read again.
+    unreadable: Option<String>,
 }
 
 impl Channels {
@@ -75,7 +77,33 @@ impl Channels {
         let timeout = Duration::from_millis(settings.timeout_ms);
         let addresses = settings.addresses()?.into_iter();
         let in_order = addresses.map(|(kind, url)| Channel::new(kind, url, timeout)).collect::<Result<_, _>>()?;
-        Ok(Self { in_order, takeover_after: milliseconds(settings.takeover_after_ms) })
+        Ok(Self { in_order, takeover_after: milliseconds(settings.takeover_after_ms), unreadable: None })
+    }
+
+    /// Reads the files that hold addresses again; alarms go to a changed one from now on. What the start would refuse is not
+    /// taken up, and is logged once.
+    pub fn read_again(&mut self, settings: &AlarmSettings) {
+        let again = settings.addresses().and_then(|addresses| {
+            let is_same = addresses
+                .iter()
+                .map(|(kind, url)| (*kind, url))
+                .eq(self.in_order.iter().map(|channel| (channel.kind, &channel.url)));
+            if is_same { Ok(None) } else { Self::new(settings).map(Some) }
+        });
+        match again {
+            Ok(None) => self.unreadable = None,
+            Ok(Some(changed)) => {
+                tracing::info!("the addresses of [alarms] have changed: alarms go to the new ones");
+                *self = changed;
+            }
+            Err(error) => {
+                let error = error.to_string();
+                if self.unreadable.as_ref() != Some(&error) {
+                    tracing::warn!("alarms go to the addresses of before: {error}");
+                }
+                self.unreadable = Some(error);
+            }
+        }
     }
 }
 

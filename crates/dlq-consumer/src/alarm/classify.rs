@@ -3,6 +3,7 @@
 
 use coupon_core::{
     repo::{alarms::UnsentDlqEvents, dlq_events::DlqEventStatus},
+    signing,
     writing::codes,
 };
 use serde::Serialize;
@@ -47,6 +48,8 @@ pub struct Class {
 
 /// Class of the test.
 pub const TEST: Class = Class { severity: Severity::Test, anchor: "runbook", has_end: false };
+/// Class of events that are not signed by us.
+const NOT_SIGNED: Class = Class { severity: Severity::Critical, anchor: "alarm-not-signed", has_end: true };
 /// Class of an all-clear.
 pub const ALL_CLEAR: Class = Class { severity: Severity::Ok, anchor: "alarm-all-clear", has_end: false };
 
@@ -65,8 +68,12 @@ pub fn of_notice(cause: &str) -> Class {
 }
 
 /// Classifies dead letters. A compensated or undecided request is critical, because it is a member's coupon. A record that
+/// is not signed by us is critical too: somebody who should not writes to the topic, or a key is missing here. A record that
 /// cannot be read, or that carries the request id of another member, was written by no issuer-api and belongs to no member.
 pub fn of_dlq_events(dlq_events: &UnsentDlqEvents) -> Class {
+    if signing::codes::ALL.contains(&dlq_events.sample.error_code.as_str()) {
+        return NOT_SIGNED;
+    }
     let is_foreign =
         dlq_events.sample.error_code == codes::OTHER_MEMBER || dlq_events.by_coupon.iter().all(|of| of.0.is_none());
     of_statuses(&dlq_events.by_status, is_foreign)
@@ -97,7 +104,7 @@ mod tests {
         let of_notices = ["SUSPECT X", "LOST X", "DRIFT X", "REQUEUED X"].map(of_notice);
         let of_dlq_events = [DlqEventStatus::Compensated, DlqEventStatus::Held, DlqEventStatus::Parked]
             .map(|status| of_statuses(&[(status, 1)], false));
-        for Class { anchor, .. } in of_notices.into_iter().chain(of_dlq_events).chain([ALL_CLEAR]) {
+        for Class { anchor, .. } in of_notices.into_iter().chain(of_dlq_events).chain([NOT_SIGNED, ALL_CLEAR]) {
             assert_eq!(runbook.matches(&format!("<a id=\"{anchor}\"></a>")).count(), 1, "{anchor}");
         }
         assert!(TEST.anchor == "runbook" && runbook.contains("\n## Runbook\n"));

@@ -63,9 +63,10 @@ impl AlarmSender {
     }
 
     /// Sends until the shutdown begins. What could not be sent stays unsent in the database.
-    pub async fn run(self, shutdown: Shutdown) {
+    pub async fn run(mut self, shutdown: Shutdown) {
         let (mut logged, mut failed) = (Logged::default(), false);
         loop {
+            self.channels.read_again(&self.settings);
             match self.pass(&mut logged, &shutdown).await {
                 Ok(()) => failed = false,
                 Err(error) if std::mem::replace(&mut failed, true) => {

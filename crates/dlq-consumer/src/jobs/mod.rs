@@ -29,7 +29,8 @@ use crate::config::Config;
 pub fn start(operations: &Operations, writer: Writer, config: &Config, tasks: &Tasks, stop: &Shutdown) {
     gauges::start(operations.database.clone(), operations.clock.clone(), tasks);
     let (database, clock) = (operations.database.clone(), operations.clock.clone());
-    let newer_versions = NewerVersions { database, writer, clock, supported: VERSION };
+    let events = operations.events.clone();
+    let newer_versions = NewerVersions { database, writer, events, clock, supported: VERSION };
     tasks.spawn("newer versions", newer_versions.run(stop.clone()));
     replay_settling::start(operations.clone(), tasks);
     reconcile::start(operations.clone(), &config.reconcile, tasks);

@@ -12,8 +12,10 @@ use coupon_core::{
         dlq_events::{DlqEventStatus, UndecidedDlqEvent},
     },
     runtime::Shutdown,
+    signing::EventReader,
     writing::{Writer, decision_against},
 };
+use coupon_operations::read_dead_letter;
 
 use crate::repair::compensate;
 
@@ -28,6 +30,8 @@ pub struct NewerVersions {
     pub database: Database,
     /// Writes events in batches.
     pub writer: Writer,
+    /// Reads and verifies events.
+    pub events: EventReader,
     /// Gives the time that decisions carry.
     pub clock: Arc<dyn Clock>,
     /// Newest version of the event that can be read, [`coupon_core::event::VERSION`].
@@ -70,8 +74,7 @@ impl NewerVersions {
             after = last.id;
             for dead_letter in dead_letters {
                 let letter_id = dead_letter.id;
-                let payload = dead_letter.record.payload.as_deref();
-                let Ok(event) = CouponIssued::decode(payload, self.supported) else { continue };
+                let Ok(event) = read_dead_letter(&self.events, &dead_letter, self.supported) else { continue };
                 match self.decide(dead_letter, &Arc::new(event)).await {
                     Ok(is_moved) => decided += usize::from(is_moved),
                     Err(failure) if matches!(failure.class, Class::Unavailable | Class::Interrupted) => {

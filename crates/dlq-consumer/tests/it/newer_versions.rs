@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use coupon_core::{
     clock::SystemClock,
     event::CouponIssued,
@@ -16,6 +17,7 @@ use coupon_core::{
         work_list::Filter,
     },
     runtime::SecretUrl,
+    signing::{EventReader, HEADER, SigningKey},
     writing::{Writer, WriterSettings},
 };
 use dlq_consumer::jobs::NewerVersions;
@@ -69,6 +71,23 @@ async fn a_held_letter_that_cannot_be_written_is_warned_of_once() {
     assert_eq!((warned.len(), ahead.statuses().await), (1, vec![DlqEventStatus::Held]));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_held_letter_is_decided_only_if_it_is_signed_where_there_are_keys() {
+    let ahead = Ahead::new("dlq_upgrade_signed").await;
+    let (signed, forged) = (ahead.event("signed", 2), ahead.event("forged", 2));
+    let (key, other) = (SigningKey::new(&[1; 32]), SigningKey::new(&[2; 32]));
+    for (offset, event, key) in [(1, &forged, &other), (2, &signed, &key)] {
+        let value = STANDARD.encode(key.sign(&event.encode()));
+        hold_with(&ahead.database, event, offset, serde_json::json!([{ "name": HEADER, "value": value }])).await;
+    }
+    hold(&ahead.database, &ahead.event("unsigned", 2), 3).await;
+    let verifying = NewerVersions { events: EventReader::new(vec![key], false), ..ahead.build(2) };
+    assert_eq!(verifying.decide_held(&mut BTreeSet::new()).await.unwrap(), 1);
+    assert_eq!(ahead.decision(&signed).await, Some(Decision::Issued));
+    // Newest first.
+    assert_eq!(ahead.statuses().await, [DlqEventStatus::Held, DlqEventStatus::Recovered, DlqEventStatus::Held]);
+}
+
 /// A campaign of which a newer build has written events.
 struct Ahead {
     database: Database,
@@ -111,7 +130,8 @@ impl Ahead {
 
     fn build(&self, supported: u64) -> NewerVersions {
         let (database, writer) = (self.database.clone(), self.writer.clone());
-        NewerVersions { database, writer, clock: Arc::new(SystemClock), supported }
+        let events = EventReader::default();
+        NewerVersions { database, writer, events, clock: Arc::new(SystemClock), supported }
     }
 
     async fn decision(&self, event: &CouponIssued) -> Option<Decision> {
@@ -129,6 +149,10 @@ impl Ahead {
 
 /// Records a dead letter as HELD, as the old build does.
 async fn hold(database: &Database, event: &CouponIssued, offset: i64) {
+    hold_with(database, event, offset, serde_json::json!([])).await;
+}
+
+async fn hold_with(database: &Database, event: &CouponIssued, offset: i64, headers: serde_json::Value) {
     let payload = event.encode();
     let unreadable = CouponIssued::decode(Some(&payload), 1).unwrap_err();
     let dead_letter = NewDlqEvent {
@@ -139,7 +163,7 @@ async fn hold(database: &Database, event: &CouponIssued, offset: i64) {
         origin: (None, None, None),
         key: None,
         payload: Some(payload),
-        headers: serde_json::json!([]),
+        headers,
         attempts: 0,
     };
     let failure = Failure::from(&unreadable);
@@ -174,6 +198,7 @@ async fn database(name: &str) -> Database {
         statement_timeout_ms: 10_000,
         lock_timeout_ms: 5000,
         max_lifetime_ms: 60_000,
+        ..DatabaseSettings::default()
     };
     let database = Database::new(&settings, "dlq-consumer tests").unwrap();
     database.migrate().await.unwrap();

@@ -1,34 +1,39 @@
 //! Verifying a token: one algorithm, one key of that algorithm's family, and every claim.
 
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
 use coupon_core::{ids::MemberId, runtime::SettingsError};
 use jsonwebtoken::{
-    Algorithm, AlgorithmFamily, Header, Validation, decode, decode_header, errors::ErrorKind, get_current_timestamp,
+    Algorithm, AlgorithmFamily, Validation, decode, decode_header, errors::ErrorKind, get_current_timestamp,
 };
-use quick_cache::sync::Cache;
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
+use serde_json::{Map, Value};
+use tokio::time::timeout;
 
-use super::{AuthSettings, Key, load_keys};
+use super::{
+    AuthSettings, Key,
+    files::{self, Source},
+    issuer,
+    key_ring::{KeyRing, TokenHash, each_once},
+    watch::Asking,
+};
 
 /// Longest token that is verified, in bytes.
 const MAX_TOKEN_BYTES: usize = 8 * 1024;
 
-/// Most verified tokens kept, about 150 bytes each; which are evicted is up to the cache.
-const MAX_CACHED_TOKENS: usize = 65_536;
+/// Longest wait of a request for the keys of the issuer, when its token names one that is not known yet.
+const MAX_KEY_WAIT: Duration = Duration::from_secs(1);
 
-/// SHA-256 of a token: what differs in one bit is another token.
-type TokenHash = [u8; 32];
-
-/// Verifies tokens by keys that were read at the start.
+/// Verifies tokens by the keys of the moment.
 #[derive(Debug)]
 pub struct Verifier {
-    keys: Vec<Key>,
+    pub(super) settings: AuthSettings,
+    /// What the files held at the start.
+    pub(super) sources: Vec<Source>,
     validations: Vec<(Algorithm, Validation)>,
-    /// Members of verified tokens, each with the last second in which the token counts, the leeway included: a member who
-    /// asks again and again pays for RSA or elliptic curves once. `None` where it is of no use: a token signed with a shared
-    /// secret is verified as quickly as it is found. Keys are read at the start, so no token outlives its key here.
-    verified: Option<Cache<TokenHash, (MemberId, u64)>>,
-    leeway_s: u64,
+    ring: ArcSwap<KeyRing>,
+    pub(super) asking: Asking,
 }
 
 /// What is wrong with a token, in words that say nothing about its content.
@@ -67,14 +72,15 @@ pub enum TokenError {
     /// `aud` does not name this service.
     #[error("the token is meant for another service")]
     Audience,
-    /// `exp`, `iss`, `aud` or `sub` is missing.
-    #[error("the token lacks one of the claims exp, iss, aud, sub")]
+    /// `exp`, `iss`, `aud` or the claim that names the member is missing.
+    #[error("the token lacks one of the claims exp, iss, aud, and the one that names the member")]
     Claim,
-    /// `sub` cannot be a member id.
-    #[error("the subject of the token is no member id: 1 to 64 bytes of printable ASCII")]
+    /// What names the member cannot be a member id.
+    #[error("the member that the token names is no member id: 1 to 255 bytes of UTF-8 without control characters")]
     Subject,
 }
 
+/// What is read of a token that names the member by `sub`; several times as fast as to read every claim.
 #[derive(Deserialize)]
 struct Claims {
     sub: Option<String>,
@@ -83,9 +89,11 @@ struct Claims {
 }
 
 impl Verifier {
-    /// Reads the keys and ties each allowed algorithm to its checks.
+    /// Reads the keys that are in files and ties each allowed algorithm to its checks. Those of `auth.jwks_url` come by
+    /// [`watch`](super::watch), or by [`Verifier::ask_issuer`].
     pub fn load(settings: &AuthSettings) -> Result<Self, SettingsError> {
-        let keys = load_keys(settings)?;
+        let sources = files::read(settings)?;
+        let keys = files::parse(settings, &sources)?;
         for (setting, value, meaning) in
             [("auth.issuer", &settings.issuer, "iss"), ("auth.audience", &settings.audience, "aud")]
         {
@@ -93,32 +101,86 @@ impl Verifier {
                 return Err(SettingsError::invalid(setting, "", format!("the claim {meaning} of the tokens")));
             }
         }
+        if settings.url()?.is_some() {
+            issuer::client(settings)?;
+        }
         let validation = |algorithm| {
             let mut validation = Validation::new(algorithm);
-            validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+            validation.set_required_spec_claims(&["exp", "iss", "aud"]);
             validation.set_issuer(&[&settings.issuer]);
             validation.set_audience(&[&settings.audience]);
             validation.leeway = settings.leeway_s;
             validation.validate_nbf = true;
             (algorithm, validation)
         };
-        let validations = settings.allowed()?.into_iter().map(validation).collect();
-        let is_of_use = keys.iter().flat_map(|key| &key.algorithms).any(|algorithm| !is_shared(*algorithm));
-        let verified = is_of_use.then(|| Cache::new(MAX_CACHED_TOKENS));
-        Ok(Self { keys, validations, verified, leeway_s: settings.leeway_s })
+        Ok(Self {
+            validations: settings.allowed()?.into_iter().map(validation).collect(),
+            ring: ArcSwap::from_pointee(KeyRing::new(each_once(keys))),
+            asking: Asking::new(settings),
+            settings: settings.clone(),
+            sources,
+        })
     }
 
-    /// The keys, for `doctor`.
-    pub fn keys(&self) -> &[Key] {
-        &self.keys
+    /// The keys of now.
+    pub fn keys(&self) -> Vec<Key> {
+        self.ring.load().keys.clone()
     }
 
-    /// The member a token speaks for.
+    /// Returns once a key is known: at once, unless all of them come from an issuer that has not answered yet.
+    pub async fn first_key(&self) {
+        let mut answers = self.asking.answers();
+        while self.ring.load().keys.is_empty() {
+            answers.next().await;
+        }
+    }
+
+    /// Puts these keys in the place of those before, if they are others. Tokens that were verified by those are verified anew:
+    /// each key ring has a cache of its own, so that no token outlives its key.
+    pub(super) fn use_keys(&self, keys: Vec<Key>) {
+        let (keys, old) = (each_once(keys), self.ring.load());
+        if keys != old.keys {
+            let new = KeyRing::new(keys);
+            tracing::info!(keys = new.keys.len(), "the keys of [auth] have changed: {}", new.changes(&old));
+            self.ring.store(new.into());
+        }
+    }
+
+    /// Asks the issuer for its keys once and adds them, for `doctor`. Fails with a reason that names the setting.
+    pub async fn ask_issuer(&self) -> Result<(), String> {
+        if !self.settings.jwks_url.is_empty() {
+            let keys = issuer::fetch(&self.settings).await?;
+            self.use_keys([self.keys(), keys].concat());
+        }
+        Ok(())
+    }
+
+    /// The member a token speaks for. If the token names an unknown key, the issuer is asked for its keys, and their coming
+    /// is waited for; neither for every such token.
+    pub async fn identify(&self, token: &str) -> Result<MemberId, TokenError> {
+        match self.member(token) {
+            // In a box, so that all other requests do not carry it.
+            Err(TokenError::Key) if !self.settings.jwks_url.is_empty() => Box::pin(self.identify_later(token)).await,
+            known => known,
+        }
+    }
+
+    async fn identify_later(&self, token: &str) -> Result<MemberId, TokenError> {
+        if let Some(mut waiting) = self.asking.ask() {
+            // Late keys are no keys: the next request of this member meets them.
+            let _ = timeout(MAX_KEY_WAIT, waiting.answers.next()).await;
+        }
+        // Also without waiting: they may have come in between.
+        self.member(token)
+    }
+
+    /// The member a token speaks for, by the keys of now.
     pub fn member(&self, token: &str) -> Result<MemberId, TokenError> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(TokenError::TooLong);
         }
-        let verified = self.verified.as_ref().map(|cache| (cache, TokenHash::from(Sha256::digest(token))));
+        let ring = self.ring.load();
+        let verified = ring.verified.as_ref().map(|cache| (cache, TokenHash::of(token)));
         if let Some((cache, hash)) = &verified
             && let Some((member, until)) = cache.get(hash)
             && get_current_timestamp() <= until
@@ -133,37 +195,40 @@ impl Verifier {
         let validation = self.validations.iter().find(|(algorithm, _)| *algorithm == header.alg);
         let (_, validation) = validation.ok_or(TokenError::Algorithm)?;
         let mut outcome = Err(TokenError::Key);
-        for key in self.candidates(&header)? {
-            outcome = decode::<Claims>(token, &key.key, validation).map_err(|error| classify(error.kind()));
+        for key in ring.candidates(&header)? {
+            outcome = self.claims(token, key, validation);
             if !matches!(outcome, Err(TokenError::Signature)) {
                 break;
             }
         }
-        let Claims { sub, exp } = outcome?.claims;
+        let Claims { sub, exp } = outcome?;
         let member: MemberId = sub.ok_or(TokenError::Claim)?.parse().map_err(|_| TokenError::Subject)?;
         if let (Some((cache, hash)), Some(exp), false) = (verified, exp, is_shared(header.alg)) {
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a time that is over is none")]
-            cache.insert(hash, (member.clone(), (exp as u64).saturating_add(self.leeway_s)));
+            cache.insert(hash, (member.clone(), (exp as u64).saturating_add(self.settings.leeway_s)));
         }
         Ok(member)
     }
 
-    /// The keys that may have signed it: those of its algorithm with its `kid`, or the ones without any.
-    fn candidates(&self, header: &Header) -> Result<Vec<&Key>, TokenError> {
-        let fitting: Vec<&Key> = self.keys.iter().filter(|key| key.algorithms.contains(&header.alg)).collect();
-        let Some(id) = &header.kid else {
-            return if fitting.len() == 1 { Ok(fitting) } else { Err(TokenError::Key) };
-        };
-        let named: Vec<&Key> = fitting.iter().copied().filter(|key| key.id.as_ref() == Some(id)).collect();
-        if !named.is_empty() {
-            return Ok(named);
+    /// The claims of a token that this key has signed, the one that names the member as `sub`.
+    fn claims(&self, token: &str, key: &Key, validation: &Validation) -> Result<Claims, TokenError> {
+        let wrong = |error: jsonwebtoken::errors::Error| classify(error.kind());
+        let name = &self.settings.member_claim;
+        if name == "sub" {
+            return Ok(decode(token, &key.key, validation).map_err(wrong)?.claims);
         }
-        Ok(fitting.into_iter().filter(|key| key.id.is_none()).collect())
+        let mut claims = decode::<Map<String, Value>>(token, &key.key, validation).map_err(wrong)?.claims;
+        let sub = match claims.remove(name) {
+            Some(Value::String(member)) => Some(member),
+            None => None,
+            Some(_) => return Err(TokenError::Malformed),
+        };
+        Ok(Claims { sub, exp: claims.get("exp").and_then(Value::as_f64) })
     }
 }
 
 /// Whether tokens of this algorithm are signed with a secret that both sides share.
-fn is_shared(algorithm: Algorithm) -> bool {
+pub(super) fn is_shared(algorithm: Algorithm) -> bool {
     algorithm.family() == AlgorithmFamily::Hmac
 }
 

@@ -38,7 +38,7 @@ pub(super) async fn show(
     path: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Result<Private<Answer>, Problem> {
-    request::member(&api.verifier, &headers)?;
+    request::member(&api, &headers).await?;
     let code = request::coupon_code(path)?;
     let view = api.accept.stock.view(&code).await.map_err(|_| NotHeld::NoAnswer)?;
     if let Some(view) = view {

@@ -52,7 +52,7 @@ async fn answer(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<(Held, Response), Problem> {
-    let member = request::member(&api.verifier, headers)?;
+    let member = request::member(api, headers).await?;
     let code = request::coupon_code(path)?;
     request::check_body(body, api.max_body_bytes, api.body_within).await?;
     if api.is_held() {

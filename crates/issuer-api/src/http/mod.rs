@@ -18,7 +18,11 @@ use std::{
     time::Duration,
 };
 
-use crate::{accept::Accept, auth::Verifier, config::HttpSettings};
+use crate::{
+    accept::Accept,
+    auth::{Refusals, Verifier},
+    config::HttpSettings,
+};
 
 pub use code::Code;
 pub use problem::Problem;
@@ -27,7 +31,8 @@ pub use routes::routes;
 /// The state that the handlers share.
 pub struct Api {
     accept: Arc<Accept>,
-    verifier: Verifier,
+    verifier: Arc<Verifier>,
+    refusals: Refusals,
     meters: guard::Meters,
     in_flight: AtomicUsize,
     max_in_flight: usize,
@@ -40,11 +45,12 @@ pub struct Api {
 
 impl Api {
     /// An API that answers 503 `STARTING` until [`Api::open`].
-    pub fn new(accept: Arc<Accept>, verifier: Verifier, settings: &HttpSettings) -> Self {
+    pub fn new(accept: Arc<Accept>, verifier: Arc<Verifier>, settings: &HttpSettings) -> Self {
         Self {
             meters: guard::Meters::from_zero(),
             accept,
             verifier,
+            refusals: Refusals::from_zero(),
             in_flight: AtomicUsize::new(0),
             max_in_flight: settings.max_in_flight,
             is_open: AtomicBool::new(false),

@@ -12,12 +12,17 @@ use coupon_core::ids::{CouponCode, InvalidId, MemberId};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::time::timeout;
 
-use super::{Code, Problem};
-use crate::auth::{TokenError, Verifier};
+use super::{Api, Code, Problem};
+use crate::auth::TokenError;
 
-/// Reads and verifies the token.
-pub(super) fn member(verifier: &Verifier, headers: &HeaderMap) -> Result<MemberId, Problem> {
-    token(headers).and_then(|token| verifier.member(token)).map_err(|error| {
+/// Reads and verifies the token, and counts one that is refused.
+pub(super) async fn member(api: &Api, headers: &HeaderMap) -> Result<MemberId, Problem> {
+    let member = match token(headers) {
+        Ok(token) => api.verifier.identify(token).await,
+        Err(error) => Err(error),
+    };
+    member.map_err(|error| {
+        api.refusals.count(error);
         let problem = Problem::new(Code::Unauthenticated, error.to_string());
         // RFC 6750, section 3.1: no error code for a request without any token.
         if error == TokenError::Missing { problem } else { problem.invalid_token() }

@@ -5,12 +5,15 @@ use std::sync::Arc;
 use axum::{
     Router,
     extract::State,
-    http::{HeaderMap, Method, header::CONTENT_TYPE},
+    http::{
+        HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
+        header::{CACHE_CONTROL, CONTENT_TYPE},
+    },
     middleware,
     routing::{get, post},
 };
 
-use super::{Api, Code, Problem, coupon, guard, issue, status};
+use super::{Api, Code, Problem, coupon, guard, issue, problem::NO_STORE, status};
 
 /// The description of the API for machines, written by hand; the tests below compare it with the code.
 const OPENAPI: &str = include_str!("openapi.json");
@@ -24,6 +27,8 @@ pub fn routes(api: Arc<Api>) -> Router {
         .route("/api/v1/coupons/{code}/issues/mine", get(status::show_mine))
         .route("/api/v1/issues/mine", get(status::list))
         .layer(middleware::from_fn_with_state(Arc::clone(&api), guard::guard))
+        // Not behind the guard: whoever sheds load still serves.
+        .route("/healthz", get(async |State(api): State<Arc<Api>>| healthz(&api)))
         // This handler calls the guard by itself.
         .route("/api/v1/coupons/{code}/issues", post(issue::ask))
         .fallback(async |State(api): State<Arc<Api>>, method: Method, headers: HeaderMap| {
@@ -38,6 +43,14 @@ pub fn routes(api: Arc<Api>) -> Router {
             )
         })
         .with_state(api)
+}
+
+/// Answers load balancers that cannot ask the admin listener: 200 while members are answered, 503 before. Servers that are
+/// away change nothing: the answers of this process, with their `Retry-After`, are better than those of a balancer.
+fn healthz(api: &Api) -> (StatusCode, [(HeaderName, HeaderValue); 1], &'static str) {
+    let (status, word) =
+        if api.is_open() { (StatusCode::OK, "ok\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "starting\n") };
+    (status, [(CACHE_CONTROL, NO_STORE)], word)
 }
 
 #[cfg(test)]

@@ -72,7 +72,7 @@ pub(super) async fn show(
     path: Result<Path<(String, String)>, PathRejection>,
     headers: HeaderMap,
 ) -> Result<Private<Answer>, Problem> {
-    let member = request::member(&api.verifier, &headers)?;
+    let member = request::member(&api, &headers).await?;
     let (code, id) = path.map(|Path(names)| names).unwrap_or_default();
     let code = request::parse_code(code)?;
     let not_found = || Problem::new(Code::RequestNotFound, "this member has no such request");
@@ -90,7 +90,7 @@ pub(super) async fn show_mine(
     path: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Result<Private<Answer>, Problem> {
-    let member = request::member(&api.verifier, &headers)?;
+    let member = request::member(&api, &headers).await?;
     let code = request::coupon_code(path)?;
     match api.accept.held_by(&code, &member).await? {
         Some(standing) => Ok(private(standing.into())),
@@ -104,7 +104,7 @@ pub(super) async fn list(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Private<PageAnswer>, Problem> {
-    let member = request::member(&api.verifier, &headers)?;
+    let member = request::member(&api, &headers).await?;
     let (before, limit) = read_page(query.as_deref().unwrap_or_default())?;
     let page = api.accept.requests_of(&member, before, limit).await?;
     let last = page.requests.last().filter(|_| page.has_more);

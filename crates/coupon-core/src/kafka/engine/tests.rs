@@ -82,7 +82,7 @@ impl Handler for Panicking {
 
 /// An engine with partition 0, and a record in it for each offset.
 fn engine(writer: Option<Writer>, offsets: i64) -> (Engine<Panicking>, Vec<Key>) {
-    let kafka = KafkaSettings { brokers: "127.0.0.1:1".to_owned(), properties: crate::runtime::Properties::default() };
+    let kafka = KafkaSettings { brokers: "127.0.0.1:1".to_owned(), ..KafkaSettings::default() };
     let group = GroupSettings { group_id: "nobody".to_owned(), session_timeout_ms: 6000 };
     let windows = ConsumerSettings { window_per_partition: 100, window_total: 100 };
     let policy = Policy { schedule: retry::WRITE, contended_is_final: true, drain: Duration::ZERO };
@@ -137,6 +137,7 @@ async fn a_panic_in_a_reply_is_charged_to_no_record_of_its_batch_and_all_are_tri
         statement_timeout_ms: 5000,
         lock_timeout_ms: 5000,
         max_lifetime_ms: 60_000,
+        ..DatabaseSettings::default()
     };
     let database = Database::new(&settings, "coupon-core tests").unwrap();
     let writer = Writer::new(database.clone(), &WriterSettings { max_batch: 10, max_parallel: 1 });

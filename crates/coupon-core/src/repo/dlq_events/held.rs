@@ -25,9 +25,11 @@ pub struct UndecidedDlqEvent {
     pub failure: Failure,
 }
 
-/// Refusal of a replay of the dead letter `f`, or NULL; $10: newest version of the event that can be read.
+/// Refusal of a replay of the dead letter `f`, or NULL; $10: newest version of the event that can be read, $11: codes of
+/// events that are not signed by us.
 const CLASSIFY: &str = "
     CASE WHEN f.status NOT IN ('HELD', 'PARKED') THEN 'DECIDED'
+         WHEN f.error_code = ANY($11) THEN f.error_code
          WHEN f.original_event_id IS NULL AND f.event_version IS NULL THEN 'UNREADABLE'
          WHEN f.event_version > $10 THEN 'NEWER_VERSION'
          WHEN f.error_code = 'OTHER_MEMBER' THEN 'OTHER_MEMBER'
@@ -38,11 +40,17 @@ const CLASSIFY: &str = "
 
 impl DlqEventRepository<'_> {
     /// Counts the dead letters of a filter that can be replayed, and the others by refusal; `supported` is the newest
-    /// version of the event that can be read.
-    pub async fn plan_replay(self, filter: &Filter, supported: u64) -> Result<Plan, RepoError> {
+    /// version of the event that can be read, `refused` are codes that stand for a refusal themselves.
+    pub async fn plan_replay(
+        self,
+        filter: &Filter,
+        supported: u64,
+        refused: &'static [&'static str],
+    ) -> Result<Plan, RepoError> {
         let select = AssertSqlSafe(Plan::select(CLASSIFY, DLQ_EVENT_FILTER));
-        let select =
-            sqlx::query_as_with(select, filter.arguments()?).bind(i64::try_from(supported).unwrap_or(i64::MAX));
+        let select = sqlx::query_as_with(select, filter.arguments()?)
+            .bind(i64::try_from(supported).unwrap_or(i64::MAX))
+            .bind(refused);
         self.long_read("plan a replay of dead letters", select.fetch_all(&self.pool())).await.map(Plan::of)
     }
 

@@ -13,10 +13,13 @@ use sqlx::{
 };
 use tokio::time::Instant;
 
+use super::Dialer;
+
 /// Connections for one read or write; clones belong to the same one.
 #[derive(Clone, Debug)]
 pub struct Pool {
     pub(in crate::repo) connections: PgPool,
+    dialer: Arc<Dialer>,
     last_begun: Arc<Mutex<Instant>>,
 }
 
@@ -33,14 +36,13 @@ pub struct Tx {
 pub(in crate::repo) struct NotConnected(#[source] pub(in crate::repo) sqlx::Error);
 
 impl Pool {
-    pub(super) fn new(connections: PgPool) -> Self {
-        Self { connections, last_begun: Arc::new(Mutex::new(Instant::now())) }
+    pub(super) fn new(connections: PgPool, dialer: Arc<Dialer>) -> Self {
+        Self { connections, dialer, last_begun: Arc::new(Mutex::new(Instant::now())) }
     }
 
     /// Begins a transaction.
     pub async fn begin(&self) -> Result<Tx, sqlx::Error> {
-        self.note();
-        let inner = self.connections.begin().await.map_err(not_connected)?;
+        let inner = self.connected(|| self.connections.begin()).await?;
         Ok(Tx { inner, of: self.clone() })
     }
 
@@ -51,8 +53,44 @@ impl Pool {
 
     /// Returns a connection, for several statements that are no transaction.
     pub async fn acquire(&self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
+        self.connected(|| self.connections.acquire()).await
+    }
+
+    /// Gets a connection; a new one is made with the password and the host of this moment. What may fail because they
+    /// have changed is tried once more.
+    async fn connected<T, F>(&self, connect: impl Fn() -> F) -> Result<T, sqlx::Error>
+    where
+        F: Future<Output = Result<T, sqlx::Error>>,
+    {
         self.note();
-        self.connections.acquire().await.map_err(not_connected)
+        if self.dialer.is_fixed() {
+            return connect().await.map_err(not_connected);
+        }
+        if self.connections.num_idle() == 0 && self.may_grow() {
+            self.prepare().await?;
+        }
+        match connect().await {
+            Err(error) if self.may_grow() && self.dialer.may_have_changed(&error) => {
+                self.dialer.forget();
+                self.note();
+                self.prepare().await?;
+                let again = connect().await;
+                // Of a connection that waited to be made, the first reason says more.
+                again.map_err(|other| if matches!(other, sqlx::Error::PoolTimedOut) { error } else { other })
+            }
+            other => other,
+        }
+        .map_err(not_connected)
+    }
+
+    /// Gives the pool the options of its next connections.
+    async fn prepare(&self) -> Result<(), sqlx::Error> {
+        self.connections.set_connect_options(self.dialer.options().await.map_err(not_connected)?);
+        Ok(())
+    }
+
+    fn may_grow(&self) -> bool {
+        self.connections.size() < self.connections.options().get_max_connections()
     }
 
     fn note(&self) {

@@ -18,6 +18,7 @@ fn settings() -> DatabaseSettings {
         statement_timeout_ms: 5000,
         lock_timeout_ms: 5000,
         max_lifetime_ms: 60_000,
+        ..DatabaseSettings::default()
     }
 }
 

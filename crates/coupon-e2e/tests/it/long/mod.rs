@@ -9,3 +9,4 @@ mod sweep_alarms;
 mod sweep_commands;
 mod sweep_repair;
 mod sweep_situations;
+mod three_brokers;

@@ -1,0 +1,205 @@
+//! PostgreSQL by TLS, with certificates made here: who is let in, and what a refusal says.
+
+use anyhow::{Context, Result, ensure};
+use coupon_e2e::{
+    process::logs::LogLine,
+    servers::{
+        Servers,
+        private::{PrivateServers, Server},
+    },
+    wait::eventually,
+    world::{Setup, World},
+};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+
+use crate::{SOON, issued_rows, write::accepted};
+
+/// Who signs certificates.
+struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    pem: String,
+}
+
+impl Authority {
+    fn new(name: &str) -> Result<Self> {
+        let (key, mut params) = (KeyPair::generate()?, CertificateParams::new(Vec::<String>::new())?);
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let pem = params.self_signed(&key)?.pem();
+        Ok(Self { issuer: Issuer::new(params, key), pem })
+    }
+
+    /// A certificate of a host or of a user, and its key.
+    fn sign(&self, host: &str, user: &str, is_expired: bool) -> Result<(String, String)> {
+        let (key, mut params) = (KeyPair::generate()?, CertificateParams::new(vec![host.to_owned()])?);
+        params.distinguished_name.push(DnType::CommonName, user);
+        if is_expired {
+            params.not_after = date_time_ymd(2020, 1, 1);
+        }
+        Ok((params.signed_by(&key, &self.issuer)?.pem(), key.serialize_pem()))
+    }
+}
+
+/// Writes a file into the folder of the server's data, for its eyes only, by the server itself.
+async fn put(admin: &mut PgConnection, name: &str, text: &str) -> Result<()> {
+    let copy = format!(
+        "COPY (SELECT line FROM unnest(string_to_array($pem${}$pem$, E'\\n')) WITH ORDINALITY AS t (line, n) ORDER BY n)
+         TO PROGRAM 'umask 077; cat > {name}'",
+        text.trim()
+    );
+    sqlx::raw_sql(AssertSqlSafe(copy)).execute(admin).await?;
+    Ok(())
+}
+
+async fn certify(admin: &mut PgConnection, (certificate, key): &(String, String)) -> Result<()> {
+    put(admin, "server.crt", certificate).await?;
+    put(admin, "server.key", key).await?;
+    // The reload takes effect a moment after it is asked for.
+    sqlx::raw_sql("SELECT pg_reload_conf(), pg_sleep(0.5)").execute(admin).await?;
+    Ok(())
+}
+
+/// Lets the server speak TLS, and ask for it.
+async fn turn_tls_on(admin: &mut PgConnection, own: &Authority) -> Result<()> {
+    put(admin, "root.crt", &own.pem).await?;
+    put(
+        admin,
+        "pg_hba.conf",
+        "hostssl all certified 127.0.0.1/32 cert\nhostssl all all 127.0.0.1/32 scram-sha-256\n\
+         hostnossl all plain 127.0.0.1/32 reject\nhostnossl all all 127.0.0.1/32 scram-sha-256",
+    )
+    .await?;
+    for statement in [
+        "ALTER SYSTEM SET ssl_cert_file = 'server.crt'",
+        "ALTER SYSTEM SET ssl_key_file = 'server.key'",
+        "ALTER SYSTEM SET ssl_ca_file = 'root.crt'",
+        "ALTER SYSTEM SET ssl = on",
+        "CREATE ROLE certified LOGIN SUPERUSER",
+        "CREATE ROLE plain LOGIN SUPERUSER PASSWORD 'hunter2'",
+        "CREATE ROLE barred LOGIN PASSWORD 'hunter2'",
+        "REVOKE CONNECT ON DATABASE postgres FROM PUBLIC",
+    ] {
+        sqlx::raw_sql(AssertSqlSafe(statement.to_owned())).execute(&mut *admin).await?;
+    }
+    certify(admin, &own.sign("127.0.0.1", "server", false)?).await
+}
+
+/// The URL with other parameters, and with another user when there is one.
+fn url(world: &World, user: Option<&str>, parameters: &str) -> String {
+    let url = match user {
+        Some(login) => {
+            let (_, place) = world.database_url.split_once('@').unwrap_or_default();
+            format!("postgres://{login}@{place}")
+        }
+        None => world.database_url.clone(),
+    };
+    format!("{url}?{parameters}")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_postgresql_that_asks_for_tls_is_verified_and_each_refusal_names_the_setting() -> Result<()> {
+    let private = PrivateServers::start(&[Server::Postgres]).await?;
+    let world = World::with(Setup::on(private.servers())).await?;
+    let (own, another) = (Authority::new("own root")?, Authority::new("another root")?);
+    let mut admin = PgConnection::connect(&world.database_url).await?;
+    let file = |name: &str, text: &str| -> Result<String> {
+        let path = world.folder().join(name);
+        std::fs::write(&path, text)?;
+        Ok(path.display().to_string())
+    };
+    let ca = file("ca.pem", &own.pem)?;
+    let other_ca = file("other-ca.pem", &another.pem)?;
+    let (cert, key) = own.sign("client", "certified", false)?;
+    let (cert, key) = (file("client.pem", &cert)?, file("client.key", &key)?);
+    let (strange_cert, strange_key) = another.sign("client", "certified", false)?;
+    let (strange_cert, strange_key) = (file("strange.pem", &strange_cert)?, file("strange.key", &strange_key)?);
+
+    turn_tls_on(&mut admin, &own).await?;
+
+    let doctor = async |url: String, sets: &[(&str, &str)]| {
+        let sets = sets.iter().flat_map(|(key, value)| ["--set".to_owned(), format!("{key}={value}")]);
+        let arguments: Vec<String> = sets.chain(["doctor".to_owned()]).collect();
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        world.run_with("issue-consumer", &arguments, &[("DATABASE_URL", url.as_str())]).await
+    };
+    let trusts = ("database.ca_file", ca.as_str());
+    let certified = [trusts, ("database.client_cert_file", cert.as_str()), ("database.client_key_file", key.as_str())];
+    for (user, sets) in
+        [(None, &certified[..1]), (Some("certified"), &certified[..]), (Some("plain:hunter2"), &certified[..1])]
+    {
+        let done = doctor(url(&world, user, ""), sets).await?;
+        ensure!(done.stdout.contains("writes commit"), "{user:?}: {}{}", done.stdout, done.stderr);
+    }
+
+    let strange = [
+        trusts,
+        ("database.client_cert_file", strange_cert.as_str()),
+        ("database.client_key_file", strange_key.as_str()),
+    ];
+    let shared = Servers::from_env()?;
+    let (redis, _) = shared.redis_url.trim_start_matches("redis://").split_once('/').context("an address")?;
+    let speaks_redis = format!("postgres://me:hunter2@{redis}/db?sslmode=");
+    let speaks_kafka = format!("postgres://me:hunter2@{}/db?sslmode=", shared.kafka_brokers);
+    let distrusts = [("database.ca_file", other_ca.as_str())];
+    let refused: Vec<(&str, String, &[(&str, &str)], &str)> = vec![
+        ("an unknown authority", url(&world, None, ""), &distrusts, "`database.ca_file`"),
+        ("a private authority without its root", url(&world, None, "sslmode=verify-full"), &[], "`database.ca_file`"),
+        ("no TLS where it is asked for", url(&world, Some("plain:hunter2"), "sslmode=disable"), &[], "pg_hba.conf"),
+        ("no client certificate", url(&world, Some("certified"), ""), &certified[..1], "`database.client_cert_file`"),
+        ("a strange client certificate", url(&world, Some("certified"), ""), &strange, "`database.client_cert_file`"),
+        ("no such database", url(&world, Some("plain:hunter2"), "dbname=none"), &certified, "a database that exists"),
+        ("a wrong password", url(&world, Some("plain:hunter3"), ""), &certified[..1], "`database.password_file`"),
+        (
+            "no right to the database",
+            url(&world, Some("barred:hunter2"), "dbname=postgres"),
+            &certified[..1],
+            "grant the role",
+        ),
+        ("no TLS at the server", format!("{}?sslmode=require", shared.database_url), &[], "sslmode=disable"),
+        ("another protocol", format!("{speaks_redis}disable"), &[], "`database.url`"),
+        ("another protocol, asked for TLS", format!("{speaks_redis}require"), &[], "`database.url`"),
+        ("a protocol that hangs up", format!("{speaks_kafka}require"), &[], "`database.url`"),
+    ];
+    for (what, url, sets, says) in refused {
+        let done = doctor(url, sets).await?;
+        let said = format!("{}{}", done.stdout, done.stderr);
+        ensure!(done.code == Some(1) && said.contains(says) && !said.contains("hunter"), "{what}: {said}");
+    }
+    for (is_expired, host, says) in [
+        (false, "db.example.org", "name a host of the server's certificate"),
+        (true, "127.0.0.1", "renew the server's certificate"),
+    ] {
+        certify(&mut admin, &own.sign(host, "server", is_expired)?).await?;
+        let done = doctor(url(&world, None, ""), &certified[..1]).await?;
+        ensure!(done.code == Some(1) && done.stdout.contains(says), "{says}: {}{}", done.stdout, done.stderr);
+        let by_authority = doctor(url(&world, None, "sslmode=verify-ca"), &certified[..1]).await?;
+        ensure!(by_authority.stdout.contains("writes commit") != is_expired, "{by_authority:?}");
+    }
+
+    says_it_once_and_waits(&world, &mut admin, &own, &ca).await
+}
+
+/// A service says once that the certificate has expired, waits, and goes on when it is renewed.
+async fn says_it_once_and_waits(world: &World, admin: &mut PgConnection, own: &Authority, ca: &str) -> Result<()> {
+    world.open_campaign("TLS", 10).await?;
+    let issue = world.start_issue_consumer().set("database.ca_file", ca).without_waiting().await?;
+    eventually("it says what it waits for", SOON, async || -> Result<bool> {
+        Ok(issue.admin_page("/readyz").await?.contains("renew the server's certificate"))
+    })
+    .await?;
+    let says_so = |line: &LogLine| line.text.contains("renew the server's certificate");
+    ensure!(issue.log().iter().filter(|line| says_so(line)).count() == 1, "said once: {:?}", issue.log());
+    certify(admin, &own.sign("127.0.0.1", "server", false)?).await?;
+    eventually("it is ready", SOON, async || issue.admin_status("/readyz").await == Some(200)).await?;
+    let api = world.start_api().await?;
+    accepted(world, &api, "TLS", "someone").await?;
+    issued_rows(world, "TLS", 1, SOON).await?;
+    let encrypted: Option<bool> = sqlx::query_scalar(
+        "SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE application_name = 'issue-consumer'",
+    )
+    .fetch_one(admin)
+    .await?;
+    ensure!(encrypted == Some(true), "{encrypted:?}");
+    Ok(())
+}
