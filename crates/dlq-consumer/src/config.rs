@@ -137,19 +137,19 @@ impl Kafka {
     }
 }
 
-/// `[give_up]`: so many requests of one coupon may be given up for one cause.
+/// `[give_up]`: the budget of compensations of one coupon for one cause.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct GiveUpSettings {
-    /// At once.
+    /// Most compensations at once.
     pub burst: f64,
-    /// And more each second.
+    /// Further compensations allowed each second.
     pub per_second: f64,
 }
 
 /// `[sweeper]`: the give-back worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct GiveBackWorkerSettings {
-    /// Between two looks, when nothing wakes the worker, in ms.
+    /// Longest time between two passes of the worker, in ms.
     pub interval_ms: u64,
 }
 

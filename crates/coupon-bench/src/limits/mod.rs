@@ -28,7 +28,7 @@ use crate::{
     rounds::{Rounds, seconds},
 };
 
-/// One campaign that no limit can empty.
+/// Total of a campaign that no measurement can sell out.
 const PLENTY: u64 = 100_000_000;
 
 /// Arguments: what is measured, how long and how often.
@@ -41,7 +41,7 @@ pub struct LimitsArgs {
     rounds: Rounds,
 }
 
-/// How fast one part is alone.
+/// Throughput and CPU time of one part without the others.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Limit {
     /// Operations a second at the limit.

@@ -71,7 +71,7 @@ impl Problem {
         bytes.into()
     }
 
-    /// What went wrong.
+    /// Returns the stable code of the problem.
     pub fn code(&self) -> Code {
         self.code
     }
