@@ -26,11 +26,7 @@ const CORE: &[MetricHelp] = &[
     (Histogram, "coupon_batch_events", "Events of a batch, for each time it is written."),
     (Counter, "coupon_give_ups_failed_total", "Records whose last step failed after their last attempt; tried again."),
     (Gauge, "coupon_breaker_open", "1: the circuit breaker of the dependency is open."),
-    (
-        Counter,
-        "coupon_events_unsigned_total",
-        "Records consumed without a signature, where there are keys to verify one.",
-    ),
+    (Counter, "coupon_events_unsigned_total", "Records without a signature, where there are keys to verify one."),
     (Counter, "coupon_events_forged_total", "Records consumed whose signature is none of ours, or by an unknown key."),
     (Counter, "coupon_partitions_rewound_total", "Partitions whose log was cut or made anew, and is read from there."),
     (Gauge, "coupon_contract_findings", "Settings of a server that depart from the wanted ones, by severity."),

@@ -66,6 +66,8 @@ async fn work(
     service: &Service,
 ) -> anyhow::Result<()> {
     let shutdown = &service.shutdown;
+    // Conditions of their own, registered before any other can be met: the others can all be met before the door is open.
+    let [accepting, contract_is] = ["accepting", "contract"].map(|name| service.health.condition(name));
     let watching = auth::watch(Arc::clone(&verifier), service.health.clone(), service.reload.subscribe());
     service.tasks.spawn_until_stop("keys", watching);
     let stock = Stock::new(&settings.redis)?;
@@ -97,10 +99,6 @@ async fn work(
     // It listens before the checks, so that a client that comes too early gets an answer and not silence.
     let router = routes(Arc::clone(&api));
     let server = service.tasks.spawn("listener", listener::serve(members, router, limits(settings), shutdown.clone()));
-    // A condition of its own: the others can all be met before the door is open.
-    let accepting = service.health.condition("accepting");
-    // Registered before the first condition is met, so that none is overlooked by /readyz.
-    let contract_is = service.health.condition("contract");
     let topic = settings.kafka.wanted();
     let contract = Contract {
         broker: broker.clone(),
