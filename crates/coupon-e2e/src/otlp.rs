@@ -106,7 +106,7 @@ async fn answer(mut client: TcpStream, received: Arc<Mutex<Vec<ReceivedSpan>>>) 
 }
 
 fn read_span(service: &str, span: Span) -> ReceivedSpan {
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
     ReceivedSpan {
         service: service.to_owned(),
         name: span.name,

@@ -52,13 +52,13 @@ enum Command {
 pub async fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
     let config: Config = load(&cli.settings, process_environment())?;
     match cli.command {
-        Command::Run => run::run(config).await,
+        Command::Run => Box::pin(run::run(config)).await,
         Command::Migrate { wait_s } => migrate(&config, Duration::from_secs(wait_s)).await,
         Command::Config => {
             print!("{}", print_effective(&config));
             Ok(ExitCode::SUCCESS)
         }
-        Command::Doctor => run::doctor(&config).await,
+        Command::Doctor => Box::pin(run::doctor(&config)).await,
     }
 }
 

@@ -32,12 +32,12 @@ pub const SERVICE: &str = "issuer-api";
 /// Runs one command to its end.
 pub async fn run(command: cli::Command, settings: config::ApiSettings) -> anyhow::Result<ExitCode> {
     match command {
-        cli::Command::Serve => serve::serve(&settings).await,
+        cli::Command::Serve => Box::pin(serve::serve(&settings)).await,
         cli::Command::Coupon(args) => coupon::run(args, &settings).await,
         cli::Command::Config => {
             print!("{}", print_effective(&settings));
             Ok(ExitCode::SUCCESS)
         }
-        cli::Command::Doctor => doctor::doctor(&settings).await,
+        cli::Command::Doctor => Box::pin(doctor::doctor(&settings)).await,
     }
 }

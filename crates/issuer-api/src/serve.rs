@@ -52,7 +52,7 @@ pub async fn serve(settings: &ApiSettings) -> anyhow::Result<ExitCode> {
         Some(key) => tracing::info!("events are signed by the key {}", key.id()),
         None => tracing::info!("events are not signed: events.signing_key_files is empty"),
     }
-    let outcome = work(settings, verifier, signing_key, &service).await;
+    let outcome = Box::pin(work(settings, verifier, signing_key, &service)).await;
     let finished = service.finish().await;
     outcome?;
     finished?;

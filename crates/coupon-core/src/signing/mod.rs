@@ -78,7 +78,8 @@ impl SigningKey {
     /// names.
     pub fn new(secret: &[u8]) -> Self {
         let hash = digest::digest(&digest::SHA256, secret);
-        let id = hash.as_ref().iter().take(ID_DIGITS / 2).map(|byte| format!("{byte:02x}")).collect();
+        let id =
+            hash.as_ref().iter().take(ID_DIGITS / 2).map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
         Self { id, key: hmac::Key::new(hmac::HMAC_SHA256, secret) }
     }
 

@@ -98,7 +98,8 @@ fn words(error: &RedisError) -> String {
     let mut words = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {
-        words.push_str(&format!(": {cause}"));
+        words.push_str(": ");
+        words.push_str(&cause.to_string());
         next = cause.source();
     }
     words

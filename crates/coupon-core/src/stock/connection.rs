@@ -54,13 +54,13 @@ impl Stock {
     /// Whether Redis takes what the service writes, in a cluster every master. A replica, a full memory and a user without
     /// rights all answer a PING.
     pub async fn probe(&self) -> Result<(), StockError> {
-        self.probe_until(|probed| probed.is_err()).await
+        self.probe_until(Result::is_err).await
     }
 
     /// Whether Redis, in a cluster at least one master, takes what the service writes: while one is replaced, the campaigns
     /// of the others go on.
     pub async fn probe_any(&self) -> Result<(), StockError> {
-        self.probe_until(|probed| probed.is_ok()).await
+        self.probe_until(Result::is_ok).await
     }
 
     /// Probes one server after the other until an outcome tells, and gives the last outcome.

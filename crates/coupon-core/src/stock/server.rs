@@ -78,7 +78,9 @@ impl Stock {
                 [departures(ALONE, value), departures(CONTRACT, value)].concat()
             };
             if !server.is_empty() {
-                of_server.iter_mut().for_each(|departure| departure.what = format!("{server}: {}", departure.what));
+                for departure in &mut of_server {
+                    departure.what = format!("{server}: {}", departure.what);
+                }
             }
             found.extend(of_server);
         }

@@ -193,17 +193,13 @@ impl Brokers {
         let voters =
             voters.map(|(index, node)| format!("{}@localhost:{}", index + 1, node.ports[Way::Controller as usize]));
         let voters = voters.collect::<Vec<_>>().join(",");
-        let keystores: String = certificates
-            .iter()
-            .map(|(name, certificate)| {
-                let name = name.to_lowercase();
-                format!(
-                    "listener.name.{name}.ssl.keystore.type=PEM\nlistener.name.{name}.ssl.keystore.location={}\n",
-                    certificate.both.display()
-                )
-            })
-            .collect();
-        let users: String = USERS.iter().map(|user| format!(" user_{user}=\"{PASSWORD}\"")).collect();
+        let keystores = certificates.iter().map(|(name, certificate)| {
+            let name = name.to_lowercase();
+            let path = certificate.both.display();
+            format!("listener.name.{name}.ssl.keystore.type=PEM\nlistener.name.{name}.ssl.keystore.location={path}\n")
+        });
+        let keystores = keystores.collect::<Vec<_>>().concat();
+        let users = USERS.iter().map(|user| format!(" user_{user}=\"{PASSWORD}\"")).collect::<Vec<_>>().concat();
         let modules = "org.apache.kafka.common.security";
         let (replicas, insync) = (self.nodes.len().min(3), if self.nodes.len() >= 3 { 2 } else { 1 });
         format!(

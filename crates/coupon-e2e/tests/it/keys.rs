@@ -110,9 +110,9 @@ async fn a_provider_that_gives_no_keys_at_the_start_is_waited_for_and_its_fault_
     ];
     for (status, headers, body, fault) in faults {
         if status == 0 {
-            provider.go_away()
+            provider.go_away();
         } else {
-            provider.answer(status, headers, body)
+            provider.answer(status, headers, body);
         }
         let says_so = |line: &LogLine| line.message().contains(&format!("auth.jwks_url (127.0.0.1) {fault}"));
         api.wait_for_log(fault, SOON, says_so).await?;

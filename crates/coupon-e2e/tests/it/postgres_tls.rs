@@ -15,6 +15,9 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use crate::{SOON, issued_rows, write::accepted};
 
+/// What it is, the URL, further settings, and what `doctor` says of it.
+type Case<'a> = (&'a str, String, &'a [(&'a str, &'a str)], &'a str);
+
 /// Who signs certificates.
 struct Authority {
     issuer: Issuer<'static, KeyPair>,
@@ -142,7 +145,7 @@ async fn a_postgresql_that_asks_for_tls_is_verified_and_each_refusal_names_the_s
     let speaks_redis = format!("postgres://me:hunter2@{redis}/db?sslmode=");
     let speaks_kafka = format!("postgres://me:hunter2@{}/db?sslmode=", shared.kafka_brokers);
     let distrusts = [("database.ca_file", other_ca.as_str())];
-    let refused: Vec<(&str, String, &[(&str, &str)], &str)> = vec![
+    let refused: Vec<Case<'_>> = vec![
         ("an unknown authority", url(&world, None, ""), &distrusts, "`database.ca_file`"),
         ("a private authority without its root", url(&world, None, "sslmode=verify-full"), &[], "`database.ca_file`"),
         ("no TLS where it is asked for", url(&world, Some("plain:hunter2"), "sslmode=disable"), &[], "pg_hba.conf"),

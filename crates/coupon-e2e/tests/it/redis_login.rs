@@ -14,6 +14,9 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
 use crate::{AFTER_ALL_ATTEMPTS, SOON, Services, issued_rows, rebuild::rebuild, write::accepted};
 
+/// What it is, the settings, and two texts that are said of it.
+type Case = (&'static str, Vec<(&'static str, String)>, [&'static str; 2]);
+
 const PASSWORD: &str = "first-secret";
 const README: &str = include_str!("../../../../deploy/README.md");
 
@@ -135,7 +138,7 @@ async fn what_is_wrong_with_a_login_is_said_with_its_setting_and_no_secret() -> 
     let no_certificates =
         [("ca_file", String::new()), ("client_cert_file", String::new()), ("client_key_file", String::new())];
     let url = |text: String| ("url", text);
-    let cases: [(&str, Vec<(&'static str, String)>, [&str; 2]); 9] = [
+    let cases: [Case; 9] = [
         ("an unknown authority", vec![("ca_file", tls.file("stranger.pem"))], ["UnknownIssuer", "redis.ca_file"]),
         (
             "another name",

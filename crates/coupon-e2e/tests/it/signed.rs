@@ -13,6 +13,9 @@ use uuid::Uuid;
 
 use crate::{SOON, issued_rows, write::accepted};
 
+/// Key, value and signatures of a parked row.
+type Row = (Vec<u8>, Vec<u8>, Vec<Option<Vec<u8>>>);
+
 /// The setting that names the files with the keys.
 pub(crate) const KEYS: &str = "events.signing_key_files";
 /// Header with the signature.
@@ -102,7 +105,7 @@ async fn forged_events_are_parked_byte_for_byte_with_an_alarm_and_whoever_asked_
     .fetch_one(&world.db)
     .await?;
     assert_eq!(claims, 0);
-    let rows: Vec<(Vec<u8>, Vec<u8>, Vec<Option<Vec<u8>>>)> = sqlx::query_as(
+    let rows: Vec<Row> = sqlx::query_as(
         "SELECT record_key, payload, ARRAY(SELECT decode(header ->> 'value', 'base64')
                                            FROM jsonb_array_elements(headers) header WHERE header ->> 'name' = $1)
          FROM dlq_events",

@@ -100,7 +100,7 @@ enum Command {
 pub async fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
     let config: Config = load(&cli.settings, process_environment())?;
     match cli.command {
-        Command::Run => run::run(config).await,
+        Command::Run => Box::pin(run::run(config)).await,
         Command::List(args) => work_list::list(&operations(&config).await?, args).await,
         Command::Show(args) => work_list::show(&operations(&config).await?, args).await,
         Command::Stats(args) => work_list::stats(&config, &args).await,
@@ -112,7 +112,7 @@ pub async fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Issued(args) => lookups::issued(&operations(&config).await?, args).await,
         Command::Audit(args) => work_list::audit(&operations(&config).await?, args).await,
         Command::Purge(args) => retention::purge(&operations(&config).await?, args, config.retention.days).await,
-        Command::Replay(args) => replay::replay(&config, *args).await,
+        Command::Replay(args) => Box::pin(replay::replay(&config, *args)).await,
         Command::Compensate(args) => compensate::compensate(&config, *args).await,
         Command::Reconcile(args) => reconcile::reconcile(&config, args).await,
         Command::Rebuild(args) => reconcile::rebuild(&config, args).await,
@@ -122,7 +122,7 @@ pub async fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::AlarmTest => alarm::alarm_test(&config.alarms).await,
-        Command::Doctor => doctor::doctor(&config).await,
+        Command::Doctor => Box::pin(doctor::doctor(&config)).await,
     }
 }
 

@@ -271,7 +271,9 @@ fn each_of_several_secrets_counts() {
     let mut settings = settings(&["HS256"]);
     settings.hmac_secret_files = files.iter().map(|file| file.display().to_string()).collect();
     let verifier = Verifier::load(&settings).unwrap();
-    files.iter().for_each(|file| fs::remove_file(file).unwrap());
+    for file in &files {
+        fs::remove_file(file).unwrap();
+    }
     let signed = |secret: &str| hs256(&claims(), secret.as_bytes());
     assert!(verifier.member(&signed(secrets[0])).is_ok() && verifier.member(&signed(secrets[1])).is_ok());
     assert_eq!(refused(&verifier, &signed(secrets[2])), TokenError::Signature);

@@ -112,8 +112,10 @@ impl Dialer {
 
     /// Whether another look may help against this failure of a connection: at the password, or for the primary.
     pub(super) fn may_have_changed(&self, error: &sqlx::Error) -> bool {
-        let is_login =
-            error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code.starts_with("28"));
+        let is_login = error
+            .as_database_error()
+            .and_then(sqlx::error::DatabaseError::code)
+            .is_some_and(|code| code.starts_with("28"));
         is_login || self.known_primary().is_some()
     }
 

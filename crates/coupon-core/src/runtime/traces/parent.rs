@@ -85,7 +85,7 @@ mod tests {
     fn what_is_no_trace_context_is_ignored() {
         let zeros = "0".repeat(32);
         for bad in [
-            "".to_owned(),
+            String::new(),
             "00".to_owned(),
             format!("00-{TRACE}-00f067aa0ba902b7"),
             format!("00-{TRACE}-00f067aa0ba902b7-01-more"),
