@@ -60,6 +60,8 @@ def queries(folder):
         for panel in panels(board):
             for target in panel.get("targets", []):
                 yield f"{name}: {panel['title']}", promql.filled_in(target["expr"], variables)
+        for annotation in board.get("annotations", {}).get("list", []):
+            yield f"{name}: annotation {annotation['name']}", promql.filled_in(annotation["expr"], variables)
         for variable in listed:
             if variable["type"] == "query":
                 # label_values(what, label) is Grafana's own; what is in it is PromQL.
@@ -165,7 +167,7 @@ def dashboards_are_portable(folder):
         every = panels(board)
         if len({panel["id"] for panel in every}) != len(every):
             yield f"{path.name}: two panels have one id"
-        used = re.findall(r'"uid": ?"([^"]*)"', json.dumps(every + board["templating"]["list"]))
+        used = re.findall(r'"uid": ?"([^"]*)"', json.dumps(every + board["templating"]["list"] + board.get("annotations", {}).get("list", [])))
         if set(used) != {"${datasource}"}:
             yield f"{path.name}: a panel has a datasource of its own: {sorted(set(used))}"
 

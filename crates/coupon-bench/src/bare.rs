@@ -70,6 +70,7 @@ async fn serve(arguments: &BareArgs) -> Result<()> {
         idle_timeout: Duration::from_secs(75),
         drain: Duration::from_secs(1),
         max_connections: 16_384,
+        name: "members",
     };
     let shutdown = Shutdown::new();
     shutdown.on_signals();

@@ -40,7 +40,7 @@ pub struct DrainArgs {
     rounds: Rounds,
 }
 
-/// What one round of draining measured.
+/// Figures of one round of draining.
 struct Round {
     copied: Copied,
     drained: Drained,

@@ -26,7 +26,7 @@ pub struct PoisonArgs {
     rounds: Rounds,
 }
 
-/// What one round measured.
+/// Figures of one round beside failing records.
 struct Round {
     without: Drained,
     with: Drained,

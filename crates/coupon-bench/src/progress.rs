@@ -28,7 +28,7 @@ pub fn counted(what: &str, count: u64) -> ProgressBar {
     shown(ProgressBar::new(count), "{msg} {bar:40} {human_pos} of {human_len}  {per_sec}  {eta} left", what)
 }
 
-/// Says something that stays on the screen.
+/// Prints a line to stderr, which no progress bar takes away again.
 pub fn say(what: &str) {
     eprintln!("{what}");
 }

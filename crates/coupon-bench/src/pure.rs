@@ -15,7 +15,7 @@ use uuid::Uuid;
 /// Events that are dealt with together, as a batch of issue-consumer is; by its defaults it has up to 1,000.
 const BATCH_EVENTS: u32 = 500;
 
-/// Which part is done for how many events.
+/// Arguments of `coupon-bench pure`: the part to run, and the number of events.
 #[derive(Debug, Args)]
 pub struct PureArgs {
     part: Part,
@@ -31,9 +31,9 @@ pub enum Part {
     Encode,
     /// The signature of that event.
     Sign,
-    /// The same verified.
+    /// The same signature, verified.
     Verify,
-    /// The event read from a record.
+    /// Decodes the payload of a record into an event.
     Decode,
     /// How far a partition is done: each offset delivered, then completed in the order of two batches.
     Watermark,

@@ -23,7 +23,7 @@ pub struct Clause {
     pub breach: Breach,
     /// What can happen otherwise.
     pub otherwise: &'static str,
-    /// How to put it right.
+    /// What an operator has to do to put the setting right.
     pub fix: &'static str,
 }
 
@@ -32,9 +32,9 @@ pub struct Clause {
 pub struct Departure {
     /// What was found, with the value.
     pub what: String,
-    /// How to put it right.
+    /// What an operator has to do to put the setting right.
     pub fix: String,
-    /// What it means.
+    /// Whether the breach can lose something, or only weakens a promise.
     pub breach: Breach,
 }
 

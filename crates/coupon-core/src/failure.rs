@@ -44,7 +44,7 @@ impl Class {
 
 /// An error with a class. Implemented beside each driver.
 pub trait Classified: Error {
-    /// What follows from it.
+    /// Returns the class of the error, which decides what follows from it.
     fn class(&self) -> Class;
     /// Short stable code: an SQLSTATE, or a word in capitals of our own.
     fn code(&self) -> String;
@@ -61,7 +61,7 @@ pub trait Classified: Error {
 /// A failure as it travels with a record: classified, and cut down to texts so that it can be stored and sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// What follows from it.
+    /// Class of the failure, which decides what follows from it.
     pub class: Class,
     /// See [`Classified::code`].
     pub code: String,

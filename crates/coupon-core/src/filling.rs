@@ -21,9 +21,9 @@ pub enum FillError {
     /// Data of another epoch.
     #[error("redis holds data of epoch {found}, postgresql is at epoch {wanted}")]
     OtherEpoch {
-        /// In Redis.
+        /// Epoch in Redis.
         found: i64,
-        /// In PostgreSQL.
+        /// Epoch in PostgreSQL.
         wanted: i64,
     },
     /// The data to be replaced has outbox entries that still have to be published.

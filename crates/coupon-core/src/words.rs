@@ -55,10 +55,10 @@ pub(crate) use words;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{word:?} is no {kind}; it is one of {}", known.join(", "))]
 pub struct UnknownWord {
-    /// What was read.
+    /// Text that was read.
     pub word: String,
     /// What it should have been.
     pub kind: &'static str,
-    /// What it can be.
+    /// All words that are allowed.
     pub known: &'static [&'static str],
 }

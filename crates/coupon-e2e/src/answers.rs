@@ -12,7 +12,7 @@ use uuid::Uuid;
 /// One answer to one request about one coupon of one member.
 #[derive(Clone, Debug, Default)]
 pub struct Answer {
-    /// When the answer had arrived.
+    /// Arrival of the whole answer, UTC.
     pub at: DateTime<Utc>,
     /// Time between the request and the answer.
     pub took: Duration,
@@ -24,7 +24,7 @@ pub struct Answer {
     pub status: Option<u16>,
     /// The reservation, if the member has one.
     pub request_id: Option<Uuid>,
-    /// Where the reservation stands.
+    /// State of the reservation, if the body names one.
     pub state: Option<State>,
     /// Stable code of a refusal, such as `SOLD_OUT`.
     pub code: Option<String>,
@@ -40,7 +40,7 @@ pub struct Answer {
     pub no_answer: Option<String>,
 }
 
-/// Where a reservation stands, as the API tells.
+/// State of a reservation, as the API reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// In the outbox, not yet acknowledged by Kafka.

@@ -11,6 +11,7 @@ pub mod identity;
 pub mod kafka;
 pub mod member;
 pub mod oracle;
+pub mod otlp;
 pub mod process;
 pub mod proxy;
 mod report;

@@ -48,7 +48,7 @@ pub async fn stays<M: Met>(what: &str, throughout: Duration, mut probe: impl Asy
 /// Why a condition is not met.
 #[derive(Debug)]
 pub enum WhyNot {
-    /// It was looked at, and it is not.
+    /// The condition was checked and does not hold.
     No,
     /// The condition could not be checked, with the error.
     Unknown(String),
@@ -85,7 +85,7 @@ pub async fn pause(time: Duration) {
 
 /// What a probe may return: a truth, a thing that may be there, or either of them with errors.
 pub trait Met {
-    /// What is handed over once the condition is met.
+    /// Value that the wait returns once the condition holds.
     type Value;
 
     /// The value, or why the condition is not met.

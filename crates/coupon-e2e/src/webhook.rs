@@ -56,14 +56,14 @@ pub enum Manner {
     Refuses,
 }
 
-/// A request that came.
+/// A request that the server received.
 #[derive(Clone, Debug)]
 pub struct Received {
-    /// When.
+    /// Arrival of the request, UTC.
     pub at: DateTime<Utc>,
-    /// Whether it was taken.
+    /// Whether the server answered it with success.
     pub is_taken: bool,
-    /// Its body.
+    /// JSON body of the request.
     pub body: Value,
 }
 
@@ -75,7 +75,7 @@ impl Received {
         texts.join("\n").replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
     }
 
-    /// How many dead letters and notices it tells of.
+    /// Returns the number of dead letters and notices that the message reports.
     pub fn count(&self) -> u64 {
         let of_slack = || self.slack_text().split_once("*count*\n`")?.1.split('`').next()?.parse().ok();
         self.body["count"].as_u64().or_else(of_slack).unwrap_or(0)
@@ -93,7 +93,7 @@ pub struct Webhook {
 }
 
 impl Webhook {
-    /// A server that behaves.
+    /// Starts a server that takes every alarm.
     pub async fn start() -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
@@ -104,24 +104,29 @@ impl Webhook {
         Ok(Self { address, manner, listening, received, server })
     }
 
-    /// Its address, with the secret.
+    /// Returns the URL of the webhook, which holds the secret.
     pub fn url(&self) -> String {
         format!("http://{}/services/T000/{SECRET}", self.address)
     }
 
-    /// From now on it behaves like this.
+    /// Changes how the server treats all later requests; returns once it does.
     pub async fn turn(&self, manner: Manner) -> Result<()> {
         let wanted = manner != Manner::Refuses;
         self.manner.send_replace(manner);
         eventually("the server has turned", Duration::from_secs(5), async || *self.listening.borrow() == wanted).await
     }
 
-    /// Everything that came so far.
+    /// Whether a message that came so far has these words.
+    pub fn has_received(&self, words: &str) -> bool {
+        self.received().iter().any(|received| received.slack_text().contains(words))
+    }
+
+    /// Returns all requests received so far.
     pub fn received(&self) -> Vec<Received> {
         lock(&self.received).clone()
     }
 
-    /// What was taken so far.
+    /// Returns the requests that were answered with success so far.
     pub fn taken(&self) -> Vec<Received> {
         self.received().into_iter().filter(|received| received.is_taken).collect()
     }
@@ -220,7 +225,7 @@ async fn answer(mut client: TcpStream, manner: Manner, received: Arc<Mutex<Vec<R
 }
 
 /// Reads a request with a `content-length`: its path and its body.
-async fn read(client: &mut TcpStream) -> Result<(String, Vec<u8>)> {
+pub(crate) async fn read(client: &mut TcpStream) -> Result<(String, Vec<u8>)> {
     let mut bytes = Vec::new();
     loop {
         let end = bytes.windows(4).position(|some| some == b"\r\n\r\n");

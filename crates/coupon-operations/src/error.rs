@@ -37,7 +37,7 @@ pub enum OperationsError {
     NotClosed {
         /// The campaign.
         code: CouponCode,
-        /// Its status.
+        /// Status of the campaign.
         status: CouponStatus,
     },
     /// Requests are undecided, or units have to be given back, or replays run.
@@ -136,7 +136,7 @@ pub enum OperationsError {
     ReplayStatus {
         /// The job.
         job: i64,
-        /// Its status.
+        /// Status of the job.
         status: JobStatus,
         /// The change asked for.
         wish: &'static str,

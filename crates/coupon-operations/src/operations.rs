@@ -35,14 +35,9 @@ pub struct Operations {
 }
 
 impl Operations {
-    /// Returns `name` with the time of now, for the audit.
-    pub fn actor(&self, name: &str) -> Actor {
-        Actor { name: name.to_owned(), now: self.clock.now() }
-    }
-
     /// Returns the operator with the time of now, for the audit.
     pub fn me(&self) -> Actor {
-        self.actor(&self.by)
+        Actor::at(&self.by, self.clock.as_ref())
     }
 
     /// Reads the event of a dead letter. The bytes of a row are believed no more than those of a record: one that is not

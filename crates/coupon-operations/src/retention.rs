@@ -1,7 +1,7 @@
 //! Retention: rows that are old and done are purged in batches.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use coupon_core::repo::{RepoError, retention::Purgeable};
+use coupon_core::repo::{RepoError, audit::Actor, retention::Purgeable};
 use serde::Serialize;
 
 use crate::Operations;
@@ -55,8 +55,8 @@ impl Operations {
         for table in Purgeable::ALL {
             let mut from = None;
             loop {
-                let step =
-                    self.database.retention().purge(table, before, from, PURGE_BATCH_ROWS, self.actor(by)).await?;
+                let actor = Actor::at(by, self.clock.as_ref());
+                let step = self.database.retention().purge(table, before, from, PURGE_BATCH_ROWS, actor).await?;
                 if !progress(Purged { table, rows: step.rows }) {
                     return Ok(());
                 }

@@ -6,7 +6,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use chrono::TimeDelta;
 use coupon_core::repo::{
     RepoError,
-    audit::AuditRow,
+    audit::{Actor, AuditRow},
     dlq_events::{DlqEvent, DlqEventStatus},
     failed_coupon_issues::{FailedCouponIssue, ReplayLink},
     work_list::{Figures, Filter, List, Number, Settling, Verb},
@@ -40,9 +40,9 @@ pub struct DeadLetterDetails {
     pub dead_letter: DlqEvent,
     /// Its value, if it is text.
     pub payload: Option<String>,
-    /// Its value, in base64.
+    /// Value of the record, in base64.
     pub payload_base64: Option<String>,
-    /// Its key, in base64.
+    /// Key of the record, in base64.
     pub record_key_base64: Option<String>,
     /// Its headers in order, values in base64.
     pub headers: serde_json::Value,
@@ -209,7 +209,7 @@ impl Operations {
     ) -> Result<(), RepoError> {
         let mut after = 0;
         loop {
-            let (settling, filter, actor) = (settling.clone(), filter.clone(), self.actor(by));
+            let (settling, filter, actor) = (settling.clone(), filter.clone(), Actor::at(by, self.clock.as_ref()));
             let batch = self.database.work_list().settle(settling, filter, after, SETTLE_BATCH_ROWS, actor).await?;
             // Not "fewer than asked for": rows that somebody else has moved meanwhile are missing in a batch.
             let Some(last) = batch.last() else { return Ok(()) };

@@ -11,7 +11,9 @@ use coupon_core::{
         check_topic,
     },
     repo::{Database, DatabaseSettings},
-    runtime::{AdminSettings, LogSettings, Properties, Settings, SettingsError, ShutdownSettings, within},
+    runtime::{
+        AdminSettings, LogSettings, Properties, Settings, SettingsError, ShutdownSettings, TelemetrySettings, within,
+    },
     signing::VerificationSettings,
     stock::{RedisSettings, Stock},
     writing::{Writer, WriterSettings},
@@ -54,6 +56,8 @@ pub struct Config {
     pub retention: RetentionSettings,
     /// `[log]`
     pub log: LogSettings,
+    /// `[telemetry]`
+    pub telemetry: TelemetrySettings,
     /// `[shutdown]`
     pub shutdown: ShutdownSettings,
 }
@@ -133,19 +137,19 @@ impl Kafka {
     }
 }
 
-/// `[give_up]`: so many requests of one coupon may be given up for one cause.
+/// `[give_up]`: the budget of compensations of one coupon for one cause.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct GiveUpSettings {
-    /// At once.
+    /// Most compensations at once.
     pub burst: f64,
-    /// And more each second.
+    /// Further compensations allowed each second.
     pub per_second: f64,
 }
 
 /// `[sweeper]`: the give-back worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct GiveBackWorkerSettings {
-    /// Between two looks, when nothing wakes the worker, in ms.
+    /// Longest time between two passes of the worker, in ms.
     pub interval_ms: u64,
 }
 
@@ -207,6 +211,7 @@ impl Settings for Config {
         }
         within("retention.days", self.retention.days, 1..=3650, "days")?;
         self.log.check()?;
+        self.telemetry.check()?;
         self.shutdown.check()
     }
 }

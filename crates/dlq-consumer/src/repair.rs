@@ -183,7 +183,10 @@ impl Repair {
                 self.database.coupon_issues().request_give_back(event.coupon_code.clone(), event.request_id).await?;
             }
             CompensationOutcome::Issued => {
-                tracing::info!(request_id = work.request_id(), "the request was issued after all; nothing to give up");
+                tracing::info!(
+                    request_id = work.request_id(),
+                    "the request was issued after all; there is nothing to compensate"
+                );
             }
             CompensationOutcome::Compensated { .. } | CompensationOutcome::Held | CompensationOutcome::Parked => {}
         }

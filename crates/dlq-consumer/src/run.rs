@@ -28,6 +28,8 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let events = config.events.reader()?;
     let service = Service::start(NAME, &config.log, &config.admin).await?;
     metrics_help::describe(HELP);
+    // What is consumed belongs to traces that others have begun.
+    service.export_traces(&config.telemetry, NAME, 0.0)?;
     events.announce();
     let consumed = consume(&config, events, &service).await;
     let finished = service.finish().await;
@@ -48,6 +50,7 @@ async fn consume(config: &Config, events: EventReader, service: &Service) -> any
     let alarms_wakeup = Arc::new(Notify::new());
     let alarm_sender = AlarmSender::new(&config.alarms, database.clone(), clock.clone(), alarms_wakeup.clone())?;
 
+    database.measure_on_scrape();
     let topics = config.kafka.topics();
     let [dead_letters, _] = &topics;
     let ready = startup::topic(&broker, dead_letters, &topic, &service.shutdown).await?

@@ -4,7 +4,7 @@ use coupon_core::{
     contract::ContractSettings,
     kafka::{ConsumerSettings, GroupSettings, Holds, KafkaSettings, LagSettings, OAuthSettings, Topic, check_topic},
     repo::DatabaseSettings,
-    runtime::{AdminSettings, LogSettings, Properties, Settings, SettingsError, ShutdownSettings},
+    runtime::{AdminSettings, LogSettings, Properties, Settings, SettingsError, ShutdownSettings, TelemetrySettings},
     signing::VerificationSettings,
     writing::WriterSettings,
 };
@@ -31,6 +31,8 @@ pub struct Config {
     pub writer: WriterSettings,
     /// `[log]`
     pub log: LogSettings,
+    /// `[telemetry]`
+    pub telemetry: TelemetrySettings,
     /// `[shutdown]`
     pub shutdown: ShutdownSettings,
 }
@@ -116,6 +118,7 @@ impl Settings for Config {
         self.contract.check()?;
         self.writer.check()?;
         self.log.check()?;
+        self.telemetry.check()?;
         self.shutdown.check()
     }
 }

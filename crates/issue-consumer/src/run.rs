@@ -47,6 +47,8 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let events = config.events.reader()?;
     let service = Service::start(NAME, &config.log, &config.admin).await?;
     metrics_help::describe(HELP);
+    // What is consumed belongs to traces that others have begun.
+    service.export_traces(&config.telemetry, NAME, 0.0)?;
     events.announce();
     let consumed = consume(&config, events, &service).await;
     let finished = service.finish().await;
@@ -73,6 +75,8 @@ async fn consume(config: &Config, events: EventReader, service: &Service) -> any
     let (broker, database) = (&servers.broker, servers.database.clone());
     let dead_letters = Publisher::of_dead_letters(&config.kafka.client(), NAME, &config.kafka.dlq_topic)?;
 
+    database.measure_on_scrape();
+    dead_letters.measure_on_scrape();
     let [main, dlq] = config.kafka.topics();
     let ready = startup::topic(broker, &main, &main_topic, &service.shutdown).await?
         && startup::topic(broker, &dlq, &dlq_topic, &service.shutdown).await?

@@ -7,7 +7,7 @@ use coupon_core::{
     failure::{Class, Classified},
     ids::{CouponCode, MemberId, RequestId},
     repo::coupons::CouponStatus,
-    runtime::{Throttle, chain},
+    runtime::{Throttle, TraceParent, chain},
     stock::{Held, Refused, Stock, StockError},
 };
 use tokio::time::timeout;
@@ -68,18 +68,20 @@ impl From<DatabaseAway> for NotHeld {
 
 impl Accept {
     /// Reserves a coupon for a member, publishes the reservation, and waits for Kafka's acknowledgement for at most `bound`.
+    /// The event carries the trace context of the request.
     pub async fn accept(
         self: &Arc<Self>,
         code: &CouponCode,
         member: &MemberId,
         bound: Duration,
+        trace: Option<TraceParent>,
     ) -> Result<Held, NotHeld> {
         if self.sold_out.refuses(code, member) {
             return Err(Refused::SoldOut.into());
         }
         let work = {
             let (this, code, member) = (Arc::clone(self), code.clone(), member.clone());
-            async move { this.reserve(&code, &member).await }
+            async move { this.reserve(&code, &member, trace).await }
         };
         // Detached: a client that hangs up drops this future, and must not tear the work between script and publish.
         match self.detached.run(work).await {
@@ -104,6 +106,7 @@ impl Accept {
         &self,
         code: &CouponCode,
         member: &MemberId,
+        trace: Option<TraceParent>,
     ) -> Result<Result<(Held, Option<Acknowledgement>), Refused>, StockError> {
         let request_id = RequestId::make(self.clock.as_ref());
         // A process that alone cannot publish reserves nothing more: with no room in the outbox holders, and those who come
@@ -117,7 +120,7 @@ impl Accept {
             }
             self.sold_out.forget(code);
             let Some(event) = &held.pending else { return (held, None) };
-            let acknowledgement = self.publishing.start(event).unwrap_or_else(|error| {
+            let acknowledgement = self.publishing.start(event, trace).unwrap_or_else(|error| {
                 tracing::debug!(error = %chain(&error), "a reservation could not be queued, the relay publishes it");
                 None
             });

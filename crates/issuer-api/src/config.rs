@@ -6,7 +6,9 @@ use coupon_core::{
     contract::ContractSettings,
     kafka::{Holds, KafkaSettings, OAuthSettings, Topic, check_topic},
     repo::DatabaseSettings,
-    runtime::{AdminSettings, LogSettings, Properties, Settings, SettingsError, ShutdownSettings, within},
+    runtime::{
+        AdminSettings, LogSettings, Properties, Settings, SettingsError, ShutdownSettings, TelemetrySettings, within,
+    },
     signing::SigningSettings,
     stock::RedisSettings,
 };
@@ -41,6 +43,8 @@ pub struct ApiSettings {
     pub alarms: AlarmSettings,
     /// What is logged.
     pub log: LogSettings,
+    /// What is seen of single requests and campaigns.
+    pub telemetry: TelemetrySection,
     /// How long a stop may take.
     pub shutdown: ShutdownSettings,
 }
@@ -103,6 +107,33 @@ pub struct OutboxSettings {
 pub struct AlarmSettings {
     /// Name of this installation, a field of the `[CRITICAL]` lines; empty: none.
     pub installation: String,
+}
+
+/// The `[telemetry]` section.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TelemetrySection {
+    /// Where OTLP over HTTP is received; empty: no spans.
+    pub otlp_endpoint: String,
+    /// Share of the traces begun here that are sampled.
+    pub sample_ratio: f64,
+    /// Share of the requests that get a line in the access log.
+    pub access_log: f64,
+    /// Most open campaigns that have metrics of their own.
+    pub campaigns: usize,
+}
+
+impl TelemetrySection {
+    /// Where spans go.
+    pub fn traces(&self) -> TelemetrySettings {
+        TelemetrySettings { otlp_endpoint: self.otlp_endpoint.clone() }
+    }
+
+    fn check(&self) -> Result<(), SettingsError> {
+        self.traces().check()?;
+        within("telemetry.sample_ratio", self.sample_ratio, 0.0..=1.0, "of the traces")?;
+        within("telemetry.access_log", self.access_log, 0.0..=1.0, "of the requests")?;
+        within("telemetry.campaigns", self.campaigns, 0..=100, "campaigns")
+    }
 }
 
 impl TopicSettings {
@@ -187,6 +218,7 @@ impl Settings for ApiSettings {
         within("sold_out.believed_ms", self.sold_out.believed_ms, 0..=900, "ms")?;
         self.alarms.check()?;
         self.log.check()?;
+        self.telemetry.check()?;
         self.shutdown.check()
     }
 }
@@ -218,6 +250,12 @@ mod tests {
             ("outbox.lease_ms", "400000000", "but must be 1000 to 600000 ms"),
             ("auth.algorithms", "none", "`auth.algorithms` is `none` (given by --set), but must be some of HS256"),
             ("auth.algorithms", "RS256,ES512", "but must be some of HS256"),
+            (
+                "telemetry.access_log",
+                "1.5",
+                "`telemetry.access_log` is `1.5` (given by --set), but must be 0 to 1 of the",
+            ),
+            ("telemetry.campaigns", "101", "but must be 0 to 100 campaigns"),
             ("auth.leeway_s", "3600", "but must be 0 to 300 seconds"),
             (
                 "auth.member_claim",

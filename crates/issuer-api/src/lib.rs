@@ -3,6 +3,7 @@
 pub mod accept;
 pub mod acknowledge;
 pub mod auth;
+pub mod campaign_metrics;
 pub mod cli;
 pub mod config;
 pub mod coupon;

@@ -6,7 +6,7 @@ use coupon_core::{
     event::CouponIssued,
     ids::{CouponCode, RequestId},
     kafka::{PublishError, Publisher},
-    runtime::chain,
+    runtime::{TraceParent, chain},
     stock::{OutboxEntry, Stock, StockError},
 };
 use tokio::{
@@ -52,8 +52,13 @@ impl Publishing {
     }
 
     /// Publishes an event that is in the outbox; no client can cancel what follows from the acknowledgement. `None`: this
-    /// process is publishing the event already. An error: the event is not even queued, and the relay tries again.
-    pub fn start(&self, event: &CouponIssued) -> Result<Option<Acknowledgement>, PublishError> {
+    /// process is publishing the event already. An error: the event is not even queued, and the relay tries again. The trace
+    /// context of the request goes along; the outbox has none, so what the relay publishes carries none.
+    pub fn start(
+        &self,
+        event: &CouponIssued,
+        trace: Option<TraceParent>,
+    ) -> Result<Option<Acknowledgement>, PublishError> {
         let (code, entry) = (event.coupon_code.clone(), OutboxEntry::of(event));
         if !self.in_flight.begin(&code, &entry, Instant::now()) {
             return Ok(None);
@@ -65,7 +70,7 @@ impl Publishing {
         };
         let (deleted, acknowledgement) = oneshot::channel();
         let acknowledged = self.acknowledged.clone();
-        let queued = self.publisher.publish(event, move |delivered| match delivered {
+        let queued = self.publisher.publish(event, trace, move |delivered| match delivered {
             Ok(_) => {
                 guard.in_flight.acknowledged(guard.request_id, Instant::now());
                 // During a stop the deletion may be gone: the relay repeats it.

@@ -232,7 +232,7 @@ impl Relay {
         let end = Instant::now() + self.lease / 2;
         let mut queued = Vec::with_capacity(events.len());
         for event in events {
-            match self.publishing.start(event) {
+            match self.publishing.start(event, None) {
                 Ok(acknowledgement) => queued.extend(acknowledgement),
                 Err(error) => {
                     tracing::debug!(error = %chain(&error), "an outbox entry could not be queued");

@@ -12,7 +12,7 @@ use coupon_core::{
     kafka::{Broker, Publisher},
     metrics_help,
     repo::Database,
-    runtime::{Health, HttpLimits, Service, Shutdown, http as listener},
+    runtime::{Health, HttpLimits, Service, Shutdown, http as listener, on_scrape},
     signing::SigningKey,
     startup::{self, StartupError},
     stock::Stock,
@@ -24,6 +24,7 @@ use crate::{
     accept::Accept,
     acknowledge,
     auth::{self, Verifier},
+    campaign_metrics::REFRESH_PERIOD,
     config::ApiSettings,
     coupon_lookup::CouponLookup,
     data_loss::DataLossReporter,
@@ -45,6 +46,8 @@ pub async fn serve(settings: &ApiSettings) -> anyhow::Result<ExitCode> {
     let signing_key = settings.events.signer()?;
     let service = Service::start(SERVICE, &settings.log, &settings.admin).await?;
     metrics_help::describe(HELP);
+    let telemetry = &settings.telemetry;
+    service.export_traces(&telemetry.traces(), SERVICE, telemetry.sample_ratio)?;
     match &signing_key {
         Some(key) => tracing::info!("events are signed by the key {}", key.id()),
         None => tracing::info!("events are not signed: events.signing_key_files is empty"),
@@ -63,6 +66,8 @@ async fn work(
     service: &Service,
 ) -> anyhow::Result<()> {
     let shutdown = &service.shutdown;
+    // Conditions of their own, registered before any other can be met: the others can all be met before the door is open.
+    let [accepting, contract_is] = ["accepting", "contract"].map(|name| service.health.condition(name));
     let watching = auth::watch(Arc::clone(&verifier), service.health.clone(), service.reload.subscribe());
     service.tasks.spawn_until_stop("keys", watching);
     let stock = Stock::new(&settings.redis)?;
@@ -86,17 +91,14 @@ async fn work(
         clock,
         outbox_cap: settings.outbox.cap,
     };
-    let api = Arc::new(Api::new(Arc::new(accept), Arc::clone(&verifier), &settings.http));
+    let api = Arc::new(Api::new(Arc::new(accept), Arc::clone(&verifier), &settings.http, &settings.telemetry));
+    measure_on_scrape(&api, &database, &publisher);
 
     let members = listener::bind(settings.http.listen, "http.listen").await?;
     tracing::info!(address = %settings.http.listen, "members ask at {}", settings.http.listen);
     // It listens before the checks, so that a client that comes too early gets an answer and not silence.
     let router = routes(Arc::clone(&api));
     let server = service.tasks.spawn("listener", listener::serve(members, router, limits(settings), shutdown.clone()));
-    // A condition of its own: the others can all be met before the door is open.
-    let accepting = service.health.condition("accepting");
-    // Registered before the first condition is met, so that none is overlooked by /readyz.
-    let contract_is = service.health.condition("contract");
     let topic = settings.kafka.wanted();
     let contract = Contract {
         broker: broker.clone(),
@@ -118,6 +120,13 @@ async fn work(
         Ok(Startup::Ready { schema_known }) => {
             api.open();
             accepting.ready();
+            if !api.campaigns.is_off() {
+                let (api, stock) = (Arc::clone(&api), stock.clone());
+                service.tasks.every("campaign metrics", REFRESH_PERIOD, move || {
+                    let (api, stock) = (Arc::clone(&api), stock.clone());
+                    async move { api.campaigns.refresh(&stock).await }
+                });
+            }
             Watch::begin(contract, &settings.contract, contract_is, &service.tasks, move |broken| api.hold(broken));
             let (tasks, health) = (&service.tasks, &service.health);
             let relay = Relay::new(stock.clone(), publishing, health.condition("publishing"), &settings.outbox);
@@ -167,6 +176,17 @@ async fn drain(detached: &Detached, publisher: &Publisher, end: Instant) {
     }
 }
 
+/// Registers what is measured when `/metrics` is asked for.
+fn measure_on_scrape(api: &Arc<Api>, database: &Database, publisher: &Publisher) {
+    database.measure_on_scrape();
+    publisher.measure_on_scrape();
+    let api = Arc::downgrade(api);
+    on_scrape(move || {
+        let in_flight = api.upgrade().map_or(0, |api| api.in_flight());
+        metrics::gauge!("coupon_http_requests_in_flight").set(u32::try_from(in_flight).unwrap_or(u32::MAX));
+    });
+}
+
 fn limits(settings: &ApiSettings) -> HttpLimits {
     HttpLimits {
         header_timeout: settings.http.header_timeout(),
@@ -174,5 +194,6 @@ fn limits(settings: &ApiSettings) -> HttpLimits {
         drain: settings.shutdown.drain(),
         // Idle connections cost little; a request too many gets its 429 instead of a place in the backlog.
         max_connections: settings.http.max_in_flight.saturating_mul(2).max(4096),
+        name: "members",
     }
 }

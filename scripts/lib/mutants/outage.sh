@@ -10,8 +10,8 @@ mutant 'a probe that writes its own row only' $CORE/repo/probe.rs "$IT" outages:
 mutant 'a probe after an outage on a connection of before' $CORE/repo/probe.rs "$E2E" outage_session::postgresql_ \
   '        self.renew();
 ' ''
-mutant 'a connection to the wrong Redis kept' $CORE/stock/connection.rs "$E2E" outage_session::redis_ \
-  'if is_wrong {' 'if is_wrong && !is_wrong {'
+mutant 'a connection to the wrong Redis kept' $CORE/stock/link.rs "$E2E" outage_session::redis_ \
+  'if is_broken || is_wrong && !is_redirected {' 'if is_broken || is_wrong && !is_wrong && !is_redirected {'
 mutant 'a ping taken for readiness of Redis' crates/coupon-core/lua/probe.lua "$E2E" outage_session::redis_ \
   "redis.call('HSET', KEYS[1], 'probe', '1')" 'if true then return 1 end'
 mutant 'strikes that never decay' $CORE/kafka/engine/isolated.rs "$LIB" isolated:: \

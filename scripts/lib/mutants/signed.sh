@@ -12,5 +12,5 @@ mutant 'a dead letter replayed unverified' crates/coupon-operations/src/operatio
   'read_dead_letter(&self.events, dead_letter, VERSION)' \
   'Ok(CouponIssued::decode(dead_letter.record.payload.as_deref(), VERSION)?)'
 mutant 'a forged event held for a newer build and decided by it' crates/dlq-consumer/src/jobs/newer_versions.rs '-p dlq-consumer --test it' a_held_letter_is_decided_only \
-  'read_dead_letter(&self.events, &letter, self.supported)' \
-  'CouponIssued::decode(letter.record.payload.as_deref(), self.supported)'
+  'read_dead_letter(&self.events, &dead_letter, self.supported)' \
+  'CouponIssued::decode(dead_letter.record.payload.as_deref(), self.supported)'

@@ -65,13 +65,13 @@ pub async fn prepare(world: &World, api: &Process, seconds: f64) -> Result<(Requ
     Ok((Requests::make(&world.signer, &host, CODE, PROBE_REQUESTS, enough(&probe, seconds))?, address))
 }
 
-/// Where an `issuer-api` is asked.
+/// Returns the address of the members' listener of an `issuer-api`.
 pub fn address(api: &Process) -> Result<SocketAddr> {
     let url = api.http_url()?;
     url.trim_start_matches("http://").parse().with_context(|| format!("{url} is no address"))
 }
 
-/// Tells the oracle of every answer.
+/// Adds all answers of a run to the world's answer log, which the oracle reads.
 pub fn log(world: &World, outcome: &Outcome) {
     for answer in outcome.answers(CODE) {
         world.answers.write(answer);

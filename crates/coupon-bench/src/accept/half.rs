@@ -11,7 +11,7 @@ use crate::{
     progress,
 };
 
-/// One request in so many is followed to its row.
+/// Every n-th accepted request is followed to its row.
 const SAMPLED: usize = 20;
 
 /// Half load for some seconds; members are numbered from `first`. Returns the number after the last one.

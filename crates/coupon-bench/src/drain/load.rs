@@ -27,7 +27,7 @@ pub struct Load {
 }
 
 impl Load {
-    /// So many events of new members.
+    /// Makes a load of events of new members, in turn over the coupons.
     pub fn of(events: u32, coupons: u64) -> Self {
         Self { members: Members::until(Utc::now(), events), coupons, is_poisoned: false }
     }
@@ -47,7 +47,7 @@ impl Load {
         self.members.count
     }
 
-    /// How many of them can be written.
+    /// Returns the number of events that can be written.
     pub fn healthy(&self) -> u64 {
         (0..self.events()).filter(|number| !self.is_poison(*number)).count() as u64
     }

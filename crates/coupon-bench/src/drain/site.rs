@@ -46,13 +46,13 @@ impl Site {
         Ok(site)
     }
 
-    /// A world that has its coupons already.
+    /// Makes a site in a world whose campaigns exist already.
     pub fn in_world(environment: &Environment, world: World, load: Load, coupon_ids: Vec<i64>) -> Self {
         let (brokers, machines) = (environment.kafka_brokers().to_owned(), Machines::find(environment));
         Self { world, load, coupon_ids, brokers, machines, ends: BTreeMap::new() }
     }
 
-    /// Lets the events into the topic.
+    /// Publishes the events of the load to the topic.
     pub async fn fill(&mut self) -> Result<()> {
         self.ends.extend(fill::topic(&self.brokers, self.world.topic.name(), &self.load).await?);
         Ok(())

@@ -30,7 +30,7 @@ impl Files {
         Ok(Self(read))
     }
 
-    /// All of them, in the order given.
+    /// Returns the content of all files, in the order of the arguments.
     pub fn all(&self) -> &[Measured] {
         &self.0
     }

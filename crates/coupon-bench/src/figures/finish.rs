@@ -19,7 +19,7 @@ pub async fn finish(environment: &Environment, rounds: u32, figures: Vec<Figure>
     finish_on(on_servers(environment).await?, rounds, figures, json)
 }
 
-/// The same for what no server took part in.
+/// Prints and saves figures of a measurement without servers, of the machine alone.
 pub fn finish_on(machine: Machine, rounds: u32, figures: Vec<Figure>, json: Option<&Path>) -> Result<()> {
     for figure in &figures {
         ensure!(figure.rounds.iter().all(|round| round.is_finite()), "{} is no number: {:?}", figure.id, figure.rounds);

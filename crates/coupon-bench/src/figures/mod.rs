@@ -20,12 +20,12 @@ pub use self::{
 };
 use crate::{machine::Machine, measure::spread::Spread};
 
-/// Everything that one command has measured.
+/// All figures of one command, with the machine and the time of measuring.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Measured {
     /// The command with its arguments, as it was typed.
     pub command: String,
-    /// When the measurement ended.
+    /// End of the measurement, UTC.
     pub at: DateTime<Utc>,
     /// The machine and the servers that were measured.
     pub machine: Machine,
@@ -46,13 +46,13 @@ pub struct Figure {
     pub unit: Unit,
     /// The figure of each round, in their order.
     pub rounds: Vec<f64>,
-    /// What it was to be, if there is a goal.
+    /// Goal of the figure, if there is one.
     pub goal: Option<Goal>,
     /// What has to be known to read it, such as the limit it was divided by; may be empty.
     pub remark: String,
 }
 
-/// What a figure is counted in.
+/// Unit of a figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Unit {

@@ -50,7 +50,7 @@ fn rate(value: f64) -> String {
     }
 }
 
-/// With commas between the thousands.
+/// Returns a whole number with commas between the thousands.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,

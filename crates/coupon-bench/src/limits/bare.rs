@@ -47,7 +47,7 @@ pub fn enough(probe: &Outcome, seconds: f64) -> usize {
     (probe.answers_per_second() * seconds * 1.5) as usize + 1000
 }
 
-/// A free address on loopback.
+/// Returns a loopback address whose port is free at this moment.
 pub fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }

@@ -28,7 +28,7 @@ use crate::{
     rounds::{Rounds, seconds},
 };
 
-/// One campaign that no limit can empty.
+/// Total of a campaign that no measurement can sell out.
 const PLENTY: u64 = 100_000_000;
 
 /// Arguments: what is measured, how long and how often.
@@ -41,7 +41,7 @@ pub struct LimitsArgs {
     rounds: Rounds,
 }
 
-/// How fast one part is alone.
+/// Throughput and CPU time of one part without the others.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Limit {
     /// Operations a second at the limit.
@@ -133,7 +133,7 @@ async fn produce(environment: &Environment, world: &World, machines: &Machines, 
             seq: 1,
         };
         let (tell, delivered) = oneshot::channel();
-        publisher.publish(&event, |delivered| drop(tell.send(delivered)))?;
+        publisher.publish(&event, None, |delivered| drop(tell.send(delivered)))?;
         delivered.await??;
         Ok(())
     });

@@ -18,7 +18,7 @@ pub struct Row {
     pub unit: Unit,
     /// Goal of the figure, if it has one.
     pub goal: Option<Goal>,
-    /// What has to be known to read it.
+    /// Condition of the measurement that a reader has to know.
     pub remark: &'static str,
 }
 
@@ -32,7 +32,7 @@ pub const fn goal(id: &'static str, name: &'static str, unit: Unit, goal: Goal, 
     Row { id, name, unit, goal: Some(goal), remark }
 }
 
-/// What was measured, round by round.
+/// Values by figure id, one a round.
 #[derive(Debug, Default)]
 pub struct Collected {
     values: HashMap<String, Vec<f64>>,
@@ -40,7 +40,7 @@ pub struct Collected {
 }
 
 impl Collected {
-    /// Notes the value of a round.
+    /// Adds the value of one more round.
     pub fn put(&mut self, id: impl Into<String>, value: f64) {
         self.values.entry(id.into()).or_default().push(value);
     }

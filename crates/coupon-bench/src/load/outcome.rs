@@ -14,7 +14,7 @@ use super::{Requests, Schedule};
 /// Longest latency that the histogram distinguishes, in µs.
 const LONGEST_US: u64 = 120_000_000;
 
-/// What a run has measured.
+/// Answers of one run of the load generator, with their times.
 #[derive(Debug)]
 pub struct Outcome {
     /// Moment at which the run began.
@@ -29,7 +29,7 @@ pub struct Outcome {
     pub records: Vec<Record>,
     /// Bodies of all answers, one after the other.
     pub bodies: Vec<u8>,
-    /// From the start to the last answer.
+    /// Time from the start of the run to the last answer.
     pub took: Duration,
     /// CPU time of the load generator in ms.
     pub cpu_ms: u64,
@@ -145,7 +145,7 @@ impl Outcome {
     }
 }
 
-/// A quantile such as 0.99, in ms.
+/// Returns a quantile (0 to 1) of the latencies, in ms.
 #[expect(clippy::cast_precision_loss, reason = "latencies are below 2^53 µs")]
 pub fn quantile_ms(latencies: &Histogram<u64>, quantile: f64) -> f64 {
     latencies.value_at_quantile(quantile) as f64 / 1000.0

@@ -16,7 +16,7 @@ const BODY: &str = r#"{"request_id":"018f3f5e-7b1a-7000-8000-000000000001","stat
 
 /// How long a server of this test stands still: for the client, a stall is time that passes.
 const STALL: Duration = Duration::from_millis(100);
-/// How long a slow one takes for each answer.
+/// Time that a slow server takes for each answer.
 const SLOW: Duration = Duration::from_millis(2);
 
 /// Answers each request by what `answer` makes of its number; none closes the connection.

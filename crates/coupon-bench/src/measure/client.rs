@@ -32,7 +32,7 @@ pub struct Client {
     thread: Option<JoinHandle<Result<Stalls>>>,
 }
 
-/// How long a client waited for answers.
+/// Waits of a client of Redis for its answers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Stalls {
     /// Questions that were answered.

@@ -63,7 +63,7 @@ pub struct SlowMoments {
     pub events: Vec<(String, u64)>,
 }
 
-/// From when on slow moments count.
+/// Reader of Redis' slow log and latency events from a moment on.
 pub struct RedisLog {
     redis: MultiplexedConnection,
     /// Number of the last command that was noted before.

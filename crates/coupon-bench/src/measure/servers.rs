@@ -105,7 +105,7 @@ impl Cpu {
         self.0.get(name).copied().unwrap_or_default()
     }
 
-    /// All of them with their names.
+    /// Returns the name and the CPU time in ms of each server.
     pub fn each(&self) -> impl Iterator<Item = (&'static str, u64)> {
         self.0.iter().map(|(name, ms)| (*name, *ms))
     }

@@ -34,9 +34,9 @@ struct Part {
     name: &'static str,
     /// At half load: a live stream has smaller batches than a backlog, and costs more.
     alone: f64,
-    /// In the whole chain, if that was measured.
+    /// CPU time in the whole chain in µs, if that was measured.
     chain: Option<f64>,
-    /// Whether it is done by one thread.
+    /// Whether one thread does the part, so that one core bounds it.
     one_thread: bool,
 }
 
@@ -72,7 +72,7 @@ impl Check {
         threads.max_by(|one, other| one.alone.total_cmp(&other.alone))
     }
 
-    /// How the prediction is reckoned.
+    /// Returns the calculation of the prediction as text.
     fn arithmetic(&self) -> String {
         match self.longest_thread() {
             Some(thread) if thread.alone * self.cores > self.sum() => {

@@ -52,7 +52,7 @@ impl Given {
 }
 
 impl Outcome<'_> {
-    /// How many times the peak a stage carries.
+    /// Returns the multiple of the peak that a stage carries with the given cores.
     fn times(&self, stage: Stage) -> Option<f64> {
         Some(self.given.cores(stage, self.peak)? / self.peak.cores(self.costs, stage))
     }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::campaign::Campaign;
 use crate::seed::{CODE, key, members::Reservation};
 
-/// What both servers hold after a run.
+/// Rows in PostgreSQL and entries in Redis after a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Found {
     /// Number of ISSUED rows.

@@ -26,7 +26,7 @@ use crate::{
 pub struct Verb {
     /// Part of the ids of its figures.
     pub id: &'static str,
-    /// As tables and messages name it.
+    /// Name of the verb in tables and messages.
     pub name: &'static str,
     arguments: &'static [&'static str],
 }
@@ -42,18 +42,18 @@ const REBUILD: Verb = Verb { id: "rebuild", name: "rebuild", arguments: &["rebui
 pub const VERBS: [Verb; 3] =
     [Verb { id: "reconcile", name: "reconcile", arguments: &["reconcile", CODE] }, APPLY, REBUILD];
 
-/// What one run of one verb measured.
+/// Figures of one run of one verb.
 #[derive(Clone, Debug)]
 pub struct Run {
     /// The verb that was run.
     pub verb: Verb,
     /// Time and memory of the process.
     pub used: Used,
-    /// How long a client of Redis waited meanwhile.
+    /// Waits of another client of Redis during the run.
     pub stalls: Stalls,
     /// How long the same client waited during an equal time afterwards, when nothing else ran.
     pub idle: Stalls,
-    /// What Redis itself noted meanwhile.
+    /// Slow commands and latency events that Redis logged during the run.
     pub redis: SlowMoments,
 }
 

@@ -31,7 +31,7 @@ pub struct Svg {
 }
 
 impl Svg {
-    /// A drawing without elements.
+    /// Makes a drawing without elements.
     pub fn new() -> Self {
         Self { elements: String::new() }
     }

@@ -26,7 +26,7 @@ pub struct Sized {
     pub members: Members,
     /// Its world; what is drained there changes with each round.
     pub site: Site,
-    /// A connection to its holder entries.
+    /// Connection to the Redis database with its holder entries.
     pub redis: MultiplexedConnection,
     /// Memory of Redis for each holder entry, in bytes.
     pub entry_bytes: f64,
@@ -34,10 +34,10 @@ pub struct Sized {
     rows: u64,
 }
 
-/// What writing costs at one size.
+/// Cost of a written row at one size.
 #[derive(Clone, Copy, Debug)]
 pub struct Written {
-    /// What the drain measured.
+    /// Figures of the drain.
     pub drained: Drained,
     /// Bytes in the log of PostgreSQL for each row, the whole server's.
     pub wal_bytes: f64,
@@ -98,7 +98,7 @@ impl Written {
     }
 }
 
-/// A number in few characters.
+/// Returns a count in few characters, such as `10k`.
 pub fn label(count: u64) -> String {
     match count {
         1_000_000.. if count.is_multiple_of(1_000_000) => format!("{}m", count / 1_000_000),

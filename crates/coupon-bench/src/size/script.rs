@@ -26,7 +26,7 @@ const ENTRIES_IN_A_COMMAND: usize = 500;
 /// Tells the newcomers of a script from those of a drain.
 const NO_DRAIN: u32 = 1000;
 
-/// What one call of the script costs.
+/// Cost of one call of `reserve.lua` at one size.
 #[derive(Clone, Copy, Debug)]
 pub struct Called {
     /// Time in which Redis ran the script, in µs, as its `commandstats` tell.
@@ -82,7 +82,7 @@ async fn give_back(redis: &mut MultiplexedConnection, members: &Members) -> Resu
     Ok(())
 }
 
-/// What Redis has counted of its scripts so far.
+/// Number and time in µs of all script calls since Redis started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct CommandStats {
     calls: u64,

@@ -45,7 +45,7 @@ impl Bench {
         Ok(Self { servers, folder: tempfile::tempdir()?, settings, _alone: alone })
     }
 
-    /// A program in the place of `dlq-consumer`.
+    /// Writes a shell script that stands in for `dlq-consumer`; returns its path.
     pub fn program(&self, script: &str) -> Result<PathBuf> {
         let path = self.folder.path().join("dlq-consumer");
         fs::write(&path, format!("#!/bin/sh\n{script}\n"))?;

@@ -34,7 +34,7 @@ use crate::{
     clock::Clock,
     failure::Failure,
     retry::{Backoff, RetrySchedule},
-    runtime::{Condition, Shutdown, Tasks},
+    runtime::{Condition, Shutdown, Span, Tasks},
 };
 
 mod completing;
@@ -45,6 +45,7 @@ mod starting;
 mod taking;
 #[cfg(test)]
 mod tests;
+mod traces;
 
 /// How often the gauges are set.
 const GAUGE_PERIOD: Duration = Duration::from_secs(1);
@@ -106,6 +107,8 @@ struct Entry<I> {
     first_failed_at: Option<DateTime<Utc>>,
     /// Set once the last attempt has failed.
     exhausted: Option<Exhausted>,
+    /// From the arrival to the end of the record, if it is traced.
+    span: Option<Span>,
 }
 
 /// With which records a record shares its next attempt. A failure can only raise the isolation of a record.

@@ -22,7 +22,7 @@ use super::{KafkaSettings, PublishError, Record, clients::create, context, oauth
 use crate::{
     crash::{self, Moment},
     event::CouponIssued,
-    runtime::Throttle,
+    runtime::{Throttle, TraceParent, on_scrape},
     signing::{self, SigningKey},
 };
 
@@ -148,18 +148,26 @@ impl Publisher {
 
     /// Queues an event under its member's key, and calls `on_delivery` with the acknowledgement, on a thread that must not be
     /// held up. An error, returned or delivered, does not prove that the event has not arrived.
+    /// A trace context goes along in a header.
     pub fn publish(
         &self,
         event: &CouponIssued,
+        trace: Option<TraceParent>,
         on_delivery: impl FnOnce(Delivered) + Send + Sync + 'static,
     ) -> Result<(), PublishError> {
         let value = event.encode();
         let callback = DeliveryCallback { effect: "publish an event", on_delivery: Box::new(on_delivery) };
         let mut record =
             BaseRecord::with_opaque_to(&self.topic, Box::new(callback)).key(event.member_id.as_str()).payload(&value);
-        if let Some(key) = &self.signing_key {
-            let signature = KafkaHeader { key: signing::HEADER, value: Some(&key.sign(&value)) };
-            record = record.headers(OwnedHeaders::new_with_capacity(1).insert(signature));
+        if trace.is_some() || self.signing_key.is_some() {
+            let mut headers = OwnedHeaders::new_with_capacity(2);
+            if let Some(key) = &self.signing_key {
+                headers = headers.insert(KafkaHeader { key: signing::HEADER, value: Some(&key.sign(&value)) });
+            }
+            if let Some(trace) = trace {
+                headers = headers.insert(KafkaHeader { key: TraceParent::HEADER, value: Some(&trace.to_string()) });
+            }
+            record = record.headers(headers);
         }
         self.send(record)
     }
@@ -191,6 +199,15 @@ impl Publisher {
     ) -> Result<(), PublishError> {
         crash::pass(record.delivery_opaque.effect, Moment::Before);
         self.producer.send(record).map_err(|(error, _)| error.into())
+    }
+
+    /// Measures the queue of this client whenever `/metrics` is asked for.
+    pub fn measure_on_scrape(&self) {
+        let (producer, topic) = (Arc::downgrade(&self.producer), self.topic.to_string());
+        on_scrape(move || {
+            let queued = producer.upgrade().map_or(0, |producer| producer.in_flight_count());
+            metrics::gauge!("coupon_producer_queue_records", "topic" => topic.clone()).set(queued);
+        });
     }
 
     /// Waits until everything queued is acknowledged, for at most `bound`. Dropping a producer throws away what is

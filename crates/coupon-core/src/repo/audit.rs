@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 
 use super::{AuditRepository, RepoError};
-use crate::ids::CouponCode;
+use crate::{clock::Clock, ids::CouponCode};
 
 /// Who changes something, and when.
 #[derive(Clone, Debug)]
@@ -14,6 +14,13 @@ pub struct Actor {
     pub name: String,
     /// Time of the change.
     pub now: DateTime<Utc>,
+}
+
+impl Actor {
+    /// Returns who has this name, at the clock's time.
+    pub fn at(name: &str, clock: &dyn Clock) -> Self {
+        Self { name: name.to_owned(), now: clock.now() }
+    }
 }
 
 /// One change.
@@ -38,11 +45,11 @@ pub struct AuditRow {
 /// A choice of changes; an absent field restricts nothing.
 #[derive(Clone, Debug, Default)]
 pub struct AuditFilter {
-    /// Of this subject, or of every subject that begins with it and a slash.
+    /// Only changes of this subject, or of every subject that begins with it and a slash.
     pub subject: Option<String>,
-    /// By this actor.
+    /// Only changes by this actor.
     pub actor: Option<String>,
-    /// Of this verb.
+    /// Only changes of this verb.
     pub verb: Option<String>,
 }
 

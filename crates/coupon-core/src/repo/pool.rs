@@ -26,6 +26,7 @@ use crate::{crash, failure::Classified};
 mod address;
 mod connections;
 mod dialer;
+mod gauges;
 mod settings;
 
 pub use settings::DatabaseSettings;

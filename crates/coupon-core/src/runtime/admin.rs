@@ -14,7 +14,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 
 use super::http::{self, BindError, HttpLimits};
-use super::{Health, Shutdown};
+use super::{Health, Shutdown, scrape};
 
 /// Bounds in seconds of every histogram whose name ends in `_seconds`, the same in each replica so
 /// that they can be added up: from a Redis round trip to a backlog of some minutes.
@@ -31,6 +31,7 @@ const LIMITS: HttpLimits = HttpLimits {
     idle_timeout: Duration::from_secs(75),
     drain: Duration::from_secs(1),
     max_connections: 64,
+    name: "admin",
 };
 
 /// Listens on `admin.listen` and makes the process record metrics. From now on connections wait for [`serve`].
@@ -83,8 +84,9 @@ async fn readyz(State(health): State<Health>) -> impl IntoResponse {
     (status, Json(report))
 }
 
-async fn metrics() -> impl IntoResponse {
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], recorder().render())
+async fn metrics(State(health): State<Health>) -> impl IntoResponse {
+    let fleeting = scrape::measure(&health.report());
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], recorder().render() + &fleeting)
 }
 
 async fn upkeep() {

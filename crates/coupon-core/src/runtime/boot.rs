@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::{
-    AdminSettings, BindError, Health, LogSettings, Reload, SettingsError, Shutdown, Task, TaskEnded, Tasks, admin,
-    chain, telemetry,
+    AdminSettings, BindError, Health, LogSettings, Reload, SettingsError, Shutdown, TaskEnded, Tasks,
+    TelemetrySettings, admin, chain, scrape, telemetry, traces::Exporter,
 };
 
 /// How long tasks that nobody waits for may go on after the end.
@@ -70,8 +70,9 @@ pub struct Service {
     pub health: Health,
     /// Where the admin listener listens.
     pub admin_address: SocketAddr,
-    admin: Task,
-    admin_stop: Shutdown,
+    /// What ends after everything else, with the stop of its own.
+    last: Tasks,
+    last_stop: Shutdown,
 }
 
 impl Service {
@@ -83,6 +84,7 @@ impl Service {
         let reload = Reload::default();
         let (signals, reloads) = (shutdown.signals(), reload.signals());
         let service = Service { reload, ..Service::listen(shutdown, admin).await? };
+        scrape::build_info(name);
         // To the very end, so nobody begins its stop: the second signal has to be heard while everything else stops.
         let until_exit = service.tasks.stopped_by(Shutdown::new());
         if let Some(signals) = signals {
@@ -94,27 +96,40 @@ impl Service {
         Ok(service)
     }
 
+    /// Exports spans from now on, if the settings say where to. `ratio` is the share of the traces begun by this service that
+    /// are sampled; whether others are says their trace context. Fails when the endpoint cannot be used.
+    pub fn export_traces(
+        &self,
+        settings: &TelemetrySettings,
+        name: &'static str,
+        ratio: f64,
+    ) -> Result<(), SettingsError> {
+        if let Some(exporter) = Exporter::begin(settings, name, ratio)? {
+            self.last.spawn("trace export", exporter.run(self.last_stop.clone()));
+        }
+        Ok(())
+    }
+
     async fn listen(shutdown: Shutdown, admin: &AdminSettings) -> Result<Service, BindError> {
         let health = Health::new(shutdown.clone());
         let (listener, admin_address) = admin::bind(admin.listen).await?;
         tracing::info!(address = %admin_address, "the admin listener is at {admin_address}");
-        let admin_stop = Shutdown::new();
+        let last_stop = Shutdown::new();
         let tasks = Tasks::new(shutdown.clone());
-        let admin = tasks
-            .stopped_by(admin_stop.clone())
-            .spawn("admin listener", admin::serve(listener, health.clone(), admin_stop.clone()));
-        Ok(Service { shutdown, reload: Reload::default(), tasks, health, admin_address, admin, admin_stop })
+        let last = tasks.stopped_by(last_stop.clone());
+        last.spawn("admin listener", admin::serve(listener, health.clone(), last_stop.clone()));
+        Ok(Service { shutdown, reload: Reload::default(), tasks, health, admin_address, last, last_stop })
     }
 
-    /// Stops the admin listener, after everything else has ended. Gives the background task that ended unasked, if one
-    /// did: the process must then exit non-zero.
+    /// Stops the admin listener and the export of spans, after everything else has ended. Gives the background task that
+    /// ended unasked, if one did: the process must then exit non-zero.
     pub async fn finish(self) -> Result<(), TaskEnded> {
         self.shutdown.begin("the work has ended");
         if !self.tasks.finished(LEFTOVERS).await {
             tracing::warn!("some background tasks do not end and are left");
         }
-        self.admin_stop.begin("the admin listener is the last");
-        self.admin.ended().await;
+        self.last_stop.begin("the admin listener is the last");
+        self.last.finished(LEFTOVERS).await;
         tracing::info!("stopped");
         self.tasks.failure().map_or(Ok(()), Err)
     }

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::Shutdown;
 
-/// What `/readyz` answers from. Ready only when at least one condition is registered, all that are
+/// What `/readyz` answers from. Ready only when at least one required condition is registered, all that are
 /// required are met, and the stop has not begun; so a service that is still booting is not ready either.
 /// Register all conditions before reporting the first one ready.
 #[derive(Clone, Debug)]
@@ -48,7 +48,8 @@ impl Health {
         if self.shutdown.is_stopping() {
             conditions.push(ConditionReport::unmet("shutdown", true, "stopping"));
         }
-        let ready = !conditions.is_empty() && conditions.iter().all(|condition| condition.ready || !condition.required);
+        let mut required = conditions.iter().filter(|condition| condition.required).peekable();
+        let ready = required.peek().is_some() && required.all(|condition| condition.ready);
         Report { ready, conditions }
     }
 
@@ -131,6 +132,9 @@ mod tests {
         let shutdown = Shutdown::new();
         let health = Health::new(shutdown.clone());
         assert!(!health.report().ready, "nothing registered yet");
+        let early = Health::new(shutdown.clone());
+        early.watched("key refresh").ready();
+        assert!(!early.report().ready, "nothing required is registered yet");
         let (redis, kafka) = (health.condition("redis"), health.condition("kafka"));
         assert_eq!(health.report().conditions[1].reason.as_deref(), Some("starting"));
         redis.ready();

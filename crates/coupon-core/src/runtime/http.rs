@@ -28,7 +28,7 @@ use tower::ServiceExt;
 pub use self::bind::{BindError, bind};
 pub use self::edge::UNREADABLE;
 use self::edge::{Answer, Edge, Phase};
-use super::{Shutdown, Throttle};
+use super::{Shutdown, Throttle, on_scrape};
 
 /// How long to wait after an accept error that closing connections may cure, such as too many open
 /// files.
@@ -48,6 +48,8 @@ pub struct HttpLimits {
     pub drain: Duration,
     /// Connections open at a time; more wait in the backlog of the listener.
     pub max_connections: usize,
+    /// Name of the listener in `coupon_http_connections`.
+    pub name: &'static str,
 }
 
 /// Serves `router` on HTTP/1.1 until `shutdown` begins; then takes no more connections,
@@ -63,6 +65,11 @@ pub async fn serve(listener: TcpListener, router: Router, limits: HttpLimits, sh
         Server { router, builder: builder(), limits, shutdown: shutdown.clone(), hard_stop: CancellationToken::new() };
     let slots = Arc::new(Semaphore::new(limits.max_connections));
     let connections = TaskTracker::new();
+    let open = connections.clone();
+    on_scrape(move || {
+        let open = u32::try_from(open.len()).unwrap_or(u32::MAX);
+        metrics::gauge!("coupon_http_connections", "listener" => limits.name).set(open);
+    });
     while let Some((stream, peer, slot)) = next_connection(&listener, &slots, &shutdown).await {
         connections.spawn(server.clone().connection(stream, peer, slot));
     }

@@ -7,6 +7,7 @@
 //! 2. [`Service::start`] turns logging on ([`telemetry`]), listens for signals ([`Shutdown`], [`Reload`]) and
 //!    opens the admin listener ([`admin`]), so that `/livez` answers while the rest still connects
 //!    and `/readyz` says what it waits for ([`Health`]).
+//!    Where the settings say so, [`Service::export_traces`] turns spans on ([`traces`]).
 //! 3. The binary connects its dependencies, reports each through a [`Condition`], and works until
 //!    [`Shutdown::stopping`] returns.
 //!    What runs beside the work is spawned through [`Tasks`], so that none of it can end unnoticed.
@@ -25,17 +26,20 @@ mod health;
 pub mod http;
 pub mod panics;
 mod reload;
+mod scrape;
 mod settings;
 mod shutdown;
 mod tasks;
 pub mod telemetry;
 mod text;
 mod throttle;
+pub mod traces;
 
 pub use boot::{Service, Usage, block_on};
 pub use health::{Condition, ConditionReport, Health, Report};
 pub use http::{BindError, HttpLimits};
 pub use reload::{Reload, Reloads};
+pub use scrape::{fleeting, on_scrape};
 pub use settings::{
     AdminSettings, LogFormat, LogSettings, Properties, Secret, SecretUrl, Settings, SettingsArgs, SettingsError,
     ShutdownSettings, check_defaults, load, print_effective, process_environment, within,
@@ -44,3 +48,4 @@ pub use shutdown::Shutdown;
 pub use tasks::{Task, TaskEnded, Tasks};
 pub use text::{Escaped, chain};
 pub use throttle::Throttle;
+pub use traces::{Span, TelemetrySettings, TraceParent};

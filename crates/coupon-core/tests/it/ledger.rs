@@ -1,4 +1,4 @@
-//! The decision ledger on a real PostgreSQL: one word on each request, whoever speaks first.
+//! `coupon_issues` on a real PostgreSQL: one decision on each request, whoever decides first.
 
 use std::sync::Arc;
 
@@ -33,31 +33,31 @@ async fn r8_issue_and_compensation_of_one_request_at_once_a_thousand_times_one_d
         let event = event(&code, &format!("m{round}"));
         let batch = [event.clone()];
         let (left, right) = (database.clone(), database.clone());
-        let give_up = give_up(&event, round, BUDGET);
+        let compensation = compensation(&event, round, BUDGET);
         // Each goes first every other time, so that both orders and everything between them happen.
         let issue = async move { retried(|| left.coupon_issues().issue(shared(&batch), WHOLE_BATCH, None)).await };
-        let compensate = async move { retried(|| right.coupon_issues().compensate(give_up.clone())).await };
-        let (outcome, given_up) = if round % 2 == 0 {
+        let compensate = async move { retried(|| right.coupon_issues().compensate(compensation.clone())).await };
+        let (written, compensation) = if round % 2 == 0 {
             let issue = tokio::spawn(issue);
-            (compensate.await, issue.await.unwrap()).swap()
+            let compensation = compensate.await;
+            (issue.await.unwrap(), compensation)
         } else {
             let compensate = tokio::spawn(compensate);
             (issue.await, compensate.await.unwrap())
         };
-        let decided =
-            database.coupon_issues().decided_of_member(&code, &event.member_id, Some(event.request_id)).await.unwrap()
-                [0]
-            .decision;
-        match decided {
-            Decision::Issued => {
-                assert_eq!((outcome_of(&outcome, 0), given_up), (IssueOutcome::IssuedNow, CompensationOutcome::Issued));
+        match decisions(&database, &event).await[..] {
+            [Decision::Issued] => {
+                let outcomes = (outcome_of(&written, 0), compensation);
+                assert_eq!(outcomes, (IssueOutcome::IssuedNow, CompensationOutcome::Issued));
+                issued += 1;
             }
-            Decision::Compensated => {
-                assert_eq!(outcome_of(&outcome, 0), IssueOutcome::CompensatedBefore);
-                assert!(matches!(given_up, CompensationOutcome::Compensated { .. }));
+            [Decision::Compensated] => {
+                assert_eq!(outcome_of(&written, 0), IssueOutcome::CompensatedBefore);
+                assert!(matches!(compensation, CompensationOutcome::Compensated { .. }));
+                compensated += 1;
             }
+            ref other => panic!("one request has the decisions {other:?}"),
         }
-        if decided == Decision::Issued { issued += 1 } else { compensated += 1 }
     }
     let mut raw = PgConnection::connect(&url).await.unwrap();
     let counted: i64 = sqlx::query_scalar("SELECT issued_quantity FROM coupons").fetch_one(&mut raw).await.unwrap();
@@ -143,29 +143,29 @@ async fn every_outcome_is_told_apart() {
     assert_eq!(issue(&database, &event(&code, "a")).await, IssueOutcome::MemberHoldsOne(first.request_id));
     let stolen = CouponIssued { member_id: "thief".parse().unwrap(), ..first.clone() };
     assert_eq!(issue(&database, &stolen).await, IssueOutcome::OtherMember);
-    let given_up = event(&code, "b");
+    let failed = event(&code, "b");
     assert!(matches!(
-        database.coupon_issues().compensate(give_up(&given_up, 1, BUDGET)).await.unwrap(),
+        database.coupon_issues().compensate(compensation(&failed, 1, BUDGET)).await.unwrap(),
         CompensationOutcome::Compensated { .. }
     ));
-    assert_eq!(issue(&database, &given_up).await, IssueOutcome::CompensatedBefore);
+    assert_eq!(issue(&database, &failed).await, IssueOutcome::CompensatedBefore);
     assert_eq!(
-        database.coupon_issues().compensate(give_up(&given_up, 2, BUDGET)).await.unwrap(),
+        database.coupon_issues().compensate(compensation(&failed, 2, BUDGET)).await.unwrap(),
         CompensationOutcome::CompensatedBefore
     );
     assert_eq!(
-        database.coupon_issues().compensate(give_up(&first, 3, BUDGET)).await.unwrap(),
+        database.coupon_issues().compensate(compensation(&first, 3, BUDGET)).await.unwrap(),
         CompensationOutcome::Issued
     );
     let unknown = CouponIssued { coupon_code: "NOBODY".parse().unwrap(), ..event(&code, "c") };
     assert_eq!(issue(&database, &unknown).await, IssueOutcome::CouponUnknown);
     assert_eq!(
-        database.coupon_issues().compensate(give_up(&unknown, 4, BUDGET)).await.unwrap(),
+        database.coupon_issues().compensate(compensation(&unknown, 4, BUDGET)).await.unwrap(),
         CompensationOutcome::Parked
     );
     assert_eq!(issue(&database, &CouponIssued { epoch: 2, ..event(&code, "d") }).await, IssueOutcome::NewerEpoch);
 
-    // Two are left, three ask in one batch: what fits is issued, the rest is told so.
+    // Two are left, three ask in one batch: what fits is issued, the rest is refused.
     let batch: Vec<CouponIssued> = ["x", "y", "z"].iter().map(|member| event(&code, member)).collect();
     let written = database.coupon_issues().issue(shared(&batch), WHOLE_BATCH, None).await.unwrap();
     let outcomes: Vec<IssueOutcome> = (0..batch.len()).map(|place| outcome_of(&written, place)).collect();
@@ -188,24 +188,22 @@ async fn a_budget_lets_so_many_go_at_once_and_holds_the_rest_undecided() {
     let code: CouponCode = "BUDGET".parse().unwrap();
     campaign(&database, &code, 9).await;
     let budget = Budget { burst: 2.0, per_second: 1.0 };
-    let given_up = async |n: i64, seconds: i64| {
+    let is_held = async |n: i64, seconds: i64| {
         let event = event(&code, &format!("m{n}"));
-        let mut give_up = give_up(&event, n, budget);
-        give_up.now += chrono::TimeDelta::seconds(seconds);
+        let mut compensation = compensation(&event, n, budget);
+        compensation.now += chrono::TimeDelta::seconds(seconds);
         // Words that name the record, as a trigger may say them, do not give each record a budget of its own.
         let name =
             ["anna", "bert", "carl", "dora", "emil", "fritz", "greta", "hans", "ida"][usize::try_from(n).unwrap()];
-        give_up.failure = Failure::new(Class::Unknown, "P0001", &format!("no coupon for {name}"));
-        let given_up = database.coupon_issues().compensate(give_up).await.unwrap();
-        let decided =
-            database.coupon_issues().decided_of_member(&code, &event.member_id, Some(event.request_id)).await.unwrap();
-        assert_eq!(!decided.is_empty(), given_up != CompensationOutcome::Held, "what is held is undecided");
-        given_up == CompensationOutcome::Held
+        compensation.failure = Failure::new(Class::Unknown, "P0001", &format!("no coupon for {name}"));
+        let held = database.coupon_issues().compensate(compensation).await.unwrap() == CompensationOutcome::Held;
+        assert_eq!(decisions(&database, &event).await.is_empty(), held, "what is held is undecided");
+        held
     };
-    assert_eq!([given_up(1, 0).await, given_up(2, 0).await, given_up(3, 0).await], [false, false, true]);
-    assert_eq!([given_up(4, 1).await, given_up(5, 1).await], [false, true], "one more a second later");
+    assert_eq!([is_held(1, 0).await, is_held(2, 0).await, is_held(3, 0).await], [false, false, true]);
+    assert_eq!([is_held(4, 1).await, is_held(5, 1).await], [false, true], "one more a second later");
     assert_eq!(
-        [given_up(6, 60).await, given_up(7, 60).await, given_up(8, 60).await],
+        [is_held(6, 60).await, is_held(7, 60).await, is_held(8, 60).await],
         [false, false, true],
         "never above the burst"
     );
@@ -222,24 +220,18 @@ async fn a_locked_coupon_row_is_no_verdict() {
     let mut tx = raw.begin().await.unwrap();
     sqlx::query("SELECT 1 FROM coupons FOR UPDATE").execute(&mut *tx).await.unwrap();
     let event = event(&code, "m");
-    let error = database.coupon_issues().compensate(give_up(&event, 1, BUDGET)).await.unwrap_err();
+    let error = database.coupon_issues().compensate(compensation(&event, 1, BUDGET)).await.unwrap_err();
     assert_eq!(Failure::from(&error).class, Class::Contended);
     tx.rollback().await.unwrap();
-    assert_eq!(
-        database.coupon_issues().decided_of_member(&code, &event.member_id, Some(event.request_id)).await.unwrap(),
-        []
-    );
+    assert_eq!(decisions(&database, &event).await, []);
     own.drop().await;
 }
 
-trait Swap<A, B> {
-    fn swap(self) -> (B, A);
-}
-
-impl<A, B> Swap<A, B> for (A, B) {
-    fn swap(self) -> (B, A) {
-        (self.1, self.0)
-    }
+/// Returns the decision on an event's request, in a list that is empty while there is none.
+async fn decisions(database: &Database, event: &CouponIssued) -> Vec<Decision> {
+    let (code, member) = (&event.coupon_code, &event.member_id);
+    let decided = database.coupon_issues().decided_of_member(code, member, Some(event.request_id)).await.unwrap();
+    decided.iter().map(|decided| decided.decision).collect()
 }
 
 /// Contention is not a verdict; the consumers try again, and so does a test.
@@ -277,7 +269,8 @@ pub fn event(code: &CouponCode, member: &str) -> CouponIssued {
     }
 }
 
-pub fn give_up(event: &CouponIssued, offset: i64, budget: Budget) -> Compensation {
+/// Returns the compensation of an event whose dead letter has this offset.
+pub fn compensation(event: &CouponIssued, offset: i64, budget: Budget) -> Compensation {
     let record = NewDlqEvent {
         topic: "t.DLQ".to_owned(),
         partition: 0,

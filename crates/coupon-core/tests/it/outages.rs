@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use crate::{
-    ledger::{BUDGET, event, give_up},
+    ledger::{BUDGET, compensation, event},
     servers::{EmptyDatabase, administrate, campaign, url, url_of},
     ways_away::{
         In::{self, Held, Own, Server},
@@ -180,7 +180,7 @@ async fn outage(number: usize, way: &'static Way) -> String {
         if !way.bars_decisions {
             continue;
         }
-        match own.service.coupon_issues().compensate(give_up(&events[0], round, BUDGET)).await {
+        match own.service.coupon_issues().compensate(compensation(&events[0], round, BUDGET)).await {
             Err(error) if error.class() == Class::Unavailable => {}
             other => wrong.push(format!("given up: {other:?}")),
         }
@@ -264,7 +264,7 @@ async fn a_campaign_that_somebody_holds_is_contention_and_no_outage() {
             assert_eq!(told, Err((Class::Contended, "55P03".to_owned())), "alone {alone}");
         }
     }
-    let error = own.service.coupon_issues().compensate(give_up(&events[0], 1, BUDGET)).await.unwrap_err();
+    let error = own.service.coupon_issues().compensate(compensation(&events[0], 1, BUDGET)).await.unwrap_err();
     assert_eq!((error.class(), error.code()), (Class::Contended, "55P03".to_owned()));
     assert!(own.service.probe().await.is_ok(), "the database is there");
     own.run(&[Held("ROLLBACK")]).await;

@@ -23,11 +23,11 @@ use crate::{answers::Answer, member::Member};
 /// Connections over which the members ask; each carries one request at a time and is kept open.
 pub(super) const CONNECTIONS: usize = 256;
 
-/// What the rush looked like from outside.
+/// Answers of the rush, as the clients got them.
 pub(super) struct Rush {
-    /// In the order in which the answers came.
+    /// Answers in the order of their arrival.
     pub answers: Vec<Answer>,
-    /// From the first request to the last answer.
+    /// Time from the first request to the last answer.
     pub took: Duration,
 }
 

@@ -8,7 +8,7 @@ use crate::{answers::Answer, process::logs::LogLine};
 /// Width of the output, in columns.
 const WIDTH: usize = 100;
 
-/// What has happened somewhere: when, where, what.
+/// Time, place and text of one line of the story.
 type Event = (DateTime<Utc>, &'static str, String);
 
 /// The lines of a story in the order of their times: when, how long after the line before, where, what. Logs and tables
@@ -26,7 +26,7 @@ impl Timeline {
         self.tell_held();
     }
 
-    /// Keeps an event until the next one is told.
+    /// Keeps an event back until the next one is printed.
     pub fn hold(&mut self, at: DateTime<Utc>, place: &'static str, what: String) {
         self.held.push((at, place, what));
     }
@@ -75,7 +75,7 @@ pub(super) fn clock(at: DateTime<Utc>) -> String {
     at.format("%H:%M:%S%.3f").to_string()
 }
 
-/// A number with its thousands apart.
+/// Returns a number with commas between the thousands.
 pub(super) fn count(number: usize) -> String {
     HumanCount(number as u64).to_string()
 }

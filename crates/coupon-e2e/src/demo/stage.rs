@@ -72,7 +72,7 @@ impl Stage {
         })
     }
 
-    /// A member with a good token.
+    /// Returns a member with a valid token.
     pub fn member(&self, id: &str) -> Result<Member> {
         let token = self.signer.token(id).sign()?;
         Ok(Member::with_client(id, &token, &self.api_url, self.answers.clone(), self.http.clone()))

@@ -80,7 +80,7 @@ impl Record {
         std::str::from_utf8(value.as_deref()?).ok()
     }
 
-    /// The same bytes, to be written again.
+    /// Returns a new record with the same key, value and headers.
     pub fn again(&self) -> NewRecord {
         NewRecord {
             key: self.key.clone(),

@@ -17,7 +17,7 @@ pub struct Campaign {
     pub coupon_code: String,
     /// Total of coupons.
     pub total_quantity: i64,
-    /// How many the counter says are issued.
+    /// Counter of issued coupons.
     pub issued_quantity: i64,
 }
 
@@ -53,7 +53,7 @@ pub struct Failure {
     pub status: String,
     /// Message of the last error.
     pub reason: String,
-    /// When it was compensated.
+    /// Time of the compensation, UTC.
     pub failed_at: DateTime<Utc>,
 }
 

@@ -15,7 +15,7 @@ const WITHIN: Duration = Duration::from_mins(1);
 #[must_use = "a command does nothing until it is run"]
 pub struct Command(process::Command);
 
-/// What came out of a command.
+/// Output and exit of a command.
 #[derive(Clone, Debug)]
 pub struct Output {
     /// Exit code; none if a signal ended it.

@@ -157,6 +157,11 @@ impl OwnRedis {
         signal::send("KILL", self.child.id())
     }
 
+    /// Lets it hang, with all its connections (SIGSTOP).
+    pub fn hang(&self) -> Result<()> {
+        signal::send("STOP", self.child.id())
+    }
+
     async fn connect(&self) -> Result<MultiplexedConnection> {
         Ok(redis::Client::open(self.url())?.get_multiplexed_async_connection().await?)
     }

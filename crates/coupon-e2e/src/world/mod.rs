@@ -61,7 +61,7 @@ pub struct World {
     servers: Servers,
 }
 
-/// How a world is made.
+/// Servers and topics of a world that is to be made.
 #[derive(Clone, Debug)]
 pub struct Setup {
     /// Where.

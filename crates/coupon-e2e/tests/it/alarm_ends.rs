@@ -111,7 +111,7 @@ async fn an_all_clear_is_told_once_when_the_last_of_a_cause_is_settled() -> Resu
     let told = slack.received().into_iter().find(clear).map(|told| told.slack_text()).unwrap_or_default();
     ensure!(told.contains("[OK]") && told.contains("2 in all"), "{told}");
     stays("it is told once", Duration::from_secs(4), async || cleared() == 1).await?;
-    ensure!(!slack.received().iter().any(|told| told.slack_text().contains("more of silent")));
+    ensure!(!slack.has_received("more of silent"));
 
     // And the next of its kind is an alarm again.
     plant(&world, "broken", 1).await?;
@@ -135,8 +135,8 @@ async fn an_alarm_whose_layout_slack_refuses_is_told_as_plain_text() -> Result<(
     all_sent(&world).await?;
     stays("it is told once", Duration::from_secs(2), async || slack.received().len() == 2).await?;
 
-    let variables = [("DLQ_CONSUMER__ALARMS__SLACK_WEBHOOK_URL", slack.url())];
-    let variables: Vec<(&str, &str)> = variables.iter().map(|(key, value)| (*key, value.as_str())).collect();
+    let url = slack.url();
+    let variables = [("DLQ_CONSUMER__ALARMS__SLACK_WEBHOOK_URL", url.as_str())];
     let words =
         ["alarm-test", "--set", "alarms.installation=prod-seoul", "--set", "alarms.runbook_url=https://git.test/R"];
     let test = world.run_with("dlq-consumer", &words, &variables).await?.succeeded()?;
@@ -169,10 +169,7 @@ async fn what_an_operator_compensates_by_hand_raises_no_alarm() -> Result<()> {
     world.run("dlq-consumer", &words).await?.succeeded()?;
     let decided: String = sqlx::query_scalar("SELECT status FROM dlq_events").fetch_one(&world.db).await?;
     assert_eq!(decided, "COMPENSATED");
-    stays("nobody is told of it", Duration::from_secs(4), async || {
-        !slack.received().iter().any(|told| told.slack_text().contains("given up"))
-    })
-    .await?;
+    stays("nobody is told of it", Duration::from_secs(4), async || !slack.has_received("given up")).await?;
     Ok(())
 }
 
@@ -196,10 +193,8 @@ async fn what_a_replay_can_only_compensate_raises_an_alarm() -> Result<()> {
     let words = ["replay", "--dead-letters", "--coupon", "OLD", "--reason", "mended", "--by", "olga", "--yes"];
     let replayed = world.run("dlq-consumer", &words).await?;
     ensure!(replayed.stdout.contains("OLD_EPOCH"), "{replayed:?}");
-    eventually("somebody is told of the member", SENT_WITHIN, async || {
-        slack.received().iter().any(|told| told.slack_text().contains("1 request given up"))
-    })
-    .await?;
+    eventually("somebody is told of the member", SENT_WITHIN, async || slack.has_received("1 request given up"))
+        .await?;
     Ok(())
 }
 
@@ -214,12 +209,10 @@ async fn an_all_clear_of_a_suspect_campaign_is_told_when_its_rebuild_is_over() -
     )?;
     world.stock.flush().await?;
     world.member(&api, "late")?.ask("CUT").await;
-    eventually("somebody is told that it is suspect", SENT_WITHIN, async || {
-        slack.received().iter().any(|told| told.slack_text().contains("CUT is SUSPECT"))
-    })
-    .await?;
+    eventually("somebody is told that it is suspect", SENT_WITHIN, async || slack.has_received("CUT is SUSPECT"))
+        .await?;
     all_sent(&world).await?;
-    let cleared = || slack.received().iter().any(|told| told.slack_text().contains("all clear: "));
+    let cleared = || slack.has_received("all clear: ");
     let rebuild = ["rebuild", "CUT", "--yes", "--by", "olga"];
     let cut = world.run_with("dlq-consumer", &rebuild, &[("COUPON_CRASH_AT", "move the epoch on:after")]).await?;
     ensure!(cut.code != Some(0), "{cut:?}");
@@ -246,7 +239,7 @@ async fn an_all_clear_of_lost_data_is_told_when_a_rebuild_has_filled_it_also_of_
     let rebuild = async || crate::rebuild::rebuild(&world, "ENDED").await?.succeeded();
     rebuild().await?;
     world.stock.flush().await?;
-    let told = |words: &str| slack.received().iter().any(|told| told.slack_text().contains(words));
+    let told = |words: &str| slack.has_received(words);
     for code in ["ENDED", "FORGOTTEN"] {
         world.member(&api, "late")?.ask(code).await;
         let lost = format!("lost the data of {code}");
@@ -275,7 +268,7 @@ async fn an_all_clear_of_drift_is_told_when_a_later_comparison_finds_none() -> R
     // By hand, and without the counter, so that the service leaves it to a person.
     sqlx::query("DELETE FROM coupon_issues").execute(&world.db).await?;
     let _dlq = telling(&world, &slack, 1_000).set("reconcile.every_ms", 1_000).await?;
-    let told = |words: &str| slack.received().iter().any(|told| told.slack_text().contains(words));
+    let told = |words: &str| slack.has_received(words);
     eventually("somebody is told of the drift", SENT_WITHIN, async || told("differ for COUNTED")).await?;
     stays("it is there", Duration::from_secs(5), async || !told("all clear: ")).await?;
     reconcile(&world, &["COUNTED", "--apply"]).await?;

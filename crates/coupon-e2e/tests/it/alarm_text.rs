@@ -105,7 +105,7 @@ async fn all_told_of(world: &World, letters: i64) -> Result<()> {
     .await
 }
 
-/// Makes all alarms unsent again.
+/// Marks all alarms as unsent.
 async fn make_unsent(world: &World) -> Result<()> {
     all_sent(world).await?;
     sqlx::raw_sql("DELETE FROM alarm_causes; UPDATE dlq_events SET alarm_sent = false").execute(&world.db).await?;

@@ -122,8 +122,10 @@ async fn a_campaign_reads_scheduled_before_its_window_over_after_it_and_archived
     let world = World::new().await?;
     let api = world.start_api().await?;
     let member = world.member(&api, "looking")?;
-    world.create_campaign("LATER", 5, &["--opens-at", &in_hours(24)]).await?;
-    world.coupon(&["open", "LATER"]).await?.succeeded()?;
+    let tomorrow = in_hours(24);
+    world.create_campaign("LATER", 5, &["--opens-at", &tomorrow]).await?;
+    let opened = world.coupon(&["open", "LATER"]).await?;
+    assert!(opened.stderr.contains(&format!("LATER accepts requests from {}Z on", &tomorrow[..19])), "{opened:?}");
     world.open_campaign("NOW", 5).await?;
     world.open_campaign("PAST", 5).await?;
     let ended = ["set-window", "PAST", "--opens-at", &in_hours(-2), "--closes-at", &in_hours(-1)];

@@ -15,12 +15,12 @@ use uuid::Uuid;
 
 use crate::SOON;
 
-/// How many ask at once.
+/// Number of requests in flight.
 const AT_ONCE: usize = 8;
 /// Between two questions of one of them: a crowd, not a measurement.
 const BREATH: Duration = Duration::from_millis(10);
 
-/// After a refusal because too many ask at once.
+/// Pause after a 429.
 const TOLD_TO_WAIT: Duration = Duration::from_millis(50);
 
 /// Members who ask for a campaign, one after the other, until they are stopped. Every third request is of a member who has
@@ -38,7 +38,7 @@ impl Crowd {
         Self::of("member", world, apis, code)
     }
 
-    /// The same of members whose names begin so.
+    /// Begins to ask as members whose ids begin with `who`.
     pub(crate) fn of(who: &str, world: &World, apis: &[&Process], code: &str) -> Result<Self> {
         let (home, sent_home) = watch::channel(false);
         let (answers, http) = (world.answers.clone(), http_client()?);

@@ -39,7 +39,7 @@ const COMMANDS: usize = 3;
 const LOOKS: usize = 30;
 /// The verb that fills Redis anew.
 const REBUILD: &str = "rebuild";
-/// What repairs member by member.
+/// The verb that repairs single members.
 const RECONCILE: &str = "reconcile";
 
 /// Runs so many cases, one after the other in one world.

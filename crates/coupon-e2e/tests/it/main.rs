@@ -67,6 +67,7 @@ mod retry;
 mod rows;
 mod scaling;
 mod security;
+mod seen;
 mod servers;
 mod settling;
 mod sick_redis;

@@ -29,6 +29,7 @@ async fn every_selector_of_the_rules_and_dashboards_finds_what_the_binaries_expo
     ensure!(selectors.len() > 40, "only {} selectors were found", selectors.len());
     let world = World::new().await?;
     // Nobody asks for anything: what is counted has to be there before its first event.
+    world.open_campaign("OPEN", 10).await?;
     let services = Services::start(&world).await?;
     let processes = [
         ("issuer-api", &services.api),

@@ -15,7 +15,7 @@ use crate::{
     write::accepted,
 };
 
-/// A dead letter that holds a whole event.
+/// Inserts a dead letter with a readable event.
 async fn readable(world: &World, coupon: &str, member: &str, status: &str) -> Result<(i64, Uuid)> {
     let event = Event::of(coupon, member, 1);
     let letter = Letter { coupon: Some(coupon), status, request_id: Some(event.request_id), ..Letter::default() };

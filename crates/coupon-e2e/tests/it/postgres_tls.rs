@@ -189,6 +189,7 @@ async fn says_it_once_and_waits(world: &World, admin: &mut PgConnection, own: &A
     })
     .await?;
     let says_so = |line: &LogLine| line.text.contains("renew the server's certificate");
+    eventually("the log says it too", SOON, async || issue.log().iter().any(says_so)).await?;
     ensure!(issue.log().iter().filter(|line| says_so(line)).count() == 1, "said once: {:?}", issue.log());
     certify(admin, &own.sign("127.0.0.1", "server", false)?).await?;
     eventually("it is ready", SOON, async || issue.admin_status("/readyz").await == Some(200)).await?;

@@ -26,7 +26,7 @@ const PLANTED: &[(&str, &str)] = &[
     ("OLDER", "DATA_LOST"),
 ];
 
-/// What no machine puts right.
+/// Campaigns whose drift `reconcile --apply` leaves to a person.
 const LEFT: &[&str] = &["FOREIGN", "UNREADABLE", "LOST", "BACK", "OLDER", "OVERSOLD", "NOBODYS"];
 
 /// An issued coupon, as the pipeline would have left it.
@@ -47,7 +47,7 @@ async fn issued(world: &World, code: &str, member: &str) -> Result<Uuid> {
     Ok(id)
 }
 
-/// A compensated request that was given back.
+/// Inserts a compensated request whose coupon was given back; returns its request id.
 async fn compensated(world: &World, code: &str, member: &str) -> Result<Uuid> {
     let id = Uuid::now_v7();
     sqlx::query(

@@ -51,8 +51,9 @@ impl Clustered {
         Ok((node.context("one of the nodes")?, slot))
     }
 
-    /// Moves the slot of a tag to another node as `redis-cli --cluster reshard` does, and stays half-way for a while.
-    async fn reshard(&self, tag: &str, to: &OwnRedis, half_way: Duration) -> Result<()> {
+    /// Moves the keys of a tag's slot to another node as `redis-cli --cluster reshard` does, without haste, and runs `half_way`
+    /// while the slot is not yet said to be there.
+    async fn reshard(&self, tag: &str, to: &OwnRedis, half_way: impl AsyncFnOnce() -> Result<()>) -> Result<()> {
         let (from, slot) = self.master_of(tag, to).await?;
         let (from_id, to_id): (String, String) =
             (from.ask(&["CLUSTER", "MYID"]).await?, to.ask(&["CLUSTER", "MYID"]).await?);
@@ -64,8 +65,9 @@ impl Clustered {
             let keys: Vec<String> = from.ask(&["CLUSTER", "GETKEYSINSLOT", &slot, "1"]).await?;
             let Some(key) = keys.first() else { break };
             let _: String = from.ask(&["MIGRATE", "127.0.0.1", &port, key, "0", "5000"]).await?;
-            tokio::time::sleep(half_way).await;
+            tokio::time::sleep(Duration::from_millis(200)).await;
         }
+        half_way().await?;
         for node in [to, from] {
             let _: String = node.ask(&["CLUSTER", "SETSLOT", &slot, "NODE", &to_id]).await?;
         }
@@ -113,11 +115,24 @@ async fn campaigns_on_three_shards_survive_a_resharding_and_a_killed_master_unde
     let to = clustered.nodes.iter().find(|node| node.port() == owners[other]).context("its node")?;
     let crowd = Crowd::ask(world, &[&services.api], moving)?;
     crowd.sold_more(30).await?;
-    clustered.reshard(moving, to, Duration::from_millis(300)).await?;
+    let before = world.answers.read().len();
+    clustered
+        .reshard(moving, to, async || {
+            // All keys are at the other node, which only answers who asks there.
+            let found = world.run("dlq-consumer", &["find", "--member", "somebody", "--output", "json"]).await?;
+            let found: serde_json::Value = serde_json::from_str(&found.succeeded()?)?;
+            let holds =
+                |code| found["holders"].as_array().is_some_and(|all| all.iter().any(|one| one["coupon_code"] == code));
+            ensure!(CODES.into_iter().all(holds), "{found}");
+            Ok(())
+        })
+        .await?;
     crowd.sold_more(30).await?;
+    let refused = world.answers.read().into_iter().skip(before).find(|answer| !answer.is_held());
+    ensure!(refused.is_none(), "somebody was refused and not only kept waiting: {refused:?}");
     let (home, _) = clustered.master_of("coupons", to).await?;
     let elsewhere = clustered.nodes.iter().find(|node| owners.contains(&node.port()) && node.port() != home.port());
-    clustered.reshard("coupons", elsewhere.context("another master")?, Duration::from_millis(300)).await?;
+    clustered.reshard("coupons", elsewhere.context("another master")?, async || Ok(())).await?;
     crowd.sold_more(30).await?;
 
     // The master that has the moved campaign now is killed: its replica takes over.

@@ -97,7 +97,8 @@ async fn a_replica_that_is_behind_and_promoted_by_the_sentinels_accepts_nothing_
     let _: String = watched.master.ask(&["ACL", "SETUSER", "repl", "off"]).await?;
     let _: i64 = watched.master.ask(&["CLIENT", "KILL", "TYPE", "replica"]).await?;
     crowd.sold_more(20).await?;
-    watched.master.kill()?;
+    // The master hangs, and keeps the connections of all who wait for its answers.
+    watched.master.hang()?;
     eventually("the campaign is suspect", FAILED_OVER_WITHIN, async || -> Result<bool> {
         Ok(status(&watched.world, "BEHIND").await? == "SUSPECT")
     })
@@ -109,6 +110,8 @@ async fn a_replica_that_is_behind_and_promoted_by_the_sentinels_accepts_nothing_
     watched.moved().await?;
     issued_rows(&watched.world, "BEHIND", 60, SOON).await?;
     watched.world.quiet(SOON * 2, &[]).await?;
+    // What cleans up behind the world asks it, too.
+    watched.master.kill()?;
     Ok(())
 }
 

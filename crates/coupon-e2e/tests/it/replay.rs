@@ -66,6 +66,7 @@ async fn p2_with_stock_left_a_replay_is_issued_and_the_row_resolved() -> Result<
     let services = Services::start(&world).await?;
     given_up(&world, &services.api, "STOCK", &["one", "two", "three"]).await?;
     let dry = world.run("dlq-consumer", &["replay", "--coupon", "STOCK", "--dry-run", "--output", "json"]).await?;
+    ensure!(!dry.stderr.contains("SOLD_OUT"), "five are left: {dry:?}");
     let plan: serde_json::Value = serde_json::from_str(&dry.succeeded()?)?;
     assert_eq!((plan["eligible"].as_i64(), plan["refused"].as_object().map(serde_json::Map::len)), (Some(3), Some(0)));
     let jobs: i64 = sqlx::query_scalar("SELECT (SELECT count(*) FROM replay_jobs) + (SELECT count(*) FROM replays)")
@@ -91,6 +92,8 @@ async fn p3_sold_out_is_an_answer_and_the_row_stays_pending() -> Result<()> {
     given_up(&world, &services.api, "FULL", &["unlucky"]).await?;
     accepted(&world, &services.api, "FULL", "next").await?;
     issued_rows(&world, "FULL", 1, SOON).await?;
+    let dry = world.run("dlq-consumer", &["replay", "--coupon", "FULL", "--dry-run"]).await?;
+    ensure!(dry.stderr.contains("FULL has 0 left now, so 1 of them would end SOLD_OUT"), "{dry:?}");
     let refused = replay(&world, &["--coupon", "FULL"]).await?;
     ensure!(refused.code == Some(1) && refused.stdout.contains("SOLD_OUT"), "{refused:?}");
     assert_eq!(statuses(&world).await?, ["PENDING"]);

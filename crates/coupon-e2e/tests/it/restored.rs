@@ -20,7 +20,7 @@ async fn tool(name: &str, words: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// A copy of the world's database as it is now.
+/// Dumps the world's database as it is now; returns the path of the file.
 async fn back_up(world: &World) -> Result<String> {
     let file = world.folder().join("a-minute-ago.dump").display().to_string();
     tool("pg_dump", &["--format=custom", "--schema=public", "--file", &file, "--dbname", &world.database_url]).await?;

@@ -35,7 +35,7 @@ impl Default for Entry<'_> {
 }
 
 impl Entry<'_> {
-    /// Puts it on the list; gives its number.
+    /// Inserts the entry and returns its number.
     pub async fn plant(self, world: &World) -> Result<i64> {
         let row = sqlx::query_scalar(
             "INSERT INTO failed_coupon_issues
@@ -57,7 +57,7 @@ pub struct Letter<'a> {
     pub coupon: Option<&'a str>,
     pub status: &'a str,
     pub text: &'a str,
-    /// How many days ago it came and last changed.
+    /// Age in days, of the arrival and of the last change.
     pub days: i32,
     pub request_id: Option<Uuid>,
     pub entry: Option<i64>,
@@ -79,7 +79,7 @@ impl Default for Letter<'_> {
 }
 
 impl Letter<'_> {
-    /// Puts it down; gives its number.
+    /// Inserts the dead letter and returns its number.
     pub async fn plant(self, world: &World) -> Result<i64> {
         let row = sqlx::query_scalar(
             "INSERT INTO dlq_events

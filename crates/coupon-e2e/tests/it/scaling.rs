@@ -24,7 +24,7 @@ const PARTITIONS: i32 = 8;
 const BACKLOG: usize = 12_000;
 /// Delay in each direction to a far server.
 const FAR: Duration = Duration::from_millis(20);
-/// Over which rates are counted.
+/// Time over which a rate is counted.
 const WINDOW: Duration = Duration::from_secs(3);
 /// Longest time until a group has shared its partitions anew and the rate has followed.
 const FOLLOWS_WITHIN: Duration = Duration::from_secs(40);

@@ -28,7 +28,7 @@ pub struct CreateCampaign {
 impl Campaigns {
     /// Creates a DRAFT campaign. An existing campaign of this code is not changed.
     pub async fn create(&self, wanted: CreateCampaign) -> Result<Changed, CampaignError> {
-        let actor = self.actor();
+        let actor = self.me();
         let opens_at = wanted.opens_at.unwrap_or(actor.now);
         if let Some(closes_at) = wanted.closes_at.filter(|closes_at| *closes_at <= opens_at) {
             return Err(CampaignError::ClosesBeforeItOpens { opens_at, closes_at });
@@ -53,7 +53,7 @@ impl Campaigns {
 
     /// Deletes a campaign that was never opened, of which nobody can hold a coupon.
     pub async fn delete(&self, code: &CouponCode) -> Result<(), CampaignError> {
-        if self.database.coupons().delete_draft(code.clone(), self.actor()).await? {
+        if self.database.coupons().delete_draft(code.clone(), self.me()).await? {
             return Ok(());
         }
         let status = self.find(code).await?.status;

@@ -54,9 +54,9 @@ pub enum Remark {
     ExistedBefore(CouponCode),
     /// Redis holds data of another epoch than PostgreSQL.
     OtherEpoch {
-        /// In Redis.
+        /// Epoch in Redis.
         redis: i64,
-        /// In PostgreSQL.
+        /// Epoch in PostgreSQL.
         postgresql: i64,
     },
     /// Redis has no data of the campaign.
@@ -121,12 +121,12 @@ impl Campaigns {
         to: CouponStatus,
     ) -> Result<Coupon, CampaignError> {
         let code = &coupon.coupon_code;
-        let changed = self.database.coupons().set_status(code.clone(), coupon.epoch, from, to, self.actor()).await?;
+        let changed = self.database.coupons().set_status(code.clone(), coupon.epoch, from, to, self.me()).await?;
         changed.ok_or_else(|| CampaignError::Changed(code.clone()))
     }
 
     /// Returns the operator with the time of now, for the audit.
-    pub fn actor(&self) -> Actor {
-        Actor { name: self.by.clone(), now: self.clock.now() }
+    fn me(&self) -> Actor {
+        Actor::at(&self.by, self.clock.as_ref())
     }
 }

@@ -19,7 +19,7 @@ impl Campaigns {
     pub async fn open(&self, code: &CouponCode) -> Result<Changed, CampaignError> {
         let mut coupon = self.find_unarchived(code).await?;
         // An opening that broke off is finished all the same: nothing else leads out of it.
-        if let Some(closes_at) = coupon.closes_at.filter(|closes_at| *closes_at <= self.actor().now)
+        if let Some(closes_at) = coupon.closes_at.filter(|closes_at| *closes_at <= self.clock.now())
             && coupon.status != CouponStatus::Opening
         {
             return Err(CampaignError::Over { code: code.clone(), closes_at });
@@ -31,7 +31,7 @@ impl Campaigns {
                 return Err(needs_rebuild(code, "Redis holds data of an earlier campaign of this name"));
             }
             // Under the row's lock: of two commands one raises the epoch, the other finds it OPENING.
-            coupon = match self.database.coupons().begin_opening(code.clone(), self.actor()).await? {
+            coupon = match self.database.coupons().begin_opening(code.clone(), self.me()).await? {
                 Some(coupon) => coupon,
                 None => self.find(code).await?,
             };

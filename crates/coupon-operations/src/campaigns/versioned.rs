@@ -13,11 +13,11 @@ impl Campaigns {
     /// Redis. Where Redis has no data, a higher total is set in PostgreSQL alone, with a remark; the rebuild takes it over.
     pub async fn set_total(&self, code: &CouponCode, total: i64) -> Result<Changed, CampaignError> {
         self.find_unarchived(code).await?;
-        let claimed = self.database.coupons().claim_total(code.clone(), total, self.actor()).await?;
+        let claimed = self.database.coupons().claim_total(code.clone(), total, self.me()).await?;
         let claimed = claimed.ok_or_else(|| CampaignError::Unknown(code.clone()))?;
         let version = claimed.coupon.total_version;
         let settle = async |in_redis| {
-            self.database.coupons().settle_total(code.clone(), total, version, in_redis, self.actor()).await
+            self.database.coupons().settle_total(code.clone(), total, version, in_redis, self.me()).await
         };
         let mut remarks = Vec::new();
         match self.stock.set_total(code, total, version).await? {
@@ -49,7 +49,7 @@ impl Campaigns {
 
     /// Sets the window in the row first, then in Redis. Where Redis has no data, the next filling takes it over.
     pub async fn set_window(&self, code: &CouponCode, new: NewWindow) -> Result<Changed, CampaignError> {
-        let set = self.database.coupons().set_window(code.clone(), new, self.actor()).await?;
+        let set = self.database.coupons().set_window(code.clone(), new, self.me()).await?;
         let coupon = match set.ok_or_else(|| CampaignError::Unknown(code.clone()))? {
             WindowSet::Set(coupon) => coupon,
             WindowSet::Refused(why, wanted) => {

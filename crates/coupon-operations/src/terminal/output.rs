@@ -17,10 +17,10 @@ use serde::Serialize;
 /// How data is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Output {
-    /// For people.
+    /// A table, for people.
     #[default]
     Table,
-    /// For programs.
+    /// JSON, for programs.
     Json,
     /// For spreadsheets. Control characters are shown, and a cell that would be taken for a formula begins with '.
     Csv,

@@ -25,7 +25,7 @@ impl Alarm {
     pub fn of(claim: &Claim, group: &AlarmGroup, mask_members: bool) -> Option<Self> {
         let alarm = match group {
             AlarmGroup { dlq_events: Some(dlq_events), .. } => {
-                let mask = if mask_members { Mask::of_letter(&dlq_events.sample) } else { Mask::off() };
+                let mask = if mask_members { Mask::of_dead_letter(&dlq_events.sample) } else { Mask::off() };
                 of_dlq_events(&claim.cause, dlq_events, &mask)
             }
             AlarmGroup { notice: Some(notice), .. } => of_notice(notice),

@@ -65,17 +65,17 @@ pub fn log_not_composed(claim: &Claim) {
 
 fn log_alarm(alarm: &Alarm) {
     let (severity, command, cause) = (alarm.severity.as_str(), &alarm.command, &alarm.cause);
-    if let Some(letter) = &alarm.letter {
+    if let Some(dead_letter) = &alarm.letter {
         tracing::error!(
-            coupon = letter.coupon.as_deref().unwrap_or("-"),
-            letter_id = letter.id,
+            coupon = dead_letter.coupon.as_deref().unwrap_or("-"),
+            letter_id = dead_letter.id,
             count = alarm.count,
             installation = installation(),
             severity,
             cause,
             "[{severity}] {}: look with `{command}`: {}",
             counted(&alarm.by_status),
-            cut(&letter.error, MAX_ERROR_CHARACTERS)
+            cut(&dead_letter.error, MAX_ERROR_CHARACTERS)
         );
     } else {
         let coupon = alarm.by_coupon.first().map_or("-", |of| &of.coupon);
@@ -105,11 +105,11 @@ impl Logged {
         if self.causes.len() >= MAX_REMEMBERED_CAUSES {
             self.causes.clear();
         }
-        let letter = group.dlq_events.as_ref().and_then(|events| events.ids.last().copied()).unwrap_or(0);
+        let dead_letter = group.dlq_events.as_ref().and_then(|events| events.ids.last().copied()).unwrap_or(0);
         let notice = group.notice.as_ref().map_or(0, |notice| notice.id);
         let known = self.causes.entry(claim.cause.clone()).or_default();
-        if letter > known.0 || notice > known.1 {
-            *known = (letter.max(known.0), notice.max(known.1));
+        if dead_letter > known.0 || notice > known.1 {
+            *known = (dead_letter.max(known.0), notice.max(known.1));
             log_alarm(masked);
         }
     }

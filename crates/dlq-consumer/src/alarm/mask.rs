@@ -30,11 +30,11 @@ impl Mask {
     }
 
     /// Returns a mask that hides all members whom a dead letter may name: its member, its key, and the members in its payload.
-    pub fn of_letter(letter: &DlqEvent) -> Self {
-        let key = letter.record_key.as_deref().and_then(|key| std::str::from_utf8(key).ok()).map(str::to_owned);
-        let payload = letter.payload.as_deref().and_then(object);
+    pub fn of_dead_letter(dead_letter: &DlqEvent) -> Self {
+        let key = dead_letter.record_key.as_deref().and_then(|key| std::str::from_utf8(key).ok()).map(str::to_owned);
+        let payload = dead_letter.payload.as_deref().and_then(object);
         let named = payload.iter().flat_map(named_members);
-        Self::over(letter.member_id.clone().into_iter().chain(key).chain(named))
+        Self::over(dead_letter.member_id.clone().into_iter().chain(key).chain(named))
     }
 
     fn over(names: impl IntoIterator<Item = String>) -> Self {

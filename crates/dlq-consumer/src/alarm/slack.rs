@@ -42,13 +42,13 @@ pub fn message(alarm: &Alarm) -> Value {
         let (headline, command) = (code(&of.headline, 1_500), code(&of.command, 500));
         section(&format!("*{} of one cause*\n{headline}\n{command}", of.count))
     }));
-    if let Some(letter) = &alarm.letter {
-        blocks.extend(fields(&facts(letter)));
-        blocks.push(long("error", &letter.error));
-        if !letter.error_chain.is_empty() {
-            blocks.push(long("error chain", &letter.error_chain.join("\n")));
+    if let Some(dead_letter) = &alarm.letter {
+        blocks.extend(fields(&facts(dead_letter)));
+        blocks.push(long("error", &dead_letter.error));
+        if !dead_letter.error_chain.is_empty() {
+            blocks.push(long("error chain", &dead_letter.error_chain.join("\n")));
         }
-        blocks.push(long("payload", &letter.payload));
+        blocks.push(long("payload", &dead_letter.payload));
     }
     blocks.push(section(&format!("*look closer*\n{}", code(&alarm.command, MAX_SECTION_CHARACTERS - 100))));
     let links = links(alarm);
@@ -65,9 +65,9 @@ pub fn plain(alarm: &Alarm) -> Value {
         write!(text, "\n{} of {}: {}", of.count, code(&of.cause, 300), code(&of.command, 200))
             .expect("a string takes every text");
     }
-    if let Some(letter) = &alarm.letter {
-        let id = letter.request_id.as_deref().unwrap_or("none");
-        write!(text, "\nfirst dead letter: {}, request {}", letter.id, code(id, 100))
+    if let Some(dead_letter) = &alarm.letter {
+        let id = dead_letter.request_id.as_deref().unwrap_or("none");
+        write!(text, "\nfirst dead letter: {}, request {}", dead_letter.id, code(id, 100))
             .expect("a string takes every text");
     }
     json!({ "text": format!("{text}\n{}", links(alarm)) })
@@ -108,20 +108,20 @@ fn counts(alarm: &Alarm) -> Vec<(&'static str, String)> {
 }
 
 /// Returns what is shown of the first dead letter, without its long texts.
-fn facts(letter: &DeadLetterView) -> Vec<(&'static str, String)> {
+fn facts(dead_letter: &DeadLetterView) -> Vec<(&'static str, String)> {
     let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "none".to_owned());
     vec![
-        ("first dead letter", letter.id.to_string()),
-        ("type", letter.event_type.clone()),
-        ("status", letter.status.to_owned()),
-        ("created", time(letter.created_at)),
-        ("request id", or_none(&letter.request_id)),
-        ("origin", letter.origin.clone()),
-        ("coupon", or_none(&letter.coupon)),
-        ("member", or_none(&letter.member)),
-        ("record key", or_none(&letter.key)),
-        ("error class and code", format!("{} {}", letter.error_class, letter.error_code)),
-        ("attempts", letter.attempts.to_string()),
+        ("first dead letter", dead_letter.id.to_string()),
+        ("type", dead_letter.event_type.clone()),
+        ("status", dead_letter.status.to_owned()),
+        ("created", time(dead_letter.created_at)),
+        ("request id", or_none(&dead_letter.request_id)),
+        ("origin", dead_letter.origin.clone()),
+        ("coupon", or_none(&dead_letter.coupon)),
+        ("member", or_none(&dead_letter.member)),
+        ("record key", or_none(&dead_letter.key)),
+        ("error class and code", format!("{} {}", dead_letter.error_class, dead_letter.error_code)),
+        ("attempts", dead_letter.attempts.to_string()),
     ]
 }
 

@@ -162,33 +162,33 @@ impl Alarm {
 
 impl DeadLetterView {
     /// Returns the view of a dead letter, with every text masked, escaped and cut.
-    pub fn of(letter: &DlqEvent, mask: &Mask) -> Self {
-        let origin = match (&letter.origin_topic, letter.origin_partition, letter.origin_offset) {
+    pub fn of(dead_letter: &DlqEvent, mask: &Mask) -> Self {
+        let origin = match (&dead_letter.origin_topic, dead_letter.origin_partition, dead_letter.origin_offset) {
             (Some(topic), Some(partition), Some(offset)) => mask.shown(&format!("{topic} {partition}/{offset}")),
             _ => "unknown".to_owned(),
         };
         // By convention the key is the member.
-        let key = letter
+        let key = dead_letter
             .record_key
             .as_deref()
             .map(|key| cut(&mask.member(&String::from_utf8_lossy(key)), MAX_KEY_CHARACTERS));
-        let chain = letter.stack_trace.lines().take(MAX_CHAIN.0);
+        let chain = dead_letter.stack_trace.lines().take(MAX_CHAIN.0);
         Self {
-            id: letter.id,
-            event_type: mask.shown(&letter.original_event_type),
-            status: letter.status.as_str(),
-            created_at: letter.created_at,
-            request_id: letter.original_event_id.map(|id| id.to_string()),
+            id: dead_letter.id,
+            event_type: mask.shown(&dead_letter.original_event_type),
+            status: dead_letter.status.as_str(),
+            created_at: dead_letter.created_at,
+            request_id: dead_letter.original_event_id.map(|id| id.to_string()),
             origin,
-            coupon: letter.coupon_code.as_deref().map(|coupon| mask.shown(coupon)),
-            member: letter.member_id.as_deref().map(|member| mask.shown(&mask.member(member))),
+            coupon: dead_letter.coupon_code.as_deref().map(|coupon| mask.shown(coupon)),
+            member: dead_letter.member_id.as_deref().map(|member| mask.shown(&mask.member(member))),
             key: key.map(|key| mask.shown(&key)),
-            attempts: letter.attempts,
-            error_class: mask.shown(&letter.error_class),
-            error_code: mask.shown(&letter.error_code),
-            error: cut(&mask.shown(&letter.error_message), MAX_ERROR_CHARACTERS),
+            attempts: dead_letter.attempts,
+            error_class: mask.shown(&dead_letter.error_class),
+            error_code: mask.shown(&dead_letter.error_code),
+            error: cut(&mask.shown(&dead_letter.error_message), MAX_ERROR_CHARACTERS),
             error_chain: chain.map(|line| cut(&mask.shown(line), MAX_CHAIN.1)).collect(),
-            payload: mask.payload(letter.payload.as_deref()),
+            payload: mask.payload(dead_letter.payload.as_deref()),
         }
     }
 }

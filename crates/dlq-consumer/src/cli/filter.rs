@@ -47,7 +47,7 @@ pub(super) struct FilterArgs {
 pub(super) enum When {
     /// This one.
     At(DateTime<Utc>),
-    /// So long before now.
+    /// This time before now.
     Ago(TimeDelta),
 }
 

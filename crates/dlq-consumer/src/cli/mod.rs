@@ -47,7 +47,7 @@ enum Command {
     /// Consume the dead letter topic, repair, decide and give back, until stopped.
     #[command(before_help = "Examples:\n  dlq-consumer run\n  dlq-consumer run --set give_up.burst=50")]
     Run,
-    /// List the work list: requests that were given up. Newest first.
+    /// List the work list: compensated requests. Newest first.
     List(work_list::ListArgs),
     /// Show one entry of the work list, or one dead letter, with all there is to know.
     Show(work_list::ShowArgs),
@@ -71,7 +71,7 @@ enum Command {
     Issued(lookups::IssuedArgs),
     /// Read who changed what by hand. Newest first.
     Audit(work_list::AuditArgs),
-    /// Replay requests that were given up, or dead letters that are held or parked; see and steer replays.
+    /// Replay compensated requests, or dead letters that are held or parked; see and steer replays.
     Replay(Box<replay::ReplayArgs>),
     /// Decide dead letters that are held, or parked and readable, against their members: the unit goes back.
     Compensate(Box<compensate::CompensateArgs>),

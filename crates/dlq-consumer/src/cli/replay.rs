@@ -4,12 +4,13 @@ use std::{collections::BTreeSet, process::ExitCode};
 
 use coupon_core::{
     clock::{Clock, SystemClock},
+    ids::CouponCode,
     repo::{
         failed_coupon_issues::FailedIssueStatus,
         replay_jobs::{Job, JobKind, JobStatus},
         work_list::{Filter, List},
     },
-    runtime::Escaped,
+    runtime::{Escaped, chain},
 };
 use coupon_operations::{
     Operations,
@@ -88,6 +89,9 @@ async fn begin(config: &Config, args: NewArgs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     }
     if args.dry_run {
+        if kind == JobKind::Requests && plan.eligible > 0 {
+            note_coupons_left(&operations, coupon.as_ref(), plan.eligible).await;
+        }
         print_plan(&plan, args.output)?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -102,6 +106,26 @@ async fn begin(config: &Config, args: NewArgs) -> anyhow::Result<ExitCode> {
     let job = operations.create_replay(request, &plan).await?;
     eprintln!("this is replay {job}; `dlq-consumer replay pause {job} --by NAME` stops it from anywhere");
     work(&operations, job, args.output).await
+}
+
+/// Notes on stderr how many of the eligible requests the coupons left in Redis are enough for: the plan comes from PostgreSQL,
+/// which does not know that. Each request takes a coupon anew, and ends `SOLD_OUT` when there is none.
+async fn note_coupons_left(operations: &Operations, coupon: Option<&CouponCode>, eligible: i64) {
+    let Some(code) = coupon else {
+        eprintln!(
+            "note: whether coupons are left is only looked at with --coupon; a request ends SOLD_OUT where none is"
+        );
+        return;
+    };
+    match operations.stock.view(code).await {
+        Ok(Some(view)) if view.total - view.issued < eligible => {
+            let left = (view.total - view.issued).max(0);
+            eprintln!("note: {code} has {left} left now, so {} of them would end SOLD_OUT", eligible - left);
+        }
+        Ok(Some(_)) => {}
+        Ok(None) => eprintln!("note: Redis has no data of {code}, so no request can be replayed before a rebuild"),
+        Err(error) => eprintln!("note: whether coupons of {code} are left is not known: {}", chain(&error)),
+    }
 }
 
 /// Works on a job and prints its end; exit code 1 unless every row asked for is issued.

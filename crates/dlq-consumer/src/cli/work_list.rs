@@ -31,7 +31,7 @@ use crate::config::Config;
     before_help = "Examples:\n  dlq-consumer list --coupon SPRING --since 2h\n  dlq-consumer list --dead-letters --status HELD --output json"
 )]
 pub(super) struct ListArgs {
-    /// List dead letters instead of requests that were given up.
+    /// List dead letters instead of compensated requests.
     #[arg(long, alias = "dead-letter")]
     dead_letters: bool,
     /// Only this status: PENDING, RESOLVED, IGNORED; of dead letters RECOVERED, COMPENSATED, DUPLICATE, HELD, PARKED,
@@ -76,7 +76,7 @@ pub(super) struct StatsArgs {
     before_help = "Examples:\n  dlq-consumer causes --status PENDING\n  dlq-consumer causes --dead-letters --since 1h --output csv"
 )]
 pub(super) struct CausesArgs {
-    /// Group dead letters instead of requests that were given up.
+    /// Group dead letters instead of compensated requests.
     #[arg(long, alias = "dead-letter")]
     dead_letters: bool,
     /// Only this status.
@@ -117,7 +117,7 @@ struct PageArgs {
     /// Only numbers below this one: the next page.
     #[arg(long, value_name = "ID")]
     before: Option<TypedNumber>,
-    /// At most so many.
+    /// Most rows to print.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(i64).range(1..=10_000))]
     limit: i64,
     /// How to print.

@@ -64,8 +64,8 @@ fn show_work(counts: &Counts, clock: &dyn Clock) {
     let oldest = counts.oldest_pending_at.map_or(Duration::ZERO, |at| (clock.now() - at).to_std().unwrap_or_default());
     metrics::gauge!("coupon_work_list_pending").set(float(counts.pending));
     metrics::gauge!("coupon_work_list_oldest_seconds").set(oldest.as_secs_f64());
-    for (status, letters) in [(DlqEventStatus::Held, counts.held), (DlqEventStatus::Parked, counts.parked)] {
-        metrics::gauge!("coupon_dead_letters_undecided", "status" => status.as_str()).set(float(letters));
+    for (status, count) in [(DlqEventStatus::Held, counts.held), (DlqEventStatus::Parked, counts.parked)] {
+        metrics::gauge!("coupon_dead_letters_undecided", "status" => status.as_str()).set(float(count));
     }
     metrics::gauge!("coupon_alarms_unsent").set(float(counts.alarms_unsent));
 }

@@ -68,14 +68,14 @@ impl NewerVersions {
     pub async fn decide_held(&self, warned: &mut BTreeSet<i64>) -> Result<usize, Failure> {
         let (mut decided, mut after) = (0, 0);
         loop {
-            let letters =
+            let dead_letters =
                 self.database.dlq_events().held_for_newer_version(self.supported, after, PAGE_DEAD_LETTERS).await?;
-            let Some(last) = letters.last() else { return Ok(decided) };
+            let Some(last) = dead_letters.last() else { return Ok(decided) };
             after = last.id;
-            for letter in letters {
-                let letter_id = letter.id;
-                let Ok(event) = read_dead_letter(&self.events, &letter, self.supported) else { continue };
-                match self.decide(letter, &Arc::new(event)).await {
+            for dead_letter in dead_letters {
+                let letter_id = dead_letter.id;
+                let Ok(event) = read_dead_letter(&self.events, &dead_letter, self.supported) else { continue };
+                match self.decide(dead_letter, &Arc::new(event)).await {
                     Ok(is_moved) => decided += usize::from(is_moved),
                     Err(failure) if matches!(failure.class, Class::Unavailable | Class::Interrupted) => {
                         return Err(failure);
@@ -95,13 +95,13 @@ impl NewerVersions {
         }
     }
 
-    async fn decide(&self, letter: UndecidedDlqEvent, event: &Arc<CouponIssued>) -> Result<bool, Failure> {
+    async fn decide(&self, dead_letter: UndecidedDlqEvent, event: &Arc<CouponIssued>) -> Result<bool, Failure> {
         let outcome = self.writer.write(event, true).await?;
         if let Some((remedy, failure)) = decision_against(outcome) {
             let compensation = Compensation {
                 event: CouponIssued::clone(event),
                 failure,
-                record: letter.record,
+                record: dead_letter.record,
                 remedy,
                 // No deployment can be at fault, and a member who holds a coupon loses nothing.
                 budget: None,
@@ -117,6 +117,6 @@ impl NewerVersions {
         } else {
             DlqEventStatus::Recovered
         };
-        Ok(self.database.dlq_events().set_status(letter.id, DlqEventStatus::Held, to, self.clock.now()).await?)
+        Ok(self.database.dlq_events().set_status(dead_letter.id, DlqEventStatus::Held, to, self.clock.now()).await?)
     }
 }

@@ -150,7 +150,7 @@ pub async fn run(args: CouponArgs, settings: &ApiSettings) -> anyhow::Result<Exi
 async fn perform(campaigns: &Campaigns, command: CouponCommand, output: Output) -> anyhow::Result<()> {
     let (done, changed) = match command {
         CouponCommand::List => {
-            return print::list(output, &campaigns.database.coupons().list().await?, campaigns.actor().now);
+            return print::list(output, &campaigns.database.coupons().list().await?, campaigns.clock.now());
         }
         CouponCommand::Delete(CodeArg { code }) => {
             campaigns.delete(&code).await?;
@@ -166,7 +166,16 @@ async fn perform(campaigns: &Campaigns, command: CouponCommand, output: Output) 
             let code = args.code.clone();
             (format!("the window of {code} is set"), campaigns.set_window(&code, args.window()?).await?)
         }
-        CouponCommand::Open(CodeArg { code }) => (format!("{code} is open"), campaigns.open(&code).await?),
+        CouponCommand::Open(CodeArg { code }) => {
+            let opened = campaigns.open(&code).await?;
+            let opens_at = opened.coupon.opens_at;
+            let done = if opens_at > campaigns.clock.now() {
+                format!("{code} accepts requests from {} on, and none before", print::text(opens_at))
+            } else {
+                format!("{code} is open")
+            };
+            (done, opened)
+        }
         CouponCommand::Close(CodeArg { code }) => (format!("{code} is closed"), campaigns.close(&code).await?),
         CouponCommand::SetTotal(TotalArgs { code, total }) => {
             (format!("the total of {code} is {total}"), campaigns.set_total(&code, total).await?)
@@ -185,7 +194,7 @@ async fn perform(campaigns: &Campaigns, command: CouponCommand, output: Output) 
 /// Prints a campaign as PostgreSQL and Redis have it.
 async fn show(campaigns: &Campaigns, output: Output, coupon: &Coupon) -> anyhow::Result<()> {
     let view = campaigns.stock.view(&coupon.coupon_code).await;
-    print::show(output, coupon, view, campaigns.actor().now)
+    print::show(output, coupon, view, campaigns.clock.now())
 }
 
 /// A window that cannot be is wrong usage, and ends with exit code 2.

@@ -134,6 +134,7 @@ impl<'a> Row<'a> {
     }
 }
 
-fn text(at: DateTime<Utc>) -> String {
+/// Returns a time as RFC 3339 in UTC, to the second.
+pub(super) fn text(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }

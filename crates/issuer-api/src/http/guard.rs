@@ -1,39 +1,48 @@
 //! Around every handler: load is shed before any work, a panic becomes an answer, and both are counted.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    borrow::Cow,
+    sync::{Arc, atomic::Ordering},
+};
 
 use axum::{
-    extract::{Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode},
+    extract::{MatchedPath, Request, State},
+    http::{HeaderMap, Method, StatusCode},
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use coupon_core::{
-    runtime::{Throttle, panics},
-    stock::Held,
-};
+use coupon_core::{runtime::panics, stock::Held};
 use metrics::{Counter, Histogram};
 use tokio::time::Instant;
 
-use super::{Api, Code, Problem, problem::Fault, refusal::RETRY_AFTER_OUTAGE};
+use super::{Api, Code, Problem, observed::Observed, refusal::RETRY_AFTER_OUTAGE};
+use crate::campaign_metrics::Requests;
 
-/// Header by which a client, or a proxy in front, names a request; it comes back with the answer.
-pub(super) const REQUEST_NAME: HeaderName = HeaderName::from_static("x-request-id");
-/// Longest name of a request that comes back, in bytes.
-const MAX_NAME_BYTES: usize = 128;
-/// Most lines at `warn` about faults of one code within a minute.
-const FAULTS_A_MINUTE: u32 = 100;
+/// The outcomes of a POST that are no problem.
+const HELD: [&str; 3] = ["ACCEPTED", "RESERVED", "REPEATED"];
 
-/// The metrics of all outcomes of a POST, looked up once: a look-up for each request costs more than the counting. Members
-/// and coupons are no labels: there are too many of them.
-pub(super) struct Meters {
-    accepted: Meter,
-    reserved: Meter,
-    repeated: Meter,
-    problems: Vec<Meter>,
+/// The labels `outcome` and `answer` of every outcome of a POST, in the order of [`number`].
+pub(super) fn outcomes() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let problems = Code::ALL.iter().map(|code| (code.as_str(), meaning(code.status())));
+    HELD.into_iter().map(|outcome| (outcome, meaning(StatusCode::OK))).chain(problems)
 }
 
+/// Which of the outcomes an answer is.
+fn number(answer: Result<&Held, Code>) -> usize {
+    match answer {
+        Ok(Held { is_repeat: true, .. }) => 2,
+        Ok(Held { pending: Some(_), .. }) => 1,
+        Ok(_) => 0,
+        Err(code) => HELD.len() + code as usize,
+    }
+}
+
+/// The metrics of all outcomes of a POST, looked up once: a look-up for each request costs more than the counting. Members
+/// are no labels, and coupons only of a few campaigns: there are too many of them.
+pub(super) struct Meters(Vec<Meter>);
+
 struct Meter {
+    outcome: &'static str,
     requests: Counter,
     seconds: Histogram,
 }
@@ -41,57 +50,42 @@ struct Meter {
 impl Meters {
     /// Registers the metrics of all outcomes with 0, so that the first answer counts as an increase.
     pub(super) fn from_zero() -> Self {
-        let meter = |outcome: &'static str, answer: &'static str| Meter {
+        let meter = |(outcome, answer): (&'static str, &'static str)| Meter {
+            outcome,
             requests: metrics::counter!("coupon_requests_total", "outcome" => outcome, "answer" => answer),
             seconds: metrics::histogram!("coupon_request_seconds", "answer" => answer),
         };
-        let held = |outcome| meter(outcome, meaning(StatusCode::OK));
-        Self {
-            accepted: held("ACCEPTED"),
-            reserved: held("RESERVED"),
-            repeated: held("REPEATED"),
-            problems: Code::ALL.iter().map(|code| meter(code.as_str(), meaning(code.status()))).collect(),
-        }
+        Self(outcomes().map(meter).collect())
     }
 
-    /// Counts an answer to a request that began at `started`.
-    pub(super) fn count(&self, answer: Result<&Held, Code>, started: Instant) {
-        let meter = match answer {
-            Ok(Held { is_repeat: true, .. }) => &self.repeated,
-            Ok(Held { pending: Some(_), .. }) => &self.reserved,
-            Ok(_) => &self.accepted,
-            Err(code) => &self.problems[code as usize],
-        };
+    /// Counts an answer to a request that began at `started`, also for its campaign if that has metrics of its own; gives the
+    /// outcome.
+    pub(super) fn count(
+        &self,
+        answer: Result<&Held, Code>,
+        started: Instant,
+        campaign: Option<&Requests>,
+    ) -> &'static str {
+        let number = number(answer);
+        let meter = &self.0[number];
         meter.requests.increment(1);
         meter.seconds.record(started.elapsed().as_secs_f64());
+        if let Some(campaign) = campaign {
+            campaign.count(number);
+        }
+        meter.outcome
     }
 }
 
 /// The layer of the router around every handler but the one of the POST.
 pub(super) async fn guard(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
-    let name = request.headers().get(REQUEST_NAME).cloned();
+    let what = || {
+        let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+        Cow::Owned(format!("{} {route}", request.method()))
+    };
+    let observed = Observed::begin(&api, request.headers(), what);
     let answer = guarded(&api, async { Ok(next.run(request).await) }).await.unwrap_or_else(Problem::into_response);
-    finish(answer, name.as_ref())
-}
-
-/// Adds the name of the request to its answer, and logs a fault of ours by the `instance` that the member was told.
-pub(super) fn finish(mut answer: Response, name: Option<&HeaderValue>) -> Response {
-    static LOGGED: Throttle = Throttle::of(FAULTS_A_MINUTE);
-    let name = name.filter(|name| name.len() <= MAX_NAME_BYTES && name.to_str().is_ok());
-    if let Some(Fault { id, problem }) = answer.extensions_mut().remove::<Fault>() {
-        let (code, detail) = (problem.code().as_str(), problem.detail());
-        let request = name.and_then(|name| name.to_str().ok()).unwrap_or_default();
-        // An outage makes a fault of every request: the others are logged at debug.
-        if let Some(faults) = LOGGED.admit(code) {
-            tracing::warn!(%id, code, request, faults, "{faults} members were told {code} since this was last said: {detail}");
-        } else {
-            tracing::debug!(%id, code, request, "a member was told {code}: {detail}");
-        }
-    }
-    if let Some(name) = name {
-        answer.headers_mut().insert(REQUEST_NAME, name.clone());
-    }
-    answer
+    observed.finish(answer)
 }
 
 /// Sheds load and catches a panic around one handler. The POST, which a crowd sends, calls this by itself: a layer of the
@@ -129,10 +123,12 @@ impl Drop for Slot<'_> {
 
 /// Answers a request that has no handler.
 pub(super) fn no_handler(api: &Api, method: &Method, headers: &HeaderMap, problem: Problem) -> Response {
+    // The path is whatever somebody writes, and stands in no log.
+    let observed = Observed::begin(api, headers, || Cow::Owned(format!("{method} (no route)")));
     if method == Method::POST {
-        api.meters.count(Err(problem.code()), Instant::now());
+        api.meters.count(Err(problem.code()), observed.started, None);
     }
-    finish(problem.into_response(), headers.get(REQUEST_NAME))
+    observed.finish(problem.into_response())
 }
 
 /// The label `answer` of a status, by what it means for the objectives: `held` and `refused` are decisions, `failed` is a

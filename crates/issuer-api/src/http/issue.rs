@@ -1,6 +1,6 @@
 //! `POST /api/v1/coupons/{code}/issues`: a member asks for a coupon.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use axum::{
     Json,
@@ -12,15 +12,11 @@ use axum::{
     },
     response::{IntoResponse, Response},
 };
-use coupon_core::stock::Held;
-use tokio::time::Instant;
+use coupon_core::{runtime::TraceParent, stock::Held};
 
 use super::{
-    Api, Code, Problem,
-    guard::{REQUEST_NAME, finish, guarded},
-    problem::NO_STORE,
-    refusal::RETRY_AFTER_REPAIR,
-    request, status,
+    Api, Code, Problem, guard::guarded, observed::Observed, problem::NO_STORE, refusal::RETRY_AFTER_REPAIR, request,
+    status,
 };
 use crate::standing::Standing;
 
@@ -31,19 +27,21 @@ pub(super) async fn ask(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let started = Instant::now();
-    let name = headers.get(REQUEST_NAME).cloned();
-    let response = match guarded(&api, answer(&api, path, &headers, body)).await {
+    let mut observed = Observed::begin(&api, &headers, || Cow::Borrowed("POST /api/v1/coupons/{code}/issues"));
+    let (started, trace) = (observed.started, observed.context());
+    let campaign = path.as_ref().ok().and_then(|Path(code)| api.campaigns.of(code));
+    let code = if observed.is_noted() { request::noted_code(&path) } else { None };
+    let (outcome, request_id, response) = match guarded(&api, answer(&api, path, &headers, body, trace)).await {
         Ok((held, response)) => {
-            api.meters.count(Ok(&held), started);
-            response
+            (api.meters.count(Ok(&held), started, campaign.as_deref()), Some(held.request_id), response)
         }
         Err(problem) => {
-            api.meters.count(Err(problem.code()), started);
-            problem.into_response()
+            let outcome = api.meters.count(Err(problem.code()), started, campaign.as_deref());
+            (outcome, None, problem.into_response())
         }
     };
-    finish(response, name.as_ref())
+    observed.note(outcome, code, request_id);
+    observed.finish(response)
 }
 
 async fn answer(
@@ -51,6 +49,7 @@ async fn answer(
     path: Result<Path<String>, PathRejection>,
     headers: &HeaderMap,
     body: Body,
+    trace: Option<TraceParent>,
 ) -> Result<(Held, Response), Problem> {
     let member = request::member(api, headers).await?;
     let code = request::coupon_code(path)?;
@@ -59,7 +58,7 @@ async fn answer(
         let detail = "the servers behind this one would not keep what is accepted now; asking again is safe";
         return Err(Problem::new(Code::GateClosed, detail).after_about(RETRY_AFTER_REPAIR));
     }
-    let held = api.accept.accept(&code, &member, api.answer_within).await?;
+    let held = api.accept.accept(&code, &member, api.answer_within, trace).await?;
     let status = if held.is_repeat { StatusCode::OK } else { StatusCode::ACCEPTED };
     let location = format!("/api/v1/coupons/{code}/issues/{}", held.request_id);
     let headers = [(CACHE_CONTROL, NO_STORE), (LOCATION, HeaderValue::from_str(&location).expect("a code and an id"))];

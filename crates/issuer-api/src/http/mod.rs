@@ -4,6 +4,7 @@ mod code;
 mod coupon;
 mod guard;
 mod issue;
+mod observed;
 mod problem;
 mod refusal;
 mod request;
@@ -21,7 +22,8 @@ use std::{
 use crate::{
     accept::Accept,
     auth::{Refusals, Verifier},
-    config::HttpSettings,
+    campaign_metrics::Campaigns,
+    config::{HttpSettings, TelemetrySection},
 };
 
 pub use code::Code;
@@ -34,6 +36,9 @@ pub struct Api {
     verifier: Arc<Verifier>,
     refusals: Refusals,
     meters: guard::Meters,
+    /// The campaigns that have metrics of their own.
+    pub campaigns: Campaigns,
+    access_log: f64,
     in_flight: AtomicUsize,
     max_in_flight: usize,
     is_open: AtomicBool,
@@ -45,9 +50,16 @@ pub struct Api {
 
 impl Api {
     /// An API that answers 503 `STARTING` until [`Api::open`].
-    pub fn new(accept: Arc<Accept>, verifier: Arc<Verifier>, settings: &HttpSettings) -> Self {
+    pub fn new(
+        accept: Arc<Accept>,
+        verifier: Arc<Verifier>,
+        settings: &HttpSettings,
+        telemetry: &TelemetrySection,
+    ) -> Self {
         Self {
             meters: guard::Meters::from_zero(),
+            campaigns: Campaigns::new(telemetry.campaigns, guard::outcomes().map(|(outcome, _)| outcome).collect()),
+            access_log: telemetry.access_log,
             accept,
             verifier,
             refusals: Refusals::from_zero(),
@@ -59,6 +71,11 @@ impl Api {
             body_within: settings.header_timeout(),
             answer_within: Duration::from_millis(settings.answer_within_ms),
         }
+    }
+
+    /// Number of requests being worked on.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
     }
 
     /// Begins to answer requests: the checks of the start have passed.

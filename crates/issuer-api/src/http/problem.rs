@@ -28,7 +28,7 @@ pub struct Problem {
 /// A fault of ours that a member is told of; an extension of the response until it is logged.
 #[derive(Clone, Debug)]
 pub(super) struct Fault {
-    /// The `instance` of the answer.
+    /// Of the `instance` of the answer, unless the request has a name.
     pub(super) id: Uuid,
     /// The problem that the member is told.
     pub(super) problem: Problem,
@@ -45,12 +45,13 @@ impl Problem {
         Self::new(Code::SoldOut, "every coupon is held by somebody")
     }
 
-    fn members(&self, id: Option<Uuid>) -> Bytes {
+    fn members(&self, id: Option<&str>) -> Bytes {
         let (sold_out, members) = &*SOLD_OUT;
         if self == sold_out { members.clone() } else { self.to_json(id) }
     }
 
-    fn to_json(&self, id: Option<Uuid>) -> Bytes {
+    /// The body, with the id of this occurrence: a UUID, or the name of the request.
+    pub(super) fn to_json(&self, id: Option<&str>) -> Bytes {
         let status = self.code.status();
         let members = Members {
             r#type: "about:blank",
@@ -59,14 +60,18 @@ impl Problem {
             status: status.as_u16(),
             code: self.code.as_str(),
             detail: &self.detail,
-            instance: id.map(|id| id.urn().to_string()),
+            instance: id.map(|id| {
+                // The other forms of a UUID would not be found in the log by the URN.
+                let is_uuid = id.len() == uuid::fmt::Hyphenated::LENGTH && Uuid::try_parse(id).is_ok();
+                if is_uuid { format!("urn:uuid:{id}") } else { format!("x-request-id:{id}") }
+            }),
         };
         let mut bytes = Vec::with_capacity(TYPICAL_BODY_BYTES);
         serde_json::to_writer(&mut bytes, &members).expect("a struct of texts and a number always serialises");
         bytes.into()
     }
 
-    /// What went wrong.
+    /// Returns the stable code of the problem.
     pub fn code(&self) -> Code {
         self.code
     }
@@ -126,7 +131,7 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = self.code.status();
         let id = status.is_server_error().then(Uuid::now_v7);
-        let mut response = Response::new(Body::from(self.members(id)));
+        let mut response = Response::new(Body::from(self.members(id.map(|id| id.to_string()).as_deref())));
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(CACHE_CONTROL, NO_STORE);

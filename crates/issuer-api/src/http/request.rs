@@ -49,6 +49,11 @@ pub(super) fn coupon_code(path: Result<Path<String>, PathRejection>) -> Result<C
     parse_code(path.map(|Path(code)| code).unwrap_or_default())
 }
 
+/// The coupon code of a path, for a log; `None` for what is none, which is whatever somebody writes.
+pub(super) fn noted_code(path: &Result<Path<String>, PathRejection>) -> Option<CouponCode> {
+    path.as_ref().ok()?.parse().ok()
+}
+
 /// Reads a coupon code.
 pub(super) fn parse_code(code: String) -> Result<CouponCode, Problem> {
     code.try_into().map_err(|error: InvalidId| Problem::new(Code::InvalidCouponCode, error.to_string()))

@@ -50,6 +50,7 @@ impl<H: Handler> Engine<H> {
     }
 
     pub(super) fn complete(&mut self, key: Key) {
+        self.end_span(key);
         if let Some(next) = self.tracker.complete(key) {
             self.stores.insert(key.partition, next);
         }

@@ -15,6 +15,7 @@ impl<H: Handler> Engine<H> {
     pub(super) fn attempt_failed(&mut self, key: Key, failure: Failure) {
         let (max, policy, now) = (self.policy.schedule.max_attempts(), self.policy, self.clock.now());
         let Some(entry) = self.tracker.get_mut(key) else { return };
+        entry.trace_failure(&failure);
         if failure.class == Class::Unavailable {
             entry.strikes.add(Instant::now());
             self.wait(key);

@@ -10,6 +10,7 @@ use rdkafka::{
 };
 use tokio::time::Instant;
 
+use super::traces::span_of;
 use super::{Engine, EngineContext, Entry, Exhausted, Handler, Isolation, MAX_RECORDS_PER_TURN, Record, Work};
 use crate::kafka::partition_tracker::DeliveredRecord;
 
@@ -60,6 +61,7 @@ impl<H: Handler> Engine<H> {
         let (partition, offset, bytes) = (record.partition, record.offset, record.bytes());
         let exhausted = item.as_ref().err().map(|failure| Exhausted::because(failure.clone()));
         let first_failed_at = exhausted.is_some().then(|| self.clock.now());
+        let span = span_of(&record, request_id);
         let work = Arc::new(Work { record, item, request_id });
         // Trying to read it was the one attempt there is at a record that cannot be read.
         let attempts = u32::from(exhausted.is_some());
@@ -72,6 +74,7 @@ impl<H: Handler> Engine<H> {
             isolation: Isolation::Shared,
             first_failed_at,
             exhausted,
+            span,
         };
         match self.tracker.deliver(partition, offset, bytes, entry) {
             Some(DeliveredRecord { key, rewound_from }) => {

@@ -114,6 +114,7 @@ fn engine(writer: Option<Writer>, offsets: i64) -> (Engine<Panicking>, Vec<Key>)
         };
         let work = Arc::new(Work { record, request_id: Some(event.request_id), item: Ok(Arc::new(event)) });
         let entry = Entry {
+            span: None,
             work,
             taken_in: Instant::now(),
             attempts: 0,

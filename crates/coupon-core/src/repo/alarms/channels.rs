@@ -7,7 +7,7 @@ use crate::repo::{AlarmRepository, RepoError};
 /// State of a channel.
 #[derive(Clone, Debug, Default, PartialEq, Eq, sqlx::FromRow)]
 pub struct ChannelState {
-    /// Its name.
+    /// Name of the channel.
     pub channel: String,
     /// Time of the first failure since its last success; `None` while it works.
     pub down_since: Option<DateTime<Utc>>,

@@ -16,7 +16,7 @@ const MAX_DLQ_EVENTS: i64 = 50_000;
 /// Everything that is unsent of one cause.
 #[derive(Clone, Debug)]
 pub struct AlarmGroup {
-    /// Its dead letters.
+    /// Dead letters of the cause whose alarm is unsent.
     pub dlq_events: Option<UnsentDlqEvents>,
     /// Its notice; at most one of a cause is unsent.
     pub notice: Option<NoticeRow>,

@@ -28,13 +28,13 @@ pub struct Filter {
     pub ids: Vec<i64>,
     /// Of this status of its table.
     pub status: Option<String>,
-    /// Of this campaign.
+    /// Only rows of this campaign.
     pub coupon: Option<CouponCode>,
-    /// Of this member.
+    /// Only rows of this member.
     pub member: Option<MemberId>,
     /// Whose error fingerprint or reason contains this text, whatever the case.
     pub cause: Option<String>,
-    /// Of this error class.
+    /// Only rows of this error class.
     pub class: Option<String>,
     /// Failed at this time or later.
     pub since: Option<DateTime<Utc>>,

@@ -42,6 +42,7 @@ async fn idling(idle_timeout: u64, header_timeout: u64, drain: u64, max_connecti
         idle_timeout: Duration::from_millis(idle_timeout),
         drain: Duration::from_millis(drain),
         max_connections,
+        name: "test",
     };
     let served = tokio::spawn(serve(listener, router, limits, shutdown.clone()));
     Running { address, shutdown, started, release, served }

@@ -21,7 +21,7 @@ const MEMBERS: usize = 600;
 const STOCK: u64 = 400;
 const KILLS: usize = 30;
 
-/// Two of each, any of which may be gone just now.
+/// Two processes of each service, any of which may have been killed.
 struct Fleet<'w> {
     world: &'w World,
     processes: [RwLock<Option<Process>>; 6],

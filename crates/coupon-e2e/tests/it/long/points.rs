@@ -32,7 +32,7 @@ pub const OF_DLQ_CONSUMER: &[(&str, u32)] = &[
     ("store an offset", 1),
 ];
 
-/// Effects of commands.
+/// Failpoints of commands.
 pub const OF_COMMANDS: &[&str] = &[
     "create a coupon",
     "begin to open a coupon",

@@ -25,7 +25,7 @@ pub struct ReplayArgs {
 pub(super) struct NewArgs {
     /// Numbers, such as E17 or D4; all that the filter means when none is given
     pub(super) ids: Vec<TypedNumber>,
-    /// Replay dead letters that are held or parked, with their own request ids, instead of requests that were given up
+    /// Replay dead letters that are held or parked, with their own request ids, instead of compensated requests
     #[arg(long)]
     pub(super) dead_letters: bool,
     #[command(flatten)]
@@ -33,7 +33,7 @@ pub(super) struct NewArgs {
     /// No higher number than this: what comes later is not meant.
     #[arg(long, value_name = "ID")]
     pub(super) up_to: Option<TypedNumber>,
-    /// Only tell how many could be replayed, and why others could not
+    /// Only tell how many could be replayed, why others could not, and with --coupon for how many coupons are left
     #[arg(long)]
     pub(super) dry_run: bool,
     /// Most replays begun in a second
@@ -86,7 +86,7 @@ pub(super) enum JobCommand {
 /// A replay, and who moves it why.
 #[derive(Debug, Args)]
 pub(super) struct JobArgs {
-    /// Its number
+    /// Number of the replay
     pub(super) job: i64,
     /// Why
     #[arg(long, value_parser = reason, default_value = "by hand")]

@@ -1,0 +1,156 @@
+//! Metrics of single campaigns, for the few that opened last: what Redis has of them, and what this process answered.
+//!
+//! A campaign that was closed loses its series a quarter of a minute later, so that their number stays bounded.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use coupon_core::{
+    ids::CouponCode,
+    runtime::{chain, fleeting},
+    stock::{Stock, StockError, View},
+};
+
+/// How often Redis is asked.
+pub const REFRESH_PERIOD: Duration = Duration::from_secs(5);
+
+/// The campaigns that have metrics of their own.
+pub struct Campaigns {
+    most: usize,
+    /// The labels of the outcomes, by number.
+    outcomes: Vec<&'static str>,
+    open: RwLock<HashMap<String, Arc<Requests>>>,
+}
+
+/// The requests for one campaign, by the number of their outcome.
+pub struct Requests(Box<[AtomicU64]>);
+
+impl Requests {
+    /// Counts a request.
+    pub fn count(&self, outcome: usize) {
+        self.0[outcome].fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Campaigns {
+    /// None yet, and never more than `most`.
+    pub fn new(most: usize, outcomes: Vec<&'static str>) -> Self {
+        Self { most, outcomes, open: RwLock::default() }
+    }
+
+    /// Whether no campaign ever has metrics of its own.
+    pub fn is_off(&self) -> bool {
+        self.most == 0
+    }
+
+    /// The requests for a campaign, if it has metrics of its own.
+    pub fn of(&self, code: &str) -> Option<Arc<Requests>> {
+        if self.is_off() {
+            return None;
+        }
+        self.open.read().unwrap_or_else(PoisonError::into_inner).get(code).cloned()
+    }
+
+    /// Records the metrics anew. While Redis is away the campaigns stay those that were seen last, and only the requests are
+    /// recorded.
+    pub async fn refresh(&self, stock: &Stock) {
+        match self.latest(stock).await {
+            Ok(campaigns) => {
+                self.replace(&campaigns);
+                fleeting(|| record(&campaigns));
+            }
+            Err(error) => tracing::debug!(error = %chain(&error), "the open campaigns cannot be measured now"),
+        }
+        fleeting(|| self.record_requests());
+    }
+
+    /// The campaigns that are not closed, of which those that opened last.
+    async fn latest(&self, stock: &Stock) -> Result<Vec<(CouponCode, View)>, StockError> {
+        let mut campaigns = Vec::new();
+        for code in stock.coupons().await? {
+            if let Some(view) = stock.view(&code).await?
+                && view.gate() != "CLOSED"
+            {
+                campaigns.push((code, view));
+            }
+        }
+        campaigns.sort_by(|(code, view), (other, than)| than.opens_at_ms.cmp(&view.opens_at_ms).then(code.cmp(other)));
+        campaigns.truncate(self.most);
+        Ok(campaigns)
+    }
+
+    fn replace(&self, campaigns: &[(CouponCode, View)]) {
+        let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+        let mut before = std::mem::take(&mut *open);
+        for (code, _) in campaigns {
+            let (code, requests) = before.remove_entry(code.as_str()).unwrap_or_else(|| {
+                let counts = self.outcomes.iter().map(|_| AtomicU64::new(0)).collect();
+                (code.to_string(), Arc::new(Requests(counts)))
+            });
+            open.insert(code, requests);
+        }
+    }
+
+    fn record_requests(&self) {
+        for (code, requests) in &*self.open.read().unwrap_or_else(PoisonError::into_inner) {
+            for (outcome, count) in self.outcomes.iter().zip(&requests.0) {
+                metrics::counter!("coupon_open_campaign_requests_total", "coupon" => code.clone(), "outcome" => *outcome)
+                    .absolute(count.load(Ordering::Relaxed));
+            }
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "numbers of coupons are far below 2^53")]
+fn record(campaigns: &[(CouponCode, View)]) {
+    for (code, view) in campaigns {
+        let code = code.as_str().to_owned();
+        metrics::gauge!("coupon_open_campaign_coupons", "coupon" => code.clone()).set(view.total as f64);
+        metrics::gauge!("coupon_open_campaign_held", "coupon" => code.clone()).set(view.issued as f64);
+        metrics::gauge!("coupon_open_campaign_outbox_entries", "coupon" => code).set(view.outbox as f64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn campaign(code: &str) -> (CouponCode, View) {
+        let view = View {
+            status: "OPEN".to_owned(),
+            shut_from: None,
+            epoch: 1,
+            seq: 1,
+            total: 10,
+            issued: 1,
+            outbox: 0,
+            opens_at_ms: 0,
+            closes_at_ms: None,
+        };
+        (code.parse().unwrap(), view)
+    }
+
+    #[test]
+    fn a_campaign_keeps_its_counts_while_it_is_among_the_latest_and_is_not_counted_before_or_after() {
+        let campaigns = Campaigns::new(2, vec!["ACCEPTED", "SOLD_OUT"]);
+        assert!(campaigns.of("A").is_none());
+        campaigns.replace(&[campaign("A"), campaign("B")]);
+        campaigns.of("A").unwrap().count(1);
+        campaigns.replace(&[campaign("C"), campaign("A")]);
+        assert_eq!(campaigns.of("A").unwrap().0[1].load(Ordering::Relaxed), 1);
+        assert!(campaigns.of("B").is_none() && campaigns.of("C").is_some());
+    }
+
+    #[test]
+    fn with_none_allowed_nothing_is_looked_up() {
+        let campaigns = Campaigns::new(0, vec!["ACCEPTED"]);
+        campaigns.replace(&[campaign("A")]);
+        assert!(campaigns.of("A").is_none());
+    }
+}
