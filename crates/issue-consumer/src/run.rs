@@ -28,7 +28,9 @@ pub async fn doctor(config: &Config) -> anyhow::Result<ExitCode> {
         Right::Publish { topic: kafka.dlq_topic.clone() },
     ];
     let findings = servers.findings().await.into_iter().map(Into::into);
-    Ok(doctor::print([config.events.finding()].into_iter().chain(findings).chain(rights(&servers.broker, &wanted).await)))
+    Ok(doctor::print(
+        [config.events.finding()].into_iter().chain(findings).chain(rights(&servers.broker, &wanted).await),
+    ))
 }
 
 /// The servers of this service, asked under the name `client`.

@@ -27,7 +27,7 @@ mutant 'a cluster taken for a server' $CORE/stock/server.rs "$E2E" contract:: \
   '|enabled| enabled == "0"' '|enabled| !enabled.is_empty()'
 mutant 'requests accepted onto a topic that loses them' crates/issuer-api/src/http/issue.rs "$E2E" contract:: \
   'if api.is_held() {' 'if api.is_held() && api.max_body_bytes == 0 {'
-mutant 'new partitions looked for every five minutes' $CORE/kafka/settings.rs "$E2E" contract:: \
+mutant 'new partitions looked for every five minutes' $CORE/kafka/clients.rs "$E2E" contract:: \
   'config.set("topic.metadata.refresh.interval.ms", "10000");' 'config.set("topic.metadata.refresh.interval.ms", "300000");'
 mutant 'a consumer ready that gets nothing' $CORE/kafka/lag.rs "$E2E" a_consumer_that_may_not_read \
   'standing.since.elapsed() >= self.stalled_after &&' 'standing.since.elapsed() >= self.stalled_after * 1000 &&'

@@ -40,14 +40,14 @@ mutant 'a publication without an answer rolls back' crates/issuer-api/src/http/i
     }
     let status = if held.is_repeat'
 mutant 'an outbox entry deleted before the acknowledgement' crates/issuer-api/src/publish.rs "$E2E" 'a7_ a8_' \
-  '        let queued = self.publisher.publish(event, move' \
+  '        let queued = self.publisher.publish(event, trace, move' \
   '        let _ = self.acknowledged.send(Acknowledged {
             code: code.clone(),
             entry: entry.clone(),
             guard: InFlightGuard { request_id: event.request_id, in_flight: Arc::default(), _work: self.detached.begin() },
             deleted: oneshot::channel().0,
         });
-        let queued = self.publisher.publish(event, move'
+        let queued = self.publisher.publish(event, trace, move'
 mutant 'the highest offset taken for the watermark' $CORE/kafka/watermark.rs "$LIB" watermark:: \
   'self.outstanding.first().copied().or_else(|| self.highest_delivered.map(|highest| highest + 1))' \
   'self.highest_delivered.map(|highest| highest + 1)'

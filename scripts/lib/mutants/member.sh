@@ -11,7 +11,7 @@ mutant 'idle connections that keep the last slots' $CORE/runtime/http.rs "$LIB" 
   'if is_crowded { idle_timeout.min(header_timeout) } else { idle_timeout }' \
   'let _ = (is_crowded, header_timeout);
             idle_timeout'
-mutant 'one line a minute for all faults of a code' crates/issuer-api/src/http/guard.rs "$E2E" a_fault_carries \
+mutant 'one line a minute for all faults of a code' crates/issuer-api/src/http/observed.rs "$E2E" a_fault_carries \
   'Throttle::of(FAULTS_A_MINUTE)' 'Throttle::of(FAULTS_A_MINUTE / 100)'
 mutant 'a wrong route that does not give the name of its request back' crates/issuer-api/src/http/guard.rs "$E2E" a_fault_carries \
-  'finish(problem.into_response(), headers.get(REQUEST_NAME))' 'finish(problem.into_response(), headers.get(REQUEST_NAME).filter(|_| false))'
+  'observed.finish(problem.into_response())' 'problem.into_response()'

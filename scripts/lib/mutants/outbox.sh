@@ -31,7 +31,7 @@ mutant 'an entry from the future left until its time' crates/coupon-core/lua/rel
   'if room > 0 and tonumber(last[2]) > now then' 'if false then'
 mutant 'the clock of another machine as the time of an outbox entry' crates/coupon-core/lua/requeue.lua "$IT" outbox:: \
   'local reserved_at = math.min(tonumber(ARGV[4]), time[1] * 1000 + math.floor(time[2] / 1000))' 'local reserved_at = ARGV[4]'
-mutant 'an idempotent producer' $CORE/kafka/settings.rs "$E2E" a_broker_that_comes_back_without \
+mutant 'an idempotent producer' $CORE/kafka/clients.rs "$E2E" a_broker_that_comes_back_without \
   '.set("enable.idempotence", "false")' '.set("enable.idempotence", "true")'
 mutant 'a loop that may end unnoticed' $CORE/runtime/tasks.rs "$LIB" tasks:: \
   'if !this.stop.is_stopping() {' 'if this.stop.is_stopping() {'
@@ -45,8 +45,8 @@ mutant 'a look at the lag beside the supervisor' $CORE/kafka/engine.rs "$E2E" a_
   'tasks.every("consumer lag", lag' 'Tasks::new(Shutdown::new()).every("consumer lag", lag'
 mutant 'a probe that panics and was the last one' $CORE/kafka/engine/failing.rs "$LIB" a_probe_that_panics \
   'matches!(tokio::spawn(async move { handler.probe().await }).await, Ok(Ok(())))' 'handler.probe().await.is_ok()'
-mutant 'a poll interval that keeps a consumer from starting' $CORE/kafka/progress.rs "$E2E" o2_ \
-  '            .set("max.poll.interval.ms", "300000");' ';'
+mutant 'a poll interval that keeps a consumer from starting' $CORE/kafka/clients.rs "$E2E" o2_ \
+  '.set("max.poll.interval.ms", "300000").remove' '.remove'
 mutant 'an alarm that ends all alarms when it cannot be composed' crates/dlq-consumer/src/alarm/sender.rs "$E2E" an_alarm_that_cannot_be_put \
   'match panics::caught(composed).await {' 'match Some(composed.await) {'
 mutant 'a line for each request that fails' crates/issuer-api/src/accept.rs "$E2E" an_error_of_every_request \

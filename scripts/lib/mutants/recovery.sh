@@ -48,4 +48,4 @@ mutant 'a watch of Redis past the supervisor' crates/dlq-consumer/src/run.rs "$E
   'service.tasks.spawn("redis watch", require_redis(stock, redis, service.shutdown.clone(), refused));' \
   'tokio::spawn(require_redis(stock, redis, service.shutdown.clone(), refused));'
 mutant 'a watch of the signals past the supervisor' $CORE/runtime/boot.rs "$E2E" a_loop_that_panics_ends \
-  'service.tasks.stopped_by(Shutdown::new()).spawn_until_stop("signal watch", signals);' 'drop(tokio::spawn(signals));'
+  'until_exit.spawn_until_stop("signal watch", signals);' 'drop(tokio::spawn(signals));'

@@ -39,13 +39,10 @@ async fn migrate_waits_for_a_postgresql_that_is_away() -> Result<()> {
     let through = [("DATABASE_URL", database.url())];
     let quickly = "database.acquire_timeout_ms=500";
     let words = ["migrate", "--wait-s", "30", "--set", quickly];
-    let (waited, restored) = tokio::join!(
-        world.run_with("issue-consumer", &words, &through),
-        async {
-            tokio::time::sleep(std::time::Duration::from_secs(3)).await;
-            database.restore().await
-        }
-    );
+    let (waited, restored) = tokio::join!(world.run_with("issue-consumer", &words, &through), async {
+        tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+        database.restore().await
+    });
     restored?;
     let waited = waited?;
     assert_eq!(waited.code, Some(0), "{}", waited.stderr);
