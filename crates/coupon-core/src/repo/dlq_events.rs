@@ -76,7 +76,7 @@ pub struct Classification<'a> {
 }
 
 impl NewDlqEvent {
-    /// Returns the value of the last header of this name, as [`Record::header`](crate::kafka::Record::header) does.
+    /// Returns the value of the last header of this name, as of the record that it came from.
     pub fn header(&self, name: &str) -> Option<Vec<u8>> {
         let header = self.headers.as_array()?.iter().rev().find(|header| header["name"] == name)?;
         STANDARD.decode(header["value"].as_str()?).ok()

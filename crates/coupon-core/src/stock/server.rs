@@ -64,7 +64,7 @@ impl Stock {
             pipeline.cmd("INFO").arg(section);
         }
         let told: Vec<(String, Vec<String>)> = match self.of_each(&pipeline).await {
-            Err(error) if forbids_info(&error) => return Ok(vec![self.untold()]),
+            Err(error) if forbids_info(&error) => return Ok(vec![self.unchecked()]),
             other => other?,
         };
         let mut found = Vec::new();
@@ -87,7 +87,7 @@ impl Stock {
         Ok(found)
     }
 
-    fn untold(&self) -> Departure {
+    fn unchecked(&self) -> Departure {
         let unknown = "redis lets this user not call INFO, so its version, role and append-only file are not checked";
         if self.is_noeviction_asserted {
             return Departure::new(Breach::Weakens, unknown, "allow INFO, or see to them yourself");

@@ -1,9 +1,14 @@
 //! What a cluster asks of the binaries beside their work: whether members are served, and the schema before the services.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use coupon_e2e::{member::http_client, process::Process, proxy::Proxy, wait::eventually, world::World};
 
 use crate::SOON;
+
+/// Several tries to connect: the command has to come back after each.
+const AWAY_FOR: Duration = Duration::from_secs(3);
 
 /// Returns what the port for members says to a load balancer.
 async fn healthz(api: &Process) -> Option<(u16, String)> {
@@ -40,7 +45,7 @@ async fn migrate_waits_for_a_postgresql_that_is_away() -> Result<()> {
     let quickly = "database.acquire_timeout_ms=500";
     let words = ["migrate", "--wait-s", "30", "--set", quickly];
     let (waited, restored) = tokio::join!(world.run_with("issue-consumer", &words, &through), async {
-        tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+        tokio::time::sleep(AWAY_FOR).await;
         database.restore().await
     });
     restored?;

@@ -13,6 +13,11 @@ use crate::{
     write::accepted,
 };
 
+/// Between two keys of a slot that moves, so that members ask while a campaign is torn in two.
+const BETWEEN_KEYS: Duration = Duration::from_millis(200);
+/// Over which sales are counted: nothing tells that somebody is still served.
+const SALES_PERIOD: Duration = Duration::from_millis(300);
+
 const FAILED_OVER_WITHIN: Duration = Duration::from_secs(30);
 /// Codes that lie on all thirds of the slots: 6361, 14871, 1711, 14565, 11114 and 3106.
 const CODES: [&str; 6] = ["ALPHA", "BRAVO", "CHARLIE", "DELTA", "ECHO", "FOXTROT"];
@@ -65,7 +70,7 @@ impl Clustered {
             let keys: Vec<String> = from.ask(&["CLUSTER", "GETKEYSINSLOT", &slot, "1"]).await?;
             let Some(key) = keys.first() else { break };
             let _: String = from.ask(&["MIGRATE", "127.0.0.1", &port, key, "0", "5000"]).await?;
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            tokio::time::sleep(BETWEEN_KEYS).await;
         }
         half_way().await?;
         for node in [to, from] {
@@ -140,7 +145,7 @@ async fn campaigns_on_three_shards_survive_a_resharding_and_a_killed_master_unde
     let witness = clustered.nodes.iter().find(|node| node.port() != to.port()).context("another node")?;
     eventually("the campaign is served by another master, or shut", FAILED_OVER_WITHIN, async || -> Result<bool> {
         let before = crowd.sold();
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        tokio::time::sleep(SALES_PERIOD).await;
         Ok(status(world, moving).await? == "SUSPECT" || crowd.sold() > before + 3)
     })
     .await?;

@@ -16,6 +16,9 @@ use crate::{
     rebuild::{rebuild, status},
 };
 
+/// Over which sales are counted: nothing tells that somebody is still served.
+const SALES_PERIOD: Duration = Duration::from_millis(300);
+
 /// Within which members are served again once a master is gone: a second until it is missed, the votes, the new connection.
 const FAILED_OVER_WITHIN: Duration = Duration::from_secs(30);
 const PASSWORD: &str = "of-the-sentinels";
@@ -70,7 +73,7 @@ async fn a_master_killed_under_load_is_replaced_by_the_one_the_sentinels_name_an
     watched.master.kill()?;
     eventually("the gate is shut or members are served", FAILED_OVER_WITHIN, async || -> Result<bool> {
         let before = crowd.sold();
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        tokio::time::sleep(SALES_PERIOD).await;
         Ok(crowd.sold() > before + 5 || status(&watched.world, "FAILOVER").await? == "SUSPECT")
     })
     .await?;
