@@ -68,8 +68,8 @@ async fn outage((begin, end): (&str, &str), which: &str) -> Result<()> {
     };
     change(begin).await?;
     if !begin.starts_with("own") {
-        let sessions = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{role}'");
-        world.db.execute(AssertSqlSafe(sessions)).await?;
+        // By a session elsewhere: the database may take no new one of the test either.
+        change("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{role}'").await?;
     }
     for member in 0..5 {
         accepted(&world, &api, "AWAY", &format!("during-{member}")).await?;
