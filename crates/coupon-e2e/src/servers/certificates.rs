@@ -25,12 +25,13 @@ pub struct Certificate {
 }
 
 impl Authority {
-    /// An authority that keeps its files in this folder.
+    /// An authority that keeps its files in this folder, and is called after it.
     pub fn new(folder: &Path) -> Result<Self> {
         std::fs::create_dir_all(folder)?;
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, "the authority of a test");
+        let name = folder.file_name().unwrap_or_default().to_string_lossy();
+        params.distinguished_name.push(DnType::CommonName, format!("the authority {name} of a test"));
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         std::fs::write(folder.join("root.pem"), params.self_signed(&key)?.pem())?;
@@ -44,9 +45,14 @@ impl Authority {
 
     /// Signs a certificate of this name: of the host, or of the client.
     pub fn sign(&self, file: &str, name: &str, is_expired: bool) -> Result<Certificate> {
+        self.sign_for(file, name, name, is_expired)
+    }
+
+    /// Signs a certificate of a host, whose subject has a name of its own.
+    pub fn sign_for(&self, file: &str, host: &str, subject: &str, is_expired: bool) -> Result<Certificate> {
         let key = KeyPair::generate()?;
-        let mut params = CertificateParams::new(vec![name.to_owned()])?;
-        params.distinguished_name.push(DnType::CommonName, name);
+        let mut params = CertificateParams::new(vec![host.to_owned()])?;
+        params.distinguished_name.push(DnType::CommonName, subject);
         if is_expired {
             params.not_before = date_time_ymd(2020, 1, 1);
             params.not_after = date_time_ymd(2021, 1, 1);

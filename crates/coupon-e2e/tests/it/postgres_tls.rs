@@ -5,44 +5,18 @@ use coupon_e2e::{
     process::logs::LogLine,
     servers::{
         Servers,
+        certificates::{Authority, Certificate},
         private::{PrivateServers, Server},
     },
     wait::eventually,
     world::{Setup, World},
 };
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use crate::{SOON, issued_rows, write::accepted};
 
 /// What it is, the URL, further settings, and what `doctor` says of it.
 type Case<'a> = (&'a str, String, &'a [(&'a str, &'a str)], &'a str);
-
-/// Who signs certificates.
-struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    pem: String,
-}
-
-impl Authority {
-    fn new(name: &str) -> Result<Self> {
-        let (key, mut params) = (KeyPair::generate()?, CertificateParams::new(Vec::<String>::new())?);
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let pem = params.self_signed(&key)?.pem();
-        Ok(Self { issuer: Issuer::new(params, key), pem })
-    }
-
-    /// A certificate of a host or of a user, and its key.
-    fn sign(&self, host: &str, user: &str, is_expired: bool) -> Result<(String, String)> {
-        let (key, mut params) = (KeyPair::generate()?, CertificateParams::new(vec![host.to_owned()])?);
-        params.distinguished_name.push(DnType::CommonName, user);
-        if is_expired {
-            params.not_after = date_time_ymd(2020, 1, 1);
-        }
-        Ok((params.signed_by(&key, &self.issuer)?.pem(), key.serialize_pem()))
-    }
-}
 
 /// Writes a file into the folder of the server's data, for its eyes only, by the server itself.
 async fn put(admin: &mut PgConnection, name: &str, text: &str) -> Result<()> {
@@ -55,9 +29,9 @@ async fn put(admin: &mut PgConnection, name: &str, text: &str) -> Result<()> {
     Ok(())
 }
 
-async fn certify(admin: &mut PgConnection, (certificate, key): &(String, String)) -> Result<()> {
-    put(admin, "server.crt", certificate).await?;
-    put(admin, "server.key", key).await?;
+async fn certify(admin: &mut PgConnection, server: Certificate) -> Result<()> {
+    put(admin, "server.crt", &std::fs::read_to_string(server.certificate)?).await?;
+    put(admin, "server.key", &std::fs::read_to_string(server.key)?).await?;
     // The reload takes effect a moment after it is asked for.
     sqlx::raw_sql("SELECT pg_reload_conf(), pg_sleep(0.5)").execute(admin).await?;
     Ok(())
@@ -65,7 +39,7 @@ async fn certify(admin: &mut PgConnection, (certificate, key): &(String, String)
 
 /// Lets the server speak TLS, and ask for it.
 async fn turn_tls_on(admin: &mut PgConnection, own: &Authority) -> Result<()> {
-    put(admin, "root.crt", &own.pem).await?;
+    put(admin, "root.crt", &std::fs::read_to_string(own.root())?).await?;
     put(
         admin,
         "pg_hba.conf",
@@ -85,7 +59,7 @@ async fn turn_tls_on(admin: &mut PgConnection, own: &Authority) -> Result<()> {
     ] {
         sqlx::raw_sql(AssertSqlSafe(statement.to_owned())).execute(&mut *admin).await?;
     }
-    certify(admin, &own.sign("127.0.0.1", "server", false)?).await
+    certify(admin, own.sign_for("server", "127.0.0.1", "server", false)?).await
 }
 
 /// The URL with other parameters, and with another user when there is one.
@@ -104,19 +78,14 @@ fn url(world: &World, user: Option<&str>, parameters: &str) -> String {
 async fn a_postgresql_that_asks_for_tls_is_verified_and_each_refusal_names_the_setting() -> Result<()> {
     let private = PrivateServers::start(&[Server::Postgres]).await?;
     let world = World::with(Setup::on(private.servers())).await?;
-    let (own, another) = (Authority::new("own root")?, Authority::new("another root")?);
+    let authority = |name: &str| Authority::new(&world.folder().join(name));
+    let (own, another) = (authority("own")?, authority("another")?);
     let mut admin = PgConnection::connect(&world.database_url).await?;
-    let file = |name: &str, text: &str| -> Result<String> {
-        let path = world.folder().join(name);
-        std::fs::write(&path, text)?;
-        Ok(path.display().to_string())
-    };
-    let ca = file("ca.pem", &own.pem)?;
-    let other_ca = file("other-ca.pem", &another.pem)?;
-    let (cert, key) = own.sign("client", "certified", false)?;
-    let (cert, key) = (file("client.pem", &cert)?, file("client.key", &key)?);
-    let (strange_cert, strange_key) = another.sign("client", "certified", false)?;
-    let (strange_cert, strange_key) = (file("strange.pem", &strange_cert)?, file("strange.key", &strange_key)?);
+    let client = own.sign_for("client", "client", "certified", false)?;
+    let strange = another.sign_for("client", "client", "certified", false)?;
+    let [ca, other_ca, cert, key, strange_cert, strange_key] =
+        [own.root(), another.root(), client.certificate, client.key, strange.certificate, strange.key]
+            .map(|path| path.display().to_string());
 
     turn_tls_on(&mut admin, &own).await?;
 
@@ -173,7 +142,7 @@ async fn a_postgresql_that_asks_for_tls_is_verified_and_each_refusal_names_the_s
         (false, "db.example.org", "name a host of the server's certificate"),
         (true, "127.0.0.1", "renew the server's certificate"),
     ] {
-        certify(&mut admin, &own.sign(host, "server", is_expired)?).await?;
+        certify(&mut admin, own.sign_for("server", host, "server", is_expired)?).await?;
         let done = doctor(url(&world, None, ""), &certified[..1]).await?;
         ensure!(done.code == Some(1) && done.stdout.contains(says), "{says}: {}{}", done.stdout, done.stderr);
         let by_authority = doctor(url(&world, None, "sslmode=verify-ca"), &certified[..1]).await?;
@@ -194,7 +163,7 @@ async fn says_it_once_and_waits(world: &World, admin: &mut PgConnection, own: &A
     let says_so = |line: &LogLine| line.text.contains("renew the server's certificate");
     eventually("the log says it too", SOON, async || issue.log().iter().any(says_so)).await?;
     ensure!(issue.log().iter().filter(|line| says_so(line)).count() == 1, "said once: {:?}", issue.log());
-    certify(admin, &own.sign("127.0.0.1", "server", false)?).await?;
+    certify(admin, own.sign_for("server", "127.0.0.1", "server", false)?).await?;
     eventually("it is ready", SOON, async || issue.admin_status("/readyz").await == Some(200)).await?;
     let api = world.start_api().await?;
     accepted(world, &api, "TLS", "someone").await?;

@@ -1,16 +1,13 @@
 //! How a process comes to Redis: TLS, certificates, logins, rights; and what it says when one of them is wrong.
 
-use std::path::{Path, PathBuf};
-
 use anyhow::{Context, Result, ensure};
 use coupon_e2e::{
     failures::FailMode,
     process::ports,
-    servers::{Servers, redis::OwnRedis},
+    servers::{Servers, certificates::Authority, redis::OwnRedis},
     wait::eventually,
     world::{Setup, World},
 };
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
 use crate::{AFTER_ALL_ATTEMPTS, SOON, Services, issued_rows, rebuild::rebuild, write::accepted};
 
@@ -20,35 +17,6 @@ type Case = (&'static str, Vec<(&'static str, String)>, [&'static str; 2]);
 const PASSWORD: &str = "first-secret";
 const README: &str = include_str!("../../../../deploy/README.md");
 
-/// Files of an authority, and of what it has signed.
-struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    folder: PathBuf,
-}
-
-impl Authority {
-    fn new(folder: &Path, name: &str) -> Result<Self> {
-        let mut params = CertificateParams::new(Vec::<String>::new())?;
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(rcgen::DnType::CommonName, name);
-        let key = KeyPair::generate()?;
-        std::fs::write(folder.join(format!("{name}.pem")), params.self_signed(&key)?.pem())?;
-        Ok(Self { issuer: Issuer::new(params, key), folder: folder.to_owned() })
-    }
-
-    /// A certificate for `localhost`, valid until the end of this year.
-    fn sign(&self, name: &str, until: i32) -> Result<(String, String)> {
-        let mut params = CertificateParams::new(vec!["localhost".to_owned()])?;
-        params.not_after = rcgen::date_time_ymd(until, 12, 31);
-        let key = KeyPair::generate()?;
-        let file = |ending: &str| self.folder.join(format!("{name}.{ending}")).display().to_string();
-        let (certificate, secret) = (file("crt"), file("key"));
-        std::fs::write(&certificate, params.signed_by(&key, &self.issuer)?.pem())?;
-        std::fs::write(&secret, key.serialize_pem())?;
-        Ok((certificate, secret))
-    }
-}
-
 struct Tls {
     redis: OwnRedis,
     port: u16,
@@ -57,14 +25,16 @@ struct Tls {
 
 impl Tls {
     /// A server with a plain port and one for TLS, at which it asks for certificates, and with the user `service`.
-    async fn start(until: i32) -> Result<Self> {
+    async fn start(is_expired: bool) -> Result<Self> {
         let (files, port) = (tempfile::tempdir()?, ports::free()?);
-        let authority = Authority::new(files.path(), "authority")?;
-        Authority::new(files.path(), "stranger")?;
-        let (certificate, key) = authority.sign("server", until)?;
-        authority.sign("client", 2040)?;
+        let authority = Authority::new(&files.path().join("own"))?;
+        Authority::new(&files.path().join("stranger"))?;
+        let server = authority.sign("server", "localhost", is_expired)?;
+        authority.sign("client", "localhost", false)?;
         std::fs::write(files.path().join("password"), format!("{PASSWORD}\n"))?;
-        let (port_text, ca) = (port.to_string(), files.path().join("authority.pem").display().to_string());
+        let [certificate, key, ca] =
+            [server.certificate, server.key, authority.root()].map(|path| path.display().to_string());
+        let port_text = port.to_string();
         let password = format!(">{PASSWORD}");
         let tls = [
             "--tls-port",
@@ -92,9 +62,9 @@ impl Tls {
         world.redis_settings = vec![
             ("url", format!("rediss://service@localhost:{}/{database}", self.port)),
             ("password_file", self.file("password")),
-            ("ca_file", self.file("authority.pem")),
-            ("client_cert_file", self.file("client.crt")),
-            ("client_key_file", self.file("client.key")),
+            ("ca_file", self.file("own/root.pem")),
+            ("client_cert_file", self.file("own/client.crt")),
+            ("client_key_file", self.file("own/client.key")),
         ];
         Ok(world)
     }
@@ -106,7 +76,7 @@ fn database_of(world: &World) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redis_over_tls_takes_a_changed_password_without_a_restart() -> Result<()> {
-    let tls = Tls::start(2040).await?;
+    let tls = Tls::start(false).await?;
     let world = tls.world().await?;
     world.open_campaign("TLS", 10).await?;
     let services = Services::start(&world).await?;
@@ -126,8 +96,8 @@ async fn redis_over_tls_takes_a_changed_password_without_a_restart() -> Result<(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_wrong_with_a_login_is_said_with_its_setting_and_no_secret() -> Result<()> {
-    let tls = Tls::start(2040).await?;
-    let expired = Tls::start(2020).await?;
+    let tls = Tls::start(false).await?;
+    let expired = Tls::start(true).await?;
     let mut world = tls.world().await?;
     world.run("issuer-api", &["doctor"]).await?.succeeded()?;
     std::fs::write(tls.file("wrong"), "wrong-secret")?;
@@ -139,7 +109,7 @@ async fn what_is_wrong_with_a_login_is_said_with_its_setting_and_no_secret() -> 
         [("ca_file", String::new()), ("client_cert_file", String::new()), ("client_key_file", String::new())];
     let url = |text: String| ("url", text);
     let cases: [Case; 9] = [
-        ("an unknown authority", vec![("ca_file", tls.file("stranger.pem"))], ["UnknownIssuer", "redis.ca_file"]),
+        ("an unknown authority", vec![("ca_file", tls.file("stranger/root.pem"))], ["UnknownIssuer", "redis.ca_file"]),
         (
             "another name",
             vec![url(format!("rediss://service@127.0.0.1:{port}/0"))],
@@ -149,7 +119,7 @@ async fn what_is_wrong_with_a_login_is_said_with_its_setting_and_no_secret() -> 
             "an expired certificate",
             vec![
                 url(format!("rediss://service@localhost:{}/0", expired.port)),
-                ("ca_file", expired.file("authority.pem")),
+                ("ca_file", expired.file("own/root.pem")),
             ],
             ["expired", "renew the certificate"],
         ),
