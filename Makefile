@@ -7,7 +7,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 # The goals share target/ and .local/, so `make -j` must not run two of them at once.
 .NOTPARALLEL:
-.PHONY: help demo up down status logs test test-fast test-long mutants bench bench-size bench-repair image check deploy-check check-fmt check-clippy check-doc check-scripts check-supply-chain check-instructions fmt clean-data
+.PHONY: help demo up down status logs test test-fast test-long test-console test-versions mutants bench bench-size bench-repair image check deploy-check check-fmt check-clippy check-doc check-scripts check-supply-chain check-instructions fmt clean-data
 
 ARGS ?=
 
@@ -29,6 +29,7 @@ demo: ## install, build, start everything, play a campaign, print the verdict
 	scripts/stack up servers
 	scripts/stack restart services
 	eval "$$(scripts/stack env)"; coupon-demo $(ARGS)
+	@printf 'look at it in the console; this link logs in, once, within ten minutes: '; scripts/stack login
 
 up: export STACK_BIN_DIR := $(CURDIR)/target/release
 up: ## install, build for release, start servers and services; those that run are restarted
@@ -37,6 +38,7 @@ up: ## install, build for release, start servers and services; those that run ar
 	$(BUILD_RELEASE) --bin coupon-demo
 	scripts/stack up servers
 	scripts/stack restart services
+	@printf 'this link logs in to the console, once, within ten minutes: '; scripts/stack login
 
 down: ## stop what was started
 	scripts/stack down
@@ -60,6 +62,14 @@ image: ## build the images of the release binaries, and run each from its own ro
 	scripts/stack install
 	$(BUILD_RELEASE)
 	scripts/image $(BIN)
+
+test-console: ## run the tests of the operators' console in a browser, on a stack of their own; screenshots in target/console
+	scripts/stack install
+	$(BUILD_DEBUG)
+	STACK_BIN_DIR=target/debug scripts/test-console $(ARGS)
+
+test-versions: ## run the core of the pipeline on PostgreSQL 16 to 18, Redis 8 and Valkey 8: ARGS=valkey-8
+	scripts/versions $(ARGS)
 
 mutants: ## make plausible mistakes one at a time, and show which test finds each; takes an hour
 	scripts/mutants $(ARGS)
@@ -97,7 +107,7 @@ check-scripts:
 	@scripts/migrations-check
 	@scripts/walks-check
 	@if command -v shellcheck >/dev/null; then \
-	  shellcheck -x scripts/stack scripts/test scripts/bench scripts/mutants scripts/migrations-check scripts/walks-check scripts/pgbouncer scripts/supply-chain scripts/release-build scripts/image deploy/docker/assemble deploy/docker/licences .ci/run .cargo/cc scripts/lib/*.sh scripts/lib/mutants/*.sh; \
+	  shellcheck -x scripts/stack scripts/test scripts/test-console scripts/bench scripts/mutants scripts/migrations-check scripts/walks-check scripts/pgbouncer scripts/versions scripts/supply-chain scripts/release-build scripts/image deploy/docker/assemble deploy/docker/licences .ci/run .cargo/cc scripts/lib/*.sh scripts/lib/mutants/*.sh; \
 	else \
 	  echo 'shellcheck is not installed: the scripts are not checked'; \
 	fi

@@ -96,7 +96,7 @@ def has_probes(render):
 
 def is_link(name, value):
     """A link for people in alarms, which carries no login."""
-    names = ("DLQ_CONSUMER__ALARMS__RUNBOOK_URL", "DLQ_CONSUMER__ALARMS__DASHBOARD_URL")
+    names = ("DLQ_CONSUMER__ALARMS__RUNBOOK_URL", "DLQ_CONSUMER__ALARMS__DASHBOARD_URL", "DLQ_CONSUMER__CONSOLE__PUBLIC_URL")
     return name in names and "@" not in value and "token" not in value.lower()
 
 
@@ -109,6 +109,8 @@ def secrets_are_referred_to(render):
                 is_secret = any(word in name for word in ("PASSWORD", "SECRET", "TOKEN", "_URL"))
                 # A file is only where a secret lies.
                 is_open = name.endswith("_FILE") or "__PROPERTY_FILES__" in name or is_link(name, variable.get("value", ""))
+                # Whether operators have tokens, not one of them.
+                is_open = is_open or name == "DLQ_CONSUMER__CONSOLE__TOKENS"
                 if is_secret and not is_open and "value" in variable:
                     yield f"{where(o, container)}: {name} is written out instead of taken from a Secret"
     for o in render.of("Secret"):

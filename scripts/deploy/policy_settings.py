@@ -19,6 +19,8 @@ CORE = "crates/coupon-core/src"
 BEFORE_THE_END = [(f"{CORE}/repo/pool.rs", "CLOSE_TIMEOUT"), (f"{CORE}/runtime/boot.rs", "LEFTOVERS")]
 LEAVING = (f"{CORE}/kafka/engine/completing.rs", "LEAVE_TIMEOUT")
 FLUSHING = ("crates/issuer-api/src/serve.rs", "LEAST_FLUSH")
+# Connections of a replica beside its pool, for the locks of `rebuild`, `reconcile` and `replay`.
+LOCKS = {"dlq-consumer": 2}
 ADMIN_S = re.compile(r"LIMITS: HttpLimits =.*?drain: Duration::from_secs\((\d+)\)", re.S)
 
 _answers = {}
@@ -49,7 +51,9 @@ def environment(render, workload, container=None):
     variables = {}
     for variable in (container or containers(workload, init=False)[0]).get("env", []):
         source = variable.get("valueFrom", {})
-        if "configMapKeyRef" in source:
+        if "fieldRef" in source:
+            variables[variable["name"]] = "of-the-pod"
+        elif "configMapKeyRef" in source:
             config_map = render.named("ConfigMap", source["configMapKeyRef"]["name"]) or {}
             variables[variable["name"]] = config_map.get("data", {}).get(source["configMapKeyRef"]["key"], "")
         elif "secretKeyRef" in source:
@@ -142,8 +146,11 @@ def binary_takes_its_arguments(render):
 def ports_are_those_it_listens_on(render):
     for o, settings in started(render):
         container = containers(o, init=False)[0]
-        for name, section in (("admin", "admin"), ("http", "http")):
-            listen = settings.get(section, {}).get("listen")
+        for name in ("admin", "http", "console"):
+            listen = settings.get(name, {}).get("listen")
+            # The console of a pod is reached by a port-forward, unless a component opens it.
+            if name == "console" and (listen or "").startswith("127.0.0.1:") and not port_of(container, name):
+                continue
             if listen and int(listen.rpartition(":")[2]) != port_of(container, name):
                 yield f"{where(o)}: it listens on {listen}, but the port `{name}` is {port_of(container, name)}"
             if listen and not listen.startswith("0.0.0.0:"):
@@ -223,6 +230,22 @@ def topics_are_there_and_have_the_partitions(render):
             partitions = topics.get(topic, {}).get("partitions", 0)
             if highest != partitions:
                 yield f"{where(autoscaler)}: up to {highest} replicas, but {topic} has {partitions} partitions"
+
+
+@rule
+def the_budget_is_what_all_replicas_may_open(render):
+    found, wanted = list(started(render)), 0
+    for o, settings in found:
+        bounds = [a["spec"].get("maxReplicaCount", a["spec"].get("maxReplicas")) for a in render.autoscalers(o)]
+        each = settings["database"]["max_connections"] + LOCKS.get(binary(o), 0)
+        # The console has a pool of its own.
+        each += settings["console"]["max_connections"] if settings.get("console", {}).get("listen") else 0
+        wanted += max(bounds, default=o["spec"].get("replicas", 1)) * each
+    for o, settings in found:
+        budget = settings["database"]["budget"]
+        # The overlay dev brings a server of its own along.
+        if budget != wanted and (budget or render.overlay != "dev"):
+            yield f"{where(o)}: database.budget is {budget}, and all replicas may open {wanted} connections"
 
 
 def installation(render):

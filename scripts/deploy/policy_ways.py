@@ -70,6 +70,14 @@ def members_reach_the_api(render):
 
 
 @rule
+def the_console_is_reached_from_named_namespaces(render):
+    for o in render.of("NetworkPolicy"):
+        for way in o["spec"].get("ingress", []):
+            if any(port["port"] == "console" for port in way.get("ports", [])) and not list(peers(way.get("from"))):
+                yield f"{where(o)}: every pod of the cluster reaches the console"
+
+
+@rule
 def keda_logs_in_as_the_consumers_do(render):
     logins = {v["value"] for o in render.ours() for c in containers(o) for v in c.get("env", []) if v["name"].endswith("SASL__MECHANISM")}
     wanted = {{"PLAIN": "plaintext"}.get(login, login.lower().replace("-", "_").replace("scram_sha_", "scram_sha")) for login in logins}

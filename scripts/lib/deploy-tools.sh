@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What scripts/deploy-check and scripts/supply-chain run, in a folder of .local ($TOOLS): pinned versions, fetched once. Each
+# What scripts/deploy-check, scripts/supply-chain and scripts/test-console run, in a folder of .local ($TOOLS): pinned versions, fetched once. Each
 # part has a stamp of what it was made from.
 
 KUSTOMIZE=v5.8.1          # the newest that Go 1.24 to 1.26 can build
@@ -27,7 +27,7 @@ install_tools() {
   mkdir -p "$TOOLS"
   install_kustomize
   install_python
-  install_node
+  install_node 'the models of custom resources'
 }
 
 install_kustomize() {
@@ -55,10 +55,11 @@ install_python_in() {
   printf '%s\n' "$MADE_FROM" >"$folder.stamp"
 }
 
+# install_node WHAT: what $SOURCE/package-lock.json lists.
 install_node() {
   fresh "$TOOLS/node.stamp" "$SOURCE/package.json" "$SOURCE/package-lock.json" && return
-  need_tool npm "the models of custom resources come from npm and need Node 20 or later"
-  say "fetching the models of custom resources from npm (once)"
+  need_tool npm "$1 come from npm and need Node 20 or later"
+  say "fetching $1 from npm (once)"
   mkdir -p "$TOOLS/node"
   cp "$SOURCE/package.json" "$SOURCE/package-lock.json" "$TOOLS/node/"
   attempt "fetching from npm" npm ci --prefix "$TOOLS/node" --ignore-scripts --no-audit --no-fund

@@ -17,8 +17,8 @@ java_package() {
   fi
 }
 
-# missing_packages [all [valgrind]]: what the servers need; with `all` also what the build of librdkafka needs, and
-# what is named: who only runs the pipeline counts no instructions.
+# missing_packages [all [valgrind|chromium]]: what the servers need; with `all` also what the build of librdkafka needs, and
+# what is named: who only runs the pipeline counts no instructions and drives no browser.
 missing_packages() {
   is_yours postgres || has_postgres || say postgresql
   is_yours redis || command -v redis-server >/dev/null || say redis-server
@@ -36,6 +36,9 @@ missing_packages() {
   # Tests encrypt the key of a certificate with it.
   command -v openssl >/dev/null || say openssl
   [[ ${2:-} != valgrind ]] || command -v valgrind >/dev/null || say valgrind
+  [[ ${2:-} != chromium ]] || command -v chromium >/dev/null || say chromium
+  # Without any font a browser draws boxes.
+  [[ ${2:-} != chromium || -n $(find /usr/share/fonts -name '*.ttf' 2>/dev/null | head -n 1) ]] || say fonts-dejavu-core
 }
 
 # As root, or through sudo when it asks for no password.
@@ -75,7 +78,7 @@ let_services_go() {
   held_back=()
 }
 
-# install_packages [all [valgrind]]
+# install_packages [all [valgrind|chromium]]
 install_packages() {
   local packages began=$SECONDS
   mapfile -t packages < <(missing_packages "$@")

@@ -1,10 +1,10 @@
 # shellcheck shell=bash
-# Which ports this stack uses: nine in a row, nobody's defaults, different for every folder.
+# Which ports this stack uses: ten in a row, nobody's defaults, different for every folder.
 # STACK_PORT_BASE sets the first; otherwise it follows from the folder's path. The choice is kept
 # in its file `ports` together with that path, so that a copied checkout chooses anew.
 
 PORTS_FILE=$LOCAL/ports
-PORTS_NEEDED=9
+PORTS_NEEDED=10
 PORT_BASE=''
 
 port_of() {
@@ -18,6 +18,7 @@ port_of() {
     issue-consumer) printf '%s' $((PORT_BASE + 6)) ;;
     dlq-consumer) printf '%s' $((PORT_BASE + 7)) ;;
     kafka-way) printf '%s' $((PORT_BASE + 8)) ;;
+    console) printf '%s' $((PORT_BASE + 9)) ;;
   esac
 }
 
@@ -49,7 +50,7 @@ free_base() {
     fi
     base=$((20000 + (base - 20000 + 20) % 9000))
   done
-  die "no nine free ports in a row between 20000 and 29000; set STACK_PORT_BASE"
+  die "no ten free ports in a row between 20000 and 29000; set STACK_PORT_BASE"
 }
 
 base_of_path() {
@@ -61,8 +62,8 @@ base_of_path() {
 # Sets PORT_BASE: what runs decides, then STACK_PORT_BASE, then what was chosen before.
 choose_ports() {
   local recorded='' path='' name wanted=${STACK_PORT_BASE:-}
-  if [[ -n $wanted ]] && ! { [[ $wanted =~ ^[1-9][0-9]{3,4}$ ]] && ((wanted >= 1024 && wanted <= 65527)); }; then
-    usage_error "STACK_PORT_BASE is '$wanted'; it must be a number from 1024 to 65527"
+  if [[ -n $wanted ]] && ! { [[ $wanted =~ ^[1-9][0-9]{3,4}$ ]] && ((wanted >= 1024 && wanted <= 65526)); }; then
+    usage_error "STACK_PORT_BASE is '$wanted'; it must be a number from 1024 to 65526"
   fi
   [[ ! -s $PORTS_FILE ]] || read -r recorded path <"$PORTS_FILE"
   if [[ $path == "$LOCAL" ]]; then

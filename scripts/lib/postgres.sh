@@ -3,16 +3,17 @@
 
 PG_DIR=$LOCAL/postgres
 PG_DATA=$PG_DIR/data
+PG_VERSIONS=${STACK_POSTGRES_VERSIONS:-/usr/lib/postgresql}   # a folder of each version, as Debian lays them out
 PG_AS=()                  # what to put before a server command, set by become_postgres
 
 # Prints the newest PostgreSQL there is: its major version, or 0.
 newest_postgres() {
   local dir newest=0
-  for dir in /usr/lib/postgresql/*/bin; do
+  for dir in "$PG_VERSIONS"/*/bin; do
     dir=${dir%/bin}
     dir=${dir##*/}
     # As numbers: in the order of the alphabet, 9 comes after 15.
-    if [[ $dir =~ ^[0-9]+$ && -x /usr/lib/postgresql/$dir/bin/postgres ]] && ((dir > newest)); then newest=$dir; fi
+    if [[ $dir =~ ^[0-9]+$ && -x $PG_VERSIONS/$dir/bin/postgres ]] && ((dir > newest)); then newest=$dir; fi
   done
   printf '%s' "$newest"
 }
@@ -21,7 +22,7 @@ newest_postgres() {
 pg_bin() {
   local version=''
   [[ ! -s $PG_DATA/PG_VERSION ]] || read -r version <"$PG_DATA/PG_VERSION"
-  printf '/usr/lib/postgresql/%s/bin' "${version:-$(newest_postgres)}"
+  printf '%s/%s/bin' "$PG_VERSIONS" "${version:-$(newest_postgres)}"
 }
 
 # PostgreSQL refuses to run as root. Root therefore runs it as the package's user `postgres`, who

@@ -14,6 +14,7 @@ print_env() {
   assign ISSUER_API_ADMIN_URL "http://127.0.0.1:$(port_of issuer-api)"
   assign ISSUE_CONSUMER_ADMIN_URL "http://127.0.0.1:$(port_of issue-consumer)"
   assign DLQ_CONSUMER_ADMIN_URL "http://127.0.0.1:$(port_of dlq-consumer)"
+  assign CONSOLE_URL "http://127.0.0.1:$(port_of console)"
   # Settings of the binaries. They refuse a key they do not know: add none that they do not read.
   assign ISSUER_API__HTTP__LISTEN "127.0.0.1:$(port_of issuer-api-http)"
   assign ISSUER_API__ADMIN__LISTEN "127.0.0.1:$(port_of issuer-api)"
@@ -30,6 +31,7 @@ print_env() {
   assign ISSUE_CONSUMER__KAFKA__DLQ_TOPIC "$DLQ_TOPIC"
   assign DLQ_CONSUMER__ADMIN__LISTEN "127.0.0.1:$(port_of dlq-consumer)"
   assign DLQ_CONSUMER__KAFKA__DLQ_TOPIC "$DLQ_TOPIC"
+  assign DLQ_CONSUMER__CONSOLE__LISTEN "127.0.0.1:$(port_of console)"
   assign STACK_LOG_DIR "$LOG"
   [[ $PATH == "$BIN_DIR":* ]] || assign PATH "$BIN_DIR:$PATH"
 }
@@ -61,6 +63,7 @@ start_service() {
   mkdir -p "$(dir_of "$name")"
   need_port "$name" "$(port_of "$name")"
   [[ $name != issuer-api ]] || need_port "$name" "$(port_of issuer-api-http)"
+  [[ $name != dlq-consumer ]] || need_port "$name" "$(port_of console)"
   # A service's environment ends with the stack's settings; whatever else the caller set still holds.
   load_env
   start_process "$name" "$BIN_DIR/$name" "$verb"

@@ -52,7 +52,7 @@ async fn serve(arguments: &BareArgs) -> Result<()> {
     let key_file = arguments.key_file.display().to_string();
     let (public_key_file, hmac_secret_file) =
         if arguments.algorithm == "HS256" { (String::new(), key_file) } else { (key_file, String::new()) };
-    let verifier = Verifier::load(&AuthSettings {
+    let settings = AuthSettings {
         issuer: arguments.issuer.clone(),
         audience: arguments.audience.clone(),
         algorithms: vec![arguments.algorithm.clone()],
@@ -61,7 +61,8 @@ async fn serve(arguments: &BareArgs) -> Result<()> {
         hmac_secret_file,
         leeway_s: 30,
         ..AuthSettings::default()
-    })?;
+    };
+    let verifier = settings.verifier()?;
     let route = post(answer).with_state(Arc::new(verifier));
     let router = Router::new().route("/api/v1/coupons/{code}/issues", route);
     let listener = TcpListener::bind(arguments.listen).await.context("the address cannot be bound")?;
@@ -85,7 +86,7 @@ async fn answer(
     _body: Body,
 ) -> Response {
     let token = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.split_once(' '));
-    let Some(Ok(_member)) = token.map(|(_, token)| verifier.member(token.trim_matches(' '))) else {
+    let Some(Ok(_member)) = token.map(|(_, token)| verifier.subject(token.trim_matches(' '))) else {
         return StatusCode::UNAUTHORIZED.into_response();
     };
     let location = format!("/api/v1/coupons/{code}/issues/018f3f5e-7b1a-7000-8000-000000000001");

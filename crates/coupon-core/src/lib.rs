@@ -17,5 +17,6 @@ pub mod runtime;
 pub mod signing;
 pub mod startup;
 pub mod stock;
+pub mod tokens;
 pub mod words;
 pub mod writing;

@@ -29,6 +29,7 @@ const CORE: &[MetricHelp] = &[
     (Counter, "coupon_events_unsigned_total", "Records without a signature, where there are keys to verify one."),
     (Counter, "coupon_events_forged_total", "Records consumed whose signature is none of ours, or by an unknown key."),
     (Counter, "coupon_partitions_rewound_total", "Partitions whose log was cut or made anew, and is read from there."),
+    (Gauge, "coupon_auth_keys_stale_seconds", "Seconds since a source of keys could not be read; 0: all are."),
     (Gauge, "coupon_contract_findings", "Settings of a server that depart from the wanted ones, by severity."),
     (Gauge, "coupon_consumer_partitions", "Partitions assigned to this process."),
     (Gauge, "coupon_consumer_paused_partitions", "Partitions assigned to this process that are paused."),

@@ -4,6 +4,7 @@
 pub mod answers;
 pub mod campaign;
 pub mod chance;
+pub mod console;
 pub mod demo;
 pub mod failures;
 mod http;

@@ -22,6 +22,16 @@ pub enum Archived {
     Before,
 }
 
+impl Archived {
+    /// Returns the outcome in a sentence.
+    pub fn sentence(&self, code: &CouponCode) -> String {
+        match self {
+            Self::Now => format!("{code} has ended for good"),
+            Self::Before => format!("{code} had ended for good before"),
+        }
+    }
+}
+
 impl Operations {
     /// Archives a CLOSED campaign of which no request is under way and Redis and PostgreSQL agree. May be repeated.
     pub async fn archive(&self, code: &CouponCode, wait: Duration, reason: &str) -> Result<Archived, OperationsError> {

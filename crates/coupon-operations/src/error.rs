@@ -1,10 +1,11 @@
 //! Why an operation was refused, or did not end.
 
 use coupon_core::{
+    failure::{Class, Classified},
     filling::FillError,
     ids::CouponCode,
     kafka::PublishError,
-    repo::{RepoError, coupons::CouponStatus, rebuilds::Unfinished, replay_jobs::JobStatus},
+    repo::{RepoError, coupons::CouponStatus, jobs::ServiceJobStatus, rebuilds::Unfinished, replay_jobs::JobStatus},
     stock::StockError,
 };
 
@@ -141,12 +142,39 @@ pub enum OperationsError {
         /// The change asked for.
         wish: &'static str,
     },
+    /// There is no such job of the services.
+    #[error("there is no job {0}")]
+    UnknownJob(i64),
+    /// The plan was deleted.
+    #[error("there is no plan {0}")]
+    PlanGone(i64),
+    /// The job has ended, so it cannot be changed.
+    #[error("job {job} is {status}, and cannot be {wish}")]
+    JobEnded {
+        /// The job.
+        job: i64,
+        /// Status of the job.
+        status: ServiceJobStatus,
+        /// The change asked for.
+        wish: &'static str,
+    },
     /// Another process works on the job.
     #[error("another process is at replay {0} now; `dlq-consumer replay pause {0}` stops it there")]
     ReplayBusy(i64),
 }
 
 impl OperationsError {
+    /// Whether a server is away: a job waits for it.
+    pub fn is_outage(&self) -> bool {
+        let class = match self {
+            Self::Repo(error) => error.class(),
+            Self::Stock(error) => error.class(),
+            Self::Kafka(error) => error.class(),
+            _ => return false,
+        };
+        matches!(class, Class::Unavailable | Class::Contended | Class::Interrupted)
+    }
+
     /// Whether a wait ended in vain, so that the same command may work later.
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::Outbox { .. } | Self::Lag(_) | Self::Orphans { .. } | Self::Busy(_))

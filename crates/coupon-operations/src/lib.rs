@@ -4,17 +4,23 @@ pub mod archive;
 pub mod barrier;
 pub mod campaigns;
 mod error;
+pub mod export;
+pub mod jobs;
 pub mod lookups;
 mod operations;
+pub mod operators;
+pub mod plans;
 pub mod rebuild;
 pub mod reconcile;
 pub mod replay;
 pub mod retention;
 pub mod terminal;
+mod verbs;
 pub mod work_list;
 
 pub use error::OperationsError;
 pub use operations::{Operations, read_dead_letter};
+pub use verbs::{VERBS, WITHOUT_VERB};
 
 #[cfg(test)]
 mod tests {

@@ -13,6 +13,16 @@ use uuid::Uuid;
 
 use crate::Operations;
 
+mod member;
+mod steps;
+mod timeline;
+mod without;
+
+pub use member::{MemberStanding, RequestOfMember};
+pub use steps::{Outcome, Step};
+pub use timeline::{AskedRedis, RequestTimeline};
+pub use without::{CampaignWithout, Why};
+
 /// Most entries, and most dead letters, read of one member.
 const MAX_ROWS_OF_MEMBER: i64 = 1_000;
 
@@ -54,12 +64,7 @@ impl LookupResult {
 impl Operations {
     /// Looks up a request. Its holder entry is found by the campaign and the member that PostgreSQL has of the request.
     pub async fn find_request(&self, request_id: Uuid) -> Result<LookupResult, RepoError> {
-        let mut found = LookupResult {
-            decisions: self.database.coupon_issues().of_request(request_id).await?,
-            entries: self.database.failed_coupon_issues().of_request(request_id).await?,
-            dead_letters: self.database.dlq_events().of_request(request_id).await?,
-            ..LookupResult::default()
-        };
+        let mut found = self.find_stored_request(request_id).await?;
         let decided = found.decisions.iter().map(|row| (Some(&row.coupon_code), Some(&row.member_id)));
         let entries = found.entries.iter().map(|row| (Some(&row.coupon_code), Some(&row.member_id)));
         let dead_letters = found.dead_letters.iter().map(|row| (row.coupon_code.as_ref(), row.member_id.as_ref()));
@@ -70,6 +75,16 @@ impl Operations {
         places.dedup();
         self.find_holders(&mut found, places).await;
         Ok(found)
+    }
+
+    /// Looks up what PostgreSQL has of a request.
+    async fn find_stored_request(&self, request_id: Uuid) -> Result<LookupResult, RepoError> {
+        Ok(LookupResult {
+            decisions: self.database.coupon_issues().of_request(request_id).await?,
+            entries: self.database.failed_coupon_issues().of_request(request_id).await?,
+            dead_letters: self.database.dlq_events().of_request(request_id).await?,
+            ..LookupResult::default()
+        })
     }
 
     /// Looks up everything a member holds and requested.

@@ -7,11 +7,18 @@ use coupon_core::{
     event::{CouponIssued, VERSION},
     ids::CouponCode,
     kafka::ConsumerProgress,
-    repo::{Database, RepoError, audit::Actor, coupons::Coupon, dlq_events::UndecidedDlqEvent},
+    repo::{
+        Database, RepoError,
+        audit::{Actor, Identity},
+        coupons::Coupon,
+        dlq_events::UndecidedDlqEvent,
+    },
     signing::{self, EventReader, ReadError},
     stock::{Stock, View},
     writing::Writer,
 };
+
+use crate::campaigns::Campaigns;
 
 /// Access to the servers in the name of one operator, or of the service.
 #[derive(Clone)]
@@ -30,11 +37,23 @@ pub struct Operations {
     pub dead_letters: ConsumerProgress,
     /// The source of the time that rows get.
     pub clock: Arc<dyn Clock>,
-    /// The name that the audit gets.
-    pub by: String,
+    /// The operator or the service, for the audit.
+    pub by: Identity,
 }
 
 impl Operations {
+    /// Returns the same operations in the name of somebody else.
+    #[must_use]
+    pub fn in_the_name_of(&self, by: Identity) -> Self {
+        Self { by, ..self.clone() }
+    }
+
+    /// Returns the operations on campaigns, in the same name.
+    pub fn campaigns(&self) -> Campaigns {
+        let Self { database, stock, clock, by, .. } = self.clone();
+        Campaigns { database, stock, clock, by }
+    }
+
     /// Returns the operator with the time of now, for the audit.
     pub fn me(&self) -> Actor {
         Actor::at(&self.by, self.clock.as_ref())

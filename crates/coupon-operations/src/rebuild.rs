@@ -16,6 +16,7 @@ use coupon_core::{
     },
     stock::Stock,
 };
+use serde::{Deserialize, Serialize};
 
 use crate::{Operations, OperationsError};
 
@@ -33,7 +34,8 @@ pub struct RebuildOptions {
 }
 
 /// A step of a rebuild that was reached, for whoever watches.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum RebuildProgress {
     /// An earlier rebuild is continued from this step.
     Resumed(RebuildStep),
@@ -51,6 +53,12 @@ pub enum RebuildProgress {
     Copied(u64, u64),
     /// The rebuild cannot go on; it has changed nothing, and the campaign has this status.
     Left(CouponStatus),
+}
+
+/// Returns the end of a rebuild in a sentence.
+pub fn rebuilt(coupon: &Coupon) -> String {
+    let Coupon { coupon_code, status, epoch, issued_quantity, .. } = coupon;
+    format!("{coupon_code} is rebuilt and {status}: epoch {epoch}, {issued_quantity} coupons issued")
 }
 
 /// A rebuild of one campaign, under the lock of its data.
@@ -75,6 +83,24 @@ impl Operations {
         let rebuilding = Rebuilding { operations: self, database, stock, code, options, progress };
         let rebuilt = self.with_data_lock(code, Box::pin(rebuilding.run())).await?;
         rebuilt.unwrap_or_else(|| Err(OperationsError::Busy(code.clone())))
+    }
+}
+
+impl Operations {
+    /// Ends a rebuild that was begun and is not to go on, as one that cannot: the gate is as it was before. Returns the status
+    /// of the campaign; `None` when none is under way, or its epoch has begun, from where on it has to be finished.
+    pub async fn leave_rebuild(&self, code: &CouponCode) -> Result<Option<CouponStatus>, OperationsError> {
+        let left = self.with_data_lock(code, async {
+            let under_way = self.database.rebuilds().find_under_way(code).await?;
+            let Some(rebuild) = under_way.filter(|rebuild| rebuild.step == RebuildStep::Draining) else {
+                return Ok(None);
+            };
+            let options = RebuildOptions { wait: Duration::ZERO, leave_undecided: false };
+            let (database, stock) = (&self.database, &self.stock);
+            let rebuilding = Rebuilding { operations: self, database, stock, code, options, progress: &|_| {} };
+            rebuilding.leave_as_found(&rebuild).await
+        });
+        Box::pin(left).await?.unwrap_or_else(|| Err(OperationsError::Busy(code.clone())))
     }
 }
 

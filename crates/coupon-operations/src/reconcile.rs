@@ -148,7 +148,7 @@ impl Operations {
         let row = ReconciliationRow {
             id: 0,
             coupon_code: report.coupon.as_str().to_owned(),
-            started_by: self.by.clone(),
+            started_by: self.by.name.clone(),
             started_at,
             finished_at: self.clock.now(),
             applied: options.apply,

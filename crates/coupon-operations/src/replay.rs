@@ -5,7 +5,7 @@
 use coupon_core::{
     event::VERSION,
     repo::{
-        replay_jobs::{Job, JobKind, JobStatus, NewJob},
+        replay_jobs::{Job, JobKind, JobStatus, NewJob, SILENT_AFTER},
         replays::Plan,
         work_list::Filter,
     },
@@ -19,6 +19,7 @@ mod requests;
 mod work;
 
 pub use compensate::Compensated;
+pub(crate) use work::outage_backoff;
 
 /// The request for a replay job.
 #[derive(Clone, Debug)]
@@ -35,6 +36,23 @@ pub struct Request {
     pub reason: String,
 }
 
+impl Request {
+    /// Returns the job of this request, up to the highest number of its plan.
+    pub(crate) fn into_job(self, plan: &Plan, in_service: bool) -> NewJob {
+        NewJob {
+            kind: self.kind,
+            up_to: plan.up_to,
+            filter: Filter { up_to: Some(plan.up_to), ..self.filter },
+            per_second: self.per_second,
+            after_close: self.after_close,
+            eligible: plan.eligible,
+            chosen: plan.chosen(),
+            reason: self.reason,
+            in_service,
+        }
+    }
+}
+
 impl Operations {
     /// Returns how many rows of a request are eligible, and why others are refused. Changes nothing.
     pub async fn plan_replay(&self, request: &Request) -> Result<Plan, OperationsError> {
@@ -48,19 +66,10 @@ impl Operations {
         })
     }
 
-    /// Creates a job for a request and returns its id; nothing is replayed before [`Operations::work_replay`].
-    pub async fn create_replay(&self, request: Request, plan: &Plan) -> Result<i64, OperationsError> {
-        let new = NewJob {
-            kind: request.kind,
-            up_to: plan.up_to,
-            filter: Filter { up_to: Some(plan.up_to), ..request.filter },
-            per_second: request.per_second,
-            after_close: request.after_close,
-            eligible: plan.eligible,
-            chosen: plan.chosen(),
-            reason: request.reason,
-        };
-        Ok(self.database.replay_jobs().create(new, self.me()).await?)
+    /// Creates a job for a request and returns its id. With `in_service` the services work on it, else nothing is replayed
+    /// before [`Operations::work_replay`].
+    pub async fn create_replay(&self, request: Request, plan: &Plan, in_service: bool) -> Result<i64, OperationsError> {
+        Ok(self.database.replay_jobs().create(request.into_job(plan, in_service), self.me()).await?)
     }
 
     /// Returns a job.
@@ -79,10 +88,18 @@ impl Operations {
         self.move_job(job, FROM, JobStatus::Cancelled, reason, "cancelled").await
     }
 
-    /// Sets a job to RUNNING; [`Operations::work_replay`] then goes on with it.
+    /// Sets a job to RUNNING. The services go on with it if any works on jobs, else [`Operations::work_replay`] has to; the
+    /// job says which. One that a terminal is at stays there.
     pub async fn resume_replay(&self, job: i64, reason: String) -> Result<(), OperationsError> {
         const FROM: &[JobStatus] = &[JobStatus::Running, JobStatus::Paused, JobStatus::Stopped];
-        self.move_job(job, FROM, JobStatus::Running, reason, "resumed").await
+        let before = self.job(job).await?;
+        self.move_job(job, FROM, JobStatus::Running, reason, "resumed").await?;
+        let silent_after = i64::try_from(SILENT_AFTER.as_secs()).unwrap_or(i64::MAX);
+        let in_terminal = !before.in_service && before.idle_seconds.is_some_and(|idle| idle < silent_after);
+        if !in_terminal {
+            self.database.replay_jobs().hand_over(job, self.has_workers().await?, &self.by).await?;
+        }
+        Ok(())
     }
 
     async fn move_job(
@@ -93,7 +110,7 @@ impl Operations {
         reason: String,
         wish: &'static str,
     ) -> Result<(), OperationsError> {
-        if self.database.replay_jobs().set_status(job, from, to, reason, self.me()).await? {
+        if self.database.replay_jobs().set_status(job, None, from, to, reason, self.me()).await? {
             return Ok(());
         }
         let found = self.job(job).await?;

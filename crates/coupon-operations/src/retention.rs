@@ -1,7 +1,7 @@
 //! Retention: rows that are old and done are purged in batches.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use coupon_core::repo::{RepoError, audit::Actor, retention::Purgeable};
+use coupon_core::repo::{RepoError, retention::Purgeable};
 use serde::Serialize;
 
 use crate::Operations;
@@ -49,14 +49,12 @@ impl Operations {
     pub async fn purge(
         &self,
         before: DateTime<Utc>,
-        by: &str,
         mut progress: impl FnMut(Purged) -> bool,
     ) -> Result<(), RepoError> {
         for table in Purgeable::ALL {
             let mut from = None;
             loop {
-                let actor = Actor::at(by, self.clock.as_ref());
-                let step = self.database.retention().purge(table, before, from, PURGE_BATCH_ROWS, actor).await?;
+                let step = self.database.retention().purge(table, before, from, PURGE_BATCH_ROWS, self.me()).await?;
                 if !progress(Purged { table, rows: step.rows }) {
                     return Ok(());
                 }

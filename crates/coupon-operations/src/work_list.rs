@@ -6,10 +6,10 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use chrono::TimeDelta;
 use coupon_core::repo::{
     RepoError,
-    audit::{Actor, AuditRow},
+    audit::AuditRow,
     dlq_events::{DlqEvent, DlqEventStatus},
     failed_coupon_issues::{FailedCouponIssue, ReplayLink},
-    work_list::{Figures, Filter, List, Number, Settling, Verb},
+    work_list::{Claimed, Figures, Filter, List, Note, Number, Settling, Verb},
 };
 use serde::Serialize;
 
@@ -30,6 +30,8 @@ pub struct Entry {
     pub dead_letters: Vec<DlqEvent>,
     /// Its rows in the audit, newest first.
     pub audit: Vec<AuditRow>,
+    /// What operators noted on it, oldest first.
+    pub notes: Vec<Note>,
 }
 
 /// A dead letter with its bytes, its entry and its audit.
@@ -50,6 +52,8 @@ pub struct DeadLetterDetails {
     pub entry: Option<FailedCouponIssue>,
     /// Its rows in the audit, newest first.
     pub audit: Vec<AuditRow>,
+    /// What operators noted on it, oldest first.
+    pub notes: Vec<Note>,
 }
 
 /// The figures of the work list, and the ages in them.
@@ -123,6 +127,7 @@ impl Operations {
             replays: self.database.failed_coupon_issues().replay_links(id).await?,
             dead_letters: self.database.dlq_events().of_request(entry.request_id).await?,
             audit: self.database.audit().of_subject(&subject(List::Requests.number(id))).await?,
+            notes: self.database.work_list().notes(List::Requests.number(id)).await?,
             entry,
         }))
     }
@@ -146,6 +151,7 @@ impl Operations {
             headers: dead_letter.headers.take(),
             entry,
             audit: self.database.audit().of_subject(&subject(List::DlqEvents.number(id))).await?,
+            notes: self.database.work_list().notes(List::DlqEvents.number(id)).await?,
             dead_letter,
         }))
     }
@@ -159,17 +165,27 @@ impl Operations {
         Ok(Stats { figures, oldest_pending_seconds, alarms_in_digest })
     }
 
+    /// Notes something on a row. `false` when there is no such row.
+    pub async fn note(&self, number: Number, note: String) -> Result<bool, RepoError> {
+        self.database.work_list().add_note(number, note, self.me()).await
+    }
+
+    /// Claims an entry of the work list: whoever looks sees who is at it.
+    pub async fn claim(&self, id: i64) -> Result<Claimed, RepoError> {
+        self.database.work_list().claim(id, self.me()).await
+    }
+
+    /// Releases an entry of the work list, whoever has claimed it.
+    pub async fn release(&self, id: i64) -> Result<Claimed, RepoError> {
+        self.database.work_list().release(id, self.me()).await
+    }
+
     /// Settles these rows and returns the outcome of each. May be repeated, whatever ended an earlier call.
-    pub async fn settle_each(
-        &self,
-        settling: &Settling,
-        ids: &[i64],
-        by: &str,
-    ) -> Result<Vec<(i64, Settled)>, RepoError> {
+    pub async fn settle_each(&self, settling: &Settling, ids: &[i64]) -> Result<Vec<(i64, Settled)>, RepoError> {
         let ids: BTreeSet<i64> = ids.iter().copied().collect();
         let mut done = BTreeSet::new();
         let filter = Filter { ids: ids.iter().copied().collect(), ..Filter::default() };
-        self.settle_in_batches(settling, &filter, by, |batch| done.extend(batch)).await?;
+        self.settle_in_batches(settling, &filter, |batch| done.extend(batch)).await?;
         let others: Vec<i64> = ids.difference(&done).copied().collect();
         let standing = self.database.work_list().statuses(settling.list, &others).await?;
         let others = self.database.work_list().statuses(settling.list.other(), &others).await?;
@@ -194,9 +210,9 @@ impl Operations {
 
     /// Settles all rows of a filter that can be settled, in batches, each with its rows in the audit. Returns the number of
     /// rows changed. May be repeated: a settled row is not settled again.
-    pub async fn settle_all(&self, settling: &Settling, filter: &Filter, by: &str) -> Result<usize, RepoError> {
+    pub async fn settle_all(&self, settling: &Settling, filter: &Filter) -> Result<usize, RepoError> {
         let mut changed = 0;
-        self.settle_in_batches(settling, filter, by, |batch| changed += batch.len()).await?;
+        self.settle_in_batches(settling, filter, |batch| changed += batch.len()).await?;
         Ok(changed)
     }
 
@@ -204,12 +220,11 @@ impl Operations {
         &self,
         settling: &Settling,
         filter: &Filter,
-        by: &str,
         mut progress: impl FnMut(Vec<i64>),
     ) -> Result<(), RepoError> {
         let mut after = 0;
         loop {
-            let (settling, filter, actor) = (settling.clone(), filter.clone(), Actor::at(by, self.clock.as_ref()));
+            let (settling, filter, actor) = (settling.clone(), filter.clone(), self.me());
             let batch = self.database.work_list().settle(settling, filter, after, SETTLE_BATCH_ROWS, actor).await?;
             // Not "fewer than asked for": rows that somebody else has moved meanwhile are missing in a batch.
             let Some(last) = batch.last() else { return Ok(()) };

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use coupon_console::ConsoleSettings;
 use coupon_core::{
     budget::Budget,
     clock::SystemClock,
@@ -10,7 +11,7 @@ use coupon_core::{
         ConsumerProgress, ConsumerSettings, GroupSettings, Holds, KafkaSettings, LagSettings, OAuthSettings, Topic,
         check_topic,
     },
-    repo::{Database, DatabaseSettings},
+    repo::{Database, DatabaseSettings, audit::Identity},
     runtime::{
         AdminSettings, LogSettings, Properties, Settings, SettingsError, ShutdownSettings, TelemetrySettings, within,
     },
@@ -21,7 +22,10 @@ use coupon_core::{
 use coupon_operations::Operations;
 use serde::{Deserialize, Serialize};
 
-use crate::alarm::AlarmSettings;
+use crate::{
+    alarm::{AlarmSettings, is_base_url},
+    jobs::JobSettings,
+};
 
 /// All settings of this binary.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -50,6 +54,10 @@ pub struct Config {
     pub sweeper: GiveBackWorkerSettings,
     /// `[alarms]`
     pub alarms: AlarmSettings,
+    /// `[console]`
+    pub console: ConsoleSettings,
+    /// `[jobs]`
+    pub jobs: JobSettings,
     /// `[reconcile]`
     pub reconcile: ReconcileSettings,
     /// `[retention]`
@@ -63,8 +71,19 @@ pub struct Config {
 }
 
 impl Config {
+    /// The settings of alarms, whose links lead to the console where `console.public_url` says where it is.
+    pub fn alarm_settings(&self) -> AlarmSettings {
+        AlarmSettings { console_url: self.console.public_url.clone(), ..self.alarms.clone() }
+    }
+
     /// Returns the operations of the process `service` in the name of `by`. Kafka is connected to when it is first asked.
-    pub fn operations(&self, database: Database, stock: Stock, service: &str, by: &str) -> anyhow::Result<Operations> {
+    pub fn operations(
+        &self,
+        database: Database,
+        stock: Stock,
+        service: &str,
+        by: Identity,
+    ) -> anyhow::Result<Operations> {
         let (client, kafka) = (self.kafka.client(), &self.kafka);
         Ok(Operations {
             writer: Writer::new(database.clone(), &self.writer),
@@ -74,7 +93,7 @@ impl Config {
             database,
             stock,
             clock: Arc::new(SystemClock),
-            by: by.to_owned(),
+            by,
         })
     }
 }
@@ -204,6 +223,12 @@ impl Settings for Config {
         within("give_up.per_second", self.give_up.per_second, 0.0..=1_000_000.0, "requests")?;
         within("sweeper.interval_ms", self.sweeper.interval_ms, 10..=60_000, "ms")?;
         self.alarms.check()?;
+        self.console.check()?;
+        within("jobs.workers", self.jobs.workers, 0..=20, "jobs")?;
+        if !is_base_url(&self.console.public_url) {
+            let allowed = "empty, or an http or https URL with a host, without a user and without #";
+            return Err(SettingsError::invalid("console.public_url", &self.console.public_url, allowed));
+        }
         within("reconcile.wait_ms", self.reconcile.wait_ms, 0..=86_400_000, "ms")?;
         if self.reconcile.every_ms != 0 && !(1_000..=86_400_000).contains(&self.reconcile.every_ms) {
             let allowed = "0 for never, or 1000 to 86400000 ms";

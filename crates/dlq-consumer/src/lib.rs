@@ -3,6 +3,7 @@
 mod alarm;
 pub mod cli;
 pub mod config;
+mod console;
 mod dead_letter;
 mod doctor;
 mod give_back_worker;

@@ -28,4 +28,5 @@ pub const HELP: &[MetricHelp] = &[
     (Gauge, "coupon_campaigns", "Campaigns that have not ended for good, by their status."),
     (Gauge, "coupon_campaign_coupons", "Coupons of these campaigns in all."),
     (Gauge, "coupon_campaign_issued", "Issued coupons of these campaigns."),
+    (Counter, "coupon_console_denials_total", "Requests and logins that the console denied, by the reason."),
 ];

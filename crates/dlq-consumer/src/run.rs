@@ -7,7 +7,7 @@ use coupon_core::{
     contract::{Contract, KAFKA, POSTGRESQL, REDIS, Watch},
     kafka::{Broker, Engine, Policy, Readiness},
     metrics_help,
-    repo::{Database, Rehearsal},
+    repo::{Database, Rehearsal, audit::Identity},
     retry,
     runtime::{Condition, Service, Shutdown},
     signing::EventReader,
@@ -18,7 +18,8 @@ use coupon_core::{
 use tokio::sync::{Notify, oneshot};
 
 use crate::{
-    alarm::AlarmSender, config::Config, give_back_worker::GiveBackWorker, jobs, metrics_help::HELP, repair::Repair,
+    alarm::AlarmSender, config::Config, console, give_back_worker::GiveBackWorker, jobs, metrics_help::HELP,
+    repair::Repair,
 };
 
 const NAME: &str = "dlq-consumer";
@@ -31,7 +32,7 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     // What is consumed belongs to traces that others have begun.
     service.export_traces(&config.telemetry, NAME, 0.0)?;
     events.announce();
-    let consumed = consume(&config, events, &service).await;
+    let consumed = Box::pin(consume(&config, events, &service)).await;
     let finished = service.finish().await;
     consumed?;
     finished?;
@@ -48,8 +49,10 @@ async fn consume(config: &Config, events: EventReader, service: &Service) -> any
     config.kafka.client().keep_token(&service.tasks).await;
     let broker = Broker::new(&config.kafka.client(), NAME)?;
     let alarms_wakeup = Arc::new(Notify::new());
-    let alarm_sender = AlarmSender::new(&config.alarms, database.clone(), clock.clone(), alarms_wakeup.clone())?;
+    let alarms = config.alarm_settings();
+    let alarm_sender = AlarmSender::new(&alarms, database.clone(), clock.clone(), alarms_wakeup.clone())?;
 
+    console::serve(config, NAME, &stock, service)?;
     database.measure_on_scrape();
     let topics = config.kafka.topics();
     let [dead_letters, _] = &topics;
@@ -72,7 +75,7 @@ async fn consume(config: &Config, events: EventReader, service: &Service) -> any
     };
     helpers.spawn("give-backs", give_back_worker.run(helpers_stop.clone()));
     helpers.spawn("alarms", alarm_sender.run(helpers_stop.clone()));
-    let operations = config.operations(database.clone(), stock.clone(), NAME, NAME)?;
+    let operations = config.operations(database.clone(), stock.clone(), NAME, Identity::service(NAME))?;
     jobs::start(&operations, writer.clone(), config, &helpers, &helpers_stop);
 
     let repair = Repair {

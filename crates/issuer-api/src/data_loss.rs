@@ -12,7 +12,7 @@ use coupon_core::{
     repo::{
         Database, RepoError,
         alarms::Notice,
-        audit::Actor,
+        audit::{Actor, Identity},
         coupons::{Coupon, CouponStatus},
     },
     runtime::{Throttle, chain},
@@ -91,7 +91,7 @@ impl DataLossReporter {
             // Redis has nothing of the row's epoch any more.
             _ => row.epoch,
         };
-        let actor = Actor { name: crate::SERVICE.to_owned(), now: self.clock.now() };
+        let actor = Actor::at(&Identity::service(crate::SERVICE), self.clock.as_ref());
         let from = &[CouponStatus::Open];
         self.database.coupons().set_status(code.clone(), epoch, from, CouponStatus::Suspect, actor).await.map(drop)
     }

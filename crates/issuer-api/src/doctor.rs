@@ -10,10 +10,7 @@ use coupon_core::{
     stock::Stock,
 };
 
-use crate::{
-    auth::{Key, Verifier},
-    config::ApiSettings,
-};
+use crate::{auth::Key, config::ApiSettings};
 
 /// Looks at everything and prints it; exit code 1 when something does not work.
 pub async fn doctor(settings: &ApiSettings) -> anyhow::Result<ExitCode> {
@@ -33,7 +30,7 @@ pub async fn doctor(settings: &ApiSettings) -> anyhow::Result<ExitCode> {
 
 async fn auth(settings: &ApiSettings) -> Vec<Finding> {
     let fix = "correct the [auth] section; without it `serve` refuses to start";
-    let verifier = match Verifier::load(&settings.auth) {
+    let verifier = match settings.auth.verifier() {
         Err(error) => return vec![Finding::fail("auth", error.to_string(), fix)],
         Ok(verifier) => verifier,
     };

@@ -11,7 +11,6 @@ pub const HELP: &[MetricHelp] = &[
     (Histogram, "coupon_request_seconds", "Seconds from the request to the answer of a POST."),
     (Counter, "coupon_refused_from_memory_total", "Refusals by the sold-out cache, without asking Redis."),
     (Counter, "coupon_unauthenticated_total", "Requests answered 401, by what is wrong with the token."),
-    (Gauge, "coupon_auth_keys_stale_seconds", "Seconds since a source of keys could not be read; 0: all are."),
     (Counter, "coupon_publish_failures_total", "Publications that were not queued, or that Kafka did not acknowledge."),
     (Counter, "coupon_relay_passes_total", "Passes of the relay over all outboxes; it is idle when they stop."),
     (Counter, "coupon_relay_failures_total", "Outboxes, or lists of the campaigns, that Redis could not list."),

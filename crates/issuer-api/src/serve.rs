@@ -42,7 +42,7 @@ const LEAST_FLUSH: Duration = Duration::from_millis(100);
 
 /// Answers members until stopped. Keys are settings, so a wrong one ends the process before anything is opened.
 pub async fn serve(settings: &ApiSettings) -> anyhow::Result<ExitCode> {
-    let verifier = Arc::new(Verifier::load(&settings.auth)?);
+    let verifier = Arc::new(settings.auth.verifier()?);
     let signing_key = settings.events.signer()?;
     let service = Service::start(SERVICE, &settings.log, &settings.admin).await?;
     metrics_help::describe(HELP);

@@ -57,7 +57,7 @@ mutant 'a memory of sold out that does not look at the sequence' crates/issuer-a
   'if confirmed.sold_out == sold_out =>' 'if confirmed.sold_out.epoch == sold_out.epoch =>'
 mutant 'a memory of sold out believed for ever' crates/issuer-api/src/sold_out.rs "$E2E" sold_out:: \
   'now < confirmed.until' 'true'
-mutant 'a verified token remembered beyond its time' crates/issuer-api/src/auth/token.rs '-p issuer-api --lib' auth:: \
+mutant 'a verified token remembered beyond its time' crates/coupon-core/src/tokens/token.rs '-p coupon-core --lib' tokens:: \
   '&& get_current_timestamp() <= until' '&& until > 0'
 mutant 'who has hung up no longer counted' crates/issuer-api/src/http/guard.rs "$E2E" hang_up:: \
   ' + api.accept.detached.abandoned()' ''

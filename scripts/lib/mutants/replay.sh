@@ -7,9 +7,9 @@ mutant 'progress of a replay counted against what has been begun too' $DLQ/cli/r
   '    (count(job.begun), count(job.chosen))' \
   '    (count(job.begun), count(job.eligible + (job.begun - job.succeeded - job.failed - job.under_way).max(0)))'
 mutant 'a replay without a heartbeat' crates/coupon-operations/src/replay/work.rs "$E2E" a_replay_that_is_worked_on_beats \
-  '            if let Err(error) = self.database.replay_jobs().note_heartbeat(job).await {' \
+  '            match self.database.replay_jobs().beat(hold.clone()).await {' \
   '            std::future::pending::<()>().await;
-            if let Err(error) = self.database.replay_jobs().note_heartbeat(job).await {'
+            match self.database.replay_jobs().beat(hold.clone()).await {'
 mutant 'a replay that is done though some of it failed' $DLQ/cli/replay.rs "$E2E" p5_a_replay_of_which_most_fail \
   'job.status == JobStatus::Done && job.failed == 0 &&' 'job.status == JobStatus::Done &&'
 mutant 'a replay that is done though a number was refused' $DLQ/cli/replay.rs "$E2E" a_replay_ends_with_0_only \
@@ -31,12 +31,13 @@ mutant 'a filter that chooses what was compensated by hand' $CORE/repo/replays/p
   "const NOT_BY_HAND: &str = \"(\$1::bigint[] <> '{}' OR true)\"" \
   "WHEN f.decided_by_hand AND \$1::bigint[] = '{}' THEN 'DECIDED_BY_HAND'" "WHEN false THEN 'DECIDED_BY_HAND'"
 mutant 'replays settled one by one' $CORE/repo/replays/settle.rs "$E2E" many_replays_are_settled \
-  '            let settled: i64 = sqlx::query_scalar(SETTLE).bind(BATCH).bind(now).bind(by).fetch_one(&pool).await?;
+  '            let settle = sqlx::query_scalar(SETTLE).bind(BATCH).bind(actor.now);
+            let settled: i64 = settle.bind(&actor.by.name).bind(actor.by.provenance()).fetch_one(&pool).await?;
             Ok(usize::try_from(settled).unwrap_or(0))' \
   '            let mut all = 0;
             loop {
-                let one = sqlx::query_scalar(SETTLE).bind(BATCH.min(1)).bind(now).bind(&by).fetch_one(&pool);
-                let settled: i64 = one.await?;
+                let one = sqlx::query_scalar(SETTLE).bind(BATCH.min(1)).bind(actor.now);
+                let settled: i64 = one.bind(&actor.by.name).bind(actor.by.provenance()).fetch_one(&pool).await?;
                 all += usize::try_from(settled).unwrap_or(0);
                 if settled == 0 {
                     return Ok(all);

@@ -30,7 +30,7 @@ pub use handler::{Attempt, Handler, History, Work};
 pub use lag::LagSettings;
 pub use oauth::OAuthSettings;
 pub use producer::{Delivered, Publisher};
-pub use progress::{ConsumerProgress, EndOffsets, Gap};
+pub use progress::{ConsumerProgress, EndOffsets, Gap, PartitionProgress};
 pub use record::{Header, Record};
 pub use rights::Right;
 pub use settings::{ConsumerSettings, GroupSettings, KafkaSettings, check_topic};

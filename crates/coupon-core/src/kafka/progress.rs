@@ -44,6 +44,17 @@ pub struct Gap {
     pub end: i64,
 }
 
+/// How far a group is in one partition, by the offsets alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct PartitionProgress {
+    /// The partition.
+    pub partition: i32,
+    /// The offset after the last record.
+    pub end: i64,
+    /// Offsets up to there that the group has not committed; some may hold no record.
+    pub lag: i64,
+}
+
 /// The end offsets of a topic's partitions at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EndOffsets(BTreeMap<i32, Partition>);
@@ -100,6 +111,15 @@ impl ConsumerProgress {
     pub async fn lag(&self, ends: &EndOffsets) -> Result<u64, PublishError> {
         let unread = self.unread(self.gaps(ends).await?).await?;
         Ok(unread.values().map(|gap| u64::try_from(gap.end - gap.at).unwrap_or(0)).sum())
+    }
+
+    /// How far the group is in each partition now.
+    pub async fn by_partition(&self) -> Result<Vec<PartitionProgress>, PublishError> {
+        let ends = self.end_offsets().await?;
+        let gaps = self.gaps(&ends).await?;
+        let lag = |partition| gaps.get(&partition).map_or(0, |gap| gap.end - gap.at);
+        let ends = ends.by_partition().into_iter();
+        Ok(ends.map(|(partition, end)| PartitionProgress { partition, end, lag: lag(partition) }).collect())
     }
 
     /// The gaps below these end offsets, by the offsets alone: a gap may hold no record.

@@ -8,11 +8,13 @@ mod all_clear;
 mod channels;
 mod group;
 mod notices;
+mod shown;
 
 pub use channels::ChannelState;
 pub use group::{AlarmGroup, UnsentDlqEvents};
 pub(super) use notices::insert_notice;
 pub use notices::{Notice, NoticeRow};
+pub use shown::{OpenAlarm, ShownNotice, UnsentCause};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgConnection;

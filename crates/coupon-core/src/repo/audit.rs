@@ -2,24 +2,84 @@
 //! stead, made.
 
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
 
 use super::{AuditRepository, RepoError};
-use crate::{clock::Clock, ids::CouponCode};
+use crate::{clock::Clock, ids::CouponCode, words::words};
+
+words! {
+    /// How the name of an actor is known.
+    #[derive(Deserialize)]
+    #[serde(try_from = "String")]
+    pub enum Login as "way of login" {
+        /// A service acts in an operator's stead.
+        Service = "SERVICE",
+        /// The flag `--by` of a command line claims it; nothing is verified.
+        CommandLine = "COMMAND_LINE",
+        /// A token of the console was verified.
+        Token = "TOKEN",
+        /// An assertion of an identity provider was verified.
+        Assertion = "ASSERTION",
+    }
+}
+
+/// Who changes something, how that is known, and why it is changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// Name of the operator or the service.
+    pub name: String,
+    /// How the name is known.
+    pub login: Login,
+    /// Role of a verified operator.
+    pub role: Option<String>,
+    /// Address from which a verified operator asked.
+    pub source: Option<String>,
+    /// Number of the plan by which it is done.
+    pub plan_id: Option<i64>,
+    /// Reason that the operator gave for a change that takes no reason of its own; empty without one.
+    #[serde(default)]
+    pub reason: String,
+}
+
+impl Identity {
+    /// Returns a service, which acts in the stead of operators.
+    pub fn service(name: &str) -> Self {
+        Self::unverified(name, Login::Service)
+    }
+
+    /// Returns whom the flag `--by` of a command line names.
+    pub fn command_line(name: &str) -> Self {
+        Self::unverified(name, Login::CommandLine)
+    }
+
+    fn unverified(name: &str, login: Login) -> Self {
+        Self { name: name.to_owned(), login, role: None, source: None, plan_id: None, reason: String::new() }
+    }
+
+    /// Returns the column `provenance` of the audit: the fields that are there, without name and reason.
+    pub(in crate::repo) fn provenance(&self) -> serde_json::Value {
+        let mut provenance = serde_json::Map::from_iter([("login".to_owned(), self.login.as_str().into())]);
+        provenance.extend(self.role.as_deref().map(|role| ("role".to_owned(), role.into())));
+        provenance.extend(self.source.as_deref().map(|source| ("source".to_owned(), source.into())));
+        provenance.extend(self.plan_id.map(|plan_id| ("plan_id".to_owned(), plan_id.into())));
+        provenance.into()
+    }
+}
 
 /// Who changes something, and when.
 #[derive(Clone, Debug)]
 pub struct Actor {
-    /// Name of the operator or the service.
-    pub name: String,
+    /// The operator or the service.
+    pub by: Identity,
     /// Time of the change.
     pub now: DateTime<Utc>,
 }
 
 impl Actor {
-    /// Returns who has this name, at the clock's time.
-    pub fn at(name: &str, clock: &dyn Clock) -> Self {
-        Self { name: name.to_owned(), now: clock.now() }
+    /// Returns the operator or the service at the clock's time.
+    pub fn at(by: &Identity, clock: &dyn Clock) -> Self {
+        Self { by: by.clone(), now: clock.now() }
     }
 }
 
@@ -40,6 +100,8 @@ pub struct AuditRow {
     pub change: serde_json::Value,
     /// Reason that the operator gave; empty without one.
     pub reason: String,
+    /// How the actor is known, as `login`, `role`, `source` and `plan_id`; `None` in rows of older builds.
+    pub provenance: Option<serde_json::Value>,
 }
 
 /// A choice of changes; an absent field restricts nothing.
@@ -51,23 +113,30 @@ pub struct AuditFilter {
     pub actor: Option<String>,
     /// Only changes of this verb.
     pub verb: Option<String>,
+    /// Made at this time or later.
+    pub since: Option<DateTime<Utc>>,
+    /// Made before this time.
+    pub until: Option<DateTime<Utc>>,
 }
 
 impl AuditRepository<'_> {
     /// Returns up to `limit` changes below the number `before`, newest first.
     pub async fn list(self, filter: &AuditFilter, before: Option<i64>, limit: i64) -> Result<Vec<AuditRow>, RepoError> {
         let select = sqlx::query_as(
-            "SELECT id, at, actor, verb, subject, change, reason FROM operator_audit
+            "SELECT id, at, actor, verb, subject, change, reason, provenance FROM operator_audit
              WHERE ($1::text IS NULL OR subject = $1 OR starts_with(subject, $1 || '/'))
                AND ($2::text IS NULL OR actor = $2) AND ($3::text IS NULL OR verb = $3)
                AND ($4::bigint IS NULL OR id < $4)
+               AND ($6::timestamptz IS NULL OR at >= $6) AND ($7::timestamptz IS NULL OR at < $7)
              ORDER BY id DESC LIMIT $5",
         )
         .bind(&filter.subject)
         .bind(&filter.actor)
         .bind(&filter.verb)
         .bind(before)
-        .bind(limit);
+        .bind(limit)
+        .bind(filter.since)
+        .bind(filter.until);
         self.read("read the audit", select.fetch_all(&self.pool())).await
     }
 
@@ -75,6 +144,21 @@ impl AuditRepository<'_> {
     pub async fn has_subject(self, subject: &str) -> Result<bool, RepoError> {
         let filter = AuditFilter { subject: Some(subject.to_owned()), ..AuditFilter::default() };
         Ok(!self.list(&filter, None, 1).await?.is_empty())
+    }
+
+    /// Appends what an operator was denied, or did that changed no row.
+    pub async fn append(
+        self,
+        actor: Actor,
+        verb: String,
+        subject: String,
+        change: serde_json::Value,
+    ) -> Result<(), RepoError> {
+        self.write("append to the audit", move |pool| async move {
+            let mut connection = pool.acquire().await?;
+            append_audit(&mut connection, &actor, &verb, &subject, change, &actor.by.reason).await
+        })
+        .await
     }
 
     /// Returns the changes of one row, newest first, at most 100.
@@ -93,7 +177,7 @@ pub(super) async fn append_coupon_audit(
     code: &CouponCode,
     change: serde_json::Value,
 ) -> Result<(), sqlx::Error> {
-    append_audit(tx, actor, verb, &format!("coupons/{code}"), change, "").await
+    append_audit(tx, actor, verb, &format!("coupons/{code}"), change, &actor.by.reason).await
 }
 
 /// Appends to the audit, in the transaction of the change.
@@ -105,14 +189,17 @@ pub(super) async fn append_audit(
     change: serde_json::Value,
     reason: &str,
 ) -> Result<(), sqlx::Error> {
-    sqlx::query("INSERT INTO operator_audit (at, actor, verb, subject, change, reason) VALUES ($1, $2, $3, $4, $5, $6)")
-        .bind(actor.now)
-        .bind(&actor.name)
-        .bind(verb)
-        .bind(subject)
-        .bind(change)
-        .bind(reason)
-        .execute(tx)
-        .await
-        .map(drop)
+    sqlx::query(
+        "INSERT INTO operator_audit (at, actor, verb, subject, change, reason, provenance) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+    )
+    .bind(actor.now)
+    .bind(&actor.by.name)
+    .bind(verb)
+    .bind(subject)
+    .bind(change)
+    .bind(reason)
+    .bind(actor.by.provenance())
+    .execute(tx)
+    .await
+    .map(drop)
 }

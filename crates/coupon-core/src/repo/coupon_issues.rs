@@ -17,6 +17,7 @@ mod details;
 mod give_backs;
 mod insert;
 mod look_up;
+mod of_coupon;
 mod of_member;
 
 pub use compensation::*;
@@ -24,6 +25,8 @@ pub use details::{DecisionDetails, Issued};
 pub use give_backs::DueGiveBack;
 pub use insert::{Batch, Columns};
 use insert::{Missing, insert_new, insert_parts, insert_what_fits};
+pub(in crate::repo) use of_coupon::LAST_RESERVATION;
+pub use of_coupon::{COUNTED_UP_TO, CampaignCounts, DecisionFilter, DecisionOfCoupon};
 pub use of_member::{Decided, Requested};
 
 words! {

@@ -10,10 +10,12 @@ use super::{
 use crate::ids::CouponCode;
 
 mod archive;
+mod pages;
 mod status;
 mod totals;
 mod windows;
 
+pub use pages::CouponWithoutRequest;
 pub use status::*;
 pub use totals::*;
 pub use windows::*;

@@ -67,6 +67,10 @@ pub struct FailedCouponIssue {
     pub decided_by_hand: bool,
     /// Entry that this request was a replay of.
     pub replay_of: Option<i64>,
+    /// Operator who looks after it.
+    pub claimed_by: Option<String>,
+    /// Since when.
+    pub claimed_at: Option<DateTime<Utc>>,
     /// Time of the give-back; `None` while it is due.
     pub given_back_at: Option<DateTime<Utc>>,
 }
@@ -155,6 +159,13 @@ impl FailedCouponIssueRepository<'_> {
             sqlx::query_scalar("SELECT EXISTS (SELECT FROM failed_coupon_issues WHERE id = $1 AND status = 'PENDING')")
                 .bind(row);
         self.read("look whether an entry waits", select.fetch_one(&self.pool())).await
+    }
+
+    /// Returns the rows of these requests, newest first, at most 1,000.
+    pub async fn of_requests(self, requests: &[Uuid]) -> Result<Vec<FailedCouponIssue>, RepoError> {
+        let select = AssertSqlSafe(format!("{SELECT} WHERE f.request_id = ANY($1) ORDER BY f.id DESC LIMIT $2"));
+        let select = sqlx::query_as(select).bind(requests).bind(MAX_ENTRIES);
+        self.read("list the entries of requests", select.fetch_all(&self.pool())).await
     }
 
     /// Returns the row of a request, and the row that it replays.

@@ -12,7 +12,11 @@ pub mod coupons;
 pub mod dlq_events;
 mod error;
 pub mod failed_coupon_issues;
+pub mod jobs;
 pub mod locks;
+pub mod operators;
+pub mod overview;
+pub mod plans;
 mod pool;
 mod probe;
 pub mod rebuilds;
@@ -76,6 +80,14 @@ repositories! {
     reconciliations: ReconciliationRepository,
     /// `rebuilds`: the progress of the rebuild of a campaign.
     rebuilds: RebuildRepository,
+    /// `plans`: changes of many rows, as they were shown.
+    plans: PlanRepository,
+    /// `jobs` and `job_workers`: what services do for operators.
+    jobs: JobRepository,
+    /// `operators` and `operator_sessions`: who may use the console.
+    operators: OperatorRepository,
+    /// What the console's overview shows, over several tables.
+    overview: OverviewRepository,
     /// Rows that are old enough to be deleted.
     retention: RetentionRepository,
 }

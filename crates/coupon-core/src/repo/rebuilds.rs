@@ -1,6 +1,7 @@
 //! Rebuilds of a campaign's data in Redis: the table `rebuilds`, and the changes of the campaign's row on the way.
 
 use chrono::{DateTime, Utc};
+use serde::Deserialize;
 use sqlx::PgConnection;
 
 use super::{
@@ -17,6 +18,8 @@ pub use unfinished::Unfinished;
 
 words! {
     /// Step of a rebuild.
+    #[derive(Deserialize)]
+    #[serde(try_from = "String")]
     pub enum RebuildStep as "step of a rebuild" {
         /// The gate is closed; events under way are waited for.
         Draining = "DRAINING",
@@ -103,7 +106,7 @@ impl RebuildRepository<'_> {
             )
             .bind(code.as_str())
             .bind(reopen_as.as_str())
-            .bind(&actor.name)
+            .bind(&actor.by.name)
             .bind(actor.now)
             .fetch_one(&mut *tx)
             .await?;

@@ -175,6 +175,22 @@ impl ReconciliationRepository<'_> {
         .await
     }
 
+    /// Returns a reconciliation of the history.
+    pub async fn find(self, id: i64) -> Result<Option<ReconciliationRow>, RepoError> {
+        let select = sqlx::query_as("SELECT * FROM reconciliations WHERE id = $1").bind(id);
+        self.read("read a reconciliation", select.fetch_optional(&self.pool())).await
+    }
+
+    /// Returns the last reconciliation of each campaign that is not archived, those with drift first; at most 200.
+    pub async fn last_of_each(self) -> Result<Vec<ReconciliationRow>, RepoError> {
+        let select = sqlx::query_as(
+            "SELECT r.* FROM (SELECT coupon_code FROM coupons WHERE archived_at IS NULL ORDER BY coupon_id DESC LIMIT 200) c
+             CROSS JOIN LATERAL (SELECT * FROM reconciliations WHERE coupon_code = c.coupon_code ORDER BY id DESC LIMIT 1) r
+             ORDER BY r.drift <> '{}' DESC, r.id DESC",
+        );
+        self.read("read the last reconciliations", select.fetch_all(&self.pool())).await
+    }
+
     /// Returns up to `limit` reconciliations of one campaign or of all below the number `before`, newest first.
     pub async fn list(
         self,

@@ -3,14 +3,19 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sqlx::PgConnection;
+use sqlx::{PgConnection, types::Json};
 
 use super::{
     ReplayJobRepository, RepoError,
-    audit::{Actor, append_audit},
+    audit::{Actor, Identity, append_audit},
     work_list::Filter,
 };
 use crate::words::words;
+
+mod hold;
+
+pub use hold::Hold;
+pub(super) use hold::advance;
 
 /// Time after the last heartbeat from which a job counts as without a worker; heartbeats come every few seconds.
 pub const SILENT_AFTER: Duration = Duration::from_secs(20);
@@ -53,7 +58,7 @@ pub struct Job {
     #[sqlx(try_from = "String")]
     pub status: JobStatus,
     /// Choice of rows.
-    pub filter: sqlx::types::Json<Filter>,
+    pub filter: Json<Filter>,
     /// Highest number of a row that it replays.
     pub up_to_id: i64,
     /// Number up to which every row was begun.
@@ -82,6 +87,13 @@ pub struct Job {
     pub note: String,
     /// Seconds since the last heartbeat, while it is RUNNING.
     pub idle_seconds: Option<i64>,
+    /// Whether the services work on it; else the terminal in which it was begun or resumed does.
+    pub in_service: bool,
+    /// The process of a service that works on it.
+    pub worker: Option<String>,
+    /// Who asked for it; `None` in rows of older builds.
+    #[serde(skip)]
+    pub asked_by: Option<Json<Identity>>,
     /// Operator who created it.
     pub created_by: String,
     /// Time of creation.
@@ -109,6 +121,8 @@ pub struct NewJob {
     pub chosen: i64,
     /// Reason that the operator gave.
     pub reason: String,
+    /// Whether the services work on it.
+    pub in_service: bool,
 }
 
 /// A job and its replays in one row. Refusals before and after the link are counted together. The heartbeat is compared
@@ -121,7 +135,7 @@ SELECT j.job_id, j.kind, j.status, j.filter, j.up_to_id, j.cursor_id, j.per_seco
        j.refused || coalesce(r.outcomes, '{}') AS refused, j.reason, j.note,
        CASE WHEN j.status = 'RUNNING' THEN
            greatest(extract(epoch FROM now() - coalesce(j.heartbeat_at, j.updated_at)), 0)::bigint END AS idle_seconds,
-       j.created_by, j.created_at, j.updated_at
+       j.in_service, j.worker, j.asked_by, j.created_by, j.created_at, j.updated_at
 FROM replay_jobs j
 LEFT JOIN LATERAL (SELECT sum(value::bigint) AS refused FROM jsonb_each_text(j.refused)) before ON true
 LEFT JOIN LATERAL (
@@ -137,26 +151,7 @@ impl ReplayJobRepository<'_> {
     pub async fn create(self, new: NewJob, actor: Actor) -> Result<i64, RepoError> {
         self.write("create a replay job", move |pool| async move {
             let mut tx = pool.begin().await?;
-            let job_id: i64 = sqlx::query_scalar(
-                "INSERT INTO replay_jobs (kind, status, filter, up_to_id, per_second, after_close, eligible, created_by,
-                                          created_at, updated_at, chosen, reason, heartbeat_at)
-                 VALUES ($1, 'RUNNING', $2, $3, $4, $5, $6, $7, $8, $8, $9, $10, now()) RETURNING job_id",
-            )
-            .bind(new.kind.as_str())
-            .bind(sqlx::types::Json(&new.filter))
-            .bind(new.up_to)
-            .bind(new.per_second)
-            .bind(new.after_close)
-            .bind(new.eligible)
-            .bind(&actor.name)
-            .bind(actor.now)
-            .bind(new.chosen)
-            .bind(&new.reason)
-            .fetch_one(&mut *tx)
-            .await?;
-            let change = serde_json::json!({ "kind": new.kind, "filter": new.filter, "up_to": new.up_to,
-                "eligible": new.eligible, "after_close": new.after_close });
-            append_audit(&mut tx, &actor, "replay", &format!("replay_jobs/{job_id}"), change, &new.reason).await?;
+            let job_id = insert(&mut tx, &new, &actor).await?;
             tx.commit().await?;
             Ok(job_id)
         })
@@ -177,17 +172,12 @@ impl ReplayJobRepository<'_> {
         self.read("list replay jobs", select.fetch_all(&self.pool())).await
     }
 
-    /// Records a heartbeat: a process works on the job now.
-    pub async fn note_heartbeat(self, job_id: i64) -> Result<(), RepoError> {
-        let beat = sqlx::query("UPDATE replay_jobs SET heartbeat_at = now() WHERE job_id = $1").bind(job_id);
-        self.execute("note a heartbeat of a replay", beat).await.map(drop)
-    }
-
-    /// Changes the status of a job, with `note` as the reason and with its audit. `false` when the status is none of
-    /// `from`.
+    /// Changes the status of a job, with `note` as the reason and with its audit. A `hold` that is given has to be the
+    /// job's. `false` when it is not, or the status is none of `from`.
     pub async fn set_status(
         self,
         job_id: i64,
+        hold: Option<Hold>,
         from: &'static [JobStatus],
         to: JobStatus,
         note: String,
@@ -197,17 +187,17 @@ impl ReplayJobRepository<'_> {
             let mut tx = pool.begin().await?;
             let from: Vec<&str> = from.iter().map(|status| status.as_str()).collect();
             let before: Option<String> = sqlx::query_scalar(
-                "SELECT status FROM replay_jobs WHERE job_id = $1 AND status = ANY($2) FOR NO KEY UPDATE",
+                "SELECT status FROM replay_jobs
+                 WHERE job_id = $1 AND status = ANY($2) AND ($3 OR worker IS NOT DISTINCT FROM $4) FOR NO KEY UPDATE",
             )
             .bind(job_id)
             .bind(&from)
+            .bind(hold.is_none())
+            .bind(hold.and_then(|hold| hold.worker))
             .fetch_optional(&mut *tx)
             .await?;
             let Some(before) = before else { return Ok(false) };
-            // The process that resumes a job is about to work on it.
-            let moved = "UPDATE replay_jobs SET status = $2, note = $3, updated_at = $4,
-                             heartbeat_at = CASE WHEN $2 = 'RUNNING' THEN now() ELSE heartbeat_at END WHERE job_id = $1";
-            sqlx::query(moved)
+            sqlx::query("UPDATE replay_jobs SET status = $2, note = $3, updated_at = $4 WHERE job_id = $1")
                 .bind(job_id)
                 .bind(to.as_str())
                 .bind(&note)
@@ -227,41 +217,44 @@ impl ReplayJobRepository<'_> {
     /// Advances a job to a dead letter that was refused. `false` when the job is not RUNNING.
     pub async fn note_refused_dlq_event(
         self,
-        job_id: i64,
+        hold: Hold,
         dlq_event: i64,
         reason: String,
         now: DateTime<Utc>,
     ) -> Result<bool, RepoError> {
         self.write("note a refused letter", move |pool| async move {
             let mut connection = pool.acquire().await?;
-            advance(&mut connection, job_id, dlq_event, Some(&reason), now).await
+            advance(&mut connection, &hold, dlq_event, Some(&reason), now).await
         })
         .await
     }
 }
 
-/// Advances a job to a row and counts its refusal. `false` when the job is not RUNNING.
-pub(super) async fn advance(
-    tx: &mut PgConnection,
-    job_id: i64,
-    row: i64,
-    refused: Option<&str>,
-    now: DateTime<Utc>,
-) -> Result<bool, sqlx::Error> {
-    let advanced = sqlx::query(
-        "UPDATE replay_jobs
-         SET cursor_id = greatest(cursor_id, $2), updated_at = $4, begun = begun + 1,
-             refused = CASE WHEN $3::text IS NULL THEN refused
-                            ELSE jsonb_set(refused, ARRAY[$3], to_jsonb(coalesce((refused ->> $3)::bigint, 0) + 1)) END
-         WHERE job_id = $1 AND status = 'RUNNING'",
+/// Inserts a RUNNING job in the name of the actor, with its audit.
+pub(super) async fn insert(tx: &mut PgConnection, new: &NewJob, actor: &Actor) -> Result<i64, sqlx::Error> {
+    let job_id: i64 = sqlx::query_scalar(
+        "INSERT INTO replay_jobs (kind, status, filter, up_to_id, per_second, after_close, eligible, created_by,
+                                  created_at, updated_at, chosen, reason, heartbeat_at, in_service, asked_by)
+         VALUES ($1, 'RUNNING', $2, $3, $4, $5, $6, $7, $8, $8, $9, $10, now(), $11, $12) RETURNING job_id",
     )
-    .bind(job_id)
-    .bind(row)
-    .bind(refused)
-    .bind(now)
-    .execute(tx)
+    .bind(new.kind.as_str())
+    .bind(Json(&new.filter))
+    .bind(new.up_to)
+    .bind(new.per_second)
+    .bind(new.after_close)
+    .bind(new.eligible)
+    .bind(&actor.by.name)
+    .bind(actor.now)
+    .bind(new.chosen)
+    .bind(&new.reason)
+    .bind(new.in_service)
+    .bind(Json(&actor.by))
+    .fetch_one(&mut *tx)
     .await?;
-    Ok(advanced.rows_affected() == 1)
+    let change = serde_json::json!({ "kind": new.kind, "filter": new.filter, "up_to": new.up_to,
+        "eligible": new.eligible, "after_close": new.after_close });
+    append_audit(tx, actor, "replay", &format!("replay_jobs/{job_id}"), change, &new.reason).await?;
+    Ok(job_id)
 }
 
 /// Counts a row of a job that has succeeded.

@@ -17,7 +17,7 @@ mod plan;
 mod settle;
 
 pub use link::Linked;
-pub use plan::{Plan, Refusal};
+pub use plan::{Plan, Refusal, SampledRow};
 pub(super) use settle::{close_replay, end_lost_replays, end_unanswered_replays, settle_by_hand};
 
 words! {

@@ -177,20 +177,23 @@ impl RetentionRepository<'_> {
         let chosen = rule.chosen(table, "FOR UPDATE OF f SKIP LOCKED");
         let delete = format!(
             "WITH {chosen}, purged AS (
-                 DELETE FROM {table} f USING chosen WHERE f.{} = chosen.key RETURNING 1
+                 DELETE FROM {table} f USING chosen WHERE f.{key} = chosen.key RETURNING '{table}/' || f.{key} AS subject
+             ), unnoted AS (
+                 DELETE FROM row_notes USING purged WHERE row_notes.subject = purged.subject
              ), counted AS (
                  SELECT count(*) AS deleted FROM purged
              ), audited AS (
-                 INSERT INTO operator_audit (at, actor, verb, subject, change, reason)
-                 SELECT $5, $6, 'purge', '{table}', jsonb_build_object('deleted', deleted, 'older_than', $1::timestamptz), ''
+                 INSERT INTO operator_audit (at, actor, verb, subject, change, reason, provenance)
+                 SELECT $5, $6, 'purge', '{table}', jsonb_build_object('deleted', deleted, 'older_than', $1::timestamptz), '', $7
                  FROM counted WHERE deleted > 0
              )
              SELECT deleted, (SELECT count(*) FROM seen), (SELECT at FROM reached), (SELECT key FROM reached) FROM counted",
-            rule.key
+            key = rule.key
         );
         self.write("purge a batch", move |pool| async move {
             let delete = sqlx::query_as(AssertSqlSafe(delete)).bind(before).bind(at).bind(key).bind(limit);
-            let reached = delete.bind(actor.now).bind(&actor.name).fetch_one(&pool).await?;
+            let reached =
+                delete.bind(actor.now).bind(&actor.by.name).bind(actor.by.provenance()).fetch_one(&pool).await?;
             Ok(step(reached, limit))
         })
         .await

@@ -32,6 +32,13 @@ const CONTRACT: &[Clause] = &[
         fix: "let database.url lead to a database and a role that may write",
     },
     Clause {
+        setting: "server_encoding",
+        holds: |encoding| encoding == "UTF8",
+        breach: Breach::Breaks,
+        otherwise: "members whose names it cannot spell are refused after they were accepted",
+        fix: "create the database with ENCODING 'UTF8' TEMPLATE template0, and move the data there",
+    },
+    Clause {
         setting: "statement_timeout",
         holds: |ms| ms != "0",
         breach: Breach::Breaks,
@@ -76,6 +83,12 @@ const CONTRACT: &[Clause] = &[
 ];
 
 impl Database {
+    /// Returns the version of the server, such as `15.14`.
+    pub async fn server_version(&self) -> Result<String, RepoError> {
+        let select = sqlx::query_scalar("SELECT current_setting('server_version')");
+        self.read("ask for the server's version", select.fetch_one(&self.pool())).await
+    }
+
     /// Returns the settings of the server, or of the session, that do not have the required value.
     pub async fn departures(&self) -> Result<Vec<Departure>, RepoError> {
         let names: Vec<&str> = CONTRACT.iter().map(|clause| clause.setting).chain(CONNECTIONS).collect();
@@ -132,6 +145,7 @@ mod tests {
     const WANTED: &[(&str, &str)] = &[
         ("server_version_num", "150018"),
         ("in_recovery", "false"),
+        ("server_encoding", "UTF8"),
         ("transaction_read_only", "off"),
         ("statement_timeout", "5000"),
         ("lock_timeout", "2000"),
@@ -158,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn timeouts_that_a_pooler_dropped_a_standby_and_an_old_server_are_refused_and_a_bold_server_is_named() {
+    fn what_a_server_cannot_do_without_is_refused_and_a_bold_server_is_named() {
         assert_eq!(breach("fsync", "on"), [], "as it is wanted");
         for (setting, value) in [
             ("statement_timeout", "0"),
@@ -166,6 +180,7 @@ mod tests {
             ("in_recovery", "true"),
             ("transaction_read_only", "on"),
             ("server_version_num", "140011"),
+            ("server_encoding", "SQL_ASCII"),
         ] {
             assert_eq!(breach(setting, value), [Breach::Breaks], "{setting} = {value}");
         }

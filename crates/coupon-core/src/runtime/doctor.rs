@@ -35,6 +35,21 @@ impl Finding {
     pub fn fail(name: impl Into<String>, what: impl Display, fix: impl Display) -> Finding {
         Finding { name: name.into(), verdict: FAIL, text: format!("{} — {}", Escaped(what), Escaped(fix)) }
     }
+
+    /// What was checked, in one or two words.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The result: `ok`, `warn` or `FAIL`.
+    pub fn verdict(&self) -> &'static str {
+        self.verdict.trim_end()
+    }
+
+    /// What was seen, or what is wrong and how to put it right.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
 }
 
 /// Prints the findings to standard output; the exit code is 1 if one of them failed, else 0.

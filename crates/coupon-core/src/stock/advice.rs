@@ -50,6 +50,10 @@ const ADVICE: &[(&[&str], &str)] = &[
         &["unknown command 'EVALSHA'", "unknown command 'evalsha'"],
         "let redis.url lead to a Redis of version 7 or later; a Sentinel belongs into redis.sentinel.addresses",
     ),
+    (
+        &["unknown command 'SELECT'"],
+        "this may be a Sentinel: name it in redis.sentinel.addresses, and the master in redis.sentinel.master",
+    ),
     (&["no Sentinel names"], "check redis.sentinel.addresses, redis.sentinel.master and the password of the Sentinels"),
     (&["the cluster is not whole", "ClusterDown"], "let each slot have a master: `redis-cli --cluster check`"),
 ];

@@ -56,6 +56,18 @@ const ALONE: &[Clause] = &[Clause {
 const SECTIONS: &[&str] = &["server", "memory", "persistence", "replication", "cluster"];
 
 impl Stock {
+    /// Returns the version of each server: of the only one, or of each master of a cluster. `None`: it forbids INFO.
+    pub async fn server_versions(&self) -> Result<Option<Vec<String>>, StockError> {
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("INFO").arg("server");
+        let told: Vec<(String, Vec<String>)> = match self.of_each(&pipeline).await {
+            Err(error) if forbids_info(&error) => return Ok(None),
+            other => other?,
+        };
+        let version = |texts: Vec<String>| texts.iter().find_map(|text| field(text, "redis_version"));
+        Ok(Some(told.into_iter().filter_map(|(_, texts)| version(texts)).collect()))
+    }
+
     /// Where the server, in a cluster each master, departs from what the reservations need. A server that forbids INFO tells
     /// nothing: then only the operator can vouch for it that it evicts nothing.
     pub async fn departures(&self) -> Result<Vec<Departure>, StockError> {

@@ -7,6 +7,7 @@ mod holders;
 mod ledger;
 mod outages;
 mod outbox;
+mod plans;
 mod poisoned;
 mod schema;
 mod servers;

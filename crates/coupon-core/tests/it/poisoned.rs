@@ -6,7 +6,7 @@ use std::{future::poll_fn, pin::pin, task::Poll};
 use coupon_core::{
     ids::CouponCode,
     repo::{
-        audit::Actor,
+        audit::{Actor, Identity},
         coupons::{NewCoupon, TotalInRedis},
     },
 };
@@ -42,7 +42,7 @@ async fn writes_survive_callers_that_are_cancelled_at_any_instant() {
             let coupon_code: CouponCode = name.parse().unwrap();
             let now = chrono::Utc::now();
             let new = NewCoupon { coupon_code, total_quantity: 1, opens_at: now, closes_at: None, valid_days: 30 };
-            database.coupons().create(new, Actor { name: "test".to_owned(), now }).await
+            database.coupons().create(new, Actor { by: Identity::command_line("test"), now }).await
         }
     };
     // Autocommitted: a COMMIT of its own would also commit what it was thrown in with, and hide it.
@@ -53,7 +53,7 @@ async fn writes_survive_callers_that_are_cancelled_at_any_instant() {
         // Cancelled at its first await, its second, and so on, up to after the last answer. Timers are too coarse.
         let _ = polled(round % 30, create(format!("CANCELLED-{round}"))).await;
         let total = i64::try_from(round).unwrap();
-        let actor = Actor { name: "test".to_owned(), now: chrono::Utc::now() };
+        let actor = Actor { by: Identity::command_line("test"), now: chrono::Utc::now() };
         assert!(database.coupons().settle_total(kept.clone(), total, 0, TotalInRedis::Set, actor).await.unwrap());
         let found: i64 = sqlx::query_scalar("SELECT total_quantity FROM coupons WHERE coupon_code = 'KEPT'")
             .fetch_one(&mut raw)

@@ -2,7 +2,11 @@
 
 use coupon_core::{
     ids::CouponCode,
-    repo::{Database, DatabaseSettings, audit::Actor, coupons::NewCoupon},
+    repo::{
+        Database, DatabaseSettings,
+        audit::{Actor, Identity},
+        coupons::NewCoupon,
+    },
     runtime::SecretUrl,
     stock::{Fill, RedisSettings, Stock},
 };
@@ -150,7 +154,7 @@ pub async fn forget(code: &CouponCode) {
 /// An open campaign with epoch 1, in PostgreSQL alone.
 pub async fn campaign(database: &Database, code: &CouponCode, total: i64) {
     let now = chrono::Utc::now();
-    let actor = || Actor { name: "test".to_owned(), now };
+    let actor = || Actor { by: Identity::command_line("test"), now };
     let new =
         NewCoupon { coupon_code: code.clone(), total_quantity: total, opens_at: now, closes_at: None, valid_days: 30 };
     assert!(database.coupons().create(new, actor()).await.unwrap());

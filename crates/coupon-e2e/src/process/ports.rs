@@ -22,3 +22,13 @@ pub fn free() -> Result<u16> {
         }
     }
 }
+
+/// The same for a node of a Redis Cluster: the nodes talk at a port that is 10,000 higher.
+pub fn free_for_a_node() -> Result<u16> {
+    loop {
+        let port = free()?;
+        if port <= u16::MAX - 10_000 {
+            return Ok(port);
+        }
+    }
+}

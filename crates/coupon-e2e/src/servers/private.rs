@@ -249,12 +249,12 @@ fn free_base() -> Result<u16> {
     for step in 0..(RANGE.end - RANGE.start) / PORTS {
         let slot = (first + step) % ((RANGE.end - RANGE.start) / PORTS);
         let base = RANGE.start + slot * PORTS;
-        let is_free = (base..base + 9).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok());
+        let is_free = (base..base + 10).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok());
         if is_free && taken.insert(base) {
             return Ok(base);
         }
     }
-    bail!("no nine free ports in a row between {} and {}", RANGE.start, RANGE.end)
+    bail!("no ten free ports in a row between {} and {}", RANGE.start, RANGE.end)
 }
 
 fn root() -> PathBuf {

@@ -102,12 +102,7 @@ impl OwnRedis {
     }
 
     async fn spawn(config: Option<&str>, arguments: &[&str]) -> Result<Self> {
-        let folder = tempfile::tempdir()?;
-        let mut port = ports::free()?;
-        // The nodes of a cluster talk at a port that is 10,000 higher.
-        while port > 55_000 {
-            port = ports::free()?;
-        }
+        let (folder, port) = (tempfile::tempdir()?, ports::free_for_a_node()?);
         let mut command = Command::new("redis-server");
         if let Some(config) = config {
             let file = folder.path().join("redis.conf");

@@ -48,7 +48,7 @@ impl Replica {
 
     /// Starts a server alone, as the one node of a cluster.
     pub async fn of_a_cluster() -> Result<Self> {
-        let (folder, port) = (tempfile::tempdir()?, ports::free()?);
+        let (folder, port) = (tempfile::tempdir()?, ports::free_for_a_node()?);
         let child = Command::new("redis-server")
             .args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--cluster-enabled", "yes"])
             .args(["--save", "", "--appendonly", "yes", "--maxmemory-policy", "noeviction"])

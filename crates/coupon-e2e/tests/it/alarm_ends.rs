@@ -205,7 +205,7 @@ async fn an_all_clear_of_a_suspect_campaign_is_told_when_its_rebuild_is_over() -
     let (api, _issue, _dlq) = tokio::try_join!(
         world.start_api().into_future(),
         world.start_issue_consumer().into_future(),
-        telling(&world, &slack, 1_000).into_future()
+        telling(&world, &slack, 1_000).set("jobs.workers", 0).into_future()
     )?;
     world.stock.flush().await?;
     world.member(&api, "late")?.ask("CUT").await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use coupon_e2e::{
     kafka::record::{Event, NewRecord},
     process::{Process, logs::LogLine},
@@ -10,6 +10,7 @@ use coupon_e2e::{
     wait::eventually,
     world::World,
 };
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use crate::{SOON, issued_rows, write::accepted};
 
@@ -83,6 +84,32 @@ async fn what_only_weakens_a_promise_is_counted_and_stops_nothing() -> Result<()
     let doctor = world.run("issuer-api", &["doctor"]).await?;
     ensure!(doctor.code == Some(0) && doctor.stdout.contains("unclean.leader.election.enable is true"), "{doctor:?}");
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_cannot_spell_every_name_is_named_and_waited_for() -> Result<()> {
+    let world = World::new().await?;
+    world.db.close().await;
+    let (server, name) = world.database_url.rsplit_once('/').context("a database")?;
+    let mut admin = PgConnection::connect(&format!("{server}/postgres")).await?;
+    for statement in [
+        format!("DROP DATABASE {name} WITH (FORCE)"),
+        format!("CREATE DATABASE {name} ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0"),
+    ] {
+        sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut admin).await?;
+    }
+    world.run("issue-consumer", &["migrate"]).await?.succeeded()?;
+    let why = "server_encoding is SQL_ASCII";
+    for binary in ["issuer-api", "issue-consumer", "dlq-consumer"] {
+        let doctor = world.run(binary, &["doctor"]).await?;
+        let line = doctor.stdout.lines().find(|line| line.starts_with("FAIL") && line.contains(why));
+        ensure!(doctor.code == Some(1) && line.is_some_and(|line| line.contains("UTF8")), "{binary}: {doctor:?}");
+    }
+    let issue = world.start_issue_consumer().without_waiting().await?;
+    eventually("it says what it waits for", SOON, async || -> Result<bool> {
+        Ok(issue.admin_page("/readyz").await?.contains(why))
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -32,10 +32,13 @@ const OF_DLQ_CONSUMER: &[&str] = &[
     "engine",
     "gauges",
     "give-backs",
+    "job workers",
+    "jobs",
     "newer versions",
     "reconcile",
     "redis watch",
     "replay settling",
+    "replays",
     "retention",
     "signal watch",
 ];

@@ -11,6 +11,16 @@ mod alarms;
 mod bad_input;
 mod campaign_commands;
 mod campaigns;
+mod console_access;
+mod console_assertion;
+mod console_away;
+mod console_campaigns;
+mod console_login;
+mod console_members;
+mod console_pages;
+mod console_plans;
+mod console_trouble;
+mod console_work;
 mod contract;
 mod crowd;
 mod damage;
@@ -21,6 +31,7 @@ mod hang_up;
 mod harness;
 mod headers;
 mod holder;
+mod jobs;
 mod kafka_rights;
 mod kafka_secure;
 mod keys;
@@ -107,12 +118,12 @@ struct Services {
 }
 
 impl Services {
-    /// Starts one process of each service.
+    /// Starts one process of each service. Commands do their work in their terminal, as where no service works on jobs.
     async fn start(world: &World) -> Result<Self> {
         let (api, issue_consumer, dlq_consumer) = tokio::try_join!(
             world.start_api().into_future(),
             world.start_issue_consumer().into_future(),
-            world.start_dlq_consumer().into_future()
+            world.start_dlq_consumer().set("jobs.workers", 0).into_future()
         )?;
         Ok(Self { api, issue_consumer, dlq_consumer })
     }

@@ -8,7 +8,7 @@ use coupon_e2e::{process::Process, servers::redis::OwnRedis, wait::eventually, w
 use crate::{
     SOON, Services,
     crowd::Crowd,
-    issued,
+    issued, issued_rows,
     rebuild::{rebuild, status},
     write::accepted,
 };
@@ -164,6 +164,39 @@ async fn campaigns_on_three_shards_survive_a_resharding_and_a_killed_master_unde
     }
     let ready = async || services.api.admin_status("/readyz").await == Some(200);
     eventually("it is ready", SOON, ready).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_of_a_cluster_that_is_behind_and_takes_over_accepts_nothing_until_a_rebuild() -> Result<()> {
+    let clustered = Clustered::start(3, 1).await?;
+    let world = &clustered.world;
+    // On the last shard: `redis.url` names a node of the first, which stays.
+    let code = "BRAVO";
+    world.open_campaign(code, 60).await?;
+    let services = Services::start(world).await?;
+    let crowd = Crowd::ask(world, &[&services.api], code)?;
+    crowd.sold_more(10).await?;
+    let (master, _) = clustered.master_of(code, &clustered.nodes[0]).await?;
+    ensure!(master.port() != clustered.nodes[0].port());
+    // Its replica may not log in any more, and misses what follows.
+    for node in clustered.nodes.iter().filter(|node| node.port() != master.port()) {
+        let _: String = node.ask(&["CONFIG", "SET", "masteruser", "nobody"]).await?;
+        let _: String = node.ask(&["CONFIG", "SET", "masterauth", "nothing"]).await?;
+    }
+    let _: i64 = master.ask(&["CLIENT", "KILL", "TYPE", "replica"]).await?;
+    crowd.sold_more(20).await?;
+    master.hang()?;
+    eventually("the campaign is suspect", FAILED_OVER_WITHIN, async || -> Result<bool> {
+        Ok(status(world, code).await? == "SUSPECT")
+    })
+    .await?;
+    crowd.hears("members are told to come back", SOON, |answer| answer.status == Some(503)).await?;
+    rebuild(world, code).await?.succeeded()?;
+    crowd.hears("all are sold", SOON * 2, |answer| answer.is_refused_as(409, "SOLD_OUT")).await?;
+    crowd.go_home().await?;
+    issued_rows(world, code, 60, SOON).await?;
+    clustered.agrees(code).await?;
+    master.kill()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -27,7 +27,7 @@ struct Watched {
     world: World,
     master: OwnRedis,
     replica: OwnRedis,
-    _sentinels: Vec<OwnRedis>,
+    sentinels: Vec<OwnRedis>,
 }
 
 impl Watched {
@@ -51,7 +51,7 @@ impl Watched {
             ("sentinel.master", "coupon".to_owned()),
             ("sentinel.password_file", file.display().to_string()),
         ];
-        Ok(Self { world, master, replica, _sentinels: sentinels })
+        Ok(Self { world, master, replica, sentinels })
     }
 
     /// The same world, looking at the promoted replica itself.
@@ -64,7 +64,7 @@ impl Watched {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_master_killed_under_load_is_replaced_by_the_one_the_sentinels_name_and_every_promise_holds() -> Result<()> {
+async fn a_master_killed_under_load_is_replaced_by_the_one_thesentinels_name_and_every_promise_holds() -> Result<()> {
     let mut watched = Watched::start().await?;
     watched.world.open_campaign("FAILOVER", 100_000).await?;
     let services = Services::start(&watched.world).await?;
@@ -90,7 +90,7 @@ async fn a_master_killed_under_load_is_replaced_by_the_one_the_sentinels_name_an
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replica_that_is_behind_and_promoted_by_the_sentinels_accepts_nothing_until_a_rebuild() -> Result<()> {
+async fn a_replica_that_is_behind_and_promoted_by_thesentinels_accepts_nothing_until_a_rebuild() -> Result<()> {
     let mut watched = Watched::start().await?;
     watched.world.open_campaign("BEHIND", 60).await?;
     let services = Services::start(&watched.world).await?;
@@ -136,5 +136,26 @@ async fn a_sentinel_that_knows_no_master_or_refuses_its_password_is_named_with_i
         ensure!(doctor.code == Some(1) && whole && said.contains("redis.sentinel.master"), "{key}: {said}");
         ensure!(!said.contains(PASSWORD), "{said}");
     }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sentinel_given_as_the_server_itself_is_called_one_with_the_setting_it_belongs_into() -> Result<()> {
+    let mut watched = Watched::start().await?;
+    let sentinel = watched.sentinels[0].port();
+    // The first database needs no SELECT, which Sentinels do not have.
+    for (database, words) in [("", "this is a Sentinel"), ("/3", "this may be a Sentinel")] {
+        watched.world.redis_settings = vec![("url", format!("redis://:{PASSWORD}@127.0.0.1:{sentinel}{database}"))];
+        for binary in ["issuer-api", "dlq-consumer"] {
+            let doctor = watched.world.run(binary, &["doctor"]).await?;
+            let line = doctor.stdout.lines().find(|line| line.starts_with("FAIL") && line.contains(words));
+            ensure!(line.is_some_and(|line| line.contains("redis.sentinel.addresses")), "{binary}: {doctor:?}");
+            ensure!(doctor.code == Some(1) && !doctor.stdout.contains(PASSWORD), "{doctor:?}");
+        }
+    }
+    watched.world.redis_settings = vec![("url", format!("redis://:{PASSWORD}@127.0.0.1:{sentinel}"))];
+    let api = watched.world.start_api().without_waiting().await?;
+    ensure!(api.exit(SOON).await?.code() == Some(1));
+    api.wait_for_log("why", SOON, |line| line.text.contains("this is a Sentinel")).await?;
     Ok(())
 }

@@ -16,7 +16,8 @@ async fn given_up_then_held(world: &World) -> Result<(Process, Process, Process)
     given_up(world, &services, 1).await?;
     let Services { api, issue_consumer, dlq_consumer } = services;
     drop(dlq_consumer);
-    let launch = world.start_dlq_consumer().set("give_up.burst", 0).set("give_up.per_second", 0);
+    let launch = world.start_dlq_consumer().set("jobs.workers", 0);
+    let launch = launch.set("give_up.burst", 0).set("give_up.per_second", 0);
     Ok((api, issue_consumer, launch.await?))
 }
 

@@ -3,6 +3,7 @@
 mod close;
 mod draft;
 mod error;
+mod figures;
 mod open;
 mod versioned;
 
@@ -13,7 +14,7 @@ use coupon_core::{
     ids::CouponCode,
     repo::{
         Database,
-        audit::Actor,
+        audit::{Actor, Identity},
         coupons::{Coupon, CouponStatus},
     },
     stock::Stock,
@@ -21,9 +22,12 @@ use coupon_core::{
 
 pub use draft::CreateCampaign;
 pub use error::CampaignError;
+pub use figures::{Funnel, InRedis};
 
 /// Most coupons of one campaign.
 pub const MAX_TOTAL: i64 = 1_000_000_000;
+/// Most days that a coupon is valid.
+pub const MAX_VALID_DAYS: i32 = 3_650;
 
 /// Access to PostgreSQL and Redis in the name of one operator. Campaigns need no Kafka.
 #[derive(Clone)]
@@ -34,8 +38,8 @@ pub struct Campaigns {
     pub stock: Stock,
     /// The source of the time that rows get.
     pub clock: Arc<dyn Clock>,
-    /// The name that the audit gets.
-    pub by: String,
+    /// The operator, for the audit.
+    pub by: Identity,
 }
 
 /// A campaign after a change, and remarks for its operator.

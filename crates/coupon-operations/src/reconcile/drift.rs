@@ -1,6 +1,6 @@
 //! The kinds of difference between Redis and PostgreSQL, with their textual forms, meanings and repairs.
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
 /// A kind of drift.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -106,5 +106,13 @@ impl std::fmt::Display for Drift {
 impl Serialize for Drift {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for Drift {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let known = Self::ALL.into_iter().find(|drift| drift.as_str() == text);
+        known.ok_or_else(|| D::Error::custom(format!("{text} is no kind of drift")))
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use coupon_core::ids::CouponCode;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Drift;
 
@@ -11,7 +11,7 @@ use super::Drift;
 const MAX_EXAMPLES: usize = 5;
 
 /// Drift of one kind.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DriftCount {
     /// Differences found.
     pub found: u64,
@@ -29,7 +29,7 @@ impl DriftCount {
 }
 
 /// The result of the reconciliation of one campaign.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
     /// The campaign.
     pub coupon: CouponCode,
@@ -49,7 +49,7 @@ pub struct Report {
 }
 
 /// The conclusion of a reconciliation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum Verdict {
     /// Redis and PostgreSQL agree, except for requests under way.

@@ -16,7 +16,8 @@ use crate::{Operations, OperationsError};
 const COMPENSATE_PAGE_ROWS: i64 = 200;
 
 /// Dead letters by outcome.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct Compensated {
     /// Decided COMPENSATED by this call.
     pub compensated: u64,
@@ -44,25 +45,41 @@ impl Operations {
         progress: &(dyn Fn(&Compensated) + Sync),
     ) -> Result<Compensated, OperationsError> {
         let (mut after, mut sum) = (0, Compensated::default());
-        loop {
-            let dead_letters = self.database.dlq_events().undecided(filter, after, COMPENSATE_PAGE_ROWS).await?;
-            let Some(last) = dead_letters.last() else { return Ok(sum) };
-            after = last.id;
-            for dead_letter in dead_letters {
-                let event = self.event_of(&dead_letter).ok();
-                let Some(event) = event.filter(|_| dead_letter.failure.code != codes::OTHER_MEMBER) else {
-                    sum.left += 1;
-                    continue;
-                };
-                let by = Operator { name: self.by.clone(), reason: reason.to_owned(), is_by_hand: true };
-                let failure = dead_letter.failure.clone();
-                match self.compensate_dead_letter(dead_letter, &event, failure, Remedy::GiveBack, by).await? {
-                    CompensationOutcome::Compensated { .. } => sum.compensated += 1,
-                    CompensationOutcome::CompensatedBefore | CompensationOutcome::Issued => sum.decided_before += 1,
-                    CompensationOutcome::Held | CompensationOutcome::Parked => sum.left += 1,
-                }
-                progress(&sum);
-            }
+        while let Some(last) =
+            self.compensate_page(filter, (after, COMPENSATE_PAGE_ROWS), reason, &mut sum, progress).await?
+        {
+            after = last;
         }
+        Ok(sum)
+    }
+
+    /// Compensates up to `limit` dead letters after the number `after`, and adds them to the sums. Returns the number of the
+    /// last one; `None`: none is left.
+    pub(crate) async fn compensate_page(
+        &self,
+        filter: &Filter,
+        (after, limit): (i64, i64),
+        reason: &str,
+        sum: &mut Compensated,
+        progress: &(dyn Fn(&Compensated) + Sync),
+    ) -> Result<Option<i64>, OperationsError> {
+        let dead_letters = self.database.dlq_events().undecided(filter, after, limit).await?;
+        let last = dead_letters.last().map(|last| last.id);
+        for dead_letter in dead_letters {
+            let event = self.event_of(&dead_letter).ok();
+            let Some(event) = event.filter(|_| dead_letter.failure.code != codes::OTHER_MEMBER) else {
+                sum.left += 1;
+                continue;
+            };
+            let by = Operator { identity: self.by.clone(), reason: reason.to_owned(), is_by_hand: true };
+            let failure = dead_letter.failure.clone();
+            match self.compensate_dead_letter(dead_letter, &event, failure, Remedy::GiveBack, by).await? {
+                CompensationOutcome::Compensated { .. } => sum.compensated += 1,
+                CompensationOutcome::CompensatedBefore | CompensationOutcome::Issued => sum.decided_before += 1,
+                CompensationOutcome::Held | CompensationOutcome::Parked => sum.left += 1,
+            }
+            progress(sum);
+        }
+        Ok(last)
     }
 }

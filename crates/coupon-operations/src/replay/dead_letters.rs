@@ -83,7 +83,7 @@ impl Operations {
         let (remedy, failure) = decision_against(outcome).unwrap_or((Remedy::GiveBack, dead_letter.failure.clone()));
         let reason = failure.code.clone();
         let id = dead_letter.id;
-        let by = Operator { name: self.by.clone(), reason: audited(job, &reason), is_by_hand: false };
+        let by = Operator { identity: self.by.clone(), reason: audited(job, &reason), is_by_hand: false };
         self.compensate_dead_letter(dead_letter, event, failure, remedy, by).await?;
         self.refuse(job, id, &reason, true).await
     }
@@ -117,14 +117,14 @@ impl Operations {
         outcome: &str,
     ) -> Result<Begun, OperationsError> {
         let reason = audited(job, outcome);
-        let settled = self.database.dlq_events().settle(job.job_id, dead_letter.id, to, self.me(), reason).await?;
+        let settled = self.database.dlq_events().settle(job.hold(), dead_letter.id, to, self.me(), reason).await?;
         Ok(if settled { Begun::Succeeded } else { Begun::Stopped })
     }
 
     /// Notes that a dead letter stays as it is. `is_failure` counts it as a reason to stop the job.
     async fn refuse(&self, job: &Job, id: i64, reason: &str, is_failure: bool) -> Result<Begun, OperationsError> {
         let now = self.clock.now();
-        let runs = self.database.replay_jobs().note_refused_dlq_event(job.job_id, id, reason.to_owned(), now).await?;
+        let runs = self.database.replay_jobs().note_refused_dlq_event(job.hold(), id, reason.to_owned(), now).await?;
         Ok(match (runs, is_failure) {
             (false, _) => Begun::Stopped,
             (true, true) => Begun::Failed,

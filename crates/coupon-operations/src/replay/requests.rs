@@ -38,7 +38,7 @@ impl Operations {
     pub async fn settle_replays(&self) -> Result<usize, OperationsError> {
         // While Redis is down, decisions are copied all the same.
         let asked = self.ask_abandoned().await;
-        let settled = self.database.replays().settle(&self.by, self.clock.now()).await?;
+        let settled = self.database.replays().settle(self.me()).await?;
         asked.map(|()| settled)
     }
 
@@ -59,10 +59,10 @@ impl Operations {
 
     async fn answer_abandoned(&self, Abandoned { link, is_resumable }: Abandoned) -> Result<(), OperationsError> {
         match self.answer(&link).await? {
-            Some((outcome, held_by)) => self.note(&link, outcome, held_by).await,
+            Some((outcome, held_by)) => self.note_outcome(&link, outcome, held_by).await,
             // The campaign may be open again when the job is resumed.
             None if is_resumable => Ok(()),
-            None => self.note(&link, ReplayOutcome::NotReady, None).await,
+            None => self.note_outcome(&link, ReplayOutcome::NotReady, None).await,
         }
     }
 
@@ -72,7 +72,7 @@ impl Operations {
         match self
             .database
             .replays()
-            .link((job.job_id, halts(job)), row, request_id, job.after_close, self.clock.now())
+            .link((job.hold(), halts(job)), row, request_id, job.after_close, self.clock.now())
             .await?
         {
             Linked::Link(link) => self.ask(job, &link).await,
@@ -109,7 +109,7 @@ impl Operations {
                 return self.halt(job, why).await;
             }
         };
-        self.note(link, outcome, held_by).await?;
+        self.note_outcome(link, outcome, held_by).await?;
         let is_under_way = matches!(outcome, ReplayOutcome::Reserved | ReplayOutcome::HoldsOne);
         Ok(if is_under_way { Begun::UnderWay } else { Begun::Failed })
     }
@@ -138,7 +138,7 @@ impl Operations {
         })
     }
 
-    async fn note(
+    async fn note_outcome(
         &self,
         link: &Link,
         outcome: ReplayOutcome,
@@ -149,7 +149,7 @@ impl Operations {
 
     /// Stops the job: the state that refuses this row refuses those after it too.
     async fn halt(&self, job: &Job, why: String) -> Result<Begun, OperationsError> {
-        self.end_job(job.job_id, JobStatus::Stopped, why).await?;
+        self.end_job(job.hold(), JobStatus::Stopped, why).await?;
         Ok(Begun::Stopped)
     }
 }

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use coupon_core::{
-    repo::{Database, schema::Schema},
+    repo::{Database, audit::Identity, schema::Schema},
     runtime::Usage,
     startup::StartupError,
 };
@@ -27,6 +27,11 @@ impl ByArgs {
     pub fn name(self) -> Result<String, Usage> {
         let name = self.by.filter(|name| !name.trim().is_empty());
         name.ok_or_else(|| Usage("nobody to name in the audit: say who with --by".to_owned()))
+    }
+
+    /// Returns whom the flag names, or a usage error, as [`Self::name`].
+    pub fn identity(self) -> Result<Identity, Usage> {
+        self.name().map(|name| Identity::command_line(&name))
     }
 
     /// Returns the name or `unknown`, for a command that changes nothing.

@@ -22,7 +22,7 @@ mod slack;
 mod unsent;
 mod view;
 
-pub use alarm_test::{TEST_EXAMPLES, alarm_test, finding};
+pub use alarm_test::{TEST_EXAMPLES, Tested, alarm_test, channel_names, finding, send_test};
 pub use log::{installation, log_compensated};
 pub use sender::AlarmSender;
-pub use settings::AlarmSettings;
+pub use settings::{AlarmSettings, is_base_url};

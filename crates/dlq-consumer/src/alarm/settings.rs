@@ -45,6 +45,9 @@ pub struct AlarmSettings {
     pub runbook_url: String,
     /// URL of the dashboard; empty: no link.
     pub dashboard_url: String,
+    /// `console.public_url`; empty: no link. Only `Config::alarm_settings` fills it in.
+    #[serde(skip)]
+    pub console_url: String,
     /// Address of the incoming webhook of Slack; empty: none.
     pub slack_webhook_url: Secret,
     /// File that holds the address of the incoming webhook of Slack; empty: none.
@@ -134,7 +137,7 @@ fn web_address(text: &str) -> Option<Url> {
 
 /// Whether a text can be the base of a link: a web address that no markup of a channel can be broken with, and without an
 /// anchor of its own.
-fn is_base_url(text: &str) -> bool {
+pub fn is_base_url(text: &str) -> bool {
     let is_plain = text.bytes().all(|byte| byte.is_ascii_graphic() && !b"<>|\"`#\\".contains(&byte));
     text.is_empty() || text.len() <= 500 && is_plain && web_address(text).is_some()
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{
     classify::Severity,
-    view::{Alarm, DeadLetterView},
+    view::{Alarm, DeadLetterView, Links},
 };
 
 /// Most characters of the text of a section.
@@ -81,10 +81,11 @@ fn line(alarm: &Alarm) -> String {
     format!("[{}] {installation}{headline}{notes} — {command}", alarm.severity.as_str())
 }
 
-/// Returns the links to runbook and dashboard as markup. Their addresses come from the settings, which refuse any that could
+/// Returns the links to console, runbook and dashboard as markup. Their addresses come from the settings, which refuse any that could
 /// break the markup.
 fn links(alarm: &Alarm) -> String {
-    let links = [(&alarm.links.runbook, "runbook"), (&alarm.links.dashboard, "dashboard")];
+    let Links { runbook, dashboard, console } = &alarm.links;
+    let links = [(console, "console"), (runbook, "runbook"), (dashboard, "dashboard")];
     let links = links.iter().filter_map(|(url, name)| Some(format!("<{}|{name}>", url.as_ref()?)));
     links.collect::<Vec<_>>().join(" · ")
 }

@@ -17,7 +17,7 @@ use super::{
 };
 
 /// Dead letters noted as sent by one statement: far fewer than its time limit allows.
-const NOTE_BATCH: usize = 5_000;
+const NOTE_BATCH: usize = 1_000;
 
 /// The alarm of a cause that this process has claimed, until it is noted as sent or its claim is released.
 pub struct UnsentAlarm {

@@ -4,7 +4,10 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use coupon_core::repo::{alarms::Claim, dlq_events::DlqEvent};
+use coupon_core::{
+    ids::CouponCode,
+    repo::{alarms::Claim, dlq_events::DlqEvent},
+};
 use serde::Serialize;
 
 use super::{
@@ -49,7 +52,7 @@ pub struct Alarm {
     pub last_at: DateTime<Utc>,
     /// The command that shows more.
     pub command: String,
-    /// Links to the runbook and the dashboard.
+    /// Links to the runbook, the dashboard and the console.
     pub links: Links,
     /// Anchor of the entry in the runbook.
     #[serde(skip)]
@@ -103,7 +106,7 @@ pub struct OfCause {
     pub command: String,
 }
 
-/// Links to the runbook and the dashboard; `None` where the settings give no URL.
+/// Links to the runbook, the dashboard and the console; `None` where the settings give no URL.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Links {
     /// The entry of the runbook that fits the alarm.
@@ -112,6 +115,9 @@ pub struct Links {
     /// The dashboard.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dashboard: Option<String>,
+    /// The page of the operators' console where the night begins.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub console: Option<String>,
 }
 
 /// A dead letter with all that somebody needs who is called at night.
@@ -155,8 +161,21 @@ impl Alarm {
     pub fn signed(self, settings: &AlarmSettings) -> Self {
         let link = |url: &str, anchor: &str| (!url.is_empty()).then(|| format!("{url}{anchor}"));
         let runbook = link(&settings.runbook_url, &format!("#{}", self.anchor));
-        let links = Links { runbook, dashboard: link(&settings.dashboard_url, "") };
+        let console = link(settings.console_url.trim_end_matches('/'), &self.page());
+        let links = Links { runbook, dashboard: link(&settings.dashboard_url, ""), console };
         Self { installation: settings.installation.clone(), links, ..self }
+    }
+
+    /// Returns the path of the console's page to begin with: the campaign or its comparison for a notice, the causes for
+    /// dead letters, else the overview.
+    fn page(&self) -> String {
+        let of_campaign = self.cause.split_once(' ').filter(|(_, code)| code.parse::<CouponCode>().is_ok());
+        match (self.kind, of_campaign) {
+            ("NOTICE", Some(("SUSPECT" | "LOST", code))) => format!("/campaigns/{code}"),
+            ("NOTICE", Some(("DRIFT" | "REQUEUED", code))) => format!("/reconcile?coupon={code}"),
+            ("DEAD_LETTERS", _) => "/causes".to_owned(),
+            _ => "/".to_owned(),
+        }
     }
 }
 

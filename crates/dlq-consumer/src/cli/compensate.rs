@@ -2,13 +2,19 @@
 
 use std::process::ExitCode;
 
+use anyhow::ensure;
 use clap::Args;
-use coupon_core::runtime::Usage;
 use coupon_core::{
     clock::{Clock, SystemClock},
-    repo::work_list::{Filter, List, TypedNumber},
+    repo::{
+        jobs::ServiceJobStatus,
+        work_list::{Filter, List, TypedNumber},
+    },
+    runtime::{Escaped, Usage},
 };
 use coupon_operations::{
+    jobs::ServiceJob,
+    plans::Change,
     replay::Compensated,
     terminal::{
         ByArgs, Progress,
@@ -19,7 +25,7 @@ use coupon_operations::{
 
 use super::{
     filter::{self, FilterArgs},
-    operations_of,
+    follow, operations_of,
 };
 use crate::config::Config;
 
@@ -97,7 +103,18 @@ pub async fn compensate(config: &Config, args: CompensateArgs) -> anyhow::Result
     let bar = Progress::new("requests");
     let all = u64::try_from(plan.eligible).unwrap_or(0);
     let progress = |sum: &Compensated| bar.of(sum.compensated + sum.decided_before + sum.left, all);
-    let sum = operations.compensate(&filter, &reason.unwrap_or_default(), &progress).await;
+    let reason = reason.unwrap_or_default();
+    let sum = if !is_by_numbers && operations.has_workers().await? {
+        let sum = |job: &ServiceJob| serde_json::from_value::<Compensated>(job.progress.clone()).unwrap_or_default();
+        let on_progress = |job: &ServiceJob| progress(&sum(job));
+        let job = follow::change(&operations, Change::Compensate { filter }, &reason, None, &on_progress).await;
+        job.and_then(|job| {
+            ensure!(job.status == ServiceJobStatus::Done, "{}", Escaped(&job.note));
+            Ok(sum(&job))
+        })
+    } else {
+        operations.compensate(&filter, &reason, &progress).await.map_err(anyhow::Error::from)
+    };
     bar.end();
     let sum = sum?;
     eprintln!(

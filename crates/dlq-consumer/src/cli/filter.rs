@@ -17,6 +17,7 @@ use coupon_core::{
     words::UnknownWord,
 };
 use coupon_operations::Operations;
+use uuid::Uuid;
 
 /// A choice of rows; what is not given does not restrict.
 #[derive(Debug, Args)]
@@ -40,6 +41,18 @@ pub(super) struct FilterArgs {
     /// Older than this: RFC 3339, or so long ago.
     #[arg(long, value_name = "TIME", value_parser = when)]
     pub(super) until: Option<When>,
+    /// Only this request.
+    #[arg(long, value_name = "REQUEST_ID")]
+    pub(super) request: Option<Uuid>,
+    /// Only where the reason holds this text, in upper or lower case; the cause is not looked at.
+    #[arg(long, value_name = "TEXT", value_parser = some_text)]
+    pub(super) reason_text: Option<String>,
+    /// Only entries of the work list that were replayed, or with false those that were not.
+    #[arg(long, value_name = "BOOL")]
+    pub(super) replayed: Option<bool>,
+    /// Only entries of the work list that this person has claimed.
+    #[arg(long, value_name = "NAME", value_parser = some_text)]
+    pub(super) claimed_by: Option<String>,
 }
 
 /// A moment as it was typed.
@@ -63,16 +76,31 @@ impl When {
 impl FilterArgs {
     /// Returns the filter; times ago are counted from `now`.
     pub(super) fn filter(self, now: DateTime<Utc>) -> Filter {
-        let Self { coupon, member, cause, class, since, until } = self;
         let at = |when: Option<When>| when.map(|when| when.at(now));
-        let class = class.map(|class| class.as_str().to_owned());
-        Filter { coupon, member, cause, class, since: at(since), until: at(until), ..Filter::default() }
+        Filter {
+            ids: Vec::new(),
+            status: None,
+            coupon: self.coupon,
+            member: self.member,
+            cause: self.cause,
+            class: self.class.map(|class| class.as_str().to_owned()),
+            since: at(self.since),
+            until: at(self.until),
+            up_to: None,
+            request_id: self.request,
+            reason: self.reason_text,
+            replayed: self.replayed,
+            claimed_by: self.claimed_by,
+        }
     }
 
     /// Whether any flag is given.
     pub(super) fn is_given(&self) -> bool {
-        let Self { coupon, member, cause, class, since, until } = self;
-        coupon.is_some() || member.is_some() || cause.is_some() || class.is_some() || since.is_some() || until.is_some()
+        let Self { coupon, member, cause, class, since, until, request, reason_text, replayed, claimed_by } = self;
+        let is_failure = cause.is_some() || class.is_some() || reason_text.is_some();
+        let is_request = coupon.is_some() || member.is_some() || request.is_some();
+        let is_time = since.is_some() || until.is_some();
+        is_failure || is_request || is_time || replayed.is_some() || claimed_by.is_some()
     }
 }
 

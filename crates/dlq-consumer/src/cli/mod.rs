@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use coupon_core::{
-    repo::{Database, work_list::Verb},
+    repo::{Database, audit::Identity, work_list::Verb},
     runtime::{LogSettings, SettingsArgs, load, print_effective, process_environment, telemetry},
     stock::Stock,
 };
@@ -17,7 +17,11 @@ use crate::{alarm, config::Config, doctor, run};
 mod columns;
 mod compensate;
 mod filter;
+mod follow;
+mod job;
 mod lookups;
+mod notes;
+mod operator;
 mod reconcile;
 mod replay;
 mod retention;
@@ -65,6 +69,14 @@ enum Command {
     /// PARKED.
     #[command(before_help = settling::REOPEN_EXAMPLES)]
     Reopen(settling::SettleArgs),
+    /// Note something on an entry of the work list, or on a dead letter, for whoever looks later.
+    Note(notes::NoteArgs),
+    /// Say that you look after an entry of the work list; it holds nobody else up.
+    #[command(before_help = notes::CLAIM_EXAMPLES)]
+    Claim(notes::ClaimArgs),
+    /// Say that nobody looks after an entry of the work list any more.
+    #[command(before_help = notes::RELEASE_EXAMPLES)]
+    Release(notes::ClaimArgs),
     /// Find all there is of a request, or of a member: decisions, entries, dead letters, holder entries in Redis.
     Find(lookups::FindArgs),
     /// List who holds a coupon of a campaign, as CSV or JSON lines.
@@ -73,6 +85,11 @@ enum Command {
     Audit(work_list::AuditArgs),
     /// Replay compensated requests, or dead letters that are held or parked; see and steer replays.
     Replay(Box<replay::ReplayArgs>),
+    /// See and cancel what services do for operators; replays have `replay`.
+    #[command(
+        before_help = "Examples:\n  dlq-consumer job status\n  dlq-consumer job cancel 3 --reason \"wrong coupon\" --by alice"
+    )]
+    Job(job::JobArgs),
     /// Decide dead letters that are held, or parked and readable, against their members: the unit goes back.
     Compensate(Box<compensate::CompensateArgs>),
     /// Compare Redis and PostgreSQL, request by request; with --apply put right what differs.
@@ -83,6 +100,10 @@ enum Command {
     Campaign(reconcile::CampaignArgs),
     /// Delete what is old and done; `run` does so every hour. Decisions and what waits for somebody never go.
     Purge(retention::PurgeArgs),
+    /// Add operators of the console, give them a login link, list and revoke them.
+    Operator(operator::OperatorArgs),
+    /// Ask what the console can do.
+    Console(operator::ConsoleArgs),
     /// Print the effective settings as TOML, secrets as ***.
     #[command(before_help = "Examples:\n  dlq-consumer config\n  dlq-consumer config --set retention.days=90")]
     Config,
@@ -108,20 +129,26 @@ pub async fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Resolve(args) => settling::settle(&operations(&config).await?, args, Verb::Resolve).await,
         Command::Ignore(args) => settling::settle(&operations(&config).await?, args, Verb::Ignore).await,
         Command::Reopen(args) => settling::settle(&operations(&config).await?, args, Verb::Reopen).await,
+        Command::Note(args) => notes::note(&operations(&config).await?, args).await,
+        Command::Claim(args) => notes::claim(&operations(&config).await?, args).await,
+        Command::Release(args) => notes::release(&operations(&config).await?, args).await,
         Command::Find(args) => lookups::find(&operations(&config).await?, args).await,
         Command::Issued(args) => lookups::issued(&operations(&config).await?, args).await,
         Command::Audit(args) => work_list::audit(&operations(&config).await?, args).await,
         Command::Purge(args) => retention::purge(&operations(&config).await?, args, config.retention.days).await,
         Command::Replay(args) => Box::pin(replay::replay(&config, *args)).await,
+        Command::Job(args) => job::job(&config, args).await,
         Command::Compensate(args) => compensate::compensate(&config, *args).await,
         Command::Reconcile(args) => reconcile::reconcile(&config, args).await,
         Command::Rebuild(args) => reconcile::rebuild(&config, args).await,
         Command::Campaign(args) => reconcile::campaign(&config, args).await,
+        Command::Operator(args) => operator::operator(&config, args).await,
+        Command::Console(args) => operator::console(&args),
         Command::Config => {
             print!("{}", print_effective(&config));
             Ok(ExitCode::SUCCESS)
         }
-        Command::AlarmTest => alarm::alarm_test(&config.alarms).await,
+        Command::AlarmTest => alarm::alarm_test(&config.alarm_settings()).await,
         Command::Doctor => Box::pin(doctor::doctor(&config)).await,
     }
 }
@@ -134,8 +161,12 @@ async fn operations(config: &Config) -> anyhow::Result<Operations> {
 /// Returns the operations in the name of `by`. Their log has warnings and errors only.
 async fn operations_of(config: &Config, by: &str) -> anyhow::Result<Operations> {
     telemetry::init(&LogSettings { filter: "warn".to_owned(), ..config.log.clone() }, "dlq-consumer");
-    let operations =
-        config.operations(Database::new(&config.database, SERVICE)?, Stock::new(&config.redis)?, SERVICE, by)?;
+    let operations = config.operations(
+        Database::new(&config.database, SERVICE)?,
+        Stock::new(&config.redis)?,
+        SERVICE,
+        Identity::command_line(by),
+    )?;
     require_schema(&operations.database).await?;
     Ok(operations)
 }

@@ -2,17 +2,22 @@
 
 use std::{process::ExitCode, time::Duration};
 
+use anyhow::ensure;
 use clap::{Args, Subcommand};
-use coupon_core::ids::CouponCode;
+use coupon_core::{ids::CouponCode, repo::jobs::ServiceJobStatus, runtime::Escaped};
 use coupon_operations::{
-    archive::Archived,
-    rebuild::{RebuildOptions, RebuildProgress},
+    Operations,
+    jobs::{Reconciliations, Skipped},
+    plans::Change,
+    rebuild::{RebuildOptions, RebuildProgress, rebuilt},
     reconcile::{ReconcileOptions, Reconciled, Report, Verdict},
     terminal::{ByArgs, Progress, confirm::confirm, output::Output, reason},
 };
 
+use super::follow;
 use crate::config::Config;
 
+mod by_service;
 mod table;
 
 /// What to reconcile.
@@ -114,33 +119,18 @@ pub async fn reconcile(config: &Config, args: ReconcileArgs) -> anyhow::Result<E
         return Ok(ExitCode::SUCCESS);
     }
     let wait = args.wait.map_or(Duration::from_millis(config.reconcile.wait_ms), Duration::from_secs);
-    let codes = if args.codes.is_empty() { operations.all_campaigns().await? } else { args.codes };
-    let (mut reports, mut skipped, mut failed, mut unverified) = (Vec::new(), Vec::new(), false, false);
-    for code in codes {
-        let bar = Progress::new("holder entries and rows");
-        let options = ReconcileOptions { apply: args.apply, requeue: args.apply, wait };
-        let reconciled = operations.reconcile(&code, options, &|entries, rows| bar.both(entries, rows)).await?;
-        bar.end();
-        match reconciled {
-            Reconciled::Report(report) => reports.push(report),
-            Reconciled::Skipped { why, for_good } => {
-                unverified |= !for_good;
-                skipped.push((code, why));
-            }
-            Reconciled::Unknown => {
-                failed = true;
-                eprintln!("error: there is no coupon {code}; `issuer-api coupon list` shows them all");
-            }
-            Reconciled::Busy => {
-                unverified = true;
-                eprintln!("error: somebody else is at the data of {code} now; ask again when that has ended");
-            }
-        }
-    }
+    let (Reconciliations { reports, skipped, unknown, .. }, is_any_busy) =
+        if args.apply && operations.has_workers().await? {
+            (by_service::reconcile(&operations, args.codes, wait).await?, false)
+        } else {
+            reconcile_each(&operations, args.codes, args.apply, wait).await?
+        };
     table::reports(&reports, args.output)?;
-    for (coupon, why) in &skipped {
+    for Skipped { coupon, why, .. } in &skipped {
         eprintln!("{coupon} was not compared: {why}");
     }
+    let failed = !unknown.is_empty();
+    let mut unverified = is_any_busy || skipped.iter().any(|skipped| !skipped.for_good);
     for report in &reports {
         print_verdict(report, args.apply);
     }
@@ -152,6 +142,42 @@ pub async fn reconcile(config: &Config, args: ReconcileArgs) -> anyhow::Result<E
         (0, false, true) => ExitCode::from(EXIT_NOT_VERIFIED),
         (0, false, false) => ExitCode::SUCCESS,
     })
+}
+
+/// Compares each campaign in this terminal. Also returns whether one could not be compared, because somebody else is at its data.
+async fn reconcile_each(
+    operations: &Operations,
+    codes: Vec<CouponCode>,
+    apply: bool,
+    wait: Duration,
+) -> anyhow::Result<(Reconciliations, bool)> {
+    let codes = if codes.is_empty() { operations.all_campaigns().await? } else { codes };
+    let (mut sum, mut is_any_busy) = (Reconciliations::default(), false);
+    for coupon in codes {
+        let bar = Progress::new("holder entries and rows");
+        let options = ReconcileOptions { apply, requeue: apply, wait };
+        let reconciled = operations.reconcile(&coupon, options, &|entries, rows| bar.both(entries, rows)).await?;
+        bar.end();
+        match reconciled {
+            Reconciled::Report(report) => sum.reports.push(report),
+            Reconciled::Skipped { why, for_good } => {
+                sum.skipped.push(Skipped { coupon, why: why.to_owned(), for_good });
+            }
+            Reconciled::Unknown => {
+                print_unknown(&coupon);
+                sum.unknown.push(coupon);
+            }
+            Reconciled::Busy => {
+                is_any_busy = true;
+                eprintln!("error: somebody else is at the data of {coupon} now; ask again when that has ended");
+            }
+        }
+    }
+    Ok((sum, is_any_busy))
+}
+
+fn print_unknown(coupon: &CouponCode) {
+    eprintln!("error: there is no coupon {coupon}; `issuer-api coupon list` shows them all");
 }
 
 fn print_verdict(report: &Report, applied: bool) {
@@ -175,6 +201,9 @@ pub async fn rebuild(config: &Config, args: RebuildArgs) -> anyhow::Result<ExitC
     confirm(&what, code.as_str(), yes)?;
     let operations = super::operations_of(config, &operator.name()?).await?;
     let options = RebuildOptions { wait: Duration::from_secs(wait), leave_undecided };
+    if operations.has_workers().await? {
+        return by_service::rebuild(&operations, code, options).await;
+    }
     let bar = Progress::new("holder entries");
     let coupon = operations.rebuild(&code, options, &|progress| show_progress(&bar, &progress)).await;
     bar.end();
@@ -185,10 +214,7 @@ pub async fn rebuild(config: &Config, args: RebuildArgs) -> anyhow::Result<ExitC
         }
         ended => ended?,
     };
-    eprintln!(
-        "{code} is rebuilt and {}: epoch {}, {} coupons issued",
-        coupon.status, coupon.epoch, coupon.issued_quantity
-    );
+    eprintln!("{}", rebuilt(&coupon));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -214,9 +240,13 @@ pub async fn campaign(config: &Config, args: CampaignArgs) -> anyhow::Result<Exi
     let what = format!("archive {code}: it ends for good, and its data in Redis is deleted");
     confirm(&what, code.as_str(), yes)?;
     let operations = super::operations_of(config, &operator.name()?).await?;
-    match operations.archive(&code, Duration::from_secs(wait), &reason).await? {
-        Archived::Now => eprintln!("{code} has ended for good"),
-        Archived::Before => eprintln!("{code} had ended for good before"),
+    let wait = Duration::from_secs(wait);
+    if operations.has_workers().await? {
+        let job = follow::change(&operations, Change::Archive { code }, &reason, Some(wait), &|_| {}).await?;
+        ensure!(job.status == ServiceJobStatus::Done, "{}", Escaped(&job.note));
+        eprintln!("{}", Escaped(&job.note));
+    } else {
+        eprintln!("{}", operations.archive(&code, wait, &reason).await?.sentence(&code));
     }
     Ok(ExitCode::SUCCESS)
 }

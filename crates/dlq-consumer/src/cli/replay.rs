@@ -18,7 +18,7 @@ use coupon_operations::{
     terminal::{Progress, confirm::confirm, output::Output},
 };
 
-use super::{filter, operations, operations_of, settling::rows};
+use super::{filter, follow, operations, operations_of, settling::rows};
 use crate::config::Config;
 
 mod args;
@@ -103,7 +103,7 @@ async fn begin(config: &Config, args: NewArgs) -> anyhow::Result<ExitCode> {
     let name = coupon.map_or_else(|| "all".to_owned(), |code| code.to_string());
     let what = format!("replay {} up to number {}", rows(list, plan.eligible), list.number(plan.up_to));
     confirm(&what, &name, args.yes)?;
-    let job = operations.create_replay(request, &plan).await?;
+    let job = operations.create_replay(request, &plan, operations.has_workers().await?).await?;
     eprintln!("this is replay {job}; `dlq-consumer replay pause {job} --by NAME` stops it from anywhere");
     work(&operations, job, args.output).await
 }
@@ -128,14 +128,18 @@ async fn note_coupons_left(operations: &Operations, coupon: Option<&CouponCode>,
     }
 }
 
-/// Works on a job and prints its end; exit code 1 unless every row asked for is issued.
+/// Works on a job, or follows the services that do, and prints its end; exit code 1 unless every row asked for is issued.
 async fn work(operations: &Operations, job: i64, output: Output) -> anyhow::Result<ExitCode> {
     let bar = Progress::new("replays");
     let on_progress = |job: &Job| {
         let (done, all) = progress(job);
         bar.of(done, all);
     };
-    let ended = operations.work_replay(job, &on_progress).await;
+    let ended = if operations.job(job).await?.in_service {
+        follow::replay(operations, job, &on_progress).await
+    } else {
+        operations.work_replay(job, &on_progress).await.map_err(anyhow::Error::from)
+    };
     bar.end();
     let job = ended?;
     print_jobs(std::slice::from_ref(&job), output)?;

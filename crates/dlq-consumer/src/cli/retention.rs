@@ -46,14 +46,14 @@ pub(super) async fn purge(operations: &Operations, args: PurgeArgs, days: u32) -
         output::rows(args.output, &purgeable, COLUMNS, COLUMNS)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let by = args.operator.name()?;
+    let operations = operations.in_the_name_of(args.operator.identity()?);
     confirm::must_be_possible(args.yes)?;
     if !args.yes {
         let rows: i64 = operations.purgeable(before).await?.iter().map(|purgeable| purgeable.rows).sum();
         confirm::confirm(&format!("{rows} rows older than {days} days will be deleted for good"), "all", args.yes)?;
     }
     let mut gone: Vec<Purged> = Vec::new();
-    let purged = operations.purge(before, &by, |batch| {
+    let purged = operations.purge(before, |batch| {
         match gone.last_mut().filter(|last| last.table == batch.table) {
             Some(last) => last.rows += batch.rows,
             None => gone.push(batch),

@@ -2,15 +2,26 @@
 
 use std::process::ExitCode;
 
+use anyhow::ensure;
 use clap::Args;
-use coupon_core::repo::work_list::{Filter, List, Settling, TypedNumber, Verb};
-use coupon_core::runtime::Usage;
+use coupon_core::{
+    repo::{
+        jobs::ServiceJobStatus,
+        work_list::{Filter, List, Settling, TypedNumber, Verb},
+    },
+    runtime::{Escaped, Usage},
+};
 use coupon_operations::{
     Operations,
-    terminal::{ByArgs, confirm, counted, output, reason},
+    jobs::ServiceJob,
+    plans::Change,
+    terminal::{ByArgs, Progress, confirm, counted, output, reason},
 };
 
-use super::filter::{self, FilterArgs};
+use super::{
+    filter::{self, FilterArgs},
+    follow,
+};
 
 /// For the help of `resolve`.
 pub(super) const RESOLVE_EXAMPLES: &str = "Examples:
@@ -73,7 +84,7 @@ pub(super) async fn settle(operations: &Operations, args: SettleArgs, verb: Verb
     let settling = |list| Settling { list, verb, reason: reason.clone().unwrap_or_default() };
     let (_, to) = verb.transition(list);
     if is_by_numbers {
-        let by = if dry_run { String::new() } else { by.name()? };
+        let operations = if dry_run { operations.clone() } else { operations.in_the_name_of(by.identity()?) };
         let mut ended = ExitCode::SUCCESS;
         for list in [List::Requests, List::DlqEvents] {
             let ids: Vec<i64> = numbers.iter().filter(|number| number.list == list).map(|number| number.id).collect();
@@ -87,7 +98,7 @@ pub(super) async fn settle(operations: &Operations, args: SettleArgs, verb: Verb
                 continue;
             }
             let settling = settling(list);
-            let settled = operations.settle_each(&settling, &ids, &by).await?;
+            let settled = operations.settle_each(&settling, &ids).await?;
             for (id, settled) in &settled {
                 eprintln!("{}", settled.sentence(*id, &settling));
             }
@@ -101,7 +112,7 @@ pub(super) async fn settle(operations: &Operations, args: SettleArgs, verb: Verb
     if !dry_run {
         confirm::must_be_possible(yes)?;
     }
-    let by = if dry_run { String::new() } else { by.name()? };
+    let operations = &if dry_run { operations.clone() } else { operations.in_the_name_of(by.identity()?) };
     let count = operations.database.work_list().count_to_settle(list, verb, &filter).await?;
     if count == 0 && filter::says_mistyped(operations, list, &filter).await? {
         return Ok(ExitCode::FAILURE);
@@ -114,8 +125,26 @@ pub(super) async fn settle(operations: &Operations, args: SettleArgs, verb: Verb
         let word = filter.coupon.as_ref().map_or("all", |coupon| coupon.as_str());
         confirm::confirm(&format!("{} will become {to}", rows(list, count)), word, yes)?;
     }
-    let changed = operations.settle_all(&settling(list), &filter, &by).await?;
-    eprintln!("{} became {to}", rows(list, i64::try_from(changed)?));
+    let changed = if operations.has_workers().await? {
+        let reason = reason.unwrap_or_default();
+        let change = match verb {
+            Verb::Resolve => Change::Resolve { list, filter },
+            Verb::Ignore => Change::Ignore { list, filter },
+            Verb::Reopen => Change::Reopen { list, filter },
+        };
+        let bar = Progress::new("rows");
+        let done = |job: &ServiceJob| job.progress["done"].as_i64().unwrap_or(0);
+        let all = u64::try_from(count).unwrap_or(0);
+        let on_progress = |job: &ServiceJob| bar.of(u64::try_from(done(job)).unwrap_or(0), all);
+        let ended = follow::change(operations, change, &reason, None, &on_progress).await;
+        bar.end();
+        let ended = ended?;
+        ensure!(ended.status == ServiceJobStatus::Done, "{}", Escaped(&ended.note));
+        done(&ended)
+    } else {
+        i64::try_from(operations.settle_all(&settling(list), &filter).await?)?
+    };
+    eprintln!("{} became {to}", rows(list, changed));
     Ok(ExitCode::SUCCESS)
 }
 

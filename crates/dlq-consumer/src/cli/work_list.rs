@@ -197,7 +197,8 @@ pub(super) async fn audit(operations: &Operations, args: AuditArgs) -> anyhow::R
     // As it is numbered, or as the audit has it.
     let number = subject.as_deref().and_then(|subject| subject.parse::<TypedNumber>().ok());
     let number = number.and_then(|typed| Some(typed.list?.number(typed.id)));
-    let filter = AuditFilter { subject: number.map(work_list::subject).or(subject), actor: by, verb };
+    let filter =
+        AuditFilter { subject: number.map(work_list::subject).or(subject), actor: by, verb, ..AuditFilter::default() };
     let before = page.before.map(|before| before.id);
     let rows = operations.database.audit().list(&filter, before, page.limit).await?;
     output::rows(page.output, &rows, &figures::audit(), figures::AUDIT_CSV)?;

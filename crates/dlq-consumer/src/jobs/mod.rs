@@ -1,4 +1,4 @@
-//! Jobs: what the service does by itself at intervals, in every replica and without being asked.
+//! Jobs: what the service does at intervals, in every replica: by itself, but for the jobs of operators.
 //!
 //! | task | period | what it does |
 //! | --- | --- | --- |
@@ -6,6 +6,7 @@
 //! | `newer versions` | 1 min | decides held dead letters of event versions that this build can read |
 //! | `replay settling` | 1 s | notes replays whose outcome is known |
 //! | `reconcile` | `reconcile.every_ms` | compares Redis with PostgreSQL, in one replica at a time |
+//! | `replays`, `jobs` | 1 s | work on what operators asked for, one job a worker; `jobs.workers` of each |
 //! | `retention` | 1 h | purges old rows of what is done |
 
 mod gauges;
@@ -13,8 +14,10 @@ mod newer_versions;
 mod reconcile;
 mod replay_settling;
 mod retention;
+mod workers;
 
 pub use newer_versions::NewerVersions;
+pub use workers::JobSettings;
 
 use coupon_core::{
     event::VERSION,
@@ -34,5 +37,6 @@ pub fn start(operations: &Operations, writer: Writer, config: &Config, tasks: &T
     tasks.spawn("newer versions", newer_versions.run(stop.clone()));
     replay_settling::start(operations.clone(), tasks);
     reconcile::start(operations.clone(), &config.reconcile, tasks);
+    workers::start(operations, &config.jobs, tasks, stop);
     retention::start(operations.clone(), config.retention.days, tasks, stop.clone());
 }

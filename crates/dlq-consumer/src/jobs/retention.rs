@@ -7,8 +7,6 @@ use coupon_operations::{Operations, retention::Purged};
 
 /// Time between two runs.
 const PURGE_PERIOD: Duration = Duration::from_hours(1);
-/// Name of this job in the audit.
-const AUDIT_NAME: &str = "dlq-consumer";
 
 /// Purges at the start and then every hour the rows of what was done more than `days` days ago. Replicas skip rows that
 /// another one purges. A run ends after the batch in which `stop` begins.
@@ -24,7 +22,7 @@ pub fn start(operations: Operations, days: u32, tasks: &Tasks, stop: Shutdown) {
                 }
                 !stop.is_stopping()
             };
-            if let Err(error) = operations.purge(operations.days_ago(days), AUDIT_NAME, on_batch).await {
+            if let Err(error) = operations.purge(operations.days_ago(days), on_batch).await {
                 tracing::warn!("old rows cannot be purged now: {}", chain(&error));
             }
         }

@@ -10,7 +10,7 @@ use coupon_core::{
     ids::{CouponCode, RequestId},
     repo::{
         Database, DatabaseSettings,
-        audit::Actor,
+        audit::{Actor, Identity},
         coupon_issues::Decision,
         coupons::NewCoupon,
         dlq_events::{Classification, DlqEventStatus, NewDlqEvent},
@@ -99,7 +99,7 @@ impl Ahead {
     async fn new(name: &str) -> Self {
         let database = database(name).await;
         let code: CouponCode = "D9".parse().unwrap();
-        let actor = || Actor { name: "test".to_owned(), now: chrono::Utc::now() };
+        let actor = || Actor { by: Identity::command_line("test"), now: chrono::Utc::now() };
         let new = NewCoupon {
             coupon_code: code.clone(),
             total_quantity: 5,

@@ -1,14 +1,12 @@
 //! The `[auth]` section.
 
-use std::net::IpAddr;
-
-use coupon_core::runtime::{Secret, SecretUrl, SettingsError, within};
-use jsonwebtoken::Algorithm;
-use reqwest::Url;
+use coupon_core::{
+    runtime::{Secret, SecretUrl, SettingsError},
+    tokens::{MemberClaim, TokenSettings},
+};
 use serde::{Deserialize, Serialize};
 
-/// Every algorithm a token may be signed with. `none` is not one.
-const ALGORITHMS: &str = "HS256 HS384 HS512 RS256 RS384 RS512 PS256 PS384 PS512 ES256 ES384 EdDSA";
+use super::Verifier;
 
 /// Claims with a meaning of their own, which no member has.
 const OTHER_CLAIMS: [&str; 6] = ["iss", "aud", "exp", "nbf", "iat", "jti"];
@@ -47,17 +45,9 @@ pub struct AuthSettings {
 }
 
 impl AuthSettings {
-    /// Tests what can be tested without reading a key. Whether the keys serve is tested by [`Verifier::load`](super::Verifier::load),
-    /// because the commands for operators need none.
+    /// Tests what can be tested without reading a key. Whether the keys serve is tested by [`AuthSettings::verifier`], because
+    /// the commands for operators need none.
     pub fn check(&self) -> Result<(), SettingsError> {
-        self.allowed()?;
-        within("auth.leeway_s", self.leeway_s, 0..=300, "seconds")?;
-        within("auth.jwks_refresh_ms", self.jwks_refresh_ms, 1_000..=86_400_000, "ms")?;
-        within("auth.jwks_min_interval_ms", self.jwks_min_interval_ms, 1_000..=3_600_000, "ms")?;
-        if !self.hmac_secret.is_empty() && !self.hmac_secret_file.is_empty() {
-            let allowed = "empty while auth.hmac_secret is set; several secrets go into auth.hmac_secret_files";
-            return Err(SettingsError::invalid("auth.hmac_secret_file", &self.hmac_secret_file, allowed));
-        }
         let claim = &self.member_claim;
         if claim.is_empty() || OTHER_CLAIMS.contains(&claim.as_str()) || claim.contains(char::is_control) {
             let allowed = format!(
@@ -66,48 +56,32 @@ impl AuthSettings {
             );
             return Err(SettingsError::invalid("auth.member_claim", claim, allowed));
         }
-        self.url()?;
-        if self.jwks_url.is_empty() && !self.jwks_ca_file.is_empty() {
-            let allowed = "empty while auth.jwks_url is: it verifies the server there";
-            return Err(SettingsError::invalid("auth.jwks_ca_file", &self.jwks_ca_file, allowed));
-        }
-        Ok(())
+        self.tokens().check()
     }
 
-    /// Where the JWK Set is, if it is anywhere. Whoever can answer in the place of the issuer chooses who a member is, so
-    /// plain HTTP is for this machine alone.
-    pub(super) fn url(&self) -> Result<Option<Url>, SettingsError> {
-        const ALLOWED: &str = "an https URL without user and fragment (http only to this machine: whoever can answer in the \
-                               issuer's place chooses the keys)";
-        if self.jwks_url.is_empty() {
-            return Ok(None);
-        }
-        let good = Url::parse(self.jwks_url.expose()).ok().filter(|url| {
-            url.has_host()
-                && url.username().is_empty()
-                && url.password().is_none()
-                && url.fragment().is_none()
-                && (url.scheme() == "https" || url.scheme() == "http" && is_loopback(url))
-        });
-        // What is refused may hold a password.
-        good.map(Some).ok_or_else(|| SettingsError::invalid("auth.jwks_url", "***", ALLOWED))
+    /// Reads the keys, and returns what verifies the tokens of members.
+    pub fn verifier(&self) -> Result<Verifier, SettingsError> {
+        Verifier::load(&self.tokens(), MemberClaim(self.member_claim.clone()))
     }
 
-    /// The allow-list.
-    pub(super) fn allowed(&self) -> Result<Vec<Algorithm>, SettingsError> {
-        let read = |name: &String| {
-            let allowed = format!("some of {ALGORITHMS}");
-            name.parse().map_err(|_| SettingsError::invalid("auth.algorithms", name, allowed))
-        };
-        let allowed: Vec<Algorithm> = self.algorithms.iter().map(read).collect::<Result<_, _>>()?;
-        if allowed.is_empty() {
-            return Err(SettingsError::invalid("auth.algorithms", "", format!("some of {ALGORITHMS}")));
+    fn tokens(&self) -> TokenSettings {
+        let of = self.clone();
+        TokenSettings {
+            section: "auth",
+            service: "issuer-api",
+            issuer: of.issuer,
+            audience: of.audience,
+            algorithms: of.algorithms,
+            public_key_file: of.public_key_file,
+            jwks_file: of.jwks_file,
+            jwks_url: of.jwks_url,
+            jwks_ca_file: of.jwks_ca_file,
+            jwks_refresh_ms: of.jwks_refresh_ms,
+            jwks_min_interval_ms: of.jwks_min_interval_ms,
+            hmac_secret: of.hmac_secret,
+            hmac_secret_file: of.hmac_secret_file,
+            hmac_secret_files: of.hmac_secret_files,
+            leeway_s: of.leeway_s,
         }
-        Ok(allowed)
     }
-}
-
-fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }

@@ -11,13 +11,14 @@ use coupon_core::{
     ids::CouponCode,
     repo::{
         Database,
+        audit::Identity,
         coupons::{Coupon, NewWindow},
     },
     runtime::Usage,
     stock::Stock,
 };
 use coupon_operations::{
-    campaigns::{CampaignError, Campaigns, Changed, CreateCampaign, MAX_TOTAL, Remark},
+    campaigns::{CampaignError, Campaigns, Changed, CreateCampaign, MAX_TOTAL, MAX_VALID_DAYS, Remark},
     terminal::{ByArgs, Output, require_schema},
 };
 
@@ -128,7 +129,7 @@ fn total(text: &str) -> Result<i64, String> {
 }
 
 fn days(text: &str) -> Result<i32, String> {
-    let days = text.parse().ok().filter(|days| (1..=3650).contains(days));
+    let days = text.parse().ok().filter(|days| (1..=MAX_VALID_DAYS).contains(days));
     days.ok_or_else(|| "a whole number from 1 to 3650".to_owned())
 }
 
@@ -139,7 +140,7 @@ pub async fn run(args: CouponArgs, settings: &ApiSettings) -> anyhow::Result<Exi
         database: Database::new(&settings.database, SERVICE)?,
         stock: Stock::new(&settings.redis)?,
         clock: Arc::new(SystemClock),
-        by,
+        by: Identity::command_line(&by),
     };
     require_schema(&campaigns.database).await?;
     let outcome = perform(&campaigns, args.command, args.output).await;

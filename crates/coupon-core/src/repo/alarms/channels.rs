@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use crate::repo::{AlarmRepository, RepoError};
 
 /// State of a channel.
-#[derive(Clone, Debug, Default, PartialEq, Eq, sqlx::FromRow)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, sqlx::FromRow, serde::Serialize)]
 pub struct ChannelState {
     /// Name of the channel.
     pub channel: String,

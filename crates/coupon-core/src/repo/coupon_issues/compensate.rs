@@ -107,7 +107,7 @@ async fn decide(pool: &Pool, compensation: &Compensation) -> Result<Compensation
     let classification = classification(compensation, DlqEventStatus::Compensated, Some(failed_issue_id), alarm);
     dlq_events::insert(&compensation.record, &classification).execute(&mut *tx).await?;
     if let Some(by) = &compensation.by {
-        let actor = Actor { name: by.name.clone(), now: compensation.now };
+        let actor = Actor { by: by.identity.clone(), now: compensation.now };
         let subject = format!("failed_coupon_issues/{failed_issue_id}");
         let change = serde_json::json!({ "to": "COMPENSATED", "request_id": event.request_id });
         append_audit(&mut tx, &actor, "compensate", &subject, change, &by.reason).await?;
@@ -179,7 +179,7 @@ async fn spend(tx: &mut PgConnection, coupon_id: i64, compensation: &Compensatio
 async fn put_on_work_list(tx: &mut PgConnection, compensation: &Compensation) -> Result<i64, sqlx::Error> {
     let by_hand = compensation.by_hand();
     if let Some(by) = by_hand {
-        let operator = Actor { name: by.name.clone(), now: compensation.now };
+        let operator = Actor { by: by.identity.clone(), now: compensation.now };
         settle_by_hand(tx, &compensation.event, &operator, &by.reason).await?;
     }
     let replay_of = close_replay(tx, compensation.event.request_id, compensation.now).await?;
@@ -209,7 +209,7 @@ async fn put_on_work_list(tx: &mut PgConnection, compensation: &Compensation) ->
     .bind(resolution)
     .bind(compensation.failure.cause())
     .bind(replay_of)
-    .bind(by_hand.map(|by| by.name.as_str()))
+    .bind(by_hand.map(|by| by.identity.name.as_str()))
     .fetch_one(tx)
     .await
 }

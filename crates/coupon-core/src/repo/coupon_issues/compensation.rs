@@ -2,7 +2,13 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::{budget::Budget, event::CouponIssued, failure::Failure, ids::RequestId, repo::dlq_events::NewDlqEvent};
+use crate::{
+    budget::Budget,
+    event::CouponIssued,
+    failure::Failure,
+    ids::RequestId,
+    repo::{audit::Identity, dlq_events::NewDlqEvent},
+};
 
 /// A request to be decided COMPENSATED.
 #[derive(Clone, Debug)]
@@ -26,8 +32,8 @@ pub struct Compensation {
 /// An operator who has a request compensated.
 #[derive(Clone, Debug)]
 pub struct Operator {
-    /// Name.
-    pub name: String,
+    /// The operator.
+    pub identity: Identity,
     /// Reason that the operator gave.
     pub reason: String,
     /// Whether the operator asked for this decision: the entry is RESOLVED with the reason, and no replay by a filter

@@ -1,6 +1,7 @@
 //! The status of a campaign, and the changes of it that operators and services make.
 
 use chrono::{DateTime, Utc};
+use serde::Deserialize;
 
 use crate::{
     ids::CouponCode,
@@ -15,6 +16,8 @@ use crate::{
 
 words! {
     /// Status of a campaign, as it is stored.
+    #[derive(Deserialize)]
+    #[serde(try_from = "String")]
     pub enum CouponStatus as "coupon status" {
         /// Created and never opened.
         Draft = "DRAFT",

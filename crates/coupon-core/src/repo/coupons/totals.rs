@@ -39,13 +39,13 @@ WITH before AS (
     WHERE c.coupon_id = b.coupon_id AND c.total_version = $3 AND (NOT $4 OR c.status = 'DRAFT') AND $5::text IS NULL
     RETURNING b.total_quantity AS was
 ), audited AS (
-    INSERT INTO operator_audit (at, actor, verb, subject, change, reason)
+    INSERT INTO operator_audit (at, actor, verb, subject, change, reason, provenance)
     SELECT $6, $7, 'coupon.set-total', 'coupons/' || $1,
            CASE WHEN EXISTS (SELECT FROM settled)
                 THEN jsonb_build_object('from', jsonb_build_object('total', b.total_quantity),
                                         'to', jsonb_build_object('total', $2, 'version', $3))
                 ELSE jsonb_build_object('asked', jsonb_build_object('total', $2, 'version', $3),
-                                        'refused', coalesce($5, 'SUPERSEDED')) END, ''
+                                        'refused', coalesce($5, 'SUPERSEDED')) END, $8, $9
     FROM before b WHERE NOT EXISTS (SELECT FROM settled WHERE was = $2)
 )
 SELECT EXISTS (SELECT FROM settled)";
@@ -111,7 +111,9 @@ impl CouponRepository<'_> {
                 .bind(in_redis == TotalInRedis::Nothing)
                 .bind(refused)
                 .bind(actor.now)
-                .bind(actor.name)
+                .bind(&actor.by.name)
+                .bind(&actor.by.reason)
+                .bind(actor.by.provenance())
                 .fetch_one(&pool)
                 .await
         })

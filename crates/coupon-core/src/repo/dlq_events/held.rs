@@ -8,8 +8,8 @@ use crate::{
         DlqEventRepository, RepoError,
         audit::{Actor, append_audit},
         dlq_events::{DlqEvent, DlqEventStatus, NewDlqEvent},
-        replay_jobs::{advance, count_success},
-        replays::Plan,
+        replay_jobs::{Hold, advance, count_success},
+        replays::{Plan, SampledRow},
         work_list::{DLQ_EVENT_FILTER, Filter},
     },
 };
@@ -51,7 +51,21 @@ impl DlqEventRepository<'_> {
         let select = sqlx::query_as_with(select, filter.arguments()?)
             .bind(i64::try_from(supported).unwrap_or(i64::MAX))
             .bind(refused);
-        self.long_read("plan a replay of dead letters", select.fetch_all(&self.pool())).await.map(Plan::of)
+        self.planned("plan a replay of dead letters", select).await.map(Plan::of)
+    }
+
+    /// Returns up to ten dead letters of a filter that can be replayed, lowest number first; see [`Self::plan_replay`].
+    pub async fn sample_replay(
+        self,
+        filter: &Filter,
+        supported: u64,
+        refused: &'static [&'static str],
+    ) -> Result<Vec<SampledRow>, RepoError> {
+        let select = AssertSqlSafe(Plan::sample(CLASSIFY, DLQ_EVENT_FILTER));
+        let select = sqlx::query_as_with(select, filter.arguments()?)
+            .bind(i64::try_from(supported).unwrap_or(i64::MAX))
+            .bind(refused);
+        self.planned("sample a replay of dead letters", select).await
     }
 
     /// Returns up to `limit` undecided dead letters of a filter after the number `after`, lowest number first.
@@ -90,7 +104,7 @@ impl DlqEventRepository<'_> {
     /// transaction. `false` when the job is not RUNNING.
     pub async fn settle(
         self,
-        job_id: i64,
+        hold: Hold,
         id: i64,
         to: DlqEventStatus,
         actor: Actor,
@@ -98,7 +112,7 @@ impl DlqEventRepository<'_> {
     ) -> Result<bool, RepoError> {
         self.write("settle a letter", move |pool| async move {
             let mut tx = pool.begin().await?;
-            if !advance(&mut tx, job_id, id, None, actor.now).await? {
+            if !advance(&mut tx, &hold, id, None, actor.now).await? {
                 return Ok(false);
             }
             let moved = sqlx::query(
@@ -114,7 +128,7 @@ impl DlqEventRepository<'_> {
                 let change = serde_json::json!({ "to": to });
                 append_audit(&mut tx, &actor, "replay", &format!("dlq_events/{id}"), change, &reason).await?;
             }
-            count_success(&mut tx, job_id).await?;
+            count_success(&mut tx, hold.job_id).await?;
             tx.commit().await?;
             Ok(true)
         })

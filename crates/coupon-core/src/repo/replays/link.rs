@@ -7,7 +7,7 @@ use crate::{
     ids::RequestId,
     repo::{
         ReplayRepository, RepoError,
-        replay_jobs::advance,
+        replay_jobs::{Hold, advance},
         replays::{
             Link,
             plan::{Refusal, classify},
@@ -44,7 +44,7 @@ impl ReplayRepository<'_> {
     /// the row in the same transaction. A job that `halts` is not advanced to a row that is `NOT_READY`.
     pub async fn link(
         self,
-        (job_id, halts): (i64, bool),
+        (hold, halts): (Hold, bool),
         row: i64,
         request_id: RequestId,
         after_close: bool,
@@ -55,12 +55,12 @@ impl ReplayRepository<'_> {
             let mut tx = pool.begin().await?;
             let refusal = classify(&mut tx, row, chosen, after_close, now).await?;
             let stays = halts && refusal == Some(Refusal::NotReady);
-            if !stays && !advance(&mut tx, job_id, row, refusal.map(Refusal::as_str), now).await? {
+            if !stays && !advance(&mut tx, &hold, row, refusal.map(Refusal::as_str), now).await? {
                 return Ok(Linked::Stopped);
             }
             let linked = match refusal {
                 Some(refusal) => Linked::Refused(refusal),
-                None => Linked::Link(link(&mut tx, (job_id, row), request_id, after_close, now).await?),
+                None => Linked::Link(link(&mut tx, (hold.job_id, row), request_id, after_close, now).await?),
             };
             tx.commit().await?;
             Ok(linked)

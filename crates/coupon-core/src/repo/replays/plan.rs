@@ -3,11 +3,15 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use sqlx::{AssertSqlSafe, PgConnection, postgres::PgArguments};
+use sqlx::{
+    AssertSqlSafe, FromRow, PgConnection, Postgres,
+    postgres::{PgArguments, PgRow},
+    query::QueryAs,
+};
 
 use crate::{
     repo::{
-        ReplayRepository, RepoError,
+        Database, ReplayRepository, RepoError,
         work_list::{FAILED_ISSUE_FILTER, Filter},
     },
     words::words,
@@ -50,6 +54,19 @@ pub struct Plan {
     pub up_to: i64,
 }
 
+/// A row that a plan shows as an example.
+#[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct SampledRow {
+    /// Number.
+    pub id: i64,
+    /// Campaign.
+    pub coupon_code: Option<String>,
+    /// Member.
+    pub member_id: Option<String>,
+    /// Cause of its failure; empty in rows of older builds.
+    pub cause: String,
+}
+
 impl Plan {
     /// Returns the number of rows that a replay comes to, whether they can be replayed or not.
     pub fn chosen(&self) -> i64 {
@@ -62,6 +79,15 @@ impl Plan {
     pub(in crate::repo) fn select(classify: &str, filter: &str) -> String {
         format!(
             "SELECT refusal, count(*), max(id) FROM (SELECT f.id, {classify} WHERE {filter}) AS classified GROUP BY refusal"
+        )
+    }
+
+    /// SQL of up to ten rows `f` of a filter that are not refused, as [`SampledRow`]s.
+    pub(in crate::repo) fn sample(classify: &str, filter: &str) -> String {
+        format!(
+            "SELECT id, coupon_code, member_id, coalesce(cause, '') AS cause
+             FROM (SELECT f.id, f.coupon_code, f.member_id, f.cause, {classify} WHERE {filter}) AS classified
+             WHERE refusal IS NULL ORDER BY id LIMIT 10"
         )
     }
 
@@ -106,12 +132,46 @@ const CLASSIFY: &str = "
 /// that happens to choose it: the member may have been paid otherwise.
 const NOT_BY_HAND: &str = "($1::bigint[] <> '{}' OR NOT f.decided_by_hand)";
 
+impl Database {
+    /// Runs a query of a plan. It may have to look at all rows of a table, so it takes longer than the statements of a page.
+    pub(in crate::repo) async fn planned<T>(
+        &self,
+        doing: &'static str,
+        query: QueryAs<'_, Postgres, T, PgArguments>,
+    ) -> Result<Vec<T>, RepoError>
+    where
+        T: for<'r> FromRow<'r, PgRow> + Send + Unpin,
+    {
+        let pool = self.pool();
+        let read = async {
+            let mut tx = pool.begin().await?;
+            sqlx::query("SET LOCAL statement_timeout = '60s'").execute(&mut *tx).await?;
+            let rows = query.fetch_all(&mut *tx).await?;
+            tx.commit().await?;
+            Ok(rows)
+        };
+        self.long_read(doing, read).await
+    }
+}
+
 impl ReplayRepository<'_> {
     /// Counts the rows of a filter that can be replayed, and the others by refusal. Changes nothing.
     pub async fn plan(self, filter: &Filter, after_close: bool, now: DateTime<Utc>) -> Result<Plan, RepoError> {
         let select = AssertSqlSafe(Plan::select(CLASSIFY, FAILED_ISSUE_FILTER));
         let select = sqlx::query_as_with(select, filter.arguments()?).bind(after_close).bind(now);
-        self.long_read("plan a replay", select.fetch_all(&self.pool())).await.map(Plan::of)
+        self.planned("plan a replay", select).await.map(Plan::of)
+    }
+
+    /// Returns up to ten rows of a filter that can be replayed, lowest number first.
+    pub async fn sample(
+        self,
+        filter: &Filter,
+        after_close: bool,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<SampledRow>, RepoError> {
+        let select = AssertSqlSafe(Plan::sample(CLASSIFY, FAILED_ISSUE_FILTER));
+        let select = sqlx::query_as_with(select, filter.arguments()?).bind(after_close).bind(now);
+        self.planned("sample a replay", select).await
     }
 
     /// Returns the numbers of up to `limit` rows of a filter after `after`, lowest first.

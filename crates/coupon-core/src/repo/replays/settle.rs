@@ -37,9 +37,9 @@ WITH decided AS (
     WHERE f.id = decided.failed_issue_id AND f.status = 'PENDING'
     RETURNING f.id, f.resolution, decided.job_id
 ), audited AS (
-    INSERT INTO operator_audit (at, actor, verb, subject, change, reason)
+    INSERT INTO operator_audit (at, actor, verb, subject, change, reason, provenance)
     SELECT $2, $3, 'replay', 'failed_coupon_issues/' || resolved.id, jsonb_build_object('from', 'PENDING', 'to', 'RESOLVED'),
-           resolved.resolution || '; replay ' || resolved.job_id || coalesce(': ' || nullif(j.reason, ''), '')
+           resolved.resolution || '; replay ' || resolved.job_id || coalesce(': ' || nullif(j.reason, ''), ''), $4
     FROM resolved LEFT JOIN replay_jobs j ON j.job_id = resolved.job_id
 )
 SELECT count(*) FROM settled";
@@ -85,10 +85,10 @@ impl ReplayRepository<'_> {
 
     /// Brings decisions to undecided replays and makes the row of an issued one RESOLVED. Returns the number of replays
     /// settled. Safe to run in several processes at once.
-    pub async fn settle(self, by: &str, now: DateTime<Utc>) -> Result<usize, RepoError> {
-        let by = by.to_owned();
+    pub async fn settle(self, actor: Actor) -> Result<usize, RepoError> {
         self.write("settle replays", move |pool| async move {
-            let settled: i64 = sqlx::query_scalar(SETTLE).bind(BATCH).bind(now).bind(by).fetch_one(&pool).await?;
+            let settle = sqlx::query_scalar(SETTLE).bind(BATCH).bind(actor.now);
+            let settled: i64 = settle.bind(&actor.by.name).bind(actor.by.provenance()).fetch_one(&pool).await?;
             Ok(usize::try_from(settled).unwrap_or(0))
         })
         .await
@@ -116,17 +116,18 @@ pub(in crate::repo) async fn settle_by_hand(
              FROM before WHERE f.id = before.id
              RETURNING f.id, before.status
          )
-         INSERT INTO operator_audit (at, actor, verb, subject, change, reason)
+         INSERT INTO operator_audit (at, actor, verb, subject, change, reason, provenance)
          SELECT $4, $5, 'compensate', 'failed_coupon_issues/' || id,
-                jsonb_build_object('from', status, 'to', 'RESOLVED', 'request_id', $3), $6
+                jsonb_build_object('from', status, 'to', 'RESOLVED', 'request_id', $3), $6, $7
          FROM settled ORDER BY id",
     )
     .bind(event.coupon_code.as_str())
     .bind(event.member_id.as_str())
     .bind(event.request_id.to_string())
     .bind(operator.now)
-    .bind(&operator.name)
+    .bind(&operator.by.name)
     .bind(reason)
+    .bind(operator.by.provenance())
     .execute(tx)
     .await
     .map(drop)

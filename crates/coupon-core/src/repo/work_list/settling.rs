@@ -1,6 +1,6 @@
 //! Settling by operators: rows of the work list and dead letters are resolved, ignored and reopened, one or many.
 
-use sqlx::AssertSqlSafe;
+use sqlx::{AssertSqlSafe, PgConnection, postgres::PgArguments};
 
 use crate::{
     repo::{
@@ -8,6 +8,7 @@ use crate::{
         audit::Actor,
         dlq_events::DlqEventStatus,
         failed_coupon_issues::FailedIssueStatus,
+        replays::{Plan, SampledRow},
         work_list::{Filter, List},
     },
     words::words,
@@ -52,6 +53,15 @@ impl Verb {
             (Self::Resolve, List::DlqEvents) => (PARKED, DlqEventStatus::Resolved.as_str()),
             (Self::Ignore, List::DlqEvents) => (PARKED, DlqEventStatus::Ignored.as_str()),
             (Self::Reopen, List::DlqEvents) => (SETTLED_DLQ_EVENT, DlqEventStatus::Parked.as_str()),
+        }
+    }
+
+    /// Why a row `f` of a right status does not meet [`Self::condition`], as SQL.
+    fn refusal(self, list: List) -> &'static str {
+        match (self, list) {
+            (Self::Reopen, _) => "f.status",
+            (Self::Resolve | Self::Ignore, List::DlqEvents) => "'UNDECIDED'",
+            (Self::Resolve | Self::Ignore, List::Requests) => "'UNDER_WAY'",
         }
     }
 
@@ -109,11 +119,35 @@ fn settle(list: List, verb: Verb) -> String {
          ), moved AS (
              UPDATE {table} f SET status = $12, {set} FROM chosen WHERE f.id = chosen.id RETURNING f.id, chosen.status AS before
          ), audited AS (
-             INSERT INTO operator_audit (at, actor, verb, subject, change, reason)
-             SELECT $13, $14, $15, '{table}/' || id, jsonb_build_object('from', before, 'to', $12), $16 FROM moved ORDER BY id
+             INSERT INTO operator_audit (at, actor, verb, subject, change, reason, provenance)
+             SELECT $13, $14, $15, '{table}/' || id, jsonb_build_object('from', before, 'to', $12), $16, $17 FROM moved ORDER BY id
          )
          SELECT id FROM moved ORDER BY id"
     )
+}
+
+/// Settles a batch of rows in a transaction of the caller; `to_lock` and `to_settle` are the arguments of the filter.
+pub(in crate::repo) async fn settle_batch(
+    tx: &mut PgConnection,
+    settling: Settling,
+    (to_lock, to_settle): (PgArguments, PgArguments),
+    (after, limit): (i64, i64),
+    actor: Actor,
+) -> Result<Vec<i64>, sqlx::Error> {
+    let (from, to) = settling.verb.transition(settling.list);
+    let lock = sqlx::query_scalar_with(AssertSqlSafe(lock(settling.list, settling.verb)), to_lock);
+    let locked: Vec<i64> = lock.bind(from).bind(after).bind(limit).fetch_all(&mut *tx).await?;
+    sqlx::query_scalar_with(AssertSqlSafe(settle(settling.list, settling.verb)), to_settle)
+        .bind(from)
+        .bind(locked)
+        .bind(to)
+        .bind(actor.now)
+        .bind(&actor.by.name)
+        .bind(settling.verb.as_str())
+        .bind(settling.reason)
+        .bind(actor.by.provenance())
+        .fetch_all(tx)
+        .await
 }
 
 impl WorkListRepository<'_> {
@@ -127,26 +161,36 @@ impl WorkListRepository<'_> {
         limit: i64,
         actor: Actor,
     ) -> Result<Vec<i64>, RepoError> {
-        let (to_lock, to_settle) = (filter.arguments()?, filter.arguments()?);
+        let arguments = (filter.arguments()?, filter.arguments()?);
         self.write("settle entries", move |pool| async move {
-            let (from, to) = settling.verb.transition(settling.list);
             let mut tx = pool.begin().await?;
-            let lock = sqlx::query_scalar_with(AssertSqlSafe(lock(settling.list, settling.verb)), to_lock);
-            let locked: Vec<i64> = lock.bind(from).bind(after).bind(limit).fetch_all(&mut *tx).await?;
-            let settled = sqlx::query_scalar_with(AssertSqlSafe(settle(settling.list, settling.verb)), to_settle)
-                .bind(from)
-                .bind(locked)
-                .bind(to)
-                .bind(actor.now)
-                .bind(actor.name)
-                .bind(settling.verb.as_str())
-                .bind(settling.reason)
-                .fetch_all(&mut *tx)
-                .await?;
+            let settled = settle_batch(&mut tx, settling, arguments, (after, limit), actor).await?;
             tx.commit().await?;
             Ok(settled)
         })
         .await
+    }
+
+    /// Counts the rows of a filter that can be settled, and the others by the status, or the reason, because of which they
+    /// cannot; with up to ten of those that can.
+    pub async fn plan_settling(
+        self,
+        list: List,
+        verb: Verb,
+        filter: &Filter,
+    ) -> Result<(Plan, Vec<SampledRow>), RepoError> {
+        let (table, further, why) = (list.as_str(), verb.condition(list), verb.refusal(list));
+        let classify = format!(
+            "CASE WHEN f.status <> ALL($10) THEN f.status WHEN NOT ({further}) THEN {why} END AS refusal FROM {table} f"
+        );
+        let from = verb.transition(list).0;
+        let select = AssertSqlSafe(Plan::select(&classify, list.condition()));
+        let select = sqlx::query_as_with(select, filter.arguments()?).bind(from);
+        let plan = Plan::of(self.planned("plan what to settle", select).await?);
+        let sample = AssertSqlSafe(Plan::sample(&classify, list.condition()));
+        let sample = sqlx::query_as_with(sample, filter.arguments()?).bind(from);
+        let sample = self.planned("sample what to settle", sample).await?;
+        Ok((plan, sample))
     }
 
     /// Counts the rows of a filter that can be settled.

@@ -4,6 +4,7 @@ mod damage;
 mod killed;
 mod many;
 mod points;
+mod promoted;
 mod sweep;
 mod sweep_alarms;
 mod sweep_commands;

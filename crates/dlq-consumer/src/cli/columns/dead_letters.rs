@@ -102,6 +102,7 @@ pub(in crate::cli) fn show(output: Output, shown: &DeadLetterDetails) -> anyhow:
         ("headers", format!("{headers}, shown with --output json")),
         ("payload", payload),
     ])?;
+    section("Notes", &shown.notes, figures::NOTES)?;
     section("Audit", &shown.audit, &figures::audit())?;
     Ok(())
 }

@@ -101,7 +101,10 @@ pub(in crate::cli) fn show(output: Output, shown: &Entry) -> anyhow::Result<()> 
         ("resolved at", optional(row.resolved_at.map(time))),
         ("resolved by", row.resolved_by.clone().unwrap_or_default()),
         ("resolution", row.resolution.clone().unwrap_or_default()),
+        ("claimed by", row.claimed_by.clone().unwrap_or_default()),
+        ("claimed at", optional(row.claimed_at.map(time))),
     ])?;
+    section("Notes", &shown.notes, figures::NOTES)?;
     section("Replays", &shown.replays, REPLAYS)?;
     section("Dead letters", &shown.dead_letters, DEAD_LETTERS)?;
     section("Audit", &shown.audit, &figures::audit())?;

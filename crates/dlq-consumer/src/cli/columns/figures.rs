@@ -2,7 +2,7 @@
 
 use coupon_core::repo::{
     audit::AuditRow,
-    work_list::{Cause, Group, List},
+    work_list::{Cause, Group, List, Note},
 };
 use coupon_operations::{
     terminal::output::{Column, Output, fields, json, optional, rows, section, time},
@@ -45,6 +45,10 @@ pub(in crate::cli) const AUDIT_CSV: &[Column<AuditRow>] = &[
     ("change", |row| row.change.to_string()),
     ("reason", |row| row.reason.clone()),
 ];
+
+/// Columns of the notes on a row.
+pub(in crate::cli) const NOTES: &[Column<Note>] =
+    &[("at", |row| time(row.written_at)), ("by", |row| row.written_by.clone()), ("note", |row| row.note.clone())];
 
 /// Returns the number of an entry or a dead letter, and any other subject as the audit names it.
 fn numbered(subject: &str) -> String {

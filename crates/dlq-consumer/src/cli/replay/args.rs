@@ -71,7 +71,7 @@ pub(super) enum JobCommand {
         before_help = "Examples:\n  dlq-consumer replay pause 3 --reason \"looking\"\n  dlq-consumer replay pause 3 --by alice"
     )]
     Pause(JobArgs),
-    /// Go on with a replay that was paused, stopped or killed, in this terminal
+    /// Go on with a replay that was paused, stopped or killed; in this terminal where no service works on jobs
     #[command(
         before_help = "Examples:\n  dlq-consumer replay resume 3\n  dlq-consumer replay resume 3 --reason \"mended\" --by alice --yes"
     )]

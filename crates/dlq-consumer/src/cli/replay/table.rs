@@ -45,6 +45,9 @@ pub(super) fn print_jobs(jobs: &[Job], output: Output) -> anyhow::Result<()> {
 fn status(job: &Job) -> String {
     let silent_after = i64::try_from(SILENT_AFTER.as_secs()).unwrap_or(i64::MAX);
     match job.idle_seconds {
+        Some(idle) if idle >= silent_after && job.in_service => {
+            format!("{}, but nobody has worked on it for {idle} s: is a dlq-consumer running?", job.status)
+        }
         Some(idle) if idle >= silent_after => {
             let resume = format!("dlq-consumer replay resume {} --by NAME", job.job_id);
             format!("{}, but nobody has worked on it for {idle} s: `{resume}`", job.status)

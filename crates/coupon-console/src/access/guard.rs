@@ -1,0 +1,184 @@
+//! The guard: who asks, whether the verb's role allows it, whether our own page asked, and what every answer carries.
+
+use std::net::SocketAddr;
+
+use axum::{
+    body::Body,
+    extract::{ConnectInfo, Request, State},
+    http::{HeaderMap, HeaderValue, Method, Uri, header},
+    middleware::Next,
+    response::{IntoResponse, Redirect, Response},
+};
+use coupon_core::repo::audit::{Actor, Login};
+
+use super::{Asserted, Caller, Rendering, Role, Verb, login, origin};
+use crate::{Console, answer::Failure};
+
+/// What a page may load and do: its own style sheet and its own module, nothing else.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; \
+     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+/// Why requests and logins are denied: the role does not suffice, a foreign page asked, the token or the link is worth nothing,
+/// there were too many attempts.
+pub(crate) const DENIALS: [&str; 4] = ["ROLE", "CROSS_SITE", "TOKEN", "ATTEMPTS"];
+
+/// What stands before a route: the console, and the verb of the route; `None` before what is no route.
+#[derive(Clone)]
+pub(crate) struct Gate {
+    pub console: Console,
+    pub verb: Option<&'static Verb>,
+}
+
+/// Gives every answer the security headers.
+pub(crate) async fn secure(request: Request, next: Next) -> Response {
+    let is_kept = *request.method() == Method::GET && request.uri().path().contains("/assets/");
+    let mut answer = next.run(request).await;
+    let headers = answer.headers_mut();
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(CONTENT_SECURITY_POLICY));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    if !is_kept {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    answer
+}
+
+/// Lets a request through to its handler, with its [`Caller`], or answers it.
+pub(crate) async fn guard(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
+    match admit(&gate, &mut request).await {
+        Ok(()) => next.run(request).await,
+        Err(refusal) => *refusal,
+    }
+}
+
+/// Lets a login through that one of our own pages sent: nobody is to be logged in as somebody else by a foreign page.
+pub(crate) async fn guard_login(request: Request, next: Next) -> Response {
+    if is_change(&request) && !origin::is_own(request.headers()) {
+        count_denial("CROSS_SITE");
+        return Failure::foreign().answer(rendering(&request), None);
+    }
+    next.run(request).await
+}
+
+fn is_change(request: &Request) -> bool {
+    !matches!(*request.method(), Method::GET | Method::HEAD)
+}
+
+/// Finds out who asks and whether they may.
+async fn admit(Gate { console, verb }: &Gate, request: &mut Request) -> Result<(), Box<Response>> {
+    let (is_change, rendering, view) = (is_change(request), rendering(request), view(request.uri()));
+    let (mut caller, is_ambient) = match authenticate(console, request.headers()).await {
+        Ok(Some(found)) => found,
+        Ok(None) if rendering == Rendering::Html && !is_change => {
+            let login = format!("{}/login?next={}", console.base_path(), urlencode(&view));
+            return Err(Box::new(Redirect::to(&login).into_response()));
+        }
+        Ok(None) => return Err(Box::new(Failure::unauthenticated().answer(rendering, None))),
+        Err(failure) => return Err(Box::new(failure.answer(rendering, None))),
+    };
+    (caller.source, caller.rendering, caller.view) = (source(request), rendering, view);
+    let refuse = |failure: Failure, caller: &Caller| Box::new(failure.answer(rendering, Some((console, caller))));
+    let may_be_foreign = is_ambient || origin::is_told(request.headers());
+    if is_change && may_be_foreign && !origin::is_own(request.headers()) {
+        count_denial("CROSS_SITE");
+        return Err(refuse(Failure::foreign(), &caller));
+    }
+    if let Some(verb) = verb {
+        if !caller.may(verb.role) {
+            audit_denial(console, &caller, verb, request.uri().path()).await;
+            return Err(refuse(Failure::forbidden(verb, &caller), &caller));
+        }
+        if is_change && console.is_read_only() && verb.name != "logout" {
+            return Err(refuse(Failure::read_only(), &caller));
+        }
+    }
+    request.extensions_mut().insert(caller);
+    Ok(())
+}
+
+/// Returns who the credentials of a request belong to, and whether a browser sends these by itself, as it does cookies and what
+/// a proxy adds; `None` without valid ones.
+async fn authenticate(console: &Console, headers: &HeaderMap) -> Result<Option<(Caller, bool)>, Failure> {
+    let operators = console.operations.database.operators();
+    let now = console.operations.clock.now();
+    let own_header = console.settings.assertion.in_own_header(headers);
+    let bearer = login::bearer(headers);
+    if let Some(token) = own_header.or(bearer)
+        && let Some(Asserted { name, role }) = console.asserted(token).await
+    {
+        let role = role.ok_or_else(|| {
+            count_denial("ROLE");
+            Failure::without_role(&name, &console.settings.assertion.role_claim)
+        })?;
+        return Ok(Some((caller(name, role, Login::Assertion, None), own_header.is_some())));
+    }
+    if !console.takes_tokens() {
+        return Ok(None);
+    }
+    let (row, session) = if let Some(token) = bearer {
+        (operators.of_token(login::digest(token), now).await?, None)
+    } else if let Some(cookie) = login::session_cookie(headers) {
+        let hash = login::digest(cookie);
+        (operators.of_session(hash, now).await?, Some(hash))
+    } else {
+        return Ok(None);
+    };
+    let Some(row) = row else { return Ok(None) };
+    let Ok(role) = row.role.parse::<Role>() else { return Ok(None) };
+    Ok(Some((caller(row.name, role, Login::Token, session), session.is_some())))
+}
+
+fn caller(name: String, role: Role, login: Login, session: Option<[u8; 32]>) -> Caller {
+    Caller { name, role, login, source: String::new(), session, rendering: Rendering::Json, view: String::new() }
+}
+
+/// Counts a request or a login that was denied, by the reason.
+pub(crate) fn count_denial(reason: &'static str) {
+    metrics::counter!("coupon_console_denials_total", "reason" => reason).increment(1);
+}
+
+/// Counts and records that an operator was denied something.
+pub(crate) async fn audit_denial(console: &Console, caller: &Caller, verb: &Verb, path: &str) {
+    count_denial("ROLE");
+    let actor = Actor::at(&caller.identity(""), console.operations.clock.as_ref());
+    let change = serde_json::json!({ "denied": verb.name, "needs": verb.role });
+    let subject = path.chars().take(200).collect();
+    if let Err(error) = console.operations.database.audit().append(actor, "denied".to_owned(), subject, change).await {
+        tracing::warn!("a denial to an operator could not be audited: {}", coupon_core::runtime::chain(&error));
+    }
+}
+
+/// Returns the form of the answer: JSON where the path ended in `.json`, or only JSON is accepted or sent.
+pub(crate) fn rendering(request: &Request) -> Rendering {
+    if request.extensions().get::<crate::suffix::JsonSuffix>().is_some() {
+        return Rendering::Json;
+    }
+    let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let (accept, sent) = (text(header::ACCEPT), text(header::CONTENT_TYPE));
+    let wants_json = accept.contains("json") && !accept.contains("text/html");
+    if wants_json || sent.starts_with("application/json") { Rendering::Json } else { Rendering::Html }
+}
+
+fn source(request: &Request<Body>) -> String {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    peer.map_or_else(|| "unknown".to_owned(), |ConnectInfo(peer)| peer.ip().to_string())
+}
+
+fn view(uri: &Uri) -> String {
+    uri.path_and_query().map_or_else(|| uri.path().to_owned(), ToString::to_string)
+}
+
+/// Returns a text as a value of a query.
+pub(crate) fn urlencode(text: &str) -> String {
+    serde_urlencoded::to_string([("", text)]).unwrap_or_default().trim_start_matches('=').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::urlencode;
+
+    #[test]
+    fn what_a_query_holds_is_encoded() {
+        assert_eq!(urlencode("/work?status=PENDING&x=ü"), "%2Fwork%3Fstatus%3DPENDING%26x%3D%C3%BC");
+    }
+}

@@ -1,0 +1,84 @@
+//! `/campaigns/{code}/events` and `/events/campaigns`: the figures once a second, as server-sent events.
+
+use std::time::Duration;
+
+use axum::{
+    extract::{RawQuery, State},
+    response::{
+        IntoResponse, Response, Sse,
+        sse::{Event, KeepAlive},
+    },
+};
+use futures_util::{Stream, stream};
+use serde::Serialize;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
+
+use super::{Asked, Code, list, looks::look};
+use crate::{Console, access::Caller, answer::Failure, params};
+
+/// Time between two events.
+const PERIOD: Duration = Duration::from_secs(1);
+/// Events of one answer. The browser then asks again, and the guard looks again whether the operator may.
+const MAX_EVENTS: u32 = 300;
+
+/// An event while there are no figures.
+#[derive(Serialize)]
+struct NoFigures {
+    away: String,
+}
+
+/// The figures of a campaign.
+pub(in crate::pages) async fn of_campaign(State(console): State<Console>, caller: Caller, code: Code) -> Response {
+    let found = async {
+        let code = code.known()?;
+        look(&console, &code).await?.ok_or_else(|| super::unknown(&code))?;
+        Ok(code)
+    };
+    match found.await {
+        Err(failure) => console.answer(&caller, Err(failure)),
+        Ok(code) => answer(events(move || {
+            let (console, code) = (console.clone(), code.clone());
+            async move { look(&console, &code).await }
+        })),
+    }
+}
+
+/// The figures of the page of campaigns, from PostgreSQL alone.
+pub(in crate::pages) async fn of_list(
+    State(console): State<Console>,
+    caller: Caller,
+    RawQuery(query): RawQuery,
+) -> Response {
+    match params::query::<Asked>(query.as_deref()) {
+        Err(failure) => console.answer(&caller, Err(failure)),
+        Ok(asked) => answer(events(move || {
+            let (console, asked) = (console.clone(), asked.clone());
+            async move { list(&console, &asked).await }
+        })),
+    }
+}
+
+fn answer(events: impl Stream<Item = Result<Event, axum::Error>> + Send + 'static) -> Response {
+    Sse::new(events).keep_alive(KeepAlive::new()).into_response()
+}
+
+/// Returns an event a second with what `figures` gives.
+fn events<T, F>(figures: impl Fn() -> F + Send + 'static) -> impl Stream<Item = Result<Event, axum::Error>> + Send
+where
+    T: Serialize,
+    F: Future<Output = Result<T, Failure>> + Send,
+{
+    let mut ticks = interval_at(Instant::now(), PERIOD);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    stream::unfold((ticks, figures, 0_u32), |(mut ticks, figures, sent)| async move {
+        if sent == MAX_EVENTS {
+            return None;
+        }
+        ticks.tick().await;
+        let event = match figures().await {
+            Ok(figures) => Event::default().json_data(figures),
+            Err(failure) => Event::default().json_data(NoFigures { away: failure.detail().to_owned() }),
+        };
+        Some((event, (ticks, figures, sent + 1)))
+    })
+}

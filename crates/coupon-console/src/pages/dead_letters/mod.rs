@@ -1,0 +1,8 @@
+//! Dead letters: `/dead-letters`, and each record.
+
+mod bytes;
+mod list;
+mod record;
+
+pub(super) use list::list;
+pub(super) use record::show;

@@ -1,0 +1,17 @@
+//! The work list: `/work`, its entries, and what is done to one row.
+
+mod act;
+mod asked;
+mod entry;
+mod list;
+mod listing;
+mod mask;
+mod saved;
+
+pub(super) use act::{NoteForm, ReplayForm, SettleForm, claim, job_path, note_on, release, replay_of, settle_of};
+pub(crate) use asked::{Asked, number};
+pub(super) use entry::{gone, id, show};
+pub(super) use list::list;
+pub(crate) use listing::{Listing, asked as asked_of, of_filter, path};
+pub(crate) use mask::{Mask, dead_letter as mask_dead_letter, entry as mask_entry};
+pub(super) use saved::{DeleteForm, SaveForm, delete as delete_view, save as save_view};
