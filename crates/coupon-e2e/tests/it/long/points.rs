@@ -66,6 +66,37 @@ pub const OF_SITUATIONS: &[&str] = &[
     "leave a notice",
 ];
 
+/// Effects of the console, and of jobs beside what they repair. Not swept: each is one transaction, so that a process that
+/// ends there has made the change or none, and `jobs` kills workers at their work.
+pub const OF_CONSOLE: &[&str] = &[
+    "add an operator",
+    "append to the audit",
+    "begin a session",
+    "change the rate of a replay",
+    "claim a job",
+    "claim a replay",
+    "claim an entry",
+    "confirm a plan",
+    "create a job",
+    "delete a view",
+    "end a job",
+    "end a session",
+    "forget a worker",
+    "give an operator a login code",
+    "hand a replay over",
+    "keep a plan",
+    "let a replay go",
+    "let jobs go",
+    "note a heartbeat of a job",
+    "note a worker",
+    "note something on a row",
+    "note why a job waits",
+    "note why a replay waits",
+    "revoke an operator",
+    "save a view",
+    "take a login code",
+];
+
 /// Texts of the sources that stand before the name of a failpoint.
 const MARKERS: [&str; 10] = [
     "self.write(\"",
@@ -91,6 +122,7 @@ fn every_point_of_the_sources_is_swept() -> Result<()> {
         .chain(repairing)
         .chain(OF_COMMANDS.iter().copied())
         .chain(OF_SITUATIONS.iter().copied())
+        .chain(OF_CONSOLE.iter().copied())
         .map(str::to_owned)
         .collect();
     assert_eq!(named, swept);
