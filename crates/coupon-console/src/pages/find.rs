@@ -11,8 +11,9 @@ use uuid::Uuid;
 
 use crate::{
     Console,
-    access::{Caller, Rendering, urlencode},
+    access::{Caller, Rendering},
     answer::Failure,
+    pages::links::segment,
     params,
 };
 
@@ -37,7 +38,6 @@ pub(super) async fn show(State(console): State<Console>, caller: Caller, RawQuer
 
 fn path(asked: &Asked) -> Result<String, Failure> {
     let text = asked.q.trim();
-    let segment = |text: &str| urlencode(text).replace('+', "%20").replace(".json", "%2Ejson");
     match asked.what.as_deref() {
         Some("member") => return Ok(format!("/members/{}", segment(text))),
         Some("campaign") => return Ok(format!("/campaigns/{}", segment(text))),

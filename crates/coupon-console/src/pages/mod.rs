@@ -62,7 +62,6 @@ pub(crate) fn searched() -> String {
 }
 
 /// Returns a number of seconds in its largest unit.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "templates give references")]
 pub(crate) fn seconds(seconds: &i64) -> String {
     crate::show::span(chrono::TimeDelta::seconds(*seconds))
 }

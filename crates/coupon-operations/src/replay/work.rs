@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use coupon_core::{
     repo::{
+        dlq_events::UndecidedDlqEvent,
         jobs::Beat,
         replay_jobs::{Hold, Job, JobKind, JobStatus},
     },
@@ -161,29 +162,30 @@ impl Worker<'_> {
 
     /// Begins the next `size` rows of a job.
     async fn begin(&mut self, job: &Job, size: i64) -> Result<Step, OperationsError> {
-        let (operations, database) = (self.operations, &self.operations.database);
+        let database = &self.operations.database;
         match job.kind {
             JobKind::Requests => {
                 let rows = database.replays().rows_to_replay(&job.filter, job.cursor_id, size).await?;
-                self.begin_each(job, rows, async |row| operations.replay_request(job, row).await).await
+                self.begin_each(job, rows.into_iter().map(Row::Entry).collect()).await
             }
             JobKind::DlqEvents => {
                 let rows = database.dlq_events().undecided(&job.filter, job.cursor_id, size).await?;
-                self.begin_each(job, rows, async |row| operations.replay_dead_letter(job, row).await).await
+                self.begin_each(job, rows.into_iter().map(|row| Row::DeadLetter(Box::new(row))).collect()).await
             }
         }
     }
 
     /// Begins one row after the other, no faster than the job's rate, until the job does not run any more.
-    async fn begin_each<R>(
-        &mut self,
-        job: &Job,
-        rows: Vec<R>,
-        begin: impl AsyncFn(R) -> Result<Begun, OperationsError>,
-    ) -> Result<Step, OperationsError> {
+    async fn begin_each(&mut self, job: &Job, rows: Vec<Row>) -> Result<Step, OperationsError> {
+        let operations = self.operations;
         let (mut step, mut shown) = (Step::default(), job.clone());
         for row in rows {
-            let begun = if self.next_turn().await? { begin(row).await? } else { Begun::Stopped };
+            let has_turn = self.next_turn().await?;
+            let begun = match row {
+                Row::Entry(id) if has_turn => operations.replay_request(job, id).await?,
+                Row::DeadLetter(dead_letter) if has_turn => operations.replay_dead_letter(job, *dead_letter).await?,
+                _ => Begun::Stopped,
+            };
             step.add(&begun);
             if begun == Begun::Stopped {
                 break;
@@ -215,6 +217,14 @@ impl Worker<'_> {
             sleep(STEP_POLL_PERIOD).await;
         }
     }
+}
+
+/// A row that a job replays.
+enum Row {
+    /// The number of an entry of the work list.
+    Entry(i64),
+    /// A dead letter.
+    DeadLetter(Box<UndecidedDlqEvent>),
 }
 
 /// The outcomes of one step, in rows.

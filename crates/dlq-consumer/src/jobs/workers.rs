@@ -1,11 +1,11 @@
 //! The workers of the jobs that operators asked for: replays, and all others. Every replica has some; a job has one at a time.
 
-use std::{panic::resume_unwind, process, time::Duration};
+use std::{process, time::Duration};
 
 use coupon_core::runtime::{Shutdown, Tasks, chain};
 use coupon_operations::{Operations, OperationsError};
 use serde::{Deserialize, Serialize};
-use tokio::{runtime::Handle, task::spawn_blocking, time::sleep};
+use tokio::time::sleep;
 
 /// Time between two looks for a job.
 const LOOK_PERIOD: Duration = Duration::from_secs(1);
@@ -34,8 +34,7 @@ pub fn start(operations: &Operations, settings: &JobSettings, tasks: &Tasks, sto
     let name = name();
     for _ in 0..settings.workers {
         for (task, looks) in [("replays", Looks::Replays), ("jobs", Looks::Jobs)] {
-            let (operations, name, stop) = (operations.clone(), name.clone(), stop.clone());
-            tasks.spawn(task, on_a_thread(move || work(operations, name, looks, stop)));
+            tasks.spawn(task, work(operations.clone(), name.clone(), looks, stop.clone()));
         }
     }
     let operations = operations.clone();
@@ -47,17 +46,6 @@ pub fn start(operations: &Operations, settings: &JobSettings, tasks: &Tasks, sto
             }
         }
     });
-}
-
-/// Runs a worker on a thread of its own: the compiler cannot prove of what it awaits, closures that borrow, that it may move
-/// between threads. A panic comes back to the supervisor.
-async fn on_a_thread<F: Future<Output = ()>>(work: impl FnOnce() -> F + Send + 'static) {
-    let runtime = Handle::current();
-    if let Err(ended) = spawn_blocking(move || runtime.block_on(work())).await
-        && ended.is_panic()
-    {
-        resume_unwind(ended.into_panic());
-    }
 }
 
 async fn work(operations: Operations, name: String, looks: Looks, stop: Shutdown) {

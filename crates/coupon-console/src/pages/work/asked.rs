@@ -137,7 +137,6 @@ impl Asked {
     }
 
     /// Returns the fields of the form that are texts.
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "templates give references")]
     pub(crate) fn fields(&self, is_work: &bool) -> Vec<Field<'_>> {
         let mut fields = vec![
             ("campaign", "Campaign", self.campaign.as_deref()),
