@@ -30,6 +30,8 @@ use axum::{
     routing::{any, get, post},
 };
 
+use coupon_core::repo::{dlq_events::DlqEvent, failed_coupon_issues::FailedCouponIssue};
+
 pub(crate) use campaigns::Looks;
 pub(crate) use home::Budget;
 
@@ -130,7 +132,7 @@ fn work_routes(routes: Routes) -> Routes {
     let names = VERBS.iter().map(|verb| verb.name).filter(|name| name.starts_with("plans.make."));
     let routes = names.fold(routes, |routes, name| routes.on(name, post(plans::make)));
     routes
-        .on("work.list", get(work::list))
+        .on("work.list", get(work::list::<FailedCouponIssue>))
         .on("work.show", get(work::show))
         .on("work.settle", post(work::settle_of))
         .on("work.replay", post(work::replay_of))
@@ -140,7 +142,7 @@ fn work_routes(routes: Routes) -> Routes {
         .on("filters.save", post(work::save_view))
         .on("filters.delete", post(work::delete_view))
         .on("causes.list", get(causes::list))
-        .on("dead-letters.list", get(dead_letters::list))
+        .on("dead-letters.list", get(work::list::<DlqEvent>))
         .on("dead-letters.show", get(dead_letters::show))
         .on("dead-letters.settle", post(work::settle_of))
         .on("dead-letters.replay", post(work::replay_of))

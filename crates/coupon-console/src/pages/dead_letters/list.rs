@@ -1,20 +1,16 @@
 //! `/dead-letters`: records of the dead letter topic, newest first.
 
 use askama::Template;
-use axum::{
-    extract::{RawQuery, State},
-    response::{IntoResponse, Redirect, Response},
-};
 use coupon_core::repo::{
+    Database, RepoError,
     dlq_events::DlqEvent,
     work_list::{Filter, List},
 };
 
 use crate::{
-    Console,
     access::{Caller, Role},
-    answer::{Failure, Frame, View},
-    pages::work::{Listing, asked_of, mask_dead_letter, path},
+    answer::{Frame, View},
+    pages::work::{Listed, Listing, mask_dead_letter, path},
 };
 
 /// The statuses by which the list is filtered.
@@ -44,26 +40,14 @@ impl View for Listing<DlqEvent> {
     }
 }
 
-pub(in crate::pages) async fn list(
-    State(console): State<Console>,
-    caller: Caller,
-    RawQuery(query): RawQuery,
-) -> Response {
-    let answer = page(&console, &caller, query.as_deref()).await;
-    console.answer(&caller, answer)
-}
+impl Listed for DlqEvent {
+    const LIST: List = List::DlqEvents;
 
-async fn page(console: &Console, caller: &Caller, query: Option<&str>) -> Result<Response, Failure> {
-    let asked = match asked_of(console, caller, List::DlqEvents, query).await? {
-        Ok(asked) => asked,
-        Err(bound) => return Ok(Redirect::to(&bound).into_response()),
-    };
-    let mut listing = Listing::of(console, caller, List::DlqEvents, asked).await?;
-    if !listing.ids.is_empty() {
-        let (ids, limit) = (listing.ids.clone(), i64::try_from(listing.ids.len()).unwrap_or(i64::MAX));
-        let filter = Filter { ids, ..Filter::default() };
-        listing.rows = console.operations.database.dlq_events().list(&filter, None, limit).await?;
+    async fn read(database: &Database, filter: &Filter, limit: i64) -> Result<Vec<Self>, RepoError> {
+        database.dlq_events().list(filter, None, limit).await
     }
-    listing.rows.iter_mut().for_each(|row| mask_dead_letter(caller, row));
-    Ok(console.show(caller, &listing))
+
+    fn mask(&mut self, caller: &Caller) {
+        mask_dead_letter(caller, self);
+    }
 }

@@ -4,5 +4,4 @@ mod bytes;
 mod list;
 mod record;
 
-pub(super) use list::list;
 pub(super) use record::show;

@@ -1,15 +1,21 @@
 //! One page of a list: the same for the work list and for dead letters.
 
+use axum::{
+    extract::{RawQuery, State},
+    response::{IntoResponse, Redirect, Response},
+};
 use chrono::{DateTime, Utc};
-use coupon_core::repo::RepoError;
-use coupon_core::repo::work_list::{CappedCount, Filter, List, SavedView};
+use coupon_core::repo::{
+    Database, RepoError,
+    work_list::{CappedCount, Filter, List, SavedView},
+};
 use serde::Serialize;
 
 use super::Asked;
 use crate::{
     Console,
     access::{Caller, Rendering},
-    answer::Failure,
+    answer::{Failure, View},
     params,
     tile::Tile,
 };
@@ -45,6 +51,53 @@ pub(crate) struct Listing<R> {
     pub ids: Vec<i64>,
     #[serde(skip)]
     pub now: DateTime<Utc>,
+}
+
+/// A row of a list.
+pub(crate) trait Listed: Send + Sized + 'static {
+    /// The list that it is of.
+    const LIST: List;
+
+    /// Returns the rows of a filter, newest first.
+    fn read(
+        database: &Database,
+        filter: &Filter,
+        limit: i64,
+    ) -> impl Future<Output = Result<Vec<Self>, RepoError>> + Send;
+
+    /// Leaves of its member what an operator may see.
+    fn mask(&mut self, caller: &Caller);
+}
+
+/// Answers with one page of the list of `R`.
+pub(in crate::pages) async fn show<R: Listed>(
+    State(console): State<Console>,
+    caller: Caller,
+    RawQuery(query): RawQuery,
+) -> Response
+where
+    Listing<R>: View,
+{
+    let answer = page::<R>(&console, &caller, query.as_deref()).await;
+    console.answer(&caller, answer)
+}
+
+async fn page<R: Listed>(console: &Console, caller: &Caller, query: Option<&str>) -> Result<Response, Failure>
+where
+    Listing<R>: View,
+{
+    let asked = match asked(console, caller, R::LIST, query).await? {
+        Ok(asked) => asked,
+        Err(bound) => return Ok(Redirect::to(&bound).into_response()),
+    };
+    let mut listing = Listing::<R>::of(console, caller, R::LIST, asked).await?;
+    if !listing.ids.is_empty() {
+        let (ids, limit) = (listing.ids.clone(), i64::try_from(listing.ids.len()).unwrap_or(i64::MAX));
+        let filter = Filter { ids, ..Filter::default() };
+        listing.rows = R::read(&console.operations.database, &filter, limit).await?;
+    }
+    listing.rows.iter_mut().for_each(|row| row.mask(caller));
+    Ok(console.show(caller, &listing))
 }
 
 /// The path of a list's page.
@@ -98,7 +151,7 @@ impl<R> Listing<R> {
 
 /// Reads the query of a list. `Err` in `Ok` is the address with the bound of now, to which a browser is led, so that what
 /// comes later moves nothing under somebody's eyes and is offered as a link.
-pub(crate) async fn asked(
+async fn asked(
     console: &Console,
     caller: &Caller,
     list: List,
