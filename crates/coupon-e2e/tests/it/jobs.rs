@@ -62,6 +62,20 @@ async fn worker_and_other<'a>(
     Ok(if is_of(one) { (one, other) } else { (other, one) })
 }
 
+/// Starts services, and waits until each works on jobs: a command leaves them one only then.
+async fn serving(world: &World, count: usize) -> Result<Vec<Process>> {
+    let mut services = Vec::with_capacity(count);
+    for _ in 0..count {
+        services.push(world.start_dlq_consumer().await?);
+    }
+    eventually("the services work on jobs", SOON, async || -> Result<bool> {
+        let workers: i64 = sqlx::query_scalar("SELECT count(*) FROM job_workers").fetch_one(&world.db).await?;
+        Ok(usize::try_from(workers)? == count)
+    })
+    .await?;
+    Ok(services)
+}
+
 /// Waits until the first batch of a settling is done.
 async fn first_batch(world: &World) -> Result<()> {
     eventually("the first batch is done", SOON, async || -> Result<bool> {
@@ -73,7 +87,7 @@ async fn first_batch(world: &World) -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_of_many_rows_is_a_job_in_the_name_of_who_asked_for_it() -> Result<()> {
     let world = World::new().await?;
-    let _service = world.start_dlq_consumer().await?;
+    let _service = serving(&world, 1).await?;
     let up_to = planted(&world, 1_200).await?;
     let later = planted(&world, 1).await?;
 
@@ -95,7 +109,7 @@ async fn a_change_of_many_rows_is_a_job_in_the_name_of_who_asked_for_it() -> Res
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_whose_worker_is_killed_goes_on_in_another_replica_and_changes_each_row_once() -> Result<()> {
     let world = World::new().await?;
-    let (one, other) = (world.start_dlq_consumer().await?, world.start_dlq_consumer().await?);
+    let [one, other] = &serving(&world, 2).await?[..] else { unreachable!("two were started") };
     let up_to = planted(&world, 1_200).await?;
     let mut held = world.db.begin().await?;
     sqlx::query("SELECT FROM failed_coupon_issues WHERE id = $1 FOR UPDATE").bind(up_to).execute(&mut *held).await?;
@@ -104,7 +118,7 @@ async fn a_job_whose_worker_is_killed_goes_on_in_another_replica_and_changes_eac
             Ok(job(&world).await?["progress"]["done"] == 1_000)
         })
         .await?;
-        let (worker, left) = worker_and_other(&world, "jobs", &one, &other).await?;
+        let (worker, left) = worker_and_other(&world, "jobs", one, other).await?;
         worker.kill();
         held.rollback().await?;
         eventually("another replica goes on with it", GOES_ON_WITHIN, async || -> Result<bool> {
@@ -124,13 +138,13 @@ async fn a_job_whose_worker_is_killed_goes_on_in_another_replica_and_changes_eac
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_service_that_stops_lets_its_job_go_at_once() -> Result<()> {
     let world = World::new().await?;
-    let (one, other) = (world.start_dlq_consumer().await?, world.start_dlq_consumer().await?);
+    let [one, other] = &serving(&world, 2).await?[..] else { unreachable!("two were started") };
     let up_to = planted(&world, 600).await?;
     let mut held = world.db.begin().await?;
     sqlx::query("SELECT FROM failed_coupon_issues WHERE id = $1 FOR UPDATE").bind(up_to).execute(&mut *held).await?;
     let (resolved, stopped) = tokio::join!(resolve_all(&world, up_to), async {
         first_batch(&world).await?;
-        let (worker, left) = worker_and_other(&world, "jobs", &one, &other).await?;
+        let (worker, left) = worker_and_other(&world, "jobs", one, other).await?;
         worker.terminate(SOON).await?;
         // Before its silence would have been noticed.
         eventually("another replica has taken it", Duration::from_secs(4), async || -> Result<bool> {
@@ -149,7 +163,7 @@ async fn a_service_that_stops_lets_its_job_go_at_once() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_that_is_cancelled_stops_before_its_next_batch() -> Result<()> {
     let world = World::new().await?;
-    let _service = world.start_dlq_consumer().await?;
+    let _service = serving(&world, 1).await?;
     let up_to = planted(&world, 1_200).await?;
     let first: i64 = up_to - 600;
     let mut held = world.db.begin().await?;
@@ -182,12 +196,7 @@ async fn a_replay_outlives_its_terminal_and_its_worker_and_issues_each_coupon_on
     let world = World::new().await?;
     let services = Services::start(&world).await?;
     given_up(&world, &services, 12).await?;
-    let (one, other) = (world.start_dlq_consumer().await?, world.start_dlq_consumer().await?);
-    eventually("the services work on jobs", SOON, async || -> Result<bool> {
-        let workers: i64 = sqlx::query_scalar("SELECT count(*) FROM job_workers").fetch_one(&world.db).await?;
-        Ok(workers == 2)
-    })
-    .await?;
+    let [one, other] = &serving(&world, 2).await?[..] else { unreachable!("two were started") };
     let begun = async {
         eventually("two are begun", SOON, async || -> Result<bool> {
             Ok(replay_status(&world).await?["begun"].as_i64() >= Some(2))
@@ -199,7 +208,7 @@ async fn a_replay_outlives_its_terminal_and_its_worker_and_issues_each_coupon_on
         // The command that is dropped here is killed.
         begun = begun => begun?,
     }
-    let (worker, _) = worker_and_other(&world, "replay_jobs", &one, &other).await?;
+    let (worker, _) = worker_and_other(&world, "replay_jobs", one, other).await?;
     worker.kill();
     issued_rows(&world, "JOB", 12, GOES_ON_WITHIN + Duration::from_secs(20)).await?;
     eventually("the replay is done", SOON, async || -> Result<bool> {
@@ -225,7 +234,7 @@ async fn a_replay_of_the_services_is_paused_resumed_and_followed() -> Result<()>
     let world = World::new().await?;
     let services = Services::start(&world).await?;
     given_up(&world, &services, 5).await?;
-    let _service = world.start_dlq_consumer().await?;
+    let _service = serving(&world, 1).await?;
     services.issue_consumer.stop()?;
     let (replayed, paused) = tokio::join!(replay(&world, &["--coupon", "JOB"]), async {
         eventually("one is begun", SOON, async || -> Result<bool> { Ok(replay_status(&world).await?["begun"] == 1) })
@@ -251,7 +260,7 @@ async fn a_service_reconciles_rebuilds_and_archives_for_a_command() -> Result<()
     world.open_campaign("SERVED", 10).await?;
     crate::write::accepted(&world, &services.api, "SERVED", "alice").await?;
     issued_rows(&world, "SERVED", 1, SOON).await?;
-    let _service = world.start_dlq_consumer().await?;
+    let _service = serving(&world, 1).await?;
 
     let reconciled = world.run("dlq-consumer", &["reconcile", "SERVED", "--apply", "--by", "olga"]).await?;
     ensure!(reconciled.code == Some(0) && reconciled.stderr.contains("redis and postgresql agree"), "{reconciled:?}");
