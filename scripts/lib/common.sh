@@ -28,6 +28,7 @@ TOPIC=${STACK_TOPIC-coupon-issued}
 TOPIC_PARTITIONS=${STACK_TOPIC_PARTITIONS:-8}
 DLQ_TOPIC=${STACK_DLQ_TOPIC-coupon-issued.DLQ}
 DLQ_PARTITIONS=${STACK_DLQ_PARTITIONS:-4}
+DECISION_TOPIC=${STACK_DECISION_TOPIC-coupon-decisions}
 
 say() { printf '%s\n' "$*"; }
 warn() { printf '%s\n' "$*" >&2; }

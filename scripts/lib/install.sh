@@ -17,8 +17,8 @@ java_package() {
   fi
 }
 
-# missing_packages [all [valgrind|chromium]]: what the servers need; with `all` also what the build of librdkafka needs, and
-# what is named: who only runs the pipeline counts no instructions and drives no browser.
+# missing_packages [all [valgrind|chromium|nginx]]: what the servers need; with `all` also what the build of librdkafka needs, and
+# what is named: who only runs the pipeline counts no instructions, drives no browser and has no cache in front.
 missing_packages() {
   is_yours postgres || has_postgres || say postgresql
   is_yours redis || command -v redis-server >/dev/null || say redis-server
@@ -36,7 +36,10 @@ missing_packages() {
   # Tests encrypt the key of a certificate with it.
   command -v openssl >/dev/null || say openssl
   [[ ${2:-} != valgrind ]] || command -v valgrind >/dev/null || say valgrind
-  [[ ${2:-} != chromium ]] || command -v chromium >/dev/null || say chromium
+  # Chromium without windows, which costs half of what the whole browser does.
+  [[ ${2:-} != chromium ]] || command -v chromium-headless-shell >/dev/null || say chromium-headless-shell
+  # It stands in no PATH of a user.
+  [[ ${2:-} != nginx || -x /usr/sbin/nginx || -x /usr/bin/nginx ]] || say nginx
   # Without any font a browser draws boxes.
   [[ ${2:-} != chromium || -n $(find /usr/share/fonts -name '*.ttf' 2>/dev/null | head -n 1) ]] || say fonts-dejavu-core
 }
@@ -78,7 +81,7 @@ let_services_go() {
   held_back=()
 }
 
-# install_packages [all [valgrind|chromium]]
+# install_packages [all [valgrind|chromium|nginx]]
 install_packages() {
   local packages began=$SECONDS
   mapfile -t packages < <(missing_packages "$@")
@@ -104,10 +107,13 @@ install_packages() {
     let_services_go
     trap - EXIT
     say "installed, after $((SECONDS - began)) s"
-    # The package would start Redis on 6379 at the next boot; who wants that can enable it again.
-    if [[ " ${packages[*]} " == *' redis-server '* ]] && command -v systemctl >/dev/null; then
-      as_root systemctl disable redis-server </dev/null >>"$LOG/install.log" 2>&1 || true
-    fi
+    # The packages would start Redis on 6379 and nginx on 80 at the next boot; who wants that can enable it again.
+    local service
+    for service in redis-server nginx; do
+      if [[ " ${packages[*]} " == *" $service "* ]] && command -v systemctl >/dev/null; then
+        as_root systemctl disable "$service" </dev/null >>"$LOG/install.log" 2>&1 || true
+      fi
+    done
   fi
   check_versions
 }

@@ -140,10 +140,10 @@ prepare_kafka() {
     have=$(topic_command --list) ||
       die "the brokers of KAFKA_BROKERS ($(url_of kafka)) do not answer; ${have%%$'\n'*}"
   fi
-  for name in "$TOPIC" "$DLQ_TOPIC"; do
+  for name in "$TOPIC" "$DLQ_TOPIC" "$DECISION_TOPIC"; do
     [[ -n $name ]] || continue
     partitions=$TOPIC_PARTITIONS
-    [[ $name == "$TOPIC" ]] || partitions=$DLQ_PARTITIONS
+    [[ $name != "$DLQ_TOPIC" ]] || partitions=$DLQ_PARTITIONS
     if is_yours kafka; then
       ! grep -qxF -e "$name" <<<"$have" || continue
     else
@@ -153,7 +153,7 @@ prepare_kafka() {
         continue
       fi
     fi
-    if [[ $name == "$TOPIC" ]]; then
+    if [[ $name != "$DLQ_TOPIC" ]]; then
       create_topic "$name" --partitions "$partitions" --config max.message.bytes=1048588 &
     else
       # A dead letter has the time of its event; retention by time would delete what is handed over late.

@@ -31,6 +31,8 @@ print_env() {
   assign ISSUE_CONSUMER__KAFKA__DLQ_TOPIC "$DLQ_TOPIC"
   assign DLQ_CONSUMER__ADMIN__LISTEN "127.0.0.1:$(port_of dlq-consumer)"
   assign DLQ_CONSUMER__KAFKA__DLQ_TOPIC "$DLQ_TOPIC"
+  [[ -z $DECISION_TOPIC ]] || assign DLQ_CONSUMER__DECISIONS__ENABLED true
+  [[ -z $DECISION_TOPIC ]] || assign DLQ_CONSUMER__DECISIONS__TOPIC "$DECISION_TOPIC"
   assign DLQ_CONSUMER__CONSOLE__LISTEN "127.0.0.1:$(port_of console)"
   assign STACK_LOG_DIR "$LOG"
   [[ $PATH == "$BIN_DIR":* ]] || assign PATH "$BIN_DIR:$PATH"

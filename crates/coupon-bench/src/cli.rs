@@ -6,8 +6,8 @@ use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
-    accept, bare, drain, environment::Environment, instructions, limits, model, poison, pure, refuse, repair, report,
-    scale, size,
+    accept, bare, browse, decisions, drain, environment::Environment, instructions, limits, model, poison, pure,
+    refuse, repair, report, scale, size,
 };
 
 /// Measures the pipeline by driving its real binaries, and says what one run on one machine has shown.
@@ -37,12 +37,16 @@ enum Command {
     Mixed(drain::DrainArgs),
     /// Measure how fast healthy events are written while one in a hundred always fails.
     Poison(poison::PoisonArgs),
+    /// Measure what numbering decisions, and publishing them as events, costs the drain.
+    Decisions(decisions::DecisionsArgs),
     /// Measure two issue-consumers against one where PostgreSQL is not the limit.
     Scale(scale::ScaleArgs),
     /// Measure what an issue costs with 10 thousand, a million and 10 million issued of one coupon.
     Size(size::SizeArgs),
     /// Measure `dlq-consumer reconcile` and `rebuild` on one coupon with many issued members.
     Repair(repair::RepairArgs),
+    /// Measure the pages of the console over a long work list, and whether accepting notices operators.
+    Browse(browse::BrowseArgs),
     /// Put what several commands have measured into one table and one plot.
     Report(report::ReportArgs),
     /// Predict from what was measured what a peak needs of each stage, and what gives in first.
@@ -94,9 +98,11 @@ async fn on_servers(environment: &Environment, command: Command) -> anyhow::Resu
             Command::Drain(arguments) => drain::run(environment, arguments).await,
             Command::Mixed(arguments) => drain::run_mixed(environment, arguments).await,
             Command::Poison(arguments) => poison::run(environment, arguments).await,
+            Command::Decisions(arguments) => decisions::run(environment, arguments).await,
             Command::Scale(arguments) => scale::run(environment, arguments).await,
             Command::Size(arguments) => size::run(environment, arguments).await,
             Command::Repair(arguments) => repair::run(environment, arguments).await,
+            Command::Browse(arguments) => browse::run(environment, arguments).await,
             _ => unreachable!("what needs no server was run before"),
         }
     };

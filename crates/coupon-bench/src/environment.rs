@@ -1,8 +1,10 @@
 //! Where the servers are, one run at a time on them, and the worlds of a run.
 
+use std::sync::Arc;
+
 use anyhow::{Context, Result, ensure};
 use coupon_e2e::{
-    servers::Servers,
+    servers::{Servers, encrypted::EncryptedServers},
     world::{Setup, World},
 };
 use jsonwebtoken::Algorithm;
@@ -21,6 +23,7 @@ pub struct Environment {
     database: Url,
     redis: Url,
     kafka_brokers: String,
+    encrypted: Option<Arc<EncryptedServers>>,
 }
 
 impl Environment {
@@ -43,6 +46,7 @@ impl Environment {
             database: url(variable, "DATABASE_URL", &["postgres", "postgresql"])?,
             redis: url(variable, "REDIS_URL", &["redis"])?,
             kafka_brokers: variable("KAFKA_BROKERS")?,
+            encrypted: None,
         })
     }
 
@@ -51,9 +55,20 @@ impl Environment {
         Self { algorithm, ..self.clone() }
     }
 
-    /// A [`world`] with tokens signed so.
+    /// The same on servers of its own, to all of which the services come by TLS.
+    pub async fn encrypted(&self) -> Result<Self> {
+        let encrypted = EncryptedServers::start().await?;
+        let Servers { database_url, redis_url, kafka_brokers } = encrypted.servers();
+        let (database, redis) = (Url::parse(&database_url)?, Url::parse(&redis_url)?);
+        Ok(Self { database, redis, kafka_brokers, encrypted: Some(Arc::new(encrypted)), ..self.clone() })
+    }
+
+    /// A [`world`] with tokens signed so, and with TLS if that is wanted.
     pub async fn world(&self) -> Result<World> {
-        world_with(self.algorithm).await
+        let Some(encrypted) = &self.encrypted else { return world_with(Servers::from_env()?, self.algorithm).await };
+        let mut world = world_with(encrypted.servers(), self.algorithm).await?;
+        encrypted.encrypt(&mut world);
+        Ok(world)
     }
 
     /// `postgres://…` of the database that the environment names.
@@ -95,11 +110,11 @@ impl Environment {
 /// A fresh database, logical database of Redis and topics, with as many partitions as in production. Dropping the world
 /// removes them.
 pub async fn world() -> Result<World> {
-    world_with(Algorithm::HS256).await
+    world_with(Servers::from_env()?, Algorithm::HS256).await
 }
 
-async fn world_with(algorithm: Algorithm) -> Result<World> {
-    World::with(Setup { servers: Servers::from_env()?, partitions: 8, dlq_partitions: 4, algorithm }).await
+async fn world_with(servers: Servers, algorithm: Algorithm) -> Result<World> {
+    World::with(Setup { servers, partitions: 8, dlq_partitions: 4, algorithm }).await
 }
 
 // The value stays out of the message: it carries a password.

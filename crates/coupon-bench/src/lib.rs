@@ -3,7 +3,9 @@
 
 mod accept;
 mod bare;
+mod browse;
 pub mod cli;
+mod decisions;
 mod drain;
 mod environment;
 mod figures;

@@ -35,10 +35,14 @@ impl TokenAlgorithm {
     /// those of HS256.
     pub fn named(self, figures: Vec<Figure>) -> Vec<Figure> {
         let Some(name) = self.to_possible_value().filter(|_| self != Self::default()) else { return figures };
-        let renamed =
-            |figure: Figure| Figure { id: format!("{}.{}", name.get_name(), figure.id), goal: None, ..figure };
-        figures.into_iter().map(renamed).collect()
+        apart(name.get_name(), figures)
     }
+}
+
+/// The figures under names that begin with this, and without goals, which are those of the plain run with HS256.
+pub fn apart(name: &str, figures: Vec<Figure>) -> Vec<Figure> {
+    let renamed = |figure: Figure| Figure { id: format!("{name}.{}", figure.id), goal: None, ..figure };
+    figures.into_iter().map(renamed).collect()
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What the service that serves the console lends to it, which only that service knows.
 
-use coupon_core::runtime::doctor::Finding;
+use coupon_core::{kafka::BreakerState, runtime::doctor::Finding};
 use futures_util::future::BoxFuture;
 use serde::Serialize;
 
@@ -14,6 +14,9 @@ pub trait Host: Send + Sync + 'static {
 
     /// Checks the servers and the settings, in 2 s at most.
     fn doctor(&self) -> BoxFuture<'_, Vec<Finding>>;
+
+    /// Returns the circuit breakers of this process; none before it consumes.
+    fn breakers(&self) -> Vec<BreakerState>;
 
     /// Returns the effective settings as TOML, with secrets as `***`.
     fn settings(&self) -> String;

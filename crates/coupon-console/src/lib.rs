@@ -29,7 +29,7 @@ pub use access::{AssertionSettings, AssertionVerifier, Role, VERBS, Verb};
 pub use host::{ChannelAnswer, Host};
 pub use settings::ConsoleSettings;
 
-use access::{Asserted, Attempts, DENIALS};
+use access::{Asserted, Attempts, DENIALS, Denials, Proxies};
 use pages::Budget;
 
 /// Operators are few, and each browser keeps some connections.
@@ -41,6 +41,9 @@ const LIMITS: HttpLimits = HttpLimits {
     name: "console",
 };
 
+/// Most logins of one address in a minute.
+const MAX_LOGINS: u32 = 10;
+
 /// Time between two tries to listen on an address that is in use.
 const BIND_PAUSE: Duration = Duration::from_secs(5);
 
@@ -51,7 +54,9 @@ pub struct Console(Arc<Inner>);
 /// The parts, and what the process remembers.
 pub struct Inner {
     parts: Parts,
+    proxies: Proxies,
     logins: Attempts,
+    denials: Denials,
     looks: pages::Looks,
     budget: Budget,
 }
@@ -95,8 +100,11 @@ impl Console {
             metrics::counter!("coupon_console_denials_total", "reason" => reason).increment(0);
         }
         Self(Arc::new(Inner {
+            // The settings were checked.
+            proxies: Proxies::read(&parts.settings.trusted_proxies).unwrap_or_default(),
             parts,
-            logins: Attempts::default(),
+            logins: Attempts::at_most(MAX_LOGINS, u32::MAX),
+            denials: Denials::default(),
             looks: pages::Looks::default(),
             budget: Budget::default(),
         }))

@@ -1,12 +1,15 @@
 //! What a request asks for: its query and its body, with a sentence when they do not make sense.
 
+use std::collections::BTreeMap;
+
 use axum::{
     body::to_bytes,
     extract::{FromRequest, Request},
+    http::StatusCode,
 };
 use serde::de::DeserializeOwned;
 
-use crate::answer::Failure;
+use crate::{LIMITS, answer::Failure};
 
 /// Largest body of a request, in bytes; the largest form has a reason of 2,000.
 const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -50,7 +53,12 @@ pub(crate) fn reason(text: &str) -> Result<String, Failure> {
 pub(crate) async fn body<T: DeserializeOwned>(request: Request) -> Result<T, Failure> {
     let is_json =
         request.headers().get("content-type").is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
-    let bytes = to_bytes(request.into_body(), MAX_BODY_BYTES).await;
+    let bytes = tokio::time::timeout(LIMITS.header_timeout, to_bytes(request.into_body(), MAX_BODY_BYTES)).await;
+    // A body that never ends would keep its connection, and there are few of these.
+    let bytes = bytes.map_err(|_| {
+        let detail = format!("the body did not come within {} s", LIMITS.header_timeout.as_secs());
+        Failure::new(StatusCode::REQUEST_TIMEOUT, "SLOW_BODY", detail)
+    })?;
     let bytes = bytes.map_err(|_| Failure::bad_input(format!("the body is larger than {MAX_BODY_BYTES} bytes")))?;
     if is_json {
         return serde_json::from_slice(&bytes).map_err(|error| Failure::bad_input(format!("the body: {error}")));
@@ -62,14 +70,11 @@ pub(crate) async fn body<T: DeserializeOwned>(request: Request) -> Result<T, Fai
 
 /// Joins the values of a field that a form has more than once, such as the numbers of a selection, with commas.
 fn joined(pairs: Vec<(String, String)>) -> Vec<(String, String)> {
-    let mut joined: Vec<(String, String)> = Vec::with_capacity(pairs.len());
+    let mut fields = BTreeMap::<String, Vec<String>>::new();
     for (name, value) in pairs {
-        match joined.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, values)) => *values = format!("{values},{value}"),
-            None => joined.push((name, value)),
-        }
+        fields.entry(name).or_default().push(value);
     }
-    joined
+    fields.into_iter().map(|(name, values)| (name, values.join(","))).collect()
 }
 
 fn pairs(text: &str) -> Vec<(String, String)> {

@@ -6,7 +6,7 @@ use coupon_core::runtime::{SettingsError, within};
 use coupon_operations::plans::PlanRules;
 use serde::{Deserialize, Serialize};
 
-use crate::access::AssertionSettings;
+use crate::access::{AssertionSettings, Proxies};
 
 /// The `[console]` section.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +23,8 @@ pub struct ConsoleSettings {
     pub tokens: bool,
     /// How an identity provider vouches for operators.
     pub assertion: AssertionSettings,
+    /// Networks of the proxies before the console, such as `10.0.0.0/8`, whose `X-Forwarded-For` says from where a request comes.
+    pub trusted_proxies: Vec<String>,
     /// Connections to PostgreSQL of the console alone.
     pub max_connections: u32,
     /// Longest statement of the console, in ms.
@@ -43,6 +45,10 @@ impl ConsoleSettings {
             |base: &str| base.starts_with('/') && !base.ends_with('/') && !base.contains(['{', '}', '*', '"', '<']);
         if !base.is_empty() && !is_path(base) {
             return Err(SettingsError::invalid("console.base_path", base, "empty, or a path such as /console"));
+        }
+        if let Err(text) = Proxies::read(&self.trusted_proxies) {
+            let allowed = "networks such as 10.0.0.0/8 or 2001:db8::/32, or single addresses";
+            return Err(SettingsError::invalid("console.trusted_proxies", text, allowed));
         }
         self.assertion.check()?;
         if !self.tokens && !self.assertion.is_set() && !self.is_on_loopback() {

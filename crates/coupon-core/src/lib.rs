@@ -5,6 +5,7 @@ mod clause;
 pub mod clock;
 pub mod contract;
 pub mod crash;
+pub mod decisions;
 pub mod event;
 pub mod failure;
 pub mod filling;

@@ -44,6 +44,12 @@ pub async fn topic(
     until(ask, condition, shutdown).await
 }
 
+/// What of these findings has to be waited for, in words; `None`: nothing.
+pub fn missing(findings: &[ContractFinding]) -> Option<String> {
+    let not_yet = findings.iter().find(|finding| matches!(finding.state, State::Away(_)));
+    not_yet.map(ToString::to_string)
+}
+
 /// Waits until PostgreSQL has a schema that is new enough and takes writes; a schema that admits only newer builds is an
 /// error. `Ok(false)` when the shutdown began first.
 pub async fn schema(database: &Database, condition: &Condition, shutdown: &Shutdown) -> Result<bool, StartupError> {

@@ -1,6 +1,7 @@
 //! A server for webhooks that misbehaves in each way on demand, and remembers what it got and when.
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -65,6 +66,10 @@ pub struct Received {
     pub is_taken: bool,
     /// JSON body of the request.
     pub body: Value,
+    /// The same as it came.
+    pub text: String,
+    /// Headers by their names in lower case.
+    pub headers: BTreeMap<String, String>,
 }
 
 impl Received {
@@ -184,12 +189,15 @@ async fn serve(
 }
 
 async fn answer(mut client: TcpStream, manner: Manner, received: Arc<Mutex<Vec<Received>>>) -> Result<()> {
-    let (path, body) = read(&mut client).await?;
-    let body: Value = serde_json::from_slice(&body)?;
+    let (head, text) = read_whole(&mut client).await?;
+    let (path, text) = (path_of(&head), String::from_utf8(text)?);
+    let body: Value = serde_json::from_str(&text)?;
+    let headers = head.lines().skip(1).filter_map(|line| line.split_once(':'));
+    let headers = headers.map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned())).collect();
     let has_layout = body.get("blocks").is_some();
     let is_taken =
         matches!(manner, Manner::Takes | Manner::TakesLate(_)) || manner == Manner::RefusesLayout && !has_layout;
-    lock(&received).push(Received { at: Utc::now(), is_taken, body });
+    lock(&received).push(Received { at: Utc::now(), is_taken, body, text, headers });
     let plain = |status: &str, headers: &str, body: &str| {
         format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n{headers}\r\n{body}", body.len())
     };
@@ -226,16 +234,26 @@ async fn answer(mut client: TcpStream, manner: Manner, received: Arc<Mutex<Vec<R
 
 /// Reads a request with a `content-length`: its path and its body.
 pub(crate) async fn read(client: &mut TcpStream) -> Result<(String, Vec<u8>)> {
+    let (head, body) = read_whole(client).await?;
+    Ok((path_of(&head), body))
+}
+
+fn path_of(head: &str) -> String {
+    head.split(' ').nth(1).unwrap_or_default().to_owned()
+}
+
+/// Reads a request with a `content-length`: its head and its body.
+async fn read_whole(client: &mut TcpStream) -> Result<(String, Vec<u8>)> {
     let mut bytes = Vec::new();
     loop {
         let end = bytes.windows(4).position(|some| some == b"\r\n\r\n");
         if let Some(end) = end {
-            let head = String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase();
-            let length = head.lines().find_map(|line| line.strip_prefix("content-length:"));
+            let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+            let lower = head.to_ascii_lowercase();
+            let length = lower.lines().find_map(|line| line.strip_prefix("content-length:"));
             let length: usize = length.context("no content-length")?.trim().parse()?;
             if bytes.len() >= end + 4 + length {
-                let path = String::from_utf8_lossy(&bytes).split(' ').nth(1).unwrap_or_default().to_owned();
-                return Ok((path, bytes[end + 4..].to_vec()));
+                return Ok((head, bytes[end + 4..].to_vec()));
             }
         }
         if client.read_buf(&mut bytes).await? == 0 || bytes.len() > MOST_BYTES {

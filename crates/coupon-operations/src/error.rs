@@ -76,6 +76,26 @@ pub enum OperationsError {
     /// A consumer has not caught up in time: its lag, in a sentence.
     #[error("{0} Then `dlq-consumer rebuild CODE --by NAME` again, with --wait SECONDS if it only takes longer")]
     Lag(String),
+    /// A decision has not been made yet.
+    #[error("{code} has no decision after number {last} yet")]
+    NotDecidedYet {
+        /// The campaign.
+        code: CouponCode,
+        /// Number of its last decision.
+        last: i64,
+    },
+    /// The number of a decision is not kept any more.
+    #[error(
+        "decision {number} of {code} cannot be published again: numbers before {first_kept} were purged. The decisions themselves          are kept: `dlq-consumer issued {code}` lists who holds a coupon"
+    )]
+    NumbersPurged {
+        /// The campaign.
+        code: CouponCode,
+        /// The number.
+        number: i64,
+        /// The first number that is kept.
+        first_kept: i64,
+    },
     /// There are more ISSUED rows than coupons.
     #[error(
         "{code} has {rows} issued rows and {total} coupons in all: nobody loses theirs, so raise the total with \

@@ -10,6 +10,7 @@ use coupon_core::repo::{
     replays::Plan,
 };
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 
 use crate::{
     Operations, OperationsError,
@@ -84,6 +85,19 @@ impl ServiceJob {
     }
 }
 
+/// Wakes the workers of this process when it has made a job, so that nobody waits for their next look.
+static MADE: Notify = Notify::const_new();
+
+/// Returns when this process has made a job, or resumed one, since the last call.
+pub async fn made_here() {
+    MADE.notified().await;
+}
+
+/// Tells the workers of this process of a job.
+pub(crate) fn tell_of_job() {
+    MADE.notify_one();
+}
+
 impl Operations {
     /// Whether any service works on jobs now; else a command has to do its work itself.
     pub async fn has_workers(&self) -> Result<bool, RepoError> {
@@ -95,13 +109,15 @@ impl Operations {
     pub async fn start(&self, change: Change, reason: &str, wait: Option<Duration>) -> Result<JobRef, OperationsError> {
         let judged = self.judge(change, false).await?;
         let (eligible, up_to) = (judged.eligible.unwrap_or(0), judged.up_to.unwrap_or(0));
-        let plan = Plan { eligible, refused: judged.refused, up_to };
+        let plan = Plan { eligible, refused: judged.refused, up_to, at_least: judged.at_least };
         let mut me = self.me();
         reason.clone_into(&mut me.by.reason);
-        Ok(match new_job(&judged.change, reason, &plan, wait.map(|wait| wait.as_secs())) {
-            NewPlanJob::Replay(new) => JobRef::Replay(self.database.replay_jobs().create(new, me).await?),
+        let job = match new_job(&judged.change, reason, &plan, wait.map(|wait| wait.as_secs())) {
+            NewPlanJob::Replay(new) => JobRef::Replay(self.database.replay_jobs().create(*new, me).await?),
             NewPlanJob::Service(new) => JobRef::Job(self.database.jobs().create(new, me).await?),
-        })
+        };
+        tell_of_job();
+        Ok(job)
     }
 
     /// Returns a job.

@@ -3,10 +3,12 @@
 pub mod archive;
 pub mod barrier;
 pub mod campaigns;
+pub mod decisions;
 mod error;
 pub mod export;
 pub mod jobs;
 pub mod lookups;
+pub mod members;
 mod operations;
 pub mod operators;
 pub mod plans;
@@ -16,6 +18,7 @@ pub mod replay;
 pub mod retention;
 pub mod terminal;
 mod verbs;
+pub mod webhooks;
 pub mod work_list;
 
 pub use error::OperationsError;

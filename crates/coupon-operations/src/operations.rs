@@ -18,7 +18,7 @@ use coupon_core::{
     writing::Writer,
 };
 
-use crate::campaigns::Campaigns;
+use crate::{campaigns::Campaigns, members::ErasureSettings};
 
 /// Access to the servers in the name of one operator, or of the service.
 #[derive(Clone)]
@@ -35,6 +35,8 @@ pub struct Operations {
     pub main: ConsumerProgress,
     /// The progress of dlq-consumer in the dead letter topic.
     pub dead_letters: ConsumerProgress,
+    /// The key of pseudonyms of members who are erased.
+    pub erasure: ErasureSettings,
     /// The source of the time that rows get.
     pub clock: Arc<dyn Clock>,
     /// The operator or the service, for the audit.

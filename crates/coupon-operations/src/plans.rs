@@ -3,88 +3,27 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use coupon_core::{
-    ids::CouponCode,
-    repo::{
-        RepoError,
-        plans::{Confirmation, NewPlan, PlanRow},
-        work_list::{Filter, List},
-    },
+use coupon_core::repo::{
+    RepoError,
+    plans::{Confirmation, NewPlan, PlanRow},
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Operations, OperationsError, jobs::JobRef};
+use crate::{
+    Operations, OperationsError,
+    jobs::{JobRef, tell_of_job},
+};
 
 mod change;
+mod count;
 mod judge;
 mod words;
 
+pub use change::Change;
 pub(crate) use judge::new_job;
 
 /// How long a plan can be confirmed, and after the first of two confirmations the second.
 const EXPIRES_AFTER: TimeDelta = TimeDelta::minutes(10);
-
-/// A change that a plan shows and a job makes.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(tag = "verb", rename_all = "lowercase")]
-pub enum Change {
-    /// Replays rows.
-    Replay {
-        /// Entries of the work list, or dead letters.
-        list: List,
-        /// Choice of rows.
-        filter: Filter,
-        /// Rate: most replays begun in a second.
-        per_second: f64,
-        /// Whether the campaign's window is ignored.
-        after_close: bool,
-    },
-    /// Moves rows to RESOLVED.
-    Resolve {
-        /// Entries of the work list, or dead letters.
-        list: List,
-        /// Choice of rows.
-        filter: Filter,
-    },
-    /// Moves rows to IGNORED.
-    Ignore {
-        /// Entries of the work list, or dead letters.
-        list: List,
-        /// Choice of rows.
-        filter: Filter,
-    },
-    /// Moves rows back to PENDING, dead letters to PARKED.
-    Reopen {
-        /// Entries of the work list, or dead letters.
-        list: List,
-        /// Choice of rows.
-        filter: Filter,
-    },
-    /// Decides undecided dead letters COMPENSATED.
-    Compensate {
-        /// Choice of dead letters.
-        filter: Filter,
-    },
-    /// Compares Redis with PostgreSQL.
-    Reconcile {
-        /// Campaigns; empty: all.
-        codes: Vec<CouponCode>,
-        /// Whether differences are repaired.
-        apply: bool,
-    },
-    /// Fills a campaign's data in Redis anew.
-    Rebuild {
-        /// Campaign.
-        code: CouponCode,
-        /// Whether it goes on although requests are held or parked.
-        leave_undecided: bool,
-    },
-    /// Ends a campaign for good.
-    Archive {
-        /// Campaign.
-        code: CouponCode,
-    },
-}
 
 /// What the installation asks of a confirmation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -121,6 +60,8 @@ pub struct Plan {
     pub eligible: Option<i64>,
     /// Rows that would not, by reason.
     pub refused: BTreeMap<String, i64>,
+    /// Whether the counts are a part only: there are very many rows, and nobody is kept waiting for their number.
+    pub at_least: bool,
     /// Up to ten of the rows that would change.
     pub sample: Vec<SampleRow>,
     /// Word that has to be typed to confirm it.
@@ -205,7 +146,7 @@ impl Operations {
     /// Finds out what a change would hit, and keeps it for ten minutes as a plan. Changes nothing else.
     pub async fn make_plan(&self, change: Change, rules: &PlanRules) -> Result<Plan, OperationsError> {
         let judged = self.judge(change, true).await?;
-        let eligible = judged.eligible.unwrap_or(0);
+        let (eligible, at_least) = (judged.eligible.unwrap_or(0), judged.at_least);
         let me = self.me();
         let new = NewPlan {
             verb: judged.change.verb().to_owned(),
@@ -214,9 +155,10 @@ impl Operations {
             up_to_id: judged.up_to,
             eligible: judged.eligible,
             refused: judged.refused,
+            at_least,
             sample: serde_json::to_value(&judged.sample).unwrap_or_default(),
-            typed: judged.change.has_to_be_typed(eligible).then(|| judged.change.name()),
-            needs_second: rules.second_person_above.is_some_and(|above| eligible > above),
+            typed: (at_least || judged.change.has_to_be_typed(eligible)).then(|| judged.change.name()),
+            needs_second: rules.second_person_above.is_some_and(|above| at_least || eligible > above),
             expires_at: me.now + EXPIRES_AFTER,
         };
         let plan_id = self.database.plans().create(new, me).await?;
@@ -252,7 +194,10 @@ impl Operations {
         let job = new_job(&plan.change, reason, &plan.facts(), None);
         let renewed = me.now + EXPIRES_AFTER;
         match self.database.plans().confirm(id, job, renewed, me).await? {
-            Confirmation::Job(job) => Ok(Confirmed::Job(plan.change.job(job))),
+            Confirmation::Job(job) => {
+                tell_of_job();
+                Ok(Confirmed::Job(plan.change.job(job)))
+            }
             Confirmation::AwaitsSecond => Ok(Confirmed::AwaitsSecond),
             Confirmation::Unknown => Err(PlanRefused::Unknown),
             Confirmation::Expired => Err(PlanRefused::Expired),
@@ -275,6 +220,7 @@ impl Plan {
             up_to_id: row.up_to_id,
             eligible: row.eligible,
             refused: row.refused.0,
+            at_least: row.at_least,
             sample: serde_json::from_value(row.sample).unwrap_or_default(),
             typed: row.typed,
             created_by: row.created_by,
@@ -294,6 +240,6 @@ impl Plan {
 
     fn facts(&self) -> coupon_core::repo::replays::Plan {
         let (eligible, up_to) = (self.eligible.unwrap_or(0), self.up_to_id.unwrap_or(0));
-        coupon_core::repo::replays::Plan { eligible, refused: self.refused.clone(), up_to }
+        coupon_core::repo::replays::Plan { eligible, refused: self.refused.clone(), up_to, at_least: self.at_least }
     }
 }

@@ -98,6 +98,7 @@ impl Operations {
         let in_terminal = !before.in_service && before.idle_seconds.is_some_and(|idle| idle < silent_after);
         if !in_terminal {
             self.database.replay_jobs().hand_over(job, self.has_workers().await?, &self.by).await?;
+            crate::jobs::tell_of_job();
         }
         Ok(())
     }

@@ -44,13 +44,14 @@ impl Operations {
         Ok(all)
     }
 
-    /// Purges every purgeable row. `progress` gets each batch and returns whether to go on. May be repeated, whatever ended
-    /// an earlier call; several processes at once leave each other's rows alone.
+    /// Purges every purgeable row, and forgets login codes that are worth nothing any more. `progress` gets each batch and returns
+    /// whether to go on. May be repeated, whatever ended an earlier call; several processes at once leave each other's rows alone.
     pub async fn purge(
         &self,
         before: DateTime<Utc>,
         mut progress: impl FnMut(Purged) -> bool,
     ) -> Result<(), RepoError> {
+        self.database.operators().forget_login_codes(self.clock.now()).await?;
         for table in Purgeable::ALL {
             let mut from = None;
             loop {

@@ -19,12 +19,14 @@ use coupon_core::{
     stock::{RedisSettings, Stock},
     writing::{Writer, WriterSettings},
 };
-use coupon_operations::Operations;
+use coupon_operations::{Operations, members::ErasureSettings};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     alarm::{AlarmSettings, is_base_url},
+    decision_relay::DecisionSettings,
     jobs::JobSettings,
+    webhooks::WebhookSettings,
 };
 
 /// All settings of this binary.
@@ -54,14 +56,20 @@ pub struct Config {
     pub sweeper: GiveBackWorkerSettings,
     /// `[alarms]`
     pub alarms: AlarmSettings,
+    /// `[webhooks]`
+    pub webhooks: WebhookSettings,
     /// `[console]`
     pub console: ConsoleSettings,
     /// `[jobs]`
     pub jobs: JobSettings,
     /// `[reconcile]`
     pub reconcile: ReconcileSettings,
+    /// `[decisions]`
+    pub decisions: DecisionSettings,
     /// `[retention]`
     pub retention: RetentionSettings,
+    /// `[erasure]`
+    pub erasure: ErasureSettings,
     /// `[log]`
     pub log: LogSettings,
     /// `[telemetry]`
@@ -92,6 +100,7 @@ impl Config {
             dead_letters: ConsumerProgress::new(&client, service, &kafka.dlq_topic, &kafka.group_id)?,
             database,
             stock,
+            erasure: self.erasure.clone(),
             clock: Arc::new(SystemClock),
             by,
         })
@@ -212,6 +221,7 @@ impl Settings for Config {
         self.kafka.group().check()?;
         check_topic("kafka.dlq_topic", &self.kafka.dlq_topic)?;
         check_topic("kafka.topic", &self.kafka.topic)?;
+        check_topic("decisions.topic", &self.decisions.topic)?;
         if self.kafka.issue_group_id.is_empty() {
             return Err(SettingsError::invalid("kafka.issue_group_id", "", "a name"));
         }
@@ -223,6 +233,7 @@ impl Settings for Config {
         within("give_up.per_second", self.give_up.per_second, 0.0..=1_000_000.0, "requests")?;
         within("sweeper.interval_ms", self.sweeper.interval_ms, 10..=60_000, "ms")?;
         self.alarms.check()?;
+        self.webhooks.check()?;
         self.console.check()?;
         within("jobs.workers", self.jobs.workers, 0..=20, "jobs")?;
         if !is_base_url(&self.console.public_url) {

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use coupon_console::{ChannelAnswer, Console, Host, Parts};
 use coupon_core::{
+    kafka::{BreakerState, BreakerStates},
     repo::{Database, DatabaseSettings, audit::Identity},
     runtime::{Health, Service, chain, doctor::Finding, print_effective},
     stock::Stock,
@@ -21,6 +22,7 @@ const CHECK_BOUND: Duration = Duration::from_secs(2);
 struct ThisService {
     config: Config,
     doctor: Doctor,
+    breakers: BreakerStates,
 }
 
 impl Host for ThisService {
@@ -47,13 +49,23 @@ impl Host for ThisService {
         self.doctor.findings(CHECK_BOUND).boxed()
     }
 
+    fn breakers(&self) -> Vec<BreakerState> {
+        self.breakers.all()
+    }
+
     fn settings(&self) -> String {
         print_effective(&self.config)
     }
 }
 
 /// Serves the console, if it has an address, beside the engine: with a pool of its own, and whatever the engine waits for.
-pub fn serve(config: &Config, name: &str, stock: &Stock, service: &Service) -> anyhow::Result<()> {
+pub fn serve(
+    config: &Config,
+    name: &str,
+    stock: &Stock,
+    breakers: &BreakerStates,
+    service: &Service,
+) -> anyhow::Result<()> {
     let Some(address) = config.console.address()? else { return Ok(()) };
     let timeout = config.console.statement_timeout_ms;
     let database = DatabaseSettings {
@@ -78,7 +90,7 @@ pub fn serve(config: &Config, name: &str, stock: &Stock, service: &Service) -> a
         installation: config.alarms.installation.clone(),
         assertions,
         health: service.health.clone(),
-        host: Arc::new(ThisService { config: config.clone(), doctor }),
+        host: Arc::new(ThisService { config: config.clone(), doctor, breakers: breakers.clone() }),
     });
     service.tasks.spawn("console", console.serve(address, service.shutdown.clone()));
     Ok(())

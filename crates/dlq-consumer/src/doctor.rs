@@ -10,7 +10,7 @@ use coupon_core::{
     stock::Stock,
 };
 
-use crate::{alarm, config::Config};
+use crate::{alarm, config::Config, webhooks};
 
 /// How long one group of checks may take on the command line, where somebody waits for the brokers' own words.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -29,7 +29,7 @@ impl Doctor {
         let (client, kafka) = (config.kafka.client(), &config.kafka);
         let contract = Contract {
             broker: Broker::new(&client, service)?,
-            topics: kafka.topics().into(),
+            topics: kafka.topics().into_iter().chain(config.decisions.topics()).collect(),
             stock: Some(stock),
             database: database.rehearsing(Rehearsal::Decisions),
             needs: &[],
@@ -62,7 +62,7 @@ impl Doctor {
             within(bound, "console.assertion", async { assertions(&self.config).await.into_iter().collect() }),
         );
         let settings = [self.config.events.finding()];
-        let alarms = [alarm::finding(&self.config.alarms)];
+        let alarms = [alarm::finding(&self.config.alarms), webhooks::finding(&self.config.webhooks)];
         settings
             .into_iter()
             .chain(redis)
@@ -94,7 +94,8 @@ impl Doctor {
 
     async fn rights(&self) -> Vec<Finding> {
         let kafka = &self.config.kafka;
-        let wanted = [Right::Consume { topic: kafka.dlq_topic.clone(), group: kafka.group_id.clone() }];
+        let mut wanted = vec![Right::Consume { topic: kafka.dlq_topic.clone(), group: kafka.group_id.clone() }];
+        wanted.extend(self.config.decisions.topics().map(|topic| Right::Publish { topic: topic.name }));
         rights(&self.contract.broker, &wanted).await
     }
 }

@@ -14,6 +14,7 @@ pub const HELP: &[MetricHelp] = &[
     (Counter, "coupon_dead_letters_announced_total", "Dead letters whose alarm was sent."),
     (Counter, "coupon_alarms_told_total", "Alarms that the channel took; log when no channel is set."),
     (Counter, "coupon_alarm_refusals_total", "Alarms that the channel did not take."),
+    (Counter, "coupon_webhook_attempts_total", "Attempts to send an event to a webhook, by what became of them."),
     (Gauge, "coupon_alarms_undelivered", "Dead letters and notices that wait because no channel works; else 0."),
     (Counter, "coupon_purged_rows_total", "Rows that retention has purged from the table."),
     (Gauge, "coupon_drift", "Differences that the last comparison left, by kind; take the highest of the replicas."),
@@ -28,5 +29,9 @@ pub const HELP: &[MetricHelp] = &[
     (Gauge, "coupon_campaigns", "Campaigns that have not ended for good, by their status."),
     (Gauge, "coupon_campaign_coupons", "Coupons of these campaigns in all."),
     (Gauge, "coupon_campaign_issued", "Issued coupons of these campaigns."),
+    (Counter, "coupon_decisions_relayed_total", "Decisions that were published and acknowledged."),
+    (Counter, "coupon_decision_relay_failures_total", "Passes of the decision relay that failed."),
+    (Gauge, "coupon_decisions_behind", "Decisions that are not published yet; the same in each replica."),
+    (Gauge, "coupon_decisions_oldest_seconds", "Age in seconds of the oldest of them; 0 without one."),
     (Counter, "coupon_console_denials_total", "Requests and logins that the console denied, by the reason."),
 ];

@@ -5,7 +5,7 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 use coupon_core::{
     clock::SystemClock,
     contract::{Contract, KAFKA, POSTGRESQL, REDIS, Watch},
-    kafka::{Broker, Engine, Policy, Readiness},
+    kafka::{BreakerStates, Broker, Engine, Policy, Publisher, Readiness},
     metrics_help,
     repo::{Database, Rehearsal, audit::Identity},
     retry,
@@ -18,8 +18,8 @@ use coupon_core::{
 use tokio::sync::{Notify, oneshot};
 
 use crate::{
-    alarm::AlarmSender, config::Config, console, give_back_worker::GiveBackWorker, jobs, metrics_help::HELP,
-    repair::Repair,
+    alarm::AlarmSender, config::Config, console, decision_relay::DecisionRelay, give_back_worker::GiveBackWorker, jobs,
+    metrics_help::HELP, repair::Repair, webhooks::Webhooks,
 };
 
 const NAME: &str = "dlq-consumer";
@@ -51,8 +51,10 @@ async fn consume(config: &Config, events: EventReader, service: &Service) -> any
     let alarms_wakeup = Arc::new(Notify::new());
     let alarms = config.alarm_settings();
     let alarm_sender = AlarmSender::new(&alarms, database.clone(), clock.clone(), alarms_wakeup.clone())?;
+    let webhooks = Webhooks::new(&config.webhooks, &database, &(clock.clone() as _))?;
 
-    console::serve(config, NAME, &stock, service)?;
+    let breakers = BreakerStates::default();
+    console::serve(config, NAME, &stock, &breakers, service)?;
     database.measure_on_scrape();
     let topics = config.kafka.topics();
     let [dead_letters, _] = &topics;
@@ -75,8 +77,16 @@ async fn consume(config: &Config, events: EventReader, service: &Service) -> any
     };
     helpers.spawn("give-backs", give_back_worker.run(helpers_stop.clone()));
     helpers.spawn("alarms", alarm_sender.run(helpers_stop.clone()));
+    webhooks.start(database.clone(), &helpers);
     let operations = config.operations(database.clone(), stock.clone(), NAME, Identity::service(NAME))?;
     jobs::start(&operations, writer.clone(), config, &helpers, &helpers_stop);
+    if config.decisions.enabled {
+        let publisher = Publisher::of_decisions(&config.kafka.client(), NAME, &config.decisions.topic)?;
+        publisher.measure_on_scrape();
+        // Only watched: decisions that nobody is told of yet are decided all the same.
+        let published = service.health.watched("decision topic");
+        DecisionRelay::new(database.clone(), publisher, broker.clone(), published).start(&helpers, &helpers_stop);
+    }
 
     let repair = Repair {
         writer,
@@ -90,7 +100,7 @@ async fn consume(config: &Config, events: EventReader, service: &Service) -> any
     let policy = Policy { schedule: retry::REPAIR, contended_is_final: false, drain: config.shutdown.drain() };
     let (client, group) = (config.kafka.client(), config.kafka.group());
     let settings = (&client, &group, &config.consumer);
-    let readiness = Readiness { joined, dependencies };
+    let readiness = Readiness { joined, dependencies, breakers };
     let engine = Engine::new(settings, NAME, &config.kafka.dlq_topic, policy, Arc::new(repair), clock, readiness)?;
     let servers = Contract {
         broker,

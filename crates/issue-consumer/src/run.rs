@@ -6,7 +6,7 @@ use coupon_core::{
     clock::SystemClock,
     contract::{Contract, KAFKA, POSTGRESQL, Watch, rights},
     failure::Class,
-    kafka::{Broker, Engine, Policy, Publisher, Readiness, Right},
+    kafka::{BreakerStates, Broker, Engine, Policy, Publisher, Readiness, Right},
     metrics_help,
     repo::{Database, Rehearsal},
     retry,
@@ -99,7 +99,7 @@ async fn consume(config: &Config, events: EventReader, service: &Service) -> any
     let policy = Policy { schedule: retry::WRITE, contended_is_final: true, drain };
     let (client, group) = (config.kafka.client(), config.kafka.group());
     let settings = (&client, &group, &config.consumer);
-    let readiness = Readiness { joined, dependencies: needs };
+    let readiness = Readiness { joined, dependencies: needs, breakers: BreakerStates::default() };
     let engine = Engine::new(settings, NAME, &config.kafka.topic, policy, Arc::new(write), clock, readiness)?;
     // What is in the log is read on, whatever is wrong with the log: only reading saves it.
     Watch::begin(servers, &config.contract, contract, &service.tasks, |_| {});

@@ -19,28 +19,38 @@ use coupon_core::{
 
 /// How often Redis is asked.
 pub const REFRESH_PERIOD: Duration = Duration::from_secs(5);
+/// How often Redis is told what was refused, where that has changed.
+pub const REFUSED_PERIOD: Duration = Duration::from_secs(1);
 
 /// The campaigns that have metrics of their own.
 pub struct Campaigns {
     most: usize,
-    /// The labels of the outcomes, by number.
-    outcomes: Vec<&'static str>,
+    /// The labels `outcome` and `answer` of the outcomes, by number.
+    outcomes: Vec<(&'static str, &'static str)>,
     open: RwLock<HashMap<String, Arc<Requests>>>,
 }
 
 /// The requests for one campaign, by the number of their outcome.
-pub struct Requests(Box<[AtomicU64]>);
+pub struct Requests(Box<[Count]>);
+
+/// Requests of one outcome.
+#[derive(Default)]
+struct Count {
+    requests: AtomicU64,
+    /// How many of them Redis was told of. Only the loop that tells it changes it.
+    told: AtomicU64,
+}
 
 impl Requests {
     /// Counts a request.
     pub fn count(&self, outcome: usize) {
-        self.0[outcome].fetch_add(1, Ordering::Relaxed);
+        self.0[outcome].requests.fetch_add(1, Ordering::Relaxed);
     }
 }
 
 impl Campaigns {
     /// None yet, and never more than `most`.
-    pub fn new(most: usize, outcomes: Vec<&'static str>) -> Self {
+    pub fn new(most: usize, outcomes: Vec<(&'static str, &'static str)>) -> Self {
         Self { most, outcomes, open: RwLock::default() }
     }
 
@@ -70,6 +80,42 @@ impl Campaigns {
         fleeting(|| self.record_requests());
     }
 
+    /// Adds what was refused since the last call to what Redis counts of each campaign, for the console. Costs no request
+    /// anything. While Redis is away, the next call tells it.
+    pub async fn tell_refused(&self, stock: &Stock) {
+        for (code, requests) in self.all() {
+            let unsent = self.unsent(&requests);
+            let Ok(code) = code.parse() else { continue };
+            let refused: Vec<_> = unsent.iter().map(|(outcome, number)| (self.outcomes[*outcome].0, *number)).collect();
+            if refused.is_empty() {
+                continue;
+            }
+            match stock.count_refused(&code, &refused).await {
+                Ok(()) => {
+                    for (outcome, number) in unsent {
+                        requests.0[outcome].told.fetch_add(number, Ordering::Relaxed);
+                    }
+                }
+                Err(error) => tracing::debug!(error = %chain(&error), "what was refused of {code} cannot be told now"),
+            }
+        }
+    }
+
+    fn all(&self) -> Vec<(String, Arc<Requests>)> {
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        open.iter().map(|(code, requests)| (code.clone(), Arc::clone(requests))).collect()
+    }
+
+    /// The refusals that Redis was not told of, by the number of their outcome.
+    fn unsent(&self, requests: &Requests) -> Vec<(usize, u64)> {
+        let of = |(outcome, count): (usize, &Count)| {
+            let told = count.told.load(Ordering::Relaxed);
+            (outcome, count.requests.load(Ordering::Relaxed).saturating_sub(told))
+        };
+        let is_refusal = |(outcome, number): &(usize, u64)| self.outcomes[*outcome].1 == "refused" && *number > 0;
+        requests.0.iter().enumerate().map(of).filter(is_refusal).collect()
+    }
+
     /// The campaigns that are not closed, of which those that opened last.
     async fn latest(&self, stock: &Stock) -> Result<Vec<(CouponCode, View)>, StockError> {
         let mut campaigns = Vec::new();
@@ -90,7 +136,7 @@ impl Campaigns {
         let mut before = std::mem::take(&mut *open);
         for (code, _) in campaigns {
             let (code, requests) = before.remove_entry(code.as_str()).unwrap_or_else(|| {
-                let counts = self.outcomes.iter().map(|_| AtomicU64::new(0)).collect();
+                let counts = self.outcomes.iter().map(|_| Count::default()).collect();
                 (code.to_string(), Arc::new(Requests(counts)))
             });
             open.insert(code, requests);
@@ -99,9 +145,9 @@ impl Campaigns {
 
     fn record_requests(&self) {
         for (code, requests) in &*self.open.read().unwrap_or_else(PoisonError::into_inner) {
-            for (outcome, count) in self.outcomes.iter().zip(&requests.0) {
+            for ((outcome, _), count) in self.outcomes.iter().zip(&requests.0) {
                 metrics::counter!("coupon_open_campaign_requests_total", "coupon" => code.clone(), "outcome" => *outcome)
-                    .absolute(count.load(Ordering::Relaxed));
+                    .absolute(count.requests.load(Ordering::Relaxed));
             }
         }
     }
@@ -138,18 +184,21 @@ mod tests {
 
     #[test]
     fn a_campaign_keeps_its_counts_while_it_is_among_the_latest_and_is_not_counted_before_or_after() {
-        let campaigns = Campaigns::new(2, vec!["ACCEPTED", "SOLD_OUT"]);
+        let campaigns = Campaigns::new(2, vec![("ACCEPTED", "held"), ("SOLD_OUT", "refused")]);
         assert!(campaigns.of("A").is_none());
         campaigns.replace(&[campaign("A"), campaign("B")]);
         campaigns.of("A").unwrap().count(1);
         campaigns.replace(&[campaign("C"), campaign("A")]);
-        assert_eq!(campaigns.of("A").unwrap().0[1].load(Ordering::Relaxed), 1);
+        let a = campaigns.of("A").unwrap();
+        assert_eq!(a.0[1].requests.load(Ordering::Relaxed), 1);
+        a.count(0);
+        assert_eq!(campaigns.unsent(&a), [(1, 1)], "what was accepted is no refusal");
         assert!(campaigns.of("B").is_none() && campaigns.of("C").is_some());
     }
 
     #[test]
     fn with_none_allowed_nothing_is_looked_up() {
-        let campaigns = Campaigns::new(0, vec!["ACCEPTED"]);
+        let campaigns = Campaigns::new(0, vec![("ACCEPTED", "held")]);
         campaigns.replace(&[campaign("A")]);
         assert!(campaigns.of("A").is_none());
     }

@@ -26,6 +26,9 @@ pub struct Cli {
 pub enum Command {
     /// Answer members until stopped
     Serve,
+    /// Answer members from memory, without any server, as the names of the members say: for the tests of a shop
+    #[command(after_help = crate::mock::HELP)]
+    Mock,
     /// Create, show, list, open and close campaigns, and set their totals
     Coupon(CouponArgs),
     /// Print the effective settings, secrets as ***

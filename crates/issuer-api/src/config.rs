@@ -14,7 +14,7 @@ use coupon_core::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{auth::AuthSettings, sold_out::SoldOutSettings};
+use crate::{admission::AdmissionSettings, auth::AuthSettings, sold_out::SoldOutSettings};
 
 /// Everything that can be set.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -25,6 +25,8 @@ pub struct ApiSettings {
     pub admin: AdminSettings,
     /// How the token of a member is verified.
     pub auth: AuthSettings,
+    /// How the token of a waiting room is verified.
+    pub admission: AdmissionSettings,
     /// Where reservations are made.
     pub redis: RedisSettings,
     /// Where campaigns and decisions are.
@@ -64,6 +66,8 @@ pub struct HttpSettings {
     pub answer_within_ms: u64,
     /// Requests being worked on at a time.
     pub max_in_flight: usize,
+    /// Whether a campaign is shown without a token.
+    pub public_campaigns: bool,
 }
 
 /// The `[kafka]` section.
@@ -208,6 +212,7 @@ impl Settings for ApiSettings {
     fn check(&self) -> Result<(), SettingsError> {
         self.http.check()?;
         self.auth.check()?;
+        self.admission.check(&self.auth)?;
         self.redis.check()?;
         self.database.check()?;
         self.kafka.client().check()?;

@@ -22,6 +22,8 @@ use tokio::{
 /// Questions of one kind at a time: about codes that Redis does not know, which anybody with a token can invent; of a POST
 /// about what a member holds; and of lists, for which Redis and the dead letters are looked through.
 const MAX_CONCURRENT_QUESTIONS: usize = 4;
+/// Questions at a time of those who look at a campaign that Redis does not know: anybody may, without a token.
+const MAX_CONCURRENT_VIEWS: usize = 2;
 /// Most campaigns that the list of a member's requests covers.
 const MAX_LISTED_CAMPAIGNS: i64 = 500;
 /// Longest wait of a question for its turn.
@@ -38,6 +40,7 @@ const MAX_CACHED_COUPONS: usize = 4096;
 pub struct CouponLookup {
     database: Database,
     coupon_turns: Semaphore,
+    view_turns: Semaphore,
     member_turns: Semaphore,
     list_turns: Semaphore,
     /// Answers about coupons, each with the time at which it was given.
@@ -54,15 +57,25 @@ impl CouponLookup {
     pub fn new(database: Database) -> Self {
         let turns = || Semaphore::new(MAX_CONCURRENT_QUESTIONS);
         let (coupon_turns, member_turns, list_turns) = (turns(), turns(), turns());
-        Self { database, coupon_turns, member_turns, list_turns, coupons: Cache::new(MAX_CACHED_COUPONS) }
+        let view_turns = Semaphore::new(MAX_CONCURRENT_VIEWS);
+        Self { database, coupon_turns, view_turns, member_turns, list_turns, coupons: Cache::new(MAX_CACHED_COUPONS) }
     }
 
     /// The campaign of a code that Redis has no data of, as it was within the last second; `None` when there is none.
     pub async fn coupon(&self, code: &CouponCode) -> Result<Option<Coupon>, DatabaseAway> {
+        self.coupon_in_turn(code, &self.coupon_turns).await
+    }
+
+    /// The same for the public view: a crowd without tokens that invents codes delays no member.
+    pub async fn viewed_coupon(&self, code: &CouponCode) -> Result<Option<Coupon>, DatabaseAway> {
+        self.coupon_in_turn(code, &self.view_turns).await
+    }
+
+    async fn coupon_in_turn(&self, code: &CouponCode, turns: &Semaphore) -> Result<Option<Coupon>, DatabaseAway> {
         if let Some((_, found)) = self.cached(code) {
             return Ok(found);
         }
-        let _turn = turn(&self.coupon_turns).await?;
+        let _turn = turn(turns).await?;
         // Another request that was ahead in the queue may have asked the same.
         if let Some((_, found)) = self.cached(code) {
             return Ok(found);

@@ -2,7 +2,9 @@
 
 pub mod accept;
 pub mod acknowledge;
+pub mod admission;
 pub mod auth;
+pub mod backend;
 pub mod campaign_metrics;
 pub mod cli;
 pub mod config;
@@ -14,6 +16,7 @@ pub mod doctor;
 pub mod http;
 mod in_flight;
 mod metrics_help;
+pub mod mock;
 pub mod publish;
 pub mod relay;
 mod request_list;
@@ -33,6 +36,7 @@ pub const SERVICE: &str = "issuer-api";
 pub async fn run(command: cli::Command, settings: config::ApiSettings) -> anyhow::Result<ExitCode> {
     match command {
         cli::Command::Serve => Box::pin(serve::serve(&settings)).await,
+        cli::Command::Mock => Box::pin(mock::serve(&settings)).await,
         cli::Command::Coupon(args) => coupon::run(args, &settings).await,
         cli::Command::Config => {
             print!("{}", print_effective(&settings));

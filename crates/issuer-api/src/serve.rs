@@ -23,8 +23,10 @@ use crate::{
     SERVICE,
     accept::Accept,
     acknowledge,
+    admission::{Admission, AdmissionVerifier},
     auth::{self, Verifier},
-    campaign_metrics::REFRESH_PERIOD,
+    backend::Backend,
+    campaign_metrics::{REFRESH_PERIOD, REFUSED_PERIOD},
     config::ApiSettings,
     coupon_lookup::CouponLookup,
     data_loss::DataLossReporter,
@@ -43,6 +45,7 @@ const LEAST_FLUSH: Duration = Duration::from_millis(100);
 /// Answers members until stopped. Keys are settings, so a wrong one ends the process before anything is opened.
 pub async fn serve(settings: &ApiSettings) -> anyhow::Result<ExitCode> {
     let verifier = Arc::new(settings.auth.verifier()?);
+    let admission = settings.admission.verifier()?.map(Arc::new);
     let signing_key = settings.events.signer()?;
     let service = Service::start(SERVICE, &settings.log, &settings.admin).await?;
     metrics_help::describe(HELP);
@@ -52,7 +55,7 @@ pub async fn serve(settings: &ApiSettings) -> anyhow::Result<ExitCode> {
         Some(key) => tracing::info!("events are signed by the key {}", key.id()),
         None => tracing::info!("events are not signed: events.signing_key_files is empty"),
     }
-    let outcome = Box::pin(work(settings, verifier, signing_key, &service)).await;
+    let outcome = Box::pin(work(settings, verifier, admission, signing_key, &service)).await;
     let finished = service.finish().await;
     outcome?;
     finished?;
@@ -62,6 +65,7 @@ pub async fn serve(settings: &ApiSettings) -> anyhow::Result<ExitCode> {
 async fn work(
     settings: &ApiSettings,
     verifier: Arc<Verifier>,
+    waiting_room: Option<Arc<AdmissionVerifier>>,
     signing_key: Option<SigningKey>,
     service: &Service,
 ) -> anyhow::Result<()> {
@@ -70,6 +74,10 @@ async fn work(
     let [accepting, contract_is] = ["accepting", "contract"].map(|name| service.health.condition(name));
     let watching = auth::watch(Arc::clone(&verifier), service.health.clone(), service.reload.subscribe());
     service.tasks.spawn_until_stop("keys", watching);
+    if let Some(verifier) = &waiting_room {
+        let watching = auth::watch(Arc::clone(verifier), service.health.clone(), service.reload.subscribe());
+        service.tasks.spawn_until_stop("admission keys", watching);
+    }
     let stock = Stock::new(&settings.redis)?;
     let database = Database::new(&settings.database, SERVICE)?;
     settings.kafka.client().keep_token(&service.tasks).await;
@@ -91,7 +99,11 @@ async fn work(
         clock,
         outbox_cap: settings.outbox.cap,
     };
-    let api = Arc::new(Api::new(Arc::new(accept), Arc::clone(&verifier), &settings.http, &settings.telemetry));
+    let accept = Arc::new(accept);
+    let admission = Arc::new(Admission::new(waiting_room, Arc::clone(&accept), database.clone()));
+    let backend = Backend::Servers(accept);
+    let api = Api::new(backend, Some(Arc::clone(&verifier)), &settings.http, &settings.telemetry);
+    let api = Arc::new(api.asking(Arc::clone(&admission)));
     measure_on_scrape(&api, &database, &publisher);
 
     let members = listener::bind(settings.http.listen, "http.listen").await?;
@@ -110,7 +122,7 @@ async fn work(
     let watched = start::watch_topic(broker, topic, service.health.watched("kafka"), shutdown.clone());
     service.tasks.spawn("topic watch", watched);
     let started = tokio::select! {
-        started = start::check(&stock, &database, &verifier, service) => started,
+        started = start::check(&stock, &database, &verifier, &admission, service) => started,
         () = shutdown.stopping() => Ok(Startup::Stopped),
     };
     let unfit: Arc<OnceLock<StartupError>> = Arc::default();
@@ -121,10 +133,15 @@ async fn work(
             api.open();
             accepting.ready();
             if !api.campaigns.is_off() {
-                let (api, stock) = (Arc::clone(&api), stock.clone());
+                let parts = (Arc::clone(&api), stock.clone());
                 service.tasks.every("campaign metrics", REFRESH_PERIOD, move || {
-                    let (api, stock) = (Arc::clone(&api), stock.clone());
+                    let (api, stock) = parts.clone();
                     async move { api.campaigns.refresh(&stock).await }
+                });
+                let parts = (Arc::clone(&api), stock.clone());
+                service.tasks.every("refused requests", REFUSED_PERIOD, move || {
+                    let (api, stock) = parts.clone();
+                    async move { api.campaigns.tell_refused(&stock).await }
                 });
             }
             Watch::begin(contract, &settings.contract, contract_is, &service.tasks, move |broken| api.hold(broken));
@@ -132,6 +149,7 @@ async fn work(
             let relay = Relay::new(stock.clone(), publishing, health.condition("publishing"), &settings.outbox);
             tasks.spawn("relay", relay.run(shutdown.clone()));
             tasks.spawn_until_stop("sequences", start::learn_sequences(stock.clone(), database.clone()));
+            tasks.spawn_until_stop("admissions", admission.learn());
             tasks.spawn_until_stop("redis watch", startup::watch_redis(stock, health.condition("redis")));
             if !schema_known {
                 let watch = stop_if_unfit(database.clone(), health.clone(), shutdown.clone(), Arc::clone(&unfit));
@@ -187,7 +205,8 @@ fn measure_on_scrape(api: &Arc<Api>, database: &Database, publisher: &Publisher)
     });
 }
 
-fn limits(settings: &ApiSettings) -> HttpLimits {
+/// The limits of the listener for members.
+pub(crate) fn limits(settings: &ApiSettings) -> HttpLimits {
     HttpLimits {
         header_timeout: settings.http.header_timeout(),
         idle_timeout: Duration::from_millis(settings.http.idle_timeout_ms),

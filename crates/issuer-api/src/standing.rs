@@ -26,6 +26,9 @@ pub enum State {
 }
 
 impl State {
+    /// All states, in the order in which a request goes through them.
+    pub const ALL: [Self; 4] = [Self::Reserved, Self::Accepted, Self::Issued, Self::Compensated];
+
     /// The state as it stands in an answer.
     pub fn as_str(self) -> &'static str {
         match self {

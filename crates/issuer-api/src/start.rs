@@ -13,7 +13,7 @@ use coupon_core::{
 };
 use tokio::time::{sleep, timeout};
 
-use crate::auth::Verifier;
+use crate::{admission::Admission, auth::Verifier};
 
 /// Interval between two questions for the sequences of the open campaigns.
 const SEQUENCE_INTERVAL: Duration = Duration::from_secs(2);
@@ -21,6 +21,8 @@ const SEQUENCE_INTERVAL: Duration = Duration::from_secs(2);
 const TOPIC_INTERVAL: Duration = Duration::from_secs(10);
 /// Longest wait for the schema of PostgreSQL before the start goes on without.
 const SCHEMA_TIMEOUT: Duration = Duration::from_secs(3);
+/// Longest wait for which campaigns require admission before the start goes on without.
+const ADMISSIONS_TIMEOUT: Duration = Duration::from_secs(3);
 /// Interval between two questions for the schema of a PostgreSQL that was away.
 const SCHEMA_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -40,16 +42,21 @@ pub enum Startup {
 }
 
 /// Waits for Redis and for a key, and looks at PostgreSQL without waiting for it: accepting needs neither it nor Kafka.
+/// Where it is there, it is known which campaigns require admission before members may ask.
 pub async fn check(
     stock: &Stock,
     database: &Database,
     verifier: &Verifier,
+    admission: &Admission,
     service: &Service,
 ) -> anyhow::Result<Startup> {
     let condition = service.health.condition("redis");
     let redis = async { Ok(startup::redis(stock, &condition, &service.shutdown).await?) };
     let (is_redis, schema_known) = tokio::try_join!(redis, schema(database, service))?;
     verifier.first_key().await;
+    if schema_known && timeout(ADMISSIONS_TIMEOUT, admission.read()).await.is_err() {
+        tracing::warn!("postgresql does not answer, which campaigns require admission is not known yet");
+    }
     // A migration, or the issuer, may have been waited for: what counts is the Redis of now.
     let is_redis = is_redis && startup::redis(stock, &condition, &service.shutdown).await?;
     Ok(if is_redis { Startup::Ready { schema_known } } else { Startup::Stopped })

@@ -18,9 +18,11 @@ mutant 'what is malformed believed, and compensated' $CORE/event.rs "$LIB" event
   '        event.check()?;' ''
 mutant 'a give-back noted for other requests too' $CORE/repo/coupon_issues/give_backs.rs "$E2E" d8_ \
   'coupon_code = $1 AND request_id = $2
-               AND decision = '\''COMPENSATED'\'' AND given_back_at IS NULL' \
+                       AND decision = '\''COMPENSATED'\'' AND given_back_at IS NULL
+                     RETURNING' \
   'coupon_code = $1 AND $2::uuid IS NOT NULL
-               AND decision = '\''COMPENSATED'\'' AND given_back_at IS NULL'
+                       AND decision = '\''COMPENSATED'\'' AND given_back_at IS NULL
+                     RETURNING'
 mutant 'a give-back that does not compare the request id' crates/coupon-core/lua/give_back.lua "$IT" stock_model:: \
   "if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then" "if not redis.call('HGET', KEYS[1], ARGV[1]) then"
 mutant 'an offset stored before the dead letter is acknowledged' crates/issue-consumer/src/write.rs "$E2E" 'd3_' \
@@ -60,7 +62,7 @@ mutant 'a memory of sold out believed for ever' crates/issuer-api/src/sold_out.r
 mutant 'a verified token remembered beyond its time' crates/coupon-core/src/tokens/token.rs '-p coupon-core --lib' tokens:: \
   '&& get_current_timestamp() <= until' '&& until > 0'
 mutant 'who has hung up no longer counted' crates/issuer-api/src/http/guard.rs "$E2E" hang_up:: \
-  ' + api.accept.detached.abandoned()' ''
+  ' + api.accept.abandoned()' ''
 mutant 'a relay that does not look at the age' crates/coupon-core/lua/relay.lua "$E2E" a8_the_relay \
   'now - least_age,' 'now,'
 mutant 'completions of ended assignments believed' $CORE/kafka/partition_tracker.rs "$LIB" partition_tracker:: \

@@ -58,9 +58,9 @@ mutant 'a dry run of compensate that goes on' crates/dlq-consumer/src/cli/compen
   '        output::put(&format!("{requests} would be compensated, refused: {refused}"))?;
         return Ok(ExitCode::SUCCESS);' \
   '        output::put(&format!("{requests} would be compensated, refused: {refused}"))?;'
-mutant 'a member found without what Redis has of them' crates/coupon-operations/src/lookups.rs "$E2E" operator_finds::a_request_and_a_member \
-  'let places = coupons.map(|coupon| (coupon.coupon_code, member.clone())).collect();' \
-  'let places = coupons.map(|coupon| (coupon.coupon_code, member.clone())).take(0).collect();'
+mutant 'a member found without what Redis has of them' crates/coupon-operations/src/lookups/member.rs "$E2E" operator_finds::a_request_and_a_member \
+  'let codes: Vec<CouponCode> = with.chain(without).collect' \
+  'let codes: Vec<CouponCode> = with.chain(without).take(0).collect'
 mutant 'a request found without its entries' crates/coupon-operations/src/lookups.rs "$E2E" operator_finds::a_request_and_a_member \
   'entries: self.database.failed_coupon_issues().of_request(request_id).await?,' 'entries: Vec::new(),'
 mutant 'who holds a campaign listed up to one page' crates/dlq-consumer/src/cli/lookups.rs "$E2E" operator_finds::who_holds_a_campaign \
@@ -69,3 +69,13 @@ mutant 'an alarm with a command that wants a name and has none' $CORE/repo/alarm
   'dlq-consumer rebuild {code} --by NAME' 'dlq-consumer rebuild {code}'
 mutant 'lines of issuer-api that do not name the installation' crates/issuer-api/src/data_loss.rs "$E2E" alarm_text::a_campaign_that_becomes \
   '(!installation.is_empty()).then(|| installation.into())' 'installation.is_empty().then(|| installation.into())'
+mutant 'a campaign opened again of which a member was erased' crates/coupon-operations/src/campaigns/open.rs "$E2E" erasure::e_a_member \
+  'return Err(CampaignError::MembersErased(code.clone()));' 'let _ = CampaignError::MembersErased(code.clone());'
+mutant 'headers of dead letters that keep the member' crates/coupon-operations/src/members/scrub.rs "-p coupon-operations --lib" scrub:: \
+  '(new != bytes).then(|| STANDARD.encode(new))' 'None'
+mutant 'half of a member id replaced' crates/coupon-operations/src/members/scrub.rs "-p coupon-operations --lib" scrub:: \
+  'let is_word = ends_before(before) && begins_after(&rest[encoding.len()..]);' 'let is_word = true;'
+mutant 'a member erased while a request of theirs is undecided' crates/coupon-operations/src/members/erase.rs "$E2E" erasure::e_a_member \
+  'if plan.in_the_way.is_empty() { Ok(()) }' 'if true { Ok(()) }'
+mutant 'a holder entry left twice' crates/coupon-core/lua/rename_holder.lua "$E2E" erasure_ends::e_an_erasure \
+  "redis.call('HDEL', KEYS[2], ARGV[1])" ""

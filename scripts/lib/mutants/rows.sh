@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2016,SC2086 # the mistakes are code, and their dollar signs are not the shell's
 # Mistakes in the rows of a batch: parts, refusals, locks; and in what a build takes for its own schema.
 
-PARTS=migrations/0006_issue_parts.sql
+PARTS=migrations/0010_decisions.sql
 
 mutant 'ON CONFLICT DO NOTHING read as success' $PARTS "$IT" batches:: \
   'apart := apart || missed;' 'missed := NULL;'

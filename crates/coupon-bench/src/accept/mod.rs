@@ -19,11 +19,11 @@ use crate::{
     measure::{servers::Machines, usage},
     progress,
     rounds::{Rounds, seconds},
-    tokens::TokenAlgorithm,
+    tokens::{TokenAlgorithm, apart},
 };
 
 pub use self::{
-    capacity::{address, log, remark},
+    capacity::{accepted_all, address, log, remark},
     promises::written,
 };
 
@@ -51,6 +51,9 @@ pub struct AcceptArgs {
     /// How the tokens of members are signed; with --url always HS256.
     #[arg(long, value_enum, default_value_t)]
     algorithm: TokenAlgorithm,
+    /// Let the services come by TLS to PostgreSQL, Redis and Kafka, on servers of this run alone; the limits stay plain.
+    #[arg(long)]
+    tls: bool,
     #[command(flatten)]
     rounds: Rounds,
     #[command(flatten)]
@@ -59,7 +62,8 @@ pub struct AcceptArgs {
 
 /// Measures all rounds, prints the table of figures and writes their file.
 pub async fn run(environment: &Environment, arguments: &AcceptArgs) -> Result<()> {
-    let environment = &environment.signing_with(arguments.algorithm.into());
+    let environment = environment.signing_with(arguments.algorithm.into());
+    let environment = &if arguments.tls { environment.encrypted().await? } else { environment };
     let mut collected = Collected::default();
     let round = async |_| {
         let limit = Limits::measure(environment, arguments.seconds).await?;
@@ -70,7 +74,8 @@ pub async fn run(environment: &Environment, arguments: &AcceptArgs) -> Result<()
     let limits = arguments.rounds.each(round).await?;
     let figures = [limits::figures(&limits), collected.figures(figures::ROWS)].concat();
     progress::say("the CPU time of the load generator is in load_cpu_us and in no other figure");
-    arguments.rounds.finish(environment, arguments.algorithm.named(figures)).await
+    let figures = arguments.algorithm.named(figures);
+    arguments.rounds.finish(environment, if arguments.tls { apart("tls", figures) } else { figures }).await
 }
 
 impl AcceptArgs {

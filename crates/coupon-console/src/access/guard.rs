@@ -1,6 +1,6 @@
 //! The guard: who asks, whether the verb's role allows it, whether our own page asked, and what every answer carries.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use axum::{
     body::Body,
@@ -9,18 +9,14 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Redirect, Response},
 };
-use coupon_core::repo::audit::{Actor, Login};
+use coupon_core::repo::audit::{Identity, Login};
 
-use super::{Asserted, Caller, Rendering, Role, Verb, login, origin};
+use super::{Asserted, Caller, Denial, Rendering, Role, Verb, login, origin};
 use crate::{Console, answer::Failure};
 
 /// What a page may load and do: its own style sheet and its own module, nothing else.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; \
      connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
-
-/// Why requests and logins are denied: the role does not suffice, a foreign page asked, the token or the link is worth nothing,
-/// there were too many attempts.
-pub(crate) const DENIALS: [&str; 4] = ["ROLE", "CROSS_SITE", "TOKEN", "ATTEMPTS"];
 
 /// What stands before a route: the console, and the verb of the route; `None` before what is no route.
 #[derive(Clone)]
@@ -31,7 +27,7 @@ pub(crate) struct Gate {
 
 /// Gives every answer the security headers.
 pub(crate) async fn secure(request: Request, next: Next) -> Response {
-    let is_kept = *request.method() == Method::GET && request.uri().path().contains("/assets/");
+    let is_kept = *request.method() == Method::GET && request.uri().path().starts_with("/assets/");
     let mut answer = next.run(request).await;
     let headers = answer.headers_mut();
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(CONTENT_SECURITY_POLICY));
@@ -52,10 +48,13 @@ pub(crate) async fn guard(State(gate): State<Gate>, mut request: Request, next: 
 }
 
 /// Lets a login through that one of our own pages sent: nobody is to be logged in as somebody else by a foreign page.
-pub(crate) async fn guard_login(request: Request, next: Next) -> Response {
+pub(crate) async fn guard_login(State(console): State<Console>, request: Request, next: Next) -> Response {
     if is_change(&request) && !origin::is_own(request.headers()) {
-        count_denial("CROSS_SITE");
-        return Failure::foreign().answer(rendering(&request), None);
+        let source = source(&console, &request);
+        let by = Identity::nobody(Some(told(source)));
+        let denial = Denial { by, source, reason: "CROSS_SITE", verb: "login", path: "/login" };
+        console.deny(denial, request.headers()).await;
+        return Failure::foreign().answer(rendering(&request), &console, None);
     }
     next.run(request).await
 }
@@ -67,25 +66,28 @@ fn is_change(request: &Request) -> bool {
 /// Finds out who asks and whether they may.
 async fn admit(Gate { console, verb }: &Gate, request: &mut Request) -> Result<(), Box<Response>> {
     let (is_change, rendering, view) = (is_change(request), rendering(request), view(request.uri()));
-    let (mut caller, is_ambient) = match authenticate(console, request.headers()).await {
+    let source = source(console, request);
+    let (mut caller, is_ambient) = match authenticate(console, request.headers(), source).await {
         Ok(Some(found)) => found,
         Ok(None) if rendering == Rendering::Html && !is_change => {
             let login = format!("{}/login?next={}", console.base_path(), urlencode(&view));
             return Err(Box::new(Redirect::to(&login).into_response()));
         }
-        Ok(None) => return Err(Box::new(Failure::unauthenticated().answer(rendering, None))),
-        Err(failure) => return Err(Box::new(failure.answer(rendering, None))),
+        Ok(None) => return Err(Box::new(Failure::unauthenticated().answer(rendering, console, None))),
+        Err(failure) => return Err(Box::new(failure.answer(rendering, console, None))),
     };
-    (caller.source, caller.rendering, caller.view) = (source(request), rendering, view);
-    let refuse = |failure: Failure, caller: &Caller| Box::new(failure.answer(rendering, Some((console, caller))));
+    (caller.source, caller.rendering, caller.view) = (told(source), rendering, view);
+    let refuse = |failure: Failure, caller: &Caller| Box::new(failure.answer(rendering, console, Some(caller)));
     let may_be_foreign = is_ambient || origin::is_told(request.headers());
     if is_change && may_be_foreign && !origin::is_own(request.headers()) {
-        count_denial("CROSS_SITE");
+        let (by, verb) = (caller.identity(""), verb.map_or("none", |verb| verb.name));
+        let denial = Denial { by, source, reason: "CROSS_SITE", verb, path: request.uri().path() };
+        console.deny(denial, request.headers()).await;
         return Err(refuse(Failure::foreign(), &caller));
     }
     if let Some(verb) = verb {
         if !caller.may(verb.role) {
-            audit_denial(console, &caller, verb, request.uri().path()).await;
+            console.deny_role(&caller, verb, request.uri().path()).await;
             return Err(refuse(Failure::forbidden(verb, &caller), &caller));
         }
         if is_change && console.is_read_only() && verb.name != "logout" {
@@ -98,7 +100,11 @@ async fn admit(Gate { console, verb }: &Gate, request: &mut Request) -> Result<(
 
 /// Returns who the credentials of a request belong to, and whether a browser sends these by itself, as it does cookies and what
 /// a proxy adds; `None` without valid ones.
-async fn authenticate(console: &Console, headers: &HeaderMap) -> Result<Option<(Caller, bool)>, Failure> {
+async fn authenticate(
+    console: &Console,
+    headers: &HeaderMap,
+    source: Option<IpAddr>,
+) -> Result<Option<(Caller, bool)>, Failure> {
     let operators = console.operations.database.operators();
     let now = console.operations.clock.now();
     let own_header = console.settings.assertion.in_own_header(headers);
@@ -106,10 +112,12 @@ async fn authenticate(console: &Console, headers: &HeaderMap) -> Result<Option<(
     if let Some(token) = own_header.or(bearer)
         && let Some(Asserted { name, role }) = console.asserted(token).await
     {
-        let role = role.ok_or_else(|| {
-            count_denial("ROLE");
-            Failure::without_role(&name, &console.settings.assertion.role_claim)
-        })?;
+        let Some(role) = role else {
+            let failure = Failure::without_role(&name, &console.settings.assertion.role_claim);
+            let by = Identity { name, login: Login::Assertion, ..Identity::nobody(Some(told(source))) };
+            console.deny(Denial { by, source, reason: "ROLE", verb: "login", path: "/login" }, headers).await;
+            return Err(failure);
+        };
         return Ok(Some((caller(name, role, Login::Assertion, None), own_header.is_some())));
     }
     if !console.takes_tokens() {
@@ -132,22 +140,6 @@ fn caller(name: String, role: Role, login: Login, session: Option<[u8; 32]>) -> 
     Caller { name, role, login, source: String::new(), session, rendering: Rendering::Json, view: String::new() }
 }
 
-/// Counts a request or a login that was denied, by the reason.
-pub(crate) fn count_denial(reason: &'static str) {
-    metrics::counter!("coupon_console_denials_total", "reason" => reason).increment(1);
-}
-
-/// Counts and records that an operator was denied something.
-pub(crate) async fn audit_denial(console: &Console, caller: &Caller, verb: &Verb, path: &str) {
-    count_denial("ROLE");
-    let actor = Actor::at(&caller.identity(""), console.operations.clock.as_ref());
-    let change = serde_json::json!({ "denied": verb.name, "needs": verb.role });
-    let subject = path.chars().take(200).collect();
-    if let Err(error) = console.operations.database.audit().append(actor, "denied".to_owned(), subject, change).await {
-        tracing::warn!("a denial to an operator could not be audited: {}", coupon_core::runtime::chain(&error));
-    }
-}
-
 /// Returns the form of the answer: JSON where the path ended in `.json`, or only JSON is accepted or sent.
 pub(crate) fn rendering(request: &Request) -> Rendering {
     if request.extensions().get::<crate::suffix::JsonSuffix>().is_some() {
@@ -159,13 +151,20 @@ pub(crate) fn rendering(request: &Request) -> Rendering {
     if wants_json || sent.starts_with("application/json") { Rendering::Json } else { Rendering::Html }
 }
 
-fn source(request: &Request<Body>) -> String {
-    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
-    peer.map_or_else(|| "unknown".to_owned(), |ConnectInfo(peer)| peer.ip().to_string())
+/// Returns the address from which a request comes.
+fn source(console: &Console, request: &Request<Body>) -> Option<IpAddr> {
+    let ConnectInfo(peer) = request.extensions().get::<ConnectInfo<SocketAddr>>()?;
+    Some(console.proxies.source(peer.ip(), request.headers()))
 }
 
+fn told(source: Option<IpAddr>) -> String {
+    source.map_or_else(|| "unknown".to_owned(), |source| source.to_string())
+}
+
+/// Returns path and query, with one slash at their beginning: the link `//x` would lead to the host `x`.
 fn view(uri: &Uri) -> String {
-    uri.path_and_query().map_or_else(|| uri.path().to_owned(), ToString::to_string)
+    let view = uri.path_and_query().map_or_else(|| uri.path().to_owned(), ToString::to_string);
+    format!("/{}", view.trim_start_matches('/'))
 }
 
 /// Returns a text as a value of a query.

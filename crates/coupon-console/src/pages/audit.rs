@@ -20,9 +20,12 @@ use crate::{
     Console,
     access::{Caller, Role},
     answer::{Failure, Frame, View},
+    pages::work::{mask_reason, mask_reason_of_row},
     params,
 };
 
+/// What the audit of a row of a list is about.
+const ROWS: [&str; 2] = ["failed_coupon_issues/", "dlq_events/"];
 /// Changes on a page.
 const PAGE_ROWS: i64 = 50;
 /// Changes read at once for CSV.
@@ -128,7 +131,11 @@ impl Entry {
         let known = row.provenance.unwrap_or_default();
         let text = |name: &str| known.get(name).and_then(Value::as_str).map(str::to_owned);
         let login = text("login");
-        let (mut subject, mut change) = (row.subject, row.change);
+        let (mut subject, mut change, mut reason) = (row.subject, row.change, row.reason);
+        if ROWS.iter().any(|rows| subject.starts_with(rows)) {
+            mask_reason_of_row(caller, &mut reason);
+        }
+        mask_reason(caller, &change["filter"], &mut reason);
         if let Some(member) = subject.strip_prefix("/members/") {
             subject = format!("/members/{}", caller.member(member));
         }
@@ -147,7 +154,7 @@ impl Entry {
             verb: row.verb,
             subject,
             change,
-            reason: row.reason,
+            reason,
         }
     }
 

@@ -22,6 +22,7 @@ use crate::{
 #[serde(deny_unknown_fields)]
 pub(super) struct Asked {
     /// What was typed.
+    #[serde(default)]
     q: String,
     /// What it is: `member`, `campaign`; absent: what it looks like.
     what: Option<String>,
@@ -38,6 +39,11 @@ pub(super) async fn show(State(console): State<Console>, caller: Caller, RawQuer
 
 fn path(asked: &Asked) -> Result<String, Failure> {
     let text = asked.q.trim();
+    if text.is_empty() {
+        return Err(Failure::bad_input(
+            "nothing is looked for: type a request id, E403, D513 or a member on the overview",
+        ));
+    }
     match asked.what.as_deref() {
         Some("member") => return Ok(format!("/members/{}", segment(text))),
         Some("campaign") => return Ok(format!("/campaigns/{}", segment(text))),
@@ -74,6 +80,6 @@ mod tests {
         ] {
             assert_eq!(to(typed, what), Some(page), "{typed}");
         }
-        assert_eq!(to("x", Some("colour")), None);
+        assert_eq!((to("x", Some("colour")), to(" ", Some("member"))), (None, None));
     }
 }

@@ -4,7 +4,7 @@
 use askama::Template;
 use axum::{extract::State, response::Response};
 use coupon_core::{
-    kafka::{ConsumerProgress, PartitionProgress},
+    kafka::{BreakerState, Cluster, ConsumerProgress, PartitionProgress},
     runtime::{Report, doctor::Finding},
 };
 use serde::Serialize;
@@ -28,6 +28,10 @@ struct HealthView {
     postgresql: Tile<String>,
     /// Version of Redis, of each master of a cluster; `None`: it does not tell this user.
     redis: Tile<Option<String>>,
+    /// The brokers. They tell clients no version.
+    kafka: Tile<Cluster>,
+    /// The circuit breakers of this process.
+    breakers: Vec<BreakerState>,
     /// The consumer groups.
     groups: Vec<Group>,
     /// The effective settings as TOML, without secrets.
@@ -114,9 +118,10 @@ impl From<Finding> for Checked {
 pub(super) async fn show(State(console): State<Console>, caller: Caller) -> Response {
     let operations = &console.operations;
     let versions = async { operations.stock.server_versions().await.map(|versions| Some(versions?.join(", "))) };
-    let (postgresql, redis, main, dead_letters) = tokio::join!(
+    let (postgresql, redis, kafka, main, dead_letters) = tokio::join!(
         Tile::of("PostgreSQL", operations.database.server_version()),
         Tile::of("Redis", versions),
+        Tile::of("Kafka", operations.main.cluster()),
         Group::of(&operations.main),
         Group::of(&operations.dead_letters),
     );
@@ -125,6 +130,8 @@ pub(super) async fn show(State(console): State<Console>, caller: Caller) -> Resp
         report: console.health.report(),
         postgresql,
         redis,
+        kafka,
+        breakers: console.host.breakers(),
         groups: vec![main, dead_letters],
         settings: console.host.settings(),
     };

@@ -1,10 +1,10 @@
 //! `/login`: exchanges a token for a session. `/logout` ends the session.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use askama::Template;
 use axum::{
-    extract::{ConnectInfo, RawQuery, State},
+    extract::{ConnectInfo, RawQuery, Request, State},
     http::{HeaderValue, StatusCode, header},
     response::{Html, IntoResponse, Redirect, Response},
 };
@@ -21,9 +21,9 @@ use serde::Deserialize;
 
 use crate::{
     Console,
-    access::{COOKIE, Caller, count_denial, digest, new_secret},
+    access::{COOKIE, Caller, Denial, digest, new_secret},
     answer::Failure,
-    params::{self, Form},
+    params,
 };
 
 /// How long a session lasts, in hours.
@@ -72,27 +72,36 @@ pub(super) async fn show(State(console): State<Console>, RawQuery(query): RawQue
 pub(super) async fn log_in(
     State(console): State<Console>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    Form(credentials): Form<Credentials>,
+    request: Request,
 ) -> Response {
     let refused = |status: StatusCode, next: &str, wrong: &str| {
         LoginPage { next, wrong: Some(wrong), ..LoginPage::of(&console) }.answer(status)
     };
-    let Ok(credentials) = credentials else { return refused(StatusCode::BAD_REQUEST, "", "Enter the token.") };
-    let next = credentials.next.as_str();
-    if !console.logins.admit(peer.ip()) {
-        count_denial("ATTEMPTS");
+    let headers = request.headers().clone();
+    let source = console.proxies.source(peer.ip(), &headers);
+    let deny = |reason| {
+        let by = Identity::nobody(Some(source.to_string()));
+        console.deny(Denial { by, source: Some(source), reason, verb: "login", path: "/login" }, &headers)
+    };
+    // Before the body is read, so that nobody without a token has many of them parsed.
+    if !console.logins.admit(Some(source)) {
+        deny("ATTEMPTS").await;
         let wrong = "There were too many attempts. Try again in a minute.";
-        return refused(StatusCode::TOO_MANY_REQUESTS, next, wrong);
+        return refused(StatusCode::TOO_MANY_REQUESTS, "", wrong);
     }
-    match begin(&console, &credentials, peer).await {
+    let Ok(credentials) = params::body::<Credentials>(request).await else {
+        return refused(StatusCode::BAD_REQUEST, "", "Enter the token.");
+    };
+    let next = credentials.next.as_str();
+    match begin(&console, &credentials, source).await {
         Ok(Some(cookie)) => {
             let mut answer = Redirect::to(&format!("{}{}", console.base_path(), local(next))).into_response();
             answer.headers_mut().insert(header::SET_COOKIE, cookie);
             answer
         }
         Ok(None) => {
-            count_denial("TOKEN");
-            tracing::warn!("a login to the console from {} was refused: no valid token or link", peer.ip());
+            deny("TOKEN").await;
+            tracing::warn!("a login to the console from {source} was refused: no valid token or link");
             let wrong = if credentials.code.is_empty() {
                 "This token is not valid, has expired, or was revoked."
             } else {
@@ -108,11 +117,7 @@ pub(super) async fn log_in(
 }
 
 /// Begins a session and returns its cookie; `None` when the credentials are worth nothing.
-async fn begin(
-    console: &Console,
-    credentials: &Credentials,
-    peer: SocketAddr,
-) -> Result<Option<HeaderValue>, RepoError> {
+async fn begin(console: &Console, credentials: &Credentials, source: IpAddr) -> Result<Option<HeaderValue>, RepoError> {
     if !console.takes_tokens() {
         return Ok(None);
     }
@@ -123,7 +128,7 @@ async fn begin(
         operators.take_login_code(digest(&credentials.code), now).await?
     };
     let Some(operator) = operator else { return Ok(None) };
-    let (cookie, source) = (new_secret(), peer.ip().to_string());
+    let (cookie, source) = (new_secret(), source.to_string());
     let identity = Identity {
         name: operator.name.clone(),
         login: Login::Token,
@@ -144,7 +149,7 @@ pub(super) async fn log_out(State(console): State<Console>, caller: Caller) -> R
     if let Some(session) = caller.session {
         let ended = console.operations.database.operators().end_session(session, console.operations.clock.now()).await;
         if let Err(error) = ended {
-            return Failure::from(error).answer(caller.rendering, Some((&console, &caller)));
+            return Failure::from(error).answer(caller.rendering, &console, Some(&caller));
         }
     }
     let mut answer = Redirect::to(&format!("{}/login", console.base_path())).into_response();
@@ -178,7 +183,9 @@ impl<'a> LoginPage<'a> {
 
 /// Returns the path to go on to: one of this console, never another site's.
 fn local(next: &str) -> &str {
-    let is_local = next.starts_with('/') && !next.starts_with("//") && !next.contains(['\\', '\r', '\n']);
+    // Browsers drop a tab from an address and read \ as /, so `/<tab>/evil` is the address of another site.
+    let misleads = |character: char| character == '\\' || character.is_control();
+    let is_local = next.starts_with('/') && !next.starts_with("//") && !next.contains(misleads);
     if is_local && !next.starts_with("/login") { next } else { "/" }
 }
 
@@ -189,7 +196,7 @@ mod tests {
     #[test]
     fn a_login_leads_nowhere_else() {
         assert_eq!(local("/work?status=PENDING"), "/work?status=PENDING");
-        for foreign in ["", "https://evil", "//evil", "/\\evil", "work", "/login", "/\r\nx: y"] {
+        for foreign in ["", "https://evil", "//evil", "/\\evil", "work", "/login", "/\r\nx: y", "/\t/evil"] {
             assert_eq!(local(foreign), "/", "{foreign}");
         }
     }

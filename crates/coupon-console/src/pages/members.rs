@@ -6,7 +6,7 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
 };
 use coupon_core::ids::{CouponCode, MemberId};
-use coupon_operations::lookups::MemberStanding;
+use coupon_operations::lookups::{HolderEntry, MemberStanding};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -130,17 +130,20 @@ async fn view(console: &Console, id: &str, query: Option<&str>) -> Result<Member
     };
     let standing = console.operations.member_standing(&member_id).await?;
     let redis = if asks_redis {
-        let found = Tile::of("Redis", console.operations.unwritten_of_member(&member_id, &standing)).await;
-        Some(found.map(|found| found.into_iter().map(Unwritten::from).collect()))
+        let found = Tile::of("Redis", console.operations.holders_of_member(&member_id, &standing)).await;
+        let is_known = |entry: &HolderEntry| {
+            standing.requests.iter().any(|request| request.request_id == entry.request_id.as_uuid())
+        };
+        Some(found.map(|found| found.into_iter().filter(|entry| !is_known(entry)).map(Unwritten::from).collect()))
     } else {
         None
     };
     Ok(MemberView { member_id, standing, redis })
 }
 
-impl From<(CouponCode, Uuid)> for Unwritten {
-    fn from((coupon_code, request_id): (CouponCode, Uuid)) -> Self {
+impl From<HolderEntry> for Unwritten {
+    fn from(HolderEntry { coupon_code, request_id, .. }: HolderEntry) -> Self {
         let sentence = "We have received your request, and it is being processed. Please look again in a few minutes.";
-        Self { coupon_code, request_id, sentence }
+        Self { coupon_code, request_id: request_id.as_uuid(), sentence }
     }
 }

@@ -15,9 +15,11 @@ mod login;
 mod members;
 mod openapi;
 mod operators;
+mod personal_data;
 mod plans;
 mod reconcile;
 mod requests;
+mod webhooks;
 mod work;
 
 use axum::{
@@ -53,6 +55,7 @@ pub(crate) const NAVIGATION: &[(&str, &str)] = &[
     ("/jobs", "Jobs"),
     ("/reconcile", "Reconcile"),
     ("/alarms", "Alarms"),
+    ("/webhooks", "Webhooks"),
     ("/audit", "Audit"),
     ("/operators", "Operators"),
     ("/health", "Health"),
@@ -82,6 +85,8 @@ pub(crate) fn routes(console: &Console) -> Router {
         .on("reconcile.check", post(reconcile::check))
         .on("alarms.list", get(alarms::list))
         .on("alarms.test", post(alarms::test))
+        .on("webhooks.list", get(webhooks::list))
+        .on("webhooks.resend", post(webhooks::resend))
         .on("audit.list", get(audit::list))
         .on("operators.list", get(operators::list))
         .on("operators.add", post(operators::add))
@@ -90,12 +95,12 @@ pub(crate) fn routes(console: &Console) -> Router {
     let unknown = any(unknown).layer(no_verb.clone());
     campaign_routes(work_routes(routes))
         .router(console)
-        .route("/login", get(login::show).post(login::log_in).layer(from_fn(guard_login)))
+        .route("/login", get(login::show).post(login::log_in).layer(from_fn_with_state(console.clone(), guard_login)))
         .route("/assets/{name}", get(assets::serve))
         .method_not_allowed_fallback(wrong_method.layer(no_verb))
         .fallback_service(unknown.with_state(console.clone()))
         .layer(from_fn(etag::tag))
-        .layer(from_fn(bound::bounded))
+        .layer(from_fn_with_state(console.clone(), bound::bounded))
         .layer(from_fn(secure))
         .with_state(console.clone())
 }
@@ -104,7 +109,7 @@ pub(crate) fn routes(console: &Console) -> Router {
 async fn wrong_method(State(console): State<Console>, caller: Caller) -> Response {
     let detail = "this address is not asked in this way; /openapi.json says how";
     let failure = Failure::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", detail);
-    failure.answer(caller.rendering, Some((&console, &caller)))
+    failure.answer(caller.rendering, &console, Some(&caller))
 }
 
 /// The routes of campaigns, requests and members.
@@ -119,12 +124,15 @@ fn campaign_routes(routes: Routes) -> Routes {
         .on("campaigns.close", post(campaigns::close))
         .on("campaigns.set-total", post(campaigns::set_total))
         .on("campaigns.reschedule", post(campaigns::reschedule))
+        .on("campaigns.set-admission", post(campaigns::set_admission))
         .on("campaigns.delete", post(campaigns::delete))
         .on("issues.list", get(campaigns::issues))
         .on("issues.export", get(campaigns::export))
         .on("requests.show", get(requests::show))
         .on("members.find", get(members::find))
         .on("members.show", get(members::show))
+        .on("members.erase", post(personal_data::erase))
+        .on("members.export", get(personal_data::export))
 }
 
 /// The routes of the work list, of dead letters, plans and jobs.
@@ -163,5 +171,5 @@ fn work_routes(routes: Routes) -> Routes {
 /// Answers what is no route.
 async fn unknown(State(console): State<Console>, caller: Caller) -> Response {
     let detail = "there is no such page; the navigation shows which there are";
-    Failure::not_found(detail).answer(caller.rendering, Some((&console, &caller)))
+    Failure::not_found(detail).answer(caller.rendering, &console, Some(&caller))
 }

@@ -2,6 +2,7 @@
 //! of what they answer.
 
 mod described;
+mod description;
 mod fields;
 
 use axum::{
@@ -16,7 +17,8 @@ use crate::{
     access::{VERBS, Verb},
 };
 
-use described::{Answer, DESCRIBED, Described};
+use described::DESCRIBED;
+use description::{Answer, Described};
 
 pub(super) async fn show(State(console): State<Console>) -> Response {
     Json(document(console.base_path())).into_response()
@@ -35,6 +37,7 @@ fn document(base: &str) -> Value {
         "info": {
             "title": "coupon pipeline: admin API",
             "version": env!("CARGO_PKG_VERSION"),
+            "license": { "name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0" },
             "description": "Every page is an operation: the same path with `.json`, or with `Accept: application/json`. \
                             Times are RFC 3339. A part of a page whose server is away is `{\"away\": why}`, else \
                             `{\"known\": …}`.",
@@ -82,6 +85,8 @@ fn operation(verb: &Verb, described: Option<&Described>) -> Value {
         "description": format!("Needs the role {} or a higher one.", verb.role),
         "responses": {
             "200": answer(described.map(|described| &described.answer)),
+            "401": { "$ref": "#/components/responses/Problem" },
+            "403": { "$ref": "#/components/responses/Problem" },
             "default": { "$ref": "#/components/responses/Problem" },
         },
     });

@@ -146,6 +146,11 @@ impl View for Comparison {
 }
 
 impl Reconcile {
+    /// Whether one of the comparisons shown left differences.
+    fn has_differences(&self) -> bool {
+        self.runs.iter().any(|run| run.left > 0)
+    }
+
     /// Returns the points of a sparkline: the differences left by the comparisons shown, the oldest first.
     fn points(&self) -> String {
         points(&self.runs.iter().rev().map(|run| run.left).collect::<Vec<i64>>())
@@ -180,13 +185,22 @@ fn number(drift: &Value, name: &str) -> i64 {
     drift.get(name).and_then(Value::as_i64).unwrap_or(0)
 }
 
+fn kind_of(name: &str) -> Option<Kind> {
+    Kind::ALL.into_iter().find(|kind| kind.as_str() == name)
+}
+
+/// Whether an operator may see the examples of this kind of difference: what stands where an id should be may name a member.
+pub(super) fn shows_examples(kind: &str, caller: &Caller) -> bool {
+    caller.may(Role::Support) || !matches!(kind_of(kind), Some(Kind::UnreadableHolder | Kind::UnreadableEntry) | None)
+}
+
 /// Returns the differences that these comparisons have found, by kind. What Redis holds where an id should be may name a
 /// member, and is shown to who may see members.
 fn by_kind(rows: &[ReconciliationRow], caller: &Caller) -> Vec<Drift> {
     let mut found = BTreeMap::<&String, Drift>::new();
     for row in rows {
         for (name, drift) in kinds(row) {
-            let kind = Kind::ALL.into_iter().find(|kind| kind.as_str() == name);
+            let kind = kind_of(name);
             let of = found.entry(name).or_insert_with(|| Drift {
                 kind: name.clone(),
                 meaning: kind.map_or("a kind that this build does not know", Kind::meaning),
@@ -202,8 +216,7 @@ fn by_kind(rows: &[ReconciliationRow], caller: &Caller) -> Vec<Drift> {
             if of.campaigns.len() < MAX_CAMPAIGNS {
                 of.campaigns.push(row.coupon_code.clone());
             }
-            let is_shown = caller.may(Role::Support)
-                || !matches!(kind, Some(Kind::UnreadableHolder | Kind::UnreadableEntry) | None);
+            let is_shown = shows_examples(name, caller);
             let examples = drift.get("examples").and_then(Value::as_array).into_iter().flatten();
             let examples = examples.filter_map(Value::as_str).filter(|_| is_shown).map(str::to_owned);
             of.sample.extend(examples.take(5_usize.saturating_sub(of.sample.len())));

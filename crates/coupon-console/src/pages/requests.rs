@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::links;
 use crate::{
     Console,
-    access::{Caller, Role, Verb, audit_denial},
+    access::{Caller, Role, Verb},
     answer::{Failure, Frame, View},
     params, show,
     tile::Tile,
@@ -119,7 +119,7 @@ async fn view(console: &Console, caller: &Caller, id: &str, query: Option<&str>)
         Some(_) => return Err(Failure::bad_input("redis is yes or no")),
     };
     if asks_redis && !caller.may(ASK_REDIS.role) {
-        audit_denial(console, caller, &ASK_REDIS, &format!("/requests/{id}")).await;
+        console.deny_role(caller, &ASK_REDIS, &format!("/requests/{id}")).await;
         return Err(Failure::forbidden(&ASK_REDIS, caller));
     }
     let mut request = console.operations.request_timeline(id).await?.ok_or_else(|| {

@@ -9,5 +9,6 @@ after(closeBrowser);
 await import("./pages.mjs");
 await import("./hostile.mjs");
 await import("./flows.mjs");
+await import("./together.mjs");
 await import("./night.mjs");
 await import("./outage.mjs");

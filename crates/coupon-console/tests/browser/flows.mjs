@@ -1,198 +1,115 @@
-// What operators do, by mouse, by keyboard only, and without JavaScript: each way leaves the same audit rows.
+// What operators do before the fault of the night has been put right, by mouse, by keyboard only, and without JavaScript.
 
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { createServer } from "node:http";
+import { after } from "node:test";
 
-import { BASE, SECOND, open, sql, until } from "./tools.mjs";
+import { WHY, inThreeWays } from "./hand.mjs";
+import { entries, sql } from "./tools.mjs";
 
-/** Three ways to press and to type. */
-const WAYS = {
-  "by mouse": { hasScript: true, options: {}, press: (_, element) => element.click(), type: typeByMouse },
-  "by keyboard": { hasScript: true, options: {}, press: pressByKeyboard, type: typeByKeyboard },
-  "without JavaScript": { hasScript: false, options: { javaScriptEnabled: false }, press: (_, element) => element.click(), type: typeByMouse },
-};
+inThreeWays("an entry is claimed, noted and resolved", "operator", async (hand) => {
+  const [id] = entries(1);
+  await hand.go(`/work/E${id}`);
+  await hand.press("button", "Claim it");
+  await hand.press("button", "Release");
+  await hand.type("Note for whoever looks later", "asked the shop");
+  await hand.press("button", "Add the note");
+  await hand.sees("asked the shop");
+  await hand.type(WHY, "written by hand");
+  await hand.press("button", /^Resolve/);
+  await hand.sees("RESOLVED");
+  await hand.type(WHY, "too early");
+  await hand.press("button", "Reopen");
+  await hand.sees("PENDING");
+});
 
-async function typeByMouse(page, element, text) {
-  await element.click();
-  await page.keyboard.press("Control+A");
-  await page.keyboard.type(text);
-}
-
-/** Presses Tab until the element has the focus: whoever has no mouse has to come there. */
-async function reach(page, element) {
-  await element.waitFor();
-  const has = () => element.evaluate((one) => document.activeElement === one || (one.type === "radio" && document.activeElement.name === one.name));
-  for (let presses = 0; !(await has()); presses++) {
-    assert.ok(presses < 250, `Tab does not come to ${element}`);
-    await page.keyboard.press("Tab");
-  }
-}
-
-async function pressByKeyboard(page, element) {
-  await reach(page, element);
-  const kind = await element.evaluate((one) => (one.localName === "input" ? one.type : one.localName));
-  if (kind === "radio") while (!(await element.isChecked())) await page.keyboard.press("ArrowDown");
-  else await page.keyboard.press(kind === "checkbox" ? "Space" : "Enter");
-}
-
-async function typeByKeyboard(page, element, text) {
-  await reach(page, element);
-  await page.keyboard.press("Control+A");
-  await page.keyboard.type(text);
-}
-
-/** A page and a way to use it. */
-class Hand {
-  constructor(page, way) {
-    Object.assign(this, { page, way });
-  }
-  go = (path) => this.page.goto(BASE + path);
-  press = async (kind, name, exact = false) => {
-    const element = this.page.getByRole(kind, { name, exact }).first();
-    const isDanger = kind === "button" && (await element.evaluate((one) => one.matches(".danger") && !one.textContent.trim().endsWith("…")));
-    await this.way.press(this.page, element);
-    if (isDanger && this.way.hasScript) await this.way.press(this.page, this.page.getByRole("dialog").getByRole("button", { name }));
-  };
-  type = (label, text) => this.way.type(this.page, this.page.getByLabel(label).first(), text);
-  typeInto = (selector, text) => this.way.type(this.page, this.page.locator(selector), text);
-  unfold = (name) => this.way.press(this.page, this.page.locator("summary", { hasText: name }));
-  sees = (text) => this.page.getByText(text).first().waitFor();
-  /** Waits for a text that comes by itself, or with the next look where there is no script. */
-  waits = (text) =>
-    until(`the page says ${text}`, async () => {
-      if (await this.page.getByText(text, { exact: true }).count()) return true;
-      if (!this.way.hasScript) await this.page.reload();
-      return false;
-    });
-}
-
-/** Returns the numbers of entries that nobody has settled, `count` of them; each is given out once. */
-let taken = 0;
-function entries(count) {
-  const ids = sql("SELECT id FROM failed_coupon_issues WHERE status = 'PENDING' AND member_id LIKE 'price-%' AND coupon_code = 'NIGHT' ORDER BY id");
-  const mine = ids.split("\n").slice(taken, taken + count);
-  taken += count;
-  assert.equal(mine.length, count, "there are not enough entries");
-  return mine;
-}
-
-const WHY = "Why, for whoever looks later";
-const FLOWS = {
-  "an entry is claimed, noted and resolved": async (hand) => {
-    const [id] = entries(1);
-    await hand.go(`/work/E${id}`);
-    await hand.press("button", "Claim it");
-    await hand.press("button", "Release");
-    await hand.type("Note for whoever looks later", "asked the shop");
-    await hand.press("button", "Add the note");
-    await hand.sees("asked the shop");
-    await hand.type(WHY, "written by hand");
-    await hand.press("button", /^Resolve/);
-    await hand.sees("RESOLVED");
-    await hand.type(WHY, "too early");
-    await hand.press("button", "Reopen");
-    await hand.sees("PENDING");
-  },
-  "a selection is planned and ignored": async (hand) => {
-    const ids = entries(2);
-    await hand.go(`/work?campaign=NIGHT&status=PENDING&up_to=E${ids.at(-1)}`);
-    for (const id of ids) await hand.press("checkbox", `Select E${id}`, true);
-    await hand.press("button", "Ignore…");
-    await hand.sees("Nothing is changed yet");
-    await hand.type(WHY, "tests of the shop");
-    await hand.press("button", /^Confirm/);
-    await hand.waits("DONE");
-    assert.equal(sql(`SELECT count(*) FROM failed_coupon_issues WHERE status = 'IGNORED' AND id IN (${ids})`), "2");
-  },
-  "a campaign's total is set": async (hand) => {
-    await hand.go("/campaigns/NIGHT");
-    await hand.unfold("Set the total");
-    await hand.type("Coupons in all", "310");
-    await hand.typeInto("#total_reason", "more were bought");
-    await hand.press("button", "Set the total");
-    await hand.sees("310");
-  },
-};
-
-/** Returns what the audit has of a flow, without the numbers that differ from run to run. */
-const audited = (after) =>
-  sql(`SELECT actor, verb, regexp_replace(subject, '[0-9]+', 'N'), reason, provenance->>'login', provenance->>'role'
-       FROM operator_audit WHERE id > ${after} AND verb NOT IN ('login', 'logout') ORDER BY id`);
-
-for (const [name, flow] of Object.entries(FLOWS)) {
-  test(`${name}: by mouse, by keyboard and without JavaScript alike`, async () => {
-    const rows = {};
-    for (const [how, way] of Object.entries(WAYS)) {
-      const page = await open("operator", way.options);
-      const before = sql("SELECT coalesce(max(id), 0) FROM operator_audit");
-      await flow(new Hand(page, way));
-      rows[how] = audited(before);
-      assert.deepEqual(page.faults, [], how);
-      await page.close();
-    }
-    assert.ok(rows["by mouse"].length > 0, "the audit has nothing of it");
-    for (const how of Object.keys(WAYS)) assert.equal(rows[how], rows["by mouse"], how);
-  });
-}
-
-test("two operators confirm one plan at once: one job, and the other is told", async () => {
+inThreeWays("a selection is planned and ignored", "operator", async (hand) => {
   const ids = entries(2);
-  const pages = [await open("operator"), await open(SECOND)];
-  const [first, second] = pages.map((page) => new Hand(page, WAYS["by mouse"]));
-  await first.go(`/work?campaign=NIGHT&status=PENDING&up_to=E${ids.at(-1)}`);
-  for (const id of ids) await first.press("checkbox", `Select E${id}`, true);
-  await first.press("button", "Resolve…");
-  const plan = new URL(pages[0].url()).pathname;
-  await second.go(plan);
-  for (const hand of [first, second]) await hand.type(WHY, "two at once");
-  const before = sql("SELECT count(*) FROM jobs");
-  await Promise.all([first.press("button", /^Confirm/), second.press("button", /^Confirm/)]);
-  await Promise.all(pages.map((page) => page.waitForLoadState()));
-  const texts = await Promise.all(pages.map((page) => page.locator("main").innerText()));
-  assert.equal(Number(sql("SELECT count(*) FROM jobs")) - Number(before), 1);
-  assert.ok(texts.some((text) => /confirmed/i.test(text)), `nobody is told: ${texts.join("\n---\n")}`);
-  await until("its rows are resolved", () => sql(`SELECT count(*) FROM failed_coupon_issues WHERE status = 'RESOLVED' AND id IN (${ids})`) === "2");
-  for (const page of pages) await page.close();
+  await hand.go(`/work?campaign=NIGHT&status=PENDING&up_to=E${ids.at(-1)}`);
+  for (const id of ids) await hand.press("checkbox", `Select E${id}`, true);
+  await hand.press("button", "Ignore…");
+  await hand.confirm("tests of the shop");
+  await hand.waits("DONE");
+  assert.equal(sql(`SELECT count(*) FROM failed_coupon_issues WHERE status = 'IGNORED' AND id IN (${ids})`), "2");
 });
 
-test("a region refreshes itself, and waits while somebody uses it", async () => {
-  const page = await open("viewer");
-  await page.goto(`${BASE}/causes`);
-  const cause = `fault ${Date.now()}`;
-  const insert = (text) =>
-    sql(`INSERT INTO failed_coupon_issues (coupon_code, member_id, request_id, status, error_class, error_code, reason, cause)
-         VALUES ('SPRING', 'live', gen_random_uuid(), 'PENDING', 'PERMANENT', 'LIVE', '${text}', '${text}')`);
-  insert(cause);
-  await page.getByText(cause).waitFor({ timeout: 20_000 });
-  await page.locator("#causes a").first().focus();
-  insert(`${cause} again`);
-  await page.waitForTimeout(12_000);
-  assert.equal(await page.getByText(`${cause} again`).count(), 0, "it was replaced under the focus");
-  await page.locator("#causes a").first().evaluate((link) => link.blur());
-  await page.getByText(`${cause} again`).waitFor({ timeout: 5_000 });
-  sql("DELETE FROM failed_coupon_issues WHERE error_code = 'LIVE'");
-  await page.close();
+inThreeWays("a campaign is created, opened, resized and closed", "admin", async (hand) => {
+  const code = `MADE${hand.number}`;
+  await hand.go("/campaigns");
+  await hand.type(/^Code/, code);
+  await hand.type(/^Coupons in all/, "300");
+  await hand.typeInto("#reason", "the summer");
+  await hand.press("button", "Create the campaign");
+  await hand.waits("DRAFT");
+  await hand.type("Reason to open it", "it begins");
+  await hand.press("button", `Open ${code}`);
+  await hand.waits("OPEN");
+  await hand.unfold("Set the total");
+  await hand.type("Coupons in all", "310");
+  await hand.typeInto("#total_reason", "more were bought");
+  await hand.press("button", "Set the total");
+  await hand.waits("310");
+  await hand.type("Reason to close it", "it is over");
+  await hand.press("button", `Close ${code}`);
+  await hand.waits("CLOSED");
+  assert.equal(sql(`SELECT status, total_quantity FROM coupons WHERE coupon_code = '${code}'`), "CLOSED|310");
 });
 
-test("keys lead through the console, and can be switched off", async () => {
-  const page = await open("operator");
-  await page.goto(`${BASE}/`);
-  await page.keyboard.press("g");
-  await page.keyboard.press("w");
-  await page.waitForURL(/\/work\?/);
-  await page.keyboard.press("j");
-  await page.keyboard.press("x");
-  assert.equal(await page.locator("tbody input[type=checkbox]:checked").count(), 1);
-  await page.keyboard.press("/");
-  assert.ok(await page.evaluate(() => document.activeElement.matches(".filters input")), "/ does not lead to the filters");
-  await page.keyboard.press("Escape");
-  await page.keyboard.press("?");
-  await page.getByRole("dialog").getByLabel("React to these keys").uncheck();
-  await page.keyboard.press("Escape");
-  await page.keyboard.press("g");
-  await page.keyboard.press("h");
-  await page.waitForTimeout(300);
-  assert.ok(new URL(page.url()).pathname === "/work", "a key that is switched off acts");
-  await page.evaluate(() => localStorage.clear());
-  await page.close();
+inThreeWays("a campaign is compared, and compared with repairs", "admin", async (hand) => {
+  const code = `MADE${hand.number}`;
+  const comparisons = (applied) => sql(`SELECT count(*) FROM reconciliations WHERE coupon_code = '${code}' AND applied = ${applied}`);
+  await hand.go("/reconcile");
+  await hand.typeInto("#codes", code);
+  await hand.typeInto("#check-reason", "before it is archived");
+  await hand.press("button", "Compare without changing anything");
+  await hand.waits("DONE");
+  assert.equal(comparisons(false), "1");
+  await hand.go("/reconcile");
+  await hand.typeInto("#apply-codes", code);
+  await hand.press("button", "Plan a comparison that repairs");
+  await hand.confirm("to be sure");
+  await hand.waits("DONE");
+  assert.equal(comparisons(true), "1");
+});
+
+inThreeWays("an operator is added, and revoked", "admin", async (hand) => {
+  const name = `made${hand.number}`;
+  await hand.go("/operators");
+  await hand.typeInto("#name", name);
+  await hand.choose("#role", "support");
+  await hand.typeInto("#reason", "helps at the counter");
+  await hand.press("button", /^Add the operator/);
+  await hand.sees("This is the only time the token is shown");
+  await hand.sees(/^cop_/);
+  assert.equal(sql(`SELECT role FROM operators WHERE name = '${name}'`), "support");
+  await hand.press("link", "Back to the operators");
+  await hand.unfold(`Revoke ${name}`);
+  await hand.typeInto(`#why-${name}`, "the season is over");
+  await hand.press("button", `Revoke ${name}`);
+  await hand.page.getByRole("row", { name }).getByText("revoked").waitFor();
+  assert.equal(sql(`SELECT revoked_at IS NOT NULL FROM operators WHERE name = '${name}'`), "t");
+});
+
+inThreeWays("who got a coupon is exported, and the page has the digest of the file", "admin", async (hand) => {
+  await hand.go("/campaigns/SPRING/issues");
+  const begun = hand.page.waitForEvent("download");
+  await hand.press("button", /^Export/);
+  const bytes = readFileSync(await (await begun).path());
+  await hand.page.reload();
+  await hand.sees(createHash("sha256").update(bytes).digest("hex"));
+});
+
+const channel = createServer((request, answer) => (request.resume(), answer.end()));
+after(() => (channel.close(), channel.closeAllConnections()));
+
+inThreeWays("a test alarm is sent", "operator", async (hand) => {
+  const { port } = new URL(process.env.DLQ_CONSUMER__ALARMS__WEBHOOK_URL);
+  if (!channel.listening) await new Promise((resolve) => channel.listen(port, "127.0.0.1", resolve));
+  await hand.go("/alarms");
+  await hand.typeInto("#reason", "a new channel");
+  await hand.press("button", /^Send a test alarm/);
+  await hand.sees("What each channel made of the test");
+  await hand.sees("arrived");
 });

@@ -9,7 +9,7 @@ import { BASE, HOSTILE, api, findPages, open, sql } from "./tools.mjs";
 test("hostile texts in every stored field stay text on every page", async () => {
   const found = await findPages(6);
   const pages = [...found.values()].flat();
-  const page = await open("admin");
+  const page = await open("admin.one");
   const seen = new Set();
   const wrong = [];
   for (const path of pages) {
@@ -37,7 +37,7 @@ test("a form of another site changes nothing, though the operator is logged in",
     answer.end(`<form method=post action="${BASE}/logout"><button>win</button></form>`);
   });
   await new Promise((resolve) => foreign.listen(0, "127.0.0.1", resolve));
-  const page = await open("operator");
+  const page = await open("operator.one");
   try {
     // Another port of the same host is the same site: the cookie goes along, so the origin alone refuses.
     await page.goto(`http://127.0.0.1:${foreign.address().port}/`);

@@ -1,13 +1,15 @@
 // The night of an operator, by mouse only: from the alarm's link to a clean reconcile. Its time and its clicks stand in README.md.
+// After it, with the fault put right, a replay that is paused, resumed and cancelled.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
+import { WHY, inThreeWays } from "./hand.mjs";
 import { ALARM, BASE, SHOTS, open, sql } from "./tools.mjs";
 
 test("the night: alarm's link, causes, filter, plan, confirm, replay followed, reconcile clean", async (t) => {
-  const page = await open("admin");
+  const page = await open("admin.one");
   const began = Date.now();
   let clicks = 0;
   const click = async (locator) => {
@@ -29,7 +31,7 @@ test("the night: alarm's link, causes, filter, plan, confirm, replay followed, r
   await click(page.getByRole("button", { name: "Replay…" }));
   await page.waitForURL(/\/plans\/\d+/);
   await page.screenshot({ path: `${SHOTS}/night-2-plan.png`, fullPage: true });
-  await type("Why, for whoever looks later", "the price list is loaded");
+  await type(WHY, "the price list is loaded");
   if (await page.locator("#typed").count()) await page.locator("#typed").pressSequentially(await page.locator("label[for=typed] code").innerText());
   await click(page.getByRole("button", { name: /^Confirm/ }));
   await page.waitForURL(/\/replays\/\d+/);
@@ -49,4 +51,28 @@ test("the night: alarm's link, causes, filter, plan, confirm, replay followed, r
   t.diagnostic(`the night: ${Math.round((Date.now() - began) / 1000)} s, ${clicks} clicks`);
   assert.deepEqual(page.faults, []);
   await page.close();
+});
+
+/** Dead letters that each way takes three of; the first of them is begun at once. */
+let held;
+
+inThreeWays("a replay is paused, resumed and cancelled", "operator", async (hand) => {
+  held ??= sql("SELECT id FROM dlq_events WHERE coupon_code = 'FLOOD' AND status = 'HELD' ORDER BY id DESC LIMIT 9").split("\n");
+  const mine = held.slice(hand.number * 3 - 3, hand.number * 3);
+  await hand.go("/dead-letters?campaign=FLOOD&status=HELD");
+  for (const id of mine) await hand.press("checkbox", `Select D${id}`, true);
+  await hand.unfold("How to replay");
+  await hand.type("Replays a second", "0.1");
+  await hand.press("button", "Replay…");
+  await hand.confirm("one by one");
+  await hand.waits("RUNNING");
+  await hand.type(WHY, "wait for the shop");
+  await hand.press("button", "Pause");
+  await hand.waits("PAUSED");
+  await hand.type(WHY, "the shop is ready");
+  await hand.press("button", "Resume");
+  await hand.waits("RUNNING");
+  await hand.type(WHY, "the shop is closed");
+  await hand.press("button", /^Cancel/);
+  await hand.waits("CANCELLED");
 });

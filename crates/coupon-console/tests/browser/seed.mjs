@@ -5,7 +5,7 @@ import { createHmac } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 
-import { ALARM, HOSTILE, SECOND, TOKENS, confirm, plan, run, sql, until } from "./tools.mjs";
+import { ALARM, BASE, HOSTILE, SHOTS, TOKENS, closeBrowser, confirm, open, plan, run, sql, until } from "./tools.mjs";
 
 const quote = (text) => `'${text.replaceAll("'", "''")}'`;
 
@@ -29,8 +29,8 @@ const numbered = (prefix, count) => Array.from({ length: count }, (_, index) => 
 const by = ["--by", "seed"];
 
 function operators() {
-  const rows = [...Object.entries(TOKENS), ["operator", SECOND]].map(([role, token]) => {
-    const name = token === SECOND ? "second" : `${role}.one`;
+  const rows = Object.entries(TOKENS).map(([name, token]) => {
+    const [role] = name.split(".");
     return `('${name}', '${role}', sha256('${token}'), 'seed', now(), now() + interval '1 day')`;
   });
   sql(`INSERT INTO operators (name, role, token_hash, created_by, created_at, expires_at) VALUES ${rows.join(", ")}`);
@@ -96,6 +96,16 @@ async function plans() {
   await confirm(await plan("reconcile", { codes: ["SPRING"] }), "after the night");
 }
 
+/** Takes the pictures of README.md, before the hostile texts come: .github/ has copies of them. */
+async function pictures() {
+  const page = await open("operator.one", { viewport: { width: 1280, height: 860 } });
+  for (const [name, path] of [["overview", "/"], ["work", "/work?status=PENDING&cause=region"]]) {
+    await page.goto(BASE + path);
+    await page.screenshot({ path: `${SHOTS}/console-${name}.png` });
+  }
+  await closeBrowser();
+}
+
 /** Receives alarms as JSON, and keeps the first one about the price list. */
 function receiveAlarms() {
   const server = createServer((request, answer) => {
@@ -117,5 +127,6 @@ await campaigns();
 await until("the alarm is sent", () => alarms.has);
 alarms.close(), alarms.closeAllConnections();
 await plans();
+await pictures();
 hostile();
 run("dlq-consumer", "reconcile", "NIGHT", ...by);

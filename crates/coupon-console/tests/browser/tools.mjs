@@ -1,5 +1,6 @@
 // What the browser tests share: the browser, operators, SQL, the stack, and a watch over what a page must not do.
 
+import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { mkdirSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -16,12 +17,12 @@ export const SHOTS = process.env.CONSOLE_SHOTS;
 export const ALARM = `${process.env.STACK_LOCAL}/alarm.json`;
 mkdirSync(SHOTS, { recursive: true });
 
-/** The operators of the world by role; see seed.mjs. */
+/** The operators of the world, each a role and which one, and their tokens; see seed.mjs. */
 export const TOKENS = Object.fromEntries(
-  ["viewer", "support", "operator", "admin"].map((role) => [role, `cop_${role.padEnd(43, "0")}`]),
+  ["viewer", "support", "operator", "admin"]
+    .flatMap((role) => ["one", "two", "three"].map((which) => `${role}.${which}`))
+    .map((name) => [name, `cop_${name.replace(".", "").padEnd(43, "0")}`]),
 );
-/** A second operator, for what two do at once. */
-export const SECOND = `cop_${"second".padEnd(43, "0")}`;
 
 /** Runs a program to its end and returns what it has written; fails with what it said. */
 export const run = (program, ...words) => execFileSync(program, words, { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] }).trim();
@@ -33,7 +34,7 @@ export const sql = (statement) => run("psql", process.env.DATABASE_URL, "-XAtq",
 export const stack = (verb, part) => run("scripts/stack", verb, part);
 
 /** Asks the admin API. */
-export async function api(path, { token = TOKENS.admin, ...options } = {}) {
+export async function api(path, { token = TOKENS["admin.one"], ...options } = {}) {
   const headers = { authorization: `Bearer ${token}`, accept: "application/json", ...options.headers };
   return fetch(`${BASE}${path}`, { redirect: "manual", ...options, headers });
 }
@@ -51,6 +52,16 @@ export const plan = (verb, what) => change(`/plans/${verb}`, what);
 /** Confirms a plan; returns its job. */
 export const confirm = ({ plan_id, typed }, reason) => change(`/plans/${plan_id}/confirm`, { reason, ...(typed && { typed }) });
 
+/** Returns the numbers of entries of NIGHT that nobody has settled, `count` of them; each is given out once. */
+let taken = 0;
+export function entries(count) {
+  const ids = sql("SELECT id FROM failed_coupon_issues WHERE member_id LIKE 'price-%' AND coupon_code = 'NIGHT' AND replay_of IS NULL ORDER BY id");
+  const mine = ids.split("\n").slice(taken, taken + count);
+  taken += count;
+  assert.equal(mine.length, count, "there are not enough entries");
+  return mine;
+}
+
 /** Waits until `condition` returns something true, and returns that. */
 export async function until(what, condition, seconds = 30) {
   const deadline = Date.now() + seconds * 1000;
@@ -62,26 +73,38 @@ export async function until(what, condition, seconds = 30) {
   }
 }
 
-let browser = null;
+let browser;
 /** Whoever started a browser last: it ends with the tests. */
-export const closeBrowser = async () => browser?.close();
+export const closeBrowser = async () => (await browser)?.close();
 
+/** Returns what `make` returns, made once for each key. */
+const once = (map, key, make) => map.get(key) ?? (map.set(key, make()), map.get(key));
 const contexts = new Map();
+const sessions = new Map();
+
+async function contextOf(name, options) {
+  const storageState = name ? await once(sessions, name, () => logIn(name)) : undefined;
+  const context = await (await browser).newContext({ viewport: { width: 1280, height: 800 }, reducedMotion: "reduce", storageState, ...options });
+  context.setDefaultTimeout(20_000);
+  return context;
+}
+
+/** Logs an operator in, and returns the cookies. */
+async function logIn(name) {
+  const page = await open(null, { lane: name });
+  await login(page, TOKENS[name]);
+  const state = await page.context().storageState();
+  await page.context().close();
+  return state;
+}
 
 /**
- * Opens a page of an operator who has logged in. One context for each operator and each choice of options: logins are bounded
- * by ten a minute. `page.faults` gathers what a page must not do: violate the policy, ask another origin, throw.
+ * Opens a page of an operator who has logged in, once for all their pages: logins are bounded by ten a minute. Pages with the
+ * same options share a context. `page.faults` gathers what a page must not do: violate the policy, ask another origin, throw.
  */
-export async function open(role = "admin", options = {}) {
-  browser ??= await chromium.launch({ executablePath: process.env.CHROMIUM, args: ["--no-sandbox", "--disable-gpu"] });
-  const key = JSON.stringify([role, options]);
-  let context = contexts.get(key);
-  const isNew = !context;
-  if (isNew) {
-    context = await browser.newContext({ viewport: { width: 1280, height: 800 }, reducedMotion: "reduce", ...options });
-    context.setDefaultTimeout(15_000);
-    contexts.set(key, context);
-  }
+export async function open(name = "admin.one", { lane, ...options } = {}) {
+  browser ??= chromium.launch({ executablePath: process.env.CHROMIUM, args: ["--no-sandbox", "--disable-gpu"] });
+  const context = await once(contexts, JSON.stringify([name, lane, options]), () => contextOf(name, options));
   const page = await context.newPage();
   // To look at a changed style sheet or module without a build.
   if (process.env.CONSOLE_ASSETS)
@@ -94,7 +117,6 @@ export async function open(role = "admin", options = {}) {
     const url = new URL(request.url());
     if (!["data:", "about:", "blob:"].includes(url.protocol) && url.origin !== BASE) page.faults.push(`asked ${url}`);
   });
-  if (role && isNew) await login(page, TOKENS[role] ?? role);
   return page;
 }
 
@@ -129,6 +151,8 @@ export async function findPages(most = 2) {
   const routes = Object.keys(paths).filter((path) => paths[path].get && !/\/(openapi|events|export)$|\/events\b/.test(path));
   const shapes = routes.map((path) => [path, new RegExp(`^${path.replace(/\{[^}]*\}/g, "[^/]+")}$`)]);
   const found = new Map(routes.map((path) => [path, path.includes("{") ? [] : [path]]));
+  // The campaign on which most happens, rather than the one that was made last.
+  for (const route of ["/campaigns/{code}", "/campaigns/{code}/issues"]) found.get(route)?.push(route.replace("{code}", "NIGHT"));
   const seen = new Set();
   // Links lead from a plan to its job and back, but nothing leads to a plan that nobody has confirmed.
   const queue = [...found.values()].flat();

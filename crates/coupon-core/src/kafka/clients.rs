@@ -83,6 +83,14 @@ impl KafkaSettings {
         self.with_properties(config, &self.producer)
     }
 
+    /// A producer of decisions: whatever is sent again, the records of a partition keep their order. None is given up while the
+    /// brokers are away; whoever waits for it stops it.
+    pub(super) fn decision_producer(&self, service: &str) -> Result<ClientConfig, SettingsError> {
+        let mut config = self.producer(service)?;
+        config.set("max.in.flight.requests.per.connection", "1").set("message.timeout.ms", "0");
+        self.with_properties(config, &self.producer)
+    }
+
     /// A consumer whose offsets are stored only by the engine.
     pub(super) fn consumer(&self, service: &str, group: &GroupSettings) -> Result<ClientConfig, SettingsError> {
         let mut config = self.client(service);

@@ -147,7 +147,7 @@ impl<H: Handler> Engine<H> {
         let (kafka, group, windows) = settings;
         let (sender, assignments) = mpsc::unbounded_channel();
         let context = EngineContext { assignments: sender };
-        Self::measure_from_zero();
+        Self::measure_from_zero(&readiness.breakers);
         let consumer: StreamConsumer<EngineContext> = create(&kafka.consumer(service, group)?, context)?;
         consumer.subscribe(&[topic])?;
         Ok(Self {

@@ -3,9 +3,11 @@
 //! The parts that decide ([`Watermark`], the circuit breakers, the partition tracker) hold no I/O; the engine feeds them.
 
 mod asking;
+mod breaker_states;
 mod breakers;
 mod certificate;
 mod clients;
+mod cluster;
 mod context;
 mod dead_letter;
 mod engine;
@@ -23,6 +25,8 @@ mod settings;
 mod topics;
 mod watermark;
 
+pub use breaker_states::{BreakerState, BreakerStates, Outage};
+pub use cluster::{Cluster, Node};
 pub use dead_letter::{DeadLetter, Origin, read_origin};
 pub use engine::{Engine, Policy, Readiness};
 pub use error::PublishError;

@@ -97,6 +97,11 @@ impl Publisher {
         Self::make(&settings.dead_letter_producer(service)?, topic)
     }
 
+    /// Makes the client for decisions.
+    pub fn of_decisions(settings: &KafkaSettings, service: &str, topic: &str) -> Result<Self, PublishError> {
+        Self::make(&settings.decision_producer(service)?, topic)
+    }
+
     fn make(config: &ClientConfig, topic: &str) -> Result<Self, PublishError> {
         let producer: ThreadedProducer<Deliveries> = create(config, Deliveries)?;
         Ok(Self { producer: Arc::new(producer), topic: topic.into(), signing_key: None })
@@ -175,22 +180,51 @@ impl Publisher {
     /// Publishes a record as it is, with key, value, timestamp and headers, to the partition of its key, and waits for the
     /// acknowledgement.
     pub async fn publish_record(&self, record: &Record) -> Delivered {
+        let delivery = self.queue_record(record, "publish a dead letter")?;
+        delivery.await.unwrap_or(Err(PublishError::Closed))
+    }
+
+    /// Publishes decisions in this order and waits until all are acknowledged. After an error some may have arrived: publish
+    /// all of them again.
+    pub async fn publish_decisions(&self, records: &[Record]) -> Result<(), PublishError> {
+        let mut deliveries = Vec::with_capacity(records.len());
+        let mut outcome = Ok(());
+        for record in records {
+            match self.queue_record(record, "publish a decision") {
+                Ok(delivery) => deliveries.push(delivery),
+                Err(error) => {
+                    outcome = Err(error);
+                    break;
+                }
+            }
+        }
+        // Each has to end: one that is still on its way must not arrive after those of a later attempt.
+        for delivery in deliveries {
+            let delivered = delivery.await.unwrap_or(Err(PublishError::Closed));
+            outcome = outcome.and(delivered.map(drop));
+        }
+        outcome
+    }
+
+    fn queue_record(
+        &self,
+        record: &Record,
+        effect: &'static str,
+    ) -> Result<oneshot::Receiver<Delivered>, PublishError> {
         let mut headers = OwnedHeaders::new_with_capacity(record.headers.len());
         for header in &record.headers {
             headers = headers.insert(KafkaHeader { key: &header.name, value: header.value.as_deref() });
         }
         let (on_delivery, delivery) = oneshot::channel();
         // The caller may be gone.
-        let callback = DeliveryCallback {
-            effect: "publish a dead letter",
-            on_delivery: Box::new(|delivered| drop(on_delivery.send(delivered))),
-        };
+        let callback =
+            DeliveryCallback { effect, on_delivery: Box::new(|delivered| drop(on_delivery.send(delivered))) };
         let mut out = BaseRecord::<[u8], [u8], _>::with_opaque_to(&self.topic, Box::new(callback)).headers(headers);
         out.key = record.key.as_deref();
         out.payload = record.value.as_deref();
         out.timestamp = record.timestamp_ms;
         self.send(out)?;
-        delivery.await.unwrap_or(Err(PublishError::Closed))
+        Ok(delivery)
     }
 
     fn send<K: ToBytes + ?Sized, P: ToBytes + ?Sized>(

@@ -28,7 +28,7 @@ use super::{
 /// Measures the lag of one group in one topic. Never joins the group.
 #[derive(Clone)]
 pub struct ConsumerProgress {
-    asking: Asking,
+    pub(super) asking: Asking,
     /// Settings of the client that reads the records of a gap.
     reader: Arc<ClientConfig>,
     topic: Arc<str>,

@@ -13,6 +13,8 @@ words! {
     #[derive(Deserialize)]
     #[serde(try_from = "String")]
     pub enum Login as "way of login" {
+        /// Nobody was verified: what was denied to a stranger.
+        Nobody = "NOBODY",
         /// A service acts in an operator's stead.
         Service = "SERVICE",
         /// The flag `--by` of a command line claims it; nothing is verified.
@@ -33,7 +35,7 @@ pub struct Identity {
     pub login: Login,
     /// Role of a verified operator.
     pub role: Option<String>,
-    /// Address from which a verified operator asked.
+    /// Address from which a verified operator, or a stranger, asked.
     pub source: Option<String>,
     /// Number of the plan by which it is done.
     pub plan_id: Option<i64>,
@@ -51,6 +53,11 @@ impl Identity {
     /// Returns whom the flag `--by` of a command line names.
     pub fn command_line(name: &str) -> Self {
         Self::unverified(name, Login::CommandLine)
+    }
+
+    /// Returns whoever asks from this address and is not known. No operator can have the name.
+    pub fn nobody(source: Option<String>) -> Self {
+        Self { source, ..Self::unverified("(nobody)", Login::Nobody) }
     }
 
     fn unverified(name: &str, login: Login) -> Self {

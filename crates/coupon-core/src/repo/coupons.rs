@@ -9,6 +9,7 @@ use super::{
 };
 use crate::ids::CouponCode;
 
+mod admission;
 mod archive;
 mod pages;
 mod status;
@@ -47,10 +48,14 @@ pub struct Coupon {
     pub epoch: i64,
     /// Highest sequence that an event of this epoch claims.
     pub high_seq: i64,
+    /// Whether a unit is reserved only with a token of a waiting room.
+    pub admission_required: bool,
     /// Time of creation.
     pub created_at: DateTime<Utc>,
     /// Time of archiving; `None`: not archived.
     pub archived_at: Option<DateTime<Utc>>,
+    /// Time at which the id of one of its members was first replaced by a pseudonym; `None`: never.
+    pub members_erased_at: Option<DateTime<Utc>>,
 }
 
 impl Coupon {
@@ -81,6 +86,8 @@ pub struct NewCoupon {
     pub closes_at: Option<DateTime<Utc>>,
     /// Validity of an issued coupon, in days from its reservation.
     pub valid_days: i32,
+    /// Whether a unit is reserved only with a token of a waiting room.
+    pub admission_required: bool,
 }
 
 impl CouponRepository<'_> {
@@ -101,8 +108,9 @@ impl CouponRepository<'_> {
         self.write("create a coupon", move |pool| async move {
             let mut tx = pool.begin().await?;
             let created = sqlx::query(
-                "INSERT INTO coupons (coupon_code, total_quantity, opens_at, closes_at, valid_days, created_at, updated_at)
-                 VALUES ($1, $2, $3, $4, $5, $6, $6)
+                "INSERT INTO coupons
+                     (coupon_code, total_quantity, opens_at, closes_at, valid_days, created_at, updated_at, admission_required)
+                 VALUES ($1, $2, $3, $4, $5, $6, $6, $7)
                  ON CONFLICT (coupon_code) DO NOTHING",
             )
             .bind(new.coupon_code.as_str())
@@ -111,6 +119,7 @@ impl CouponRepository<'_> {
             .bind(new.closes_at)
             .bind(new.valid_days)
             .bind(actor.now)
+            .bind(new.admission_required)
             .execute(&mut *tx)
             .await?
             .rows_affected()

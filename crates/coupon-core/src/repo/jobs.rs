@@ -17,6 +17,7 @@ mod settle;
 mod workers;
 
 pub use hold::Beat;
+pub use workers::WaitingJobs;
 
 /// Time after the last heartbeat of a job's worker from which another worker goes on with it; heartbeats come every two
 /// seconds, so that two of them have to fail.

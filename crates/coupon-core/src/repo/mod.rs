@@ -7,6 +7,7 @@ use std::ops::Deref;
 
 pub mod alarms;
 pub mod audit;
+pub mod coupon_decision_batches;
 pub mod coupon_issues;
 pub mod coupons;
 pub mod dlq_events;
@@ -16,6 +17,7 @@ pub mod jobs;
 pub mod locks;
 pub mod operators;
 pub mod overview;
+pub mod personal_data;
 pub mod plans;
 mod pool;
 mod probe;
@@ -26,6 +28,7 @@ pub mod replays;
 pub mod retention;
 pub mod schema;
 mod server;
+pub mod webhooks;
 pub mod work_list;
 
 pub use error::{RepoError, may_be_the_records_doing};
@@ -62,6 +65,8 @@ repositories! {
     coupons: CouponRepository,
     /// `coupon_issues`: the decision on each request, and the give-backs of compensated ones.
     coupon_issues: CouponIssueRepository,
+    /// `coupon_decision_batches` and `coupon_decision_marks`: the decisions by their numbers, and how far they are published.
+    coupon_decision_batches: CouponDecisionBatchRepository,
     /// `failed_coupon_issues`: the work list of compensated requests.
     failed_coupon_issues: FailedCouponIssueRepository,
     /// `dlq_events`: the dead letters that dlq-consumer has read.
@@ -88,6 +93,10 @@ repositories! {
     operators: OperatorRepository,
     /// What the console's overview shows, over several tables.
     overview: OverviewRepository,
+    /// Rows in which a member's id stands, over all tables, and `member_erasures`.
+    personal_data: PersonalDataRepository,
     /// Rows that are old enough to be deleted.
     retention: RetentionRepository,
+    /// `campaign_events`, `webhook_endpoints` and `webhook_deliveries`: what other systems are told about campaigns.
+    webhooks: WebhookRepository,
 }

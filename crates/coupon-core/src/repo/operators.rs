@@ -211,6 +211,14 @@ impl OperatorRepository<'_> {
         .await
     }
 
+    /// Forgets the login codes that were not used in time.
+    pub async fn forget_login_codes(self, now: DateTime<Utc>) -> Result<(), RepoError> {
+        let forget = sqlx::query(
+            "UPDATE operators SET login_code_hash = NULL, login_code_expires_at = NULL WHERE login_code_expires_at <= $1",
+        );
+        self.execute("forget old login codes", forget.bind(now)).await.map(drop)
+    }
+
     /// Ends a session. Nothing happens when there is none.
     pub async fn end_session(self, session_hash: [u8; 32], now: DateTime<Utc>) -> Result<(), RepoError> {
         let end =

@@ -30,6 +30,8 @@ pub struct PlanRow {
     pub eligible: Option<i64>,
     /// Rows that would not, by reason.
     pub refused: Json<BTreeMap<String, i64>>,
+    /// Whether only a part of the rows was counted.
+    pub at_least: bool,
     /// Up to ten of the rows, as shown.
     pub sample: Value,
     /// Word that has to be typed to confirm it.
@@ -69,6 +71,8 @@ pub struct NewPlan {
     pub eligible: Option<i64>,
     /// Rows that would not, by reason.
     pub refused: BTreeMap<String, i64>,
+    /// Whether only a part of the rows was counted.
+    pub at_least: bool,
     /// Up to ten of the rows.
     pub sample: Value,
     /// Word that has to be typed to confirm it.
@@ -83,7 +87,7 @@ pub struct NewPlan {
 #[derive(Clone, Debug)]
 pub enum NewPlanJob {
     /// A replay.
-    Replay(NewJob),
+    Replay(Box<NewJob>),
     /// Another job.
     Service(NewServiceJob),
 }
@@ -111,8 +115,8 @@ impl PlanRepository<'_> {
         self.write("keep a plan", move |pool| async move {
             sqlx::query_scalar(
                 "INSERT INTO plans (verb, parameters, predicate, up_to_id, eligible, refused, sample, typed,
-                                    needs_second, created_by, created_at, expires_at)
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) RETURNING plan_id",
+                                    needs_second, created_by, created_at, expires_at, at_least)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) RETURNING plan_id",
             )
             .bind(new.verb)
             .bind(new.parameters)
@@ -126,6 +130,7 @@ impl PlanRepository<'_> {
             .bind(actor.by.name)
             .bind(actor.now)
             .bind(new.expires_at)
+            .bind(new.at_least)
             .fetch_one(&pool)
             .await
         })

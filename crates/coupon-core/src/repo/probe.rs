@@ -26,8 +26,12 @@ pub enum Rehearsal {
 #[derive(Default)]
 pub(super) struct LastProbe(Mutex<Option<(Instant, bool)>>);
 
-/// A decision of no campaign: no coupon has the id 0. Two probes at once never conflict in an index.
+/// A decision of no campaign, and its batch: no coupon has the id 0. Two probes at once never conflict in an index.
 const INSERT_ISSUE: &str = "
+WITH numbered AS (
+    INSERT INTO coupon_decision_batches (coupon_id, first_no, decision, epoch, request_ids, decided_at)
+    VALUES (0, -1 - floor(random() * 9e15)::bigint, 'ISSUED', 0, ARRAY[gen_random_uuid()], now())
+)
 INSERT INTO coupon_issues (coupon_id, request_id, member_id, decision, epoch, seq, reserved_at, expires_at)
 SELECT 0, probe.id, 'probe-' || probe.id, 'ISSUED', 0, 0, now(), now() FROM gen_random_uuid() AS probe (id)";
 

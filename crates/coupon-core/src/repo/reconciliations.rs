@@ -152,13 +152,25 @@ impl ReconciliationRepository<'_> {
         Ok(self.execute("mend a counter", update).await? == 1)
     }
 
-    /// Inserts a reconciliation into the history, and returns its number.
+    /// Inserts a reconciliation into the history, with the event `drift_found` if drift is left, and returns its number.
     pub async fn record(self, row: ReconciliationRow) -> Result<i64, RepoError> {
         self.write("record a reconciliation", move |pool| async move {
             sqlx::query_scalar(
-                "INSERT INTO reconciliations
-                     (coupon_code, started_by, started_at, finished_at, applied, marks, issued_rows, in_flight, drift)
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING id",
+                // The examples of drift may name members.
+                "WITH recorded AS (
+                     INSERT INTO reconciliations
+                         (coupon_code, started_by, started_at, finished_at, applied, marks, issued_rows, in_flight, drift)
+                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) RETURNING id
+                 ), kinds AS (
+                     SELECT jsonb_object_agg(kind, count - 'examples') AS drift,
+                            bool_or((count->>'found')::bigint > (count->>'repaired')::bigint) AS is_left
+                     FROM jsonb_each($9) AS kinds (kind, count)
+                 ), told AS (
+                     INSERT INTO campaign_events (kind, coupon_code, data, occurred_at)
+                     SELECT 'drift_found', $1, jsonb_build_object('reconciliation', id, 'drift', drift), $4
+                     FROM recorded, kinds WHERE is_left
+                 )
+                 SELECT id FROM recorded",
             )
             .bind(row.coupon_code)
             .bind(row.started_by)

@@ -19,6 +19,20 @@ words! {
         Notices = "alarm_notices",
         /// History of reconciliations.
         Reconciliations = "reconciliations",
+        /// Jobs that replayed, and are over for good.
+        ReplayJobs = "replay_jobs",
+        /// Other jobs of operators that are over.
+        Jobs = "jobs",
+        /// Plans that can be confirmed no more.
+        Plans = "plans",
+        /// Logins of the console that are over.
+        Sessions = "operator_sessions",
+        /// Numbers of decisions that are published; the decisions stay.
+        DecisionBatches = "coupon_decision_batches",
+        /// Deliveries of webhooks that their endpoint took.
+        WebhookDeliveries = "webhook_deliveries",
+        /// Events of campaigns whose deliveries are purged.
+        CampaignEvents = "campaign_events",
     }
 }
 
@@ -36,6 +50,11 @@ fn is_entry_purgeable(entry: &str) -> String {
              WHERE p.failed_issue_id = {entry}.id AND (p.outcome IS NULL OR p.outcome IN ('RESERVED', 'HOLDS_ONE')))
          AND NOT EXISTS (SELECT FROM dlq_events d WHERE d.original_event_id = {entry}.request_id AND NOT d.alarm_sent)"
     )
+}
+
+/// The condition under which nothing of a replay is under way any more.
+fn is_replay_job_finished(job: &str) -> String {
+    format!("NOT EXISTS (SELECT FROM replays p WHERE p.job_id = {job}.job_id AND p.outcome IS NULL)")
 }
 
 /// Place in a purge of a table, whose rows come oldest first.
@@ -70,12 +89,25 @@ struct Rule {
 
 impl Purgeable {
     /// All tables, in the order of the purge.
-    pub const ALL: [Self; 5] =
-        [Self::FailedIssues, Self::DlqEvents, Self::Replays, Self::Notices, Self::Reconciliations];
+    pub const ALL: [Self; 12] = [
+        Self::FailedIssues,
+        Self::DlqEvents,
+        Self::Replays,
+        Self::Notices,
+        Self::Reconciliations,
+        Self::ReplayJobs,
+        Self::Jobs,
+        Self::Plans,
+        Self::Sessions,
+        Self::DecisionBatches,
+        Self::WebhookDeliveries,
+        Self::CampaignEvents,
+    ];
 
     fn rule(self) -> Rule {
         let is_purgeable = is_entry_purgeable("e");
-        let by_id = |at, done, finished| Rule { key: "id", at, kind: "bigint", first: "0", done, finished };
+        let by_number = |key, at, done, finished| Rule { key, at, kind: "bigint", first: "0", done, finished };
+        let by_id = |at, done, finished| by_number("id", at, done, finished);
         match self {
             Self::FailedIssues => by_id("resolved_at", "f.status <> 'PENDING'", is_entry_purgeable("f")),
             // Operators look dead letters up from their entry, so they stay as long as it does.
@@ -104,6 +136,55 @@ impl Purgeable {
             },
             Self::Notices => by_id("created_at", "f.alarm_sent", "true".to_owned()),
             Self::Reconciliations => by_id("finished_at", "true", "true".to_owned()),
+            // One that was stopped or paused can still be gone on with.
+            Self::ReplayJobs => by_number(
+                "job_id",
+                "updated_at",
+                "f.status IN ('CANCELLED', 'DONE')",
+                is_replay_job_finished("f"),
+            ),
+            Self::Jobs => by_number("job_id", "updated_at", "f.status <> 'RUNNING'", "true".to_owned()),
+            // The page of a job leads to its plan.
+            Self::Plans => by_number(
+                "plan_id",
+                "expires_at",
+                "true",
+                format!(
+                    "NOT EXISTS (
+                         SELECT FROM replay_jobs j WHERE f.verb = 'replay' AND j.job_id = f.job_id
+                           AND NOT (j.status IN ('CANCELLED', 'DONE') AND j.updated_at < $1 AND {}))
+                     AND NOT EXISTS (
+                         SELECT FROM jobs j WHERE f.verb <> 'replay' AND j.job_id = f.job_id
+                           AND NOT (j.status <> 'RUNNING' AND j.updated_at < $1))",
+                    is_replay_job_finished("j")
+                ),
+            ),
+            Self::Sessions => Rule {
+                key: "session_hash",
+                at: "expires_at",
+                kind: "bytea",
+                first: "",
+                done: "true",
+                finished: "true".to_owned(),
+            },
+            // Behind the mark, and no decision of that time is still to be numbered.
+            Self::DecisionBatches => by_id(
+                "decided_at",
+                "true",
+                "EXISTS (SELECT FROM coupon_decision_marks m WHERE m.coupon_id = f.coupon_id AND f.decided_at < m.complete_before
+                         AND f.first_no + cardinality(f.request_ids) - 1 <= m.relayed_to)"
+                    .to_owned(),
+            ),
+            Self::WebhookDeliveries => by_id("delivered_at", "f.status = 'DELIVERED'", "true".to_owned()),
+            // One whose delivery failed or waits can be sent again.
+            Self::CampaignEvents => by_id(
+                "occurred_at",
+                "f.handed_out",
+                "NOT EXISTS (
+                     SELECT FROM webhook_deliveries d
+                     WHERE d.event_id = f.id AND NOT (d.status = 'DELIVERED' AND d.delivered_at < $1))"
+                    .to_owned(),
+            ),
         }
     }
 }
@@ -177,7 +258,7 @@ impl RetentionRepository<'_> {
         let chosen = rule.chosen(table, "FOR UPDATE OF f SKIP LOCKED");
         let delete = format!(
             "WITH {chosen}, purged AS (
-                 DELETE FROM {table} f USING chosen WHERE f.{key} = chosen.key RETURNING '{table}/' || f.{key} AS subject
+                 DELETE FROM {table} f USING chosen WHERE f.{key} = chosen.key RETURNING '{table}/' || f.{key}::text AS subject
              ), unnoted AS (
                  DELETE FROM row_notes USING purged WHERE row_notes.subject = purged.subject
              ), counted AS (

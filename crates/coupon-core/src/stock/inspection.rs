@@ -202,7 +202,7 @@ impl Stock {
     /// Runs `delete_coupon.lua` and takes the coupon off the list of the relays. May be repeated.
     pub async fn delete_coupon(&self, code: &CouponCode) -> Result<DeleteOutcome, StockError> {
         let mut call = DELETE_COUPON.key(keys::meta(code));
-        call.key(keys::issued(code)).key(keys::outbox(code)).key(keys::relay_lease(code));
+        call.key(keys::issued(code)).key(keys::outbox(code)).key(keys::relay_lease(code)).key(keys::refused(code));
         let mut reply = Reply::read(self.invoke("forget a coupon", code.as_str(), &call).await?)?;
         match reply.word() {
             "DELETED" => {}

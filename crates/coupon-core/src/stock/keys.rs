@@ -28,6 +28,11 @@ pub(super) fn relay_lease(code: &CouponCode) -> String {
     of_tag(code.as_str(), "relay")
 }
 
+/// Hash: code of a refusal to the number of requests, as far as the processes of issuer-api have counted them.
+pub(super) fn refused(code: &CouponCode) -> String {
+    of_tag(code.as_str(), "refused")
+}
+
 /// A key with this hash tag, which decides where it lies in a cluster. Built without `format!`, as each request needs three.
 pub(super) fn of_tag(tag: &str, part: &str) -> String {
     ["coupon:{", tag, "}:", part].concat()

@@ -1,6 +1,6 @@
 //! Redis: the reservation and everything else that is asked of it. The only module that knows the `redis` crate.
 //!
-//! Four keys to a coupon, all with its code as hash tag; the scripts under `lua/` say in their headers what each
+//! Five keys to a coupon, all with its code as hash tag; the scripts under `lua/` say in their headers what each
 //! does to them. There is no stock counter: what is left is `total` less the holder entries in the issued map.
 
 mod advice;
@@ -16,6 +16,8 @@ mod inspection;
 mod keys;
 mod link;
 mod outbox;
+mod refused;
+mod rename;
 mod reply;
 mod reserve;
 mod sentinel;
@@ -30,5 +32,6 @@ pub use gate::{GateOutcome, SetTotal, SetWindow};
 pub use holder::{Holder, SoldOut};
 pub use inspection::{DeleteOutcome, HolderPage, RepairOutcome, View};
 pub use outbox::{OutboxEntry, OutboxListing};
+pub use rename::RenameOutcome;
 pub use reserve::{GiveBack, Held, Refused, Reservation, Seen};
 pub use settings::{RedisSettings, SentinelSettings};

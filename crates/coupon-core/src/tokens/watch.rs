@@ -112,6 +112,11 @@ pub async fn watch<C: ReadClaims>(verifier: Arc<Verifier<C>>, health: Health, re
     Watch::new(verifier, &health).run(reloads).await;
 }
 
+/// Whether these are the keys of a waiting room, which a service has beside those of its members.
+fn is_of_admission(settings: &TokenSettings) -> bool {
+    settings.section == "admission"
+}
+
 struct Watch<C: ReadClaims> {
     verifier: Arc<Verifier<C>>,
     sources: Vec<files::Source>,
@@ -127,8 +132,13 @@ struct Watch<C: ReadClaims> {
 
 impl<C: ReadClaims> Watch<C> {
     fn new(verifier: Arc<Verifier<C>>, health: &Health) -> Self {
-        let (from_files, refresh) = (verifier.keys(), health.watched("key refresh"));
-        let first_key = from_files.is_empty().then(|| health.condition("keys"));
+        let names = if is_of_admission(&verifier.settings) {
+            ["admission key refresh", "admission keys"]
+        } else {
+            ["key refresh", "keys"]
+        };
+        let (from_files, refresh) = (verifier.keys(), health.watched(names[0]));
+        let first_key = from_files.is_empty().then(|| health.condition(names[1]));
         if first_key.is_none() {
             refresh.ready();
         }
@@ -165,8 +175,11 @@ impl<C: ReadClaims> Watch<C> {
             if asks_issuer {
                 next = Instant::now() + self.ask_issuer().await;
             }
-            let stale_s = self.stale_since.map_or(0.0, |since| since.elapsed().as_secs_f64());
-            metrics::gauge!("coupon_auth_keys_stale_seconds").set(stale_s);
+            // The gauge is of those who log in; the condition is of both.
+            if !is_of_admission(&self.verifier.settings) {
+                let stale_s = self.stale_since.map_or(0.0, |since| since.elapsed().as_secs_f64());
+                metrics::gauge!("coupon_auth_keys_stale_seconds").set(stale_s);
+            }
         }
     }
 

@@ -1,5 +1,7 @@
 //! `coupon_issues` on a real PostgreSQL: one decision on each request, whoever decides first.
 
+mod budget;
+
 use std::sync::Arc;
 
 use coupon_core::{
@@ -17,7 +19,10 @@ use sqlx::{Connection, PgConnection};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use crate::servers::{OwnDatabase, campaign};
+use crate::{
+    decisions::assert_numbered,
+    servers::{OwnDatabase, campaign},
+};
 
 pub const BUDGET: Budget = Budget { burst: 1e6, per_second: 1.0 };
 
@@ -64,6 +69,7 @@ async fn r8_issue_and_compensation_of_one_request_at_once_a_thousand_times_one_d
     let failed: i64 =
         sqlx::query_scalar("SELECT count(*) FROM failed_coupon_issues").fetch_one(&mut raw).await.unwrap();
     assert_eq!((counted, failed), (issued, compensated));
+    assert_eq!(assert_numbered(&url).await, ROUNDS, "and each has its number");
     assert!(issued > 0 && compensated > 0, "a race that one side always wins shows nothing: {issued}, {compensated}");
     own.drop().await;
 }
@@ -128,6 +134,7 @@ async fn overlapping_batches_write_each_event_once_and_the_counter_is_their_numb
             .await
             .unwrap();
     assert_eq!(counted, (400, 400));
+    assert_eq!(assert_numbered(&url).await, 400);
     own.drop().await;
 }
 
@@ -178,35 +185,6 @@ async fn every_outcome_is_told_apart() {
     sqlx::query("UPDATE coupons SET epoch = 2, total_quantity = 9").execute(&mut raw).await.unwrap();
     assert_eq!(issue(&database, &event(&code, "late")).await, IssueOutcome::OldEpoch);
     assert_eq!(issue(&database, &first).await, IssueOutcome::IssuedBefore, "a decision counts before an epoch");
-    own.drop().await;
-}
-
-#[tokio::test]
-async fn a_budget_lets_so_many_go_at_once_and_holds_the_rest_undecided() {
-    let own = OwnDatabase::create("budget").await;
-    let (database, _) = own.parts();
-    let code: CouponCode = "BUDGET".parse().unwrap();
-    campaign(&database, &code, 9).await;
-    let budget = Budget { burst: 2.0, per_second: 1.0 };
-    let is_held = async |n: i64, seconds: i64| {
-        let event = event(&code, &format!("m{n}"));
-        let mut compensation = compensation(&event, n, budget);
-        compensation.now += chrono::TimeDelta::seconds(seconds);
-        // Words that name the record, as a trigger may say them, do not give each record a budget of its own.
-        let name =
-            ["anna", "bert", "carl", "dora", "emil", "fritz", "greta", "hans", "ida"][usize::try_from(n).unwrap()];
-        compensation.failure = Failure::new(Class::Unknown, "P0001", &format!("no coupon for {name}"));
-        let held = database.coupon_issues().compensate(compensation).await.unwrap() == CompensationOutcome::Held;
-        assert_eq!(decisions(&database, &event).await.is_empty(), held, "what is held is undecided");
-        held
-    };
-    assert_eq!([is_held(1, 0).await, is_held(2, 0).await, is_held(3, 0).await], [false, false, true]);
-    assert_eq!([is_held(4, 1).await, is_held(5, 1).await], [false, true], "one more a second later");
-    assert_eq!(
-        [is_held(6, 60).await, is_held(7, 60).await, is_held(8, 60).await],
-        [false, false, true],
-        "never above the burst"
-    );
     own.drop().await;
 }
 

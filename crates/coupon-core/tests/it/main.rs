@@ -3,10 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot get what it needs has failed")]
 
 mod batches;
+mod decisions;
 mod holders;
 mod ledger;
 mod outages;
 mod outbox;
+mod personal_data;
 mod plans;
 mod poisoned;
 mod schema;
@@ -16,3 +18,4 @@ mod statements;
 mod stock_gate;
 mod stock_model;
 mod ways_away;
+mod webhooks;

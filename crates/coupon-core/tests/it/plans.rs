@@ -28,6 +28,7 @@ async fn plan(database: &Database, needs_second: bool, now: DateTime<Utc>) -> i6
         up_to_id: Some(3),
         eligible: Some(3),
         refused: BTreeMap::new(),
+        at_least: false,
         sample: json!([]),
         typed: None,
         needs_second,

@@ -41,7 +41,14 @@ async fn writes_survive_callers_that_are_cancelled_at_any_instant() {
         async move {
             let coupon_code: CouponCode = name.parse().unwrap();
             let now = chrono::Utc::now();
-            let new = NewCoupon { coupon_code, total_quantity: 1, opens_at: now, closes_at: None, valid_days: 30 };
+            let new = NewCoupon {
+                coupon_code,
+                total_quantity: 1,
+                opens_at: now,
+                closes_at: None,
+                valid_days: 30,
+                admission_required: false,
+            };
             database.coupons().create(new, Actor { by: Identity::command_line("test"), now }).await
         }
     };

@@ -145,7 +145,7 @@ pub async fn forget(code: &CouponCode) {
     let client = redis::Client::open(redis_url()).unwrap();
     let mut raw = client.get_multiplexed_async_connection().await.unwrap();
     let mut pipeline = redis::pipe();
-    for key in ["meta", "issued", "outbox", "relay"] {
+    for key in ["meta", "issued", "outbox", "relay", "refused"] {
         pipeline.del(format!("coupon:{{{code}}}:{key}"));
     }
     let _: redis::Value = pipeline.srem("coupons", code.as_str()).query_async(&mut raw).await.unwrap();
@@ -155,8 +155,14 @@ pub async fn forget(code: &CouponCode) {
 pub async fn campaign(database: &Database, code: &CouponCode, total: i64) {
     let now = chrono::Utc::now();
     let actor = || Actor { by: Identity::command_line("test"), now };
-    let new =
-        NewCoupon { coupon_code: code.clone(), total_quantity: total, opens_at: now, closes_at: None, valid_days: 30 };
+    let new = NewCoupon {
+        coupon_code: code.clone(),
+        total_quantity: total,
+        opens_at: now,
+        closes_at: None,
+        valid_days: 30,
+        admission_required: false,
+    };
     assert!(database.coupons().create(new, actor()).await.unwrap());
     assert_eq!(database.coupons().begin_opening(code.clone(), actor()).await.unwrap().unwrap().epoch, 1);
 }

@@ -3,7 +3,7 @@
 
 use coupon_core::{
     ids::{CouponCode, MemberId, RequestId},
-    stock::{Fill, FillOutcome, GateOutcome, Held, Refused, RepairOutcome, SetTotal, SetWindow},
+    stock::{DeleteOutcome, Fill, FillOutcome, GateOutcome, Held, Refused, RepairOutcome, SetTotal, SetWindow},
 };
 use uuid::Uuid;
 
@@ -168,4 +168,22 @@ async fn a_map_that_vanishes_while_it_is_filled_is_neither_filled_on_nor_opened(
     let _: i64 = raw(redis::cmd("DEL").arg(key(&code, "issued"))).await;
     assert_eq!(stock.open(&code, 1, 9, 0).await.unwrap(), GateOutcome::Suspect);
     forget(&code).await;
+}
+
+#[tokio::test]
+async fn what_is_refused_is_added_up_and_goes_with_the_campaign() {
+    let (stock, code) = (stock(), format!("REFUSED-{}", Uuid::now_v7().simple()).parse::<CouponCode>().unwrap());
+    stock.count_refused(&code, &[("SOLD_OUT", 1)]).await.unwrap();
+    assert!(stock.refused(&code).await.unwrap().is_empty(), "there is no such campaign");
+    stock.begin_fill(&code, &fill_of(9)).await.unwrap();
+    stock.open(&code, 1, 9, 0).await.unwrap();
+    stock.count_refused(&code, &[("SOLD_OUT", 2), ("NOT_OPEN", 1)]).await.unwrap();
+    stock.count_refused(&code, &[("SOLD_OUT", 40)]).await.unwrap();
+    let refused = stock.refused(&code).await.unwrap();
+    assert_eq!((refused["SOLD_OUT"], refused["NOT_OPEN"]), (42, 1));
+    stock.close(&code, 1).await.unwrap();
+    assert_eq!(stock.delete_coupon(&code).await.unwrap(), DeleteOutcome::Done);
+    // A process that has not heard of the end tells what it refused.
+    stock.count_refused(&code, &[("CLOSED", 1)]).await.unwrap();
+    assert!(stock.refused(&code).await.unwrap().is_empty());
 }

@@ -81,6 +81,7 @@ impl Stage {
     /// What the oracle says about this campaign, and no other, as soon as it is quiet.
     pub async fn verdict(&self) -> Result<Verdict> {
         let sources = Sources {
+            decisions: None,
             db: self.db.clone(),
             stock: self.stock.clone(),
             topic: self.topic.clone(),

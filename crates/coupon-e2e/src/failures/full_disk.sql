@@ -10,7 +10,7 @@ $$;
 
 DO $$
 DECLARE
-    tables text[] := ARRAY['coupons', 'coupon_issues', 'failed_coupon_issues', 'dlq_events', 'give_up_budgets', 'write_probe'];
+    tables text[] := ARRAY['coupons', 'coupon_issues', 'coupon_decision_batches', 'failed_coupon_issues', 'dlq_events', 'give_up_budgets', 'write_probe'];
     name   text;
 BEGIN
     FOREACH name IN ARRAY tables LOOP

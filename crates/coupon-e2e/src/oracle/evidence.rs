@@ -81,6 +81,8 @@ pub struct Evidence {
     pub main: Vec<Record>,
     /// Records of the dead letter topic.
     pub dlq: Vec<Record>,
+    /// Records of the topic of decisions; none where they are not published.
+    pub events: Option<Vec<Record>>,
     /// Committed offsets of `issue-consumer` in the main topic, by partition.
     pub main_committed: BTreeMap<i32, i64>,
     /// Committed offsets of `dlq-consumer` in the dead letter topic, by partition.
@@ -132,6 +134,13 @@ impl Evidence {
             answers: self.answers.iter().filter(|answer| is_one(&answer.coupon)).cloned().collect(),
             main: self.main.iter().filter(carries).cloned().collect(),
             dlq: self.dlq.iter().filter(carries).cloned().collect(),
+            events: self.events.as_ref().map(|events| {
+                let of_one = |record: &&Record| {
+                    let source = record.header("ce_source").and_then(|source| source.strip_prefix("/coupons/"));
+                    source.is_some_and(is_one)
+                };
+                events.iter().filter(of_one).cloned().collect()
+            }),
             main_committed: self.main_committed.clone(),
             dlq_committed: self.dlq_committed.clone(),
             campaigns: self.campaigns.iter().filter(|campaign| is_one(&campaign.coupon_code)).cloned().collect(),

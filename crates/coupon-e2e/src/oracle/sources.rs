@@ -19,6 +19,8 @@ pub struct Sources {
     pub topic: Topic,
     /// The dead letter topic.
     pub dlq: Topic,
+    /// The topic of decisions, where they are published.
+    pub decisions: Option<Topic>,
     /// Consumer groups of `issue-consumer` and `dlq-consumer`; without them offsets are not looked at.
     pub groups: Option<(String, String)>,
     /// Answers of the API to clients.
@@ -33,6 +35,10 @@ impl Sources {
             answers: self.answers.clone(),
             main: self.topic.read().await?,
             dlq: self.dlq.read().await?,
+            events: match &self.decisions {
+                Some(topic) => Some(topic.read().await?),
+                None => None,
+            },
             main_committed,
             dlq_committed,
             campaigns: sqlx::query_as(

@@ -21,6 +21,8 @@ pub enum Promise {
     I7,
     /// Every dead letter is decided or kept, and equals its origin.
     I10,
+    /// Other systems are told of every decision, by its number.
+    Events,
 }
 
 /// Kind of the violation.
@@ -68,6 +70,12 @@ pub enum Kind {
     DeadLetterUnlabelled,
     /// A dead letter that differs from the record it stands for.
     DeadLetterChanged,
+    /// A decision without an event, or a number without one.
+    EventMissing,
+    /// An event that says something else than the decision.
+    EventWrong,
+    /// An event that comes for the first time after one with a higher number, in one partition.
+    EventOutOfOrder,
 }
 
 impl Kind {
@@ -87,6 +95,7 @@ impl Kind {
             Self::GiveBackOpen | Self::GiveBackUndone => Promise::I6,
             Self::OffsetAhead => Promise::I7,
             Self::DeadLetterUnheard | Self::DeadLetterUnlabelled | Self::DeadLetterChanged => Promise::I10,
+            Self::EventMissing | Self::EventWrong | Self::EventOutOfOrder => Promise::Events,
         }
     }
 }

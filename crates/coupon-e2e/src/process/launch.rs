@@ -4,7 +4,7 @@ use std::{
     fmt::Display,
     fs::File,
     future::{Future, IntoFuture},
-    path::PathBuf,
+    path::{Path, PathBuf},
     pin::Pin,
     process::{Command, Stdio},
     sync::Mutex,
@@ -38,6 +38,11 @@ impl Launch {
     /// With no settings and no environment of its own yet; the log is copied to the end of this file.
     pub(crate) fn new(binary: &'static str, verb: &'static str, log_file: PathBuf) -> Self {
         Self { binary, verb, log_file, sets: Vec::new(), env: Vec::new(), await_ready: true }
+    }
+
+    /// An `issuer-api mock`, which needs no world; its log goes into this folder.
+    pub fn mock(folder: &Path) -> Self {
+        Self::new("issuer-api", "mock", folder.join("mock.log"))
     }
 
     /// `--set key=value`; the last one of a key counts.

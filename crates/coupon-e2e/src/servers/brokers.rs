@@ -263,6 +263,15 @@ fn allow(jwks: &Path) -> String {
     )
 }
 
+/// Runs a Java source file with Kafka's client at hand, and returns what it prints.
+pub async fn run_java(source: &Path, words: &[&str]) -> Result<String> {
+    let mut command = java(256);
+    command.arg(source).args(words);
+    let output = Command::from(command).output().await?;
+    ensure!(output.status.success(), "{}: {}", source.display(), String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
 fn java(megabytes: u32) -> Spawn {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
     let mut command = Spawn::new("java");

@@ -1,7 +1,9 @@
 //! The shared servers, as the environment names them.
 
 pub mod brokers;
+pub mod cache;
 pub mod certificates;
+pub mod encrypted;
 pub mod private;
 pub mod redis;
 pub mod replica;

@@ -194,7 +194,7 @@ impl PrivateServers {
             command.env("STACK_KAFKA_RIGHTS", password);
         }
         // Topics are made by each world.
-        command.env("STACK_TOPIC", "").env("STACK_DLQ_TOPIC", "");
+        command.env("STACK_TOPIC", "").env("STACK_DLQ_TOPIC", "").env("STACK_DECISION_TOPIC", "");
         for server in &self.which {
             command.env_remove(server.variable());
         }

@@ -4,6 +4,7 @@ mod claim;
 mod clean;
 mod database;
 mod owner;
+mod settings;
 
 use std::{
     path::{Path, PathBuf},
@@ -46,6 +47,8 @@ pub struct World {
     pub topic: Topic,
     /// The world's dead letter topic.
     pub dlq: Topic,
+    /// The world's topic of decisions, where they are published; it need not exist.
+    pub decisions: Option<Topic>,
     /// Signs tokens as the identity provider would.
     pub signer: Signer,
     /// Every answer that a member of this world got.
@@ -56,6 +59,8 @@ pub struct World {
     pub redis_url: String,
     /// Settings of `[redis]` of each process, such as `("sentinel.master", …)`.
     pub redis_settings: Vec<(&'static str, String)>,
+    /// Settings of every process, such as `("database.ca_file", …)`.
+    pub settings: Vec<(&'static str, String)>,
     files: TempDir,
     claim: Claim,
     servers: Servers,
@@ -121,11 +126,13 @@ impl World {
             stock,
             topic,
             dlq,
+            decisions: None,
             signer,
             answers,
             database_url,
             redis_url,
             redis_settings: Vec::new(),
+            settings: Vec::new(),
             files,
             claim,
             servers,
@@ -220,6 +227,7 @@ impl World {
             stock: self.stock.clone(),
             topic: self.topic.clone(),
             dlq: self.dlq.clone(),
+            decisions: self.decisions.clone(),
             groups: Some((self.group_of("issue-consumer"), self.group_of("dlq-consumer"))),
             answers: self.answers.read(),
         }
@@ -256,36 +264,6 @@ impl World {
             let key = key.to_uppercase().replace('.', "__");
             ["ISSUER_API", "DLQ_CONSUMER"].map(|binary| (format!("{binary}__REDIS__{key}"), value.as_str()))
         })
-    }
-
-    /// Settings by which a process works in this world and in no other.
-    fn settings_of(&self, binary: &str) -> Vec<(String, String)> {
-        let text = |value: &str| value.to_owned();
-        let mut settings = match binary {
-            "issuer-api" => vec![
-                ("kafka.topic", text(self.topic.name())),
-                // A busy machine is no outage.
-                ("redis.response_timeout_ms", text("5000")),
-                ("auth.issuer", text(self.signer.issuer())),
-                ("auth.audience", text(self.signer.audience())),
-                ("auth.algorithms", format!("{:?}", self.signer.algorithm())),
-                (self.signer.setting(), self.secret_file().display().to_string()),
-            ],
-            "issue-consumer" => {
-                vec![("kafka.topic", text(self.topic.name())), ("kafka.dlq_topic", text(self.dlq.name()))]
-            }
-            _ => vec![
-                ("kafka.dlq_topic", text(self.dlq.name())),
-                ("kafka.topic", text(self.topic.name())),
-                ("kafka.issue_group_id", self.group_of("issue-consumer")),
-            ],
-        };
-        if binary != "issuer-api" {
-            settings.push(("kafka.group_id", self.group_of(binary)));
-            // A killed member is missed after six seconds, the least that the broker allows.
-            settings.push(("kafka.session_timeout_ms", text("6000")));
-        }
-        settings.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
     }
 }
 

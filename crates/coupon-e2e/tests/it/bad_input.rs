@@ -20,7 +20,7 @@ async fn a_bad_request_is_told_what_is_wrong_with_it_and_redis_stays_as_it_was()
     let member = world.member(&api, "careless")?;
     let before = world.stock.of("STRICT").await?;
 
-    for body in ["{", "[]", "null", "\"x\"", r#"{"member_id":"alice"}"#, r#"{"quantity":2}"#, "\u{0}"] {
+    for body in ["{", "[]", "nul", "\"x\"", r#"{"member_id":"alice"}"#, r#"{"quantity":2}"#, "\u{0}"] {
         let answer = member.ask_with("STRICT", |request| request.body(body)).await;
         assert!(answer.is_refused_as(422, "INVALID_BODY"), "{body:?}: {answer:?}");
         assert!(answer.content_type.as_deref().is_some_and(|kind| kind.starts_with("application/problem+json")));

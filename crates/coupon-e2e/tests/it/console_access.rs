@@ -152,7 +152,11 @@ async fn a_change_that_another_site_asks_for_is_refused() -> Result<()> {
         vec![("sec-fetch-site", "same-site".to_owned())],
         vec![("sec-fetch-site", "none".to_owned())],
     ];
-    let before: i64 = sqlx::query_scalar("SELECT count(*) FROM operator_audit").fetch_one(&world.db).await?;
+    let count = async |which: &str| -> Result<i64> {
+        let select = format!("SELECT count(*) FROM operator_audit WHERE verb {which} 'denied'");
+        Ok(sqlx::query_scalar(sqlx::AssertSqlSafe(select)).fetch_one(&world.db).await?)
+    };
+    let before = count("<>").await?;
     let verbs = verbs(&world).await?;
     for headers in &foreign {
         let with = |request| {
@@ -166,8 +170,17 @@ async fn a_change_that_another_site_asks_for_is_refused() -> Result<()> {
         let login = form(with(console.ask(Method::POST, "/login")), &[("token", &token)]).send().await?;
         assert_eq!((login.status().as_u16(), cookie(&login)), (403, None), "{headers:?}");
     }
-    let after: i64 = sqlx::query_scalar("SELECT count(*) FROM operator_audit").fetch_one(&world.db).await?;
-    assert_eq!(after, before, "nothing was changed");
+    assert_eq!(count("<>").await?, before, "nothing was changed");
+    // Ten rows a minute, and this has taken less than five.
+    let denied = count("=").await?;
+    assert!((10..=50).contains(&denied), "{denied} rows tell of some hundred denials");
+    let first: (String, String, Value, Value) = sqlx::query_as(
+        "SELECT actor, subject, change, provenance FROM operator_audit WHERE verb = 'denied' ORDER BY id LIMIT 1",
+    )
+    .fetch_one(&world.db)
+    .await?;
+    assert_eq!((first.0.as_str(), &first.2["reason"]), ("alice", &"CROSS_SITE".into()), "{first:?}");
+    assert_eq!((&first.3["login"], &first.3["source"]), (&"TOKEN".into(), &"127.0.0.1".into()), "{first:?}");
     for verb in verbs.iter().filter(|verb| verb.method == Method::POST) {
         let is_page = verbs.iter().any(|other| other.method == Method::GET && other.path == verb.path);
         let refused = asked(console.get(&verb.path).header("cookie", &session)).await?;

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use coupon_e2e::{
     console::{Console, operator},
+    failures::FullDisk,
+    kafka::record::Record,
     proxy::Proxy,
     servers::private::{PrivateServers, Server},
     wait::eventually,
@@ -12,7 +14,7 @@ use coupon_e2e::{
 };
 use serde_json::Value;
 
-use crate::SOON;
+use crate::{SOON, write::accepted};
 
 /// Longest time that a page may take, whatever is gone.
 const PAGE_WITHIN: Duration = Duration::from_millis(2_500);
@@ -99,10 +101,41 @@ async fn a_kafka_that_is_gone_is_named_and_the_rest_stands() -> Result<()> {
         let health: Value = serde_json::from_str(&text)?;
         let away = health["groups"][1]["partitions"]["away"].as_str().unwrap_or_default();
         assert!(status == 200 && away.starts_with("Kafka does not answer"), "{health}");
+        assert!(health["kafka"]["away"].is_string(), "{health}");
         assert!(health["postgresql"]["known"].is_string() && health["redis"]["known"].is_string(), "{health}");
         let (_, doctor) = in_time(&console, &token, "/health/doctor.json").await?;
         assert!(doctor.contains("\"FAIL\"") && doctor.contains("kafka"), "{doctor}");
         way.restore().await?;
     }
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_circuit_breaker_that_is_open_stands_on_the_page_of_health_until_it_is_closed() -> Result<()> {
+    let (world, console) = (World::new().await?, Console::new()?);
+    world.open_campaign("STUCK", 1).await?;
+    let token = operator(&world, "vera", "viewer").await?;
+    let (api, _dlq) = (world.start_api().await?, console.start(&world).await?);
+    accepted(&world, &api, "STUCK", "unlucky").await?;
+    let event = eventually("the event is published", SOON, async || -> Result<Option<_>> {
+        Ok(world.topic.read().await?.first().map(Record::again))
+    })
+    .await?;
+    // Reads go on and no write does: what the operator then looks at is this page. A service that starts meanwhile does not
+    // consume, and has no breaker.
+    let disk = FullDisk::of(&world.db).await?;
+    world.dlq.write(&event).await?;
+    let open = async || -> Result<Value> {
+        let (_, text) = in_time(&console, &token, "/health.json").await?;
+        Ok(serde_json::from_str::<Value>(&text)?["breakers"][0]["open"].clone())
+    };
+    let why = "No space left on device";
+    eventually("it is open", SOON, async || -> Result<bool> {
+        Ok(open().await?["why"].as_str().is_some_and(|told| told.contains(why)))
+    })
+    .await?;
+    let page = console.get("/health").bearer_auth(&token).header("accept", "text/html").send().await?.text().await?;
+    ensure!(page.contains("open</span> since 20") && page.contains(why), "{page}");
+    disk.make_room().await?;
+    eventually("it is closed", SOON * 2, async || -> Result<bool> { Ok(open().await?.is_null()) }).await
 }

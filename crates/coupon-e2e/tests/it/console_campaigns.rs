@@ -47,6 +47,7 @@ async fn c_a_campaign_is_created_opened_closed_and_exported_twice_the_same_by_th
     let new = json!({ "code": "SPRING", "total": 2, "reason": "spring sale" });
     let (status, created) = change(&console, &admin, "/campaigns", new.clone()).await?;
     assert!(status == 200 && created["campaign"]["status"] == "DRAFT", "{status} {created}");
+    assert_eq!(created["campaign"]["countdown"], "not opened yet");
     assert_eq!(change(&console, &admin, "/campaigns", new).await?.0, 409, "the code is taken");
     // A browser sends a form, and is led to the page.
     let session = console.session(&admin).await?;
@@ -75,6 +76,7 @@ async fn c_a_campaign_is_created_opened_closed_and_exported_twice_the_same_by_th
     assert!(status == 200 && moved["campaign"]["closes_at"] == "2099-01-01T00:00:00Z", "{moved}");
     let (status, closed) = change(&console, &admin, "/campaigns/SPRING/close", json!({ "reason": "over" })).await?;
     assert!(status == 200 && closed["campaign"]["status"] == "CLOSED", "{status} {closed}");
+    assert_eq!(closed["campaign"]["countdown"], "closed by hand");
 
     // Members are masked for who may not see them, in each form.
     let (_, listed) = json_of(&console, &viewer, "/campaigns/SPRING/issues").await?;
@@ -196,6 +198,33 @@ async fn c_without_redis_the_page_of_a_campaign_is_there_in_time_and_says_so() -
     let asked = Instant::now();
     assert_eq!(json_of(&console, &token, "/campaigns").await?.0, 200);
     assert!(asked.elapsed() < Duration::from_secs(1), "a list never asks Redis");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn c_what_is_refused_a_second_stands_on_the_page_of_the_campaign() -> Result<()> {
+    let (world, console) = (World::new().await?, Console::new()?);
+    world.open_campaign("RUSH", 1).await?;
+    let apis = [world.start_api().await?, world.start_api().await?];
+    let _dlq = console.start(&world).await?;
+    let token = operator(&world, "vera", "viewer").await?;
+    accepted(&world, &apis[0], "RUSH", "one").await?;
+    let mut asked = 0;
+    // A process counts a campaign from when it has seen it open.
+    eventually("both processes count what they refuse", SOON * 2, async || -> Result<bool> {
+        for api in &apis {
+            ensure!(world.member(api, "two")?.ask("RUSH").await.is_refused_as(409, "SOLD_OUT"));
+            asked += 1;
+        }
+        let (_, shown) = json_of(&console, &token, "/campaigns/RUSH").await?;
+        let told = shown["redis"]["known"]["refused"]["SOLD_OUT"].as_i64().unwrap_or(0);
+        ensure!(told <= asked, "{told} of {asked}: {shown}");
+        Ok(told >= 3 && shown["refused_per_second"].as_f64().is_some_and(|rate| rate > 0.0))
+    })
+    .await?;
+    let page = console.get("/campaigns/RUSH").bearer_auth(&token).header("accept", "text/html").send().await?;
+    let page = page.text().await?;
+    assert!(page.contains("</strong> refused a second") && page.contains(" SOLD_OUT"), "{page}");
     Ok(())
 }
 

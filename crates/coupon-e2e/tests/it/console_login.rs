@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use anyhow::{Context, Result};
 use coupon_e2e::{
-    console::{Console, cookie, operator},
+    console::{Console, cookie, form, operator},
     world::World,
 };
 
@@ -65,7 +65,8 @@ async fn a_session_ends_by_logout_revocation_and_expiry() -> Result<()> {
     assert!(!secrets.iter().any(|secret| dlq.log_contains(secret)), "a secret is in the log");
     let verbs: Vec<String> =
         sqlx::query_scalar("SELECT DISTINCT verb FROM operator_audit ORDER BY verb").fetch_all(&world.db).await?;
-    assert_eq!(verbs, ["login", "operator.add", "operator.revoke"]);
+    // The token that was revoked was tried once more.
+    assert_eq!(verbs, ["denied", "login", "operator.add", "operator.revoke"]);
     Ok(())
 }
 
@@ -110,7 +111,42 @@ async fn the_eleventh_login_of_a_minute_is_refused_whatever_the_token() -> Resul
     assert!(refused.text().await?.contains("too many attempts"));
     let denials = |reason| dlq.metric("coupon_console_denials_total", reason);
     assert_eq!((denials("TOKEN").await?, denials("ATTEMPTS").await?), (Some(10.0), Some(1.0)));
+    let audited: Vec<(Option<String>, String, String)> = sqlx::query_as(
+        "SELECT change ->> 'reason', provenance ->> 'login', provenance ->> 'source' FROM operator_audit
+         WHERE verb = 'denied' AND actor = '(nobody)' AND subject = '/login' AND change ->> 'denied' = 'login'",
+    )
+    .fetch_all(&world.db)
+    .await?;
+    let expected = (Some("TOKEN".to_owned()), "NOBODY".to_owned(), "127.0.0.1".to_owned());
+    assert_eq!(audited, vec![expected; 10], "ten rows a minute, whatever is tried");
     assert_eq!(console.get("/health.json").bearer_auth(&token).send().await?.status(), 200, "programs are not held up");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_source_behind_a_trusted_proxy_is_the_client_and_nobody_can_forge_it() -> Result<()> {
+    let (world, console) = (World::new().await?, Console::new()?);
+    let launch = world.start_dlq_consumer().set("console.listen", console.address());
+    let _dlq = launch.set("console.trusted_proxies", "127.0.0.0/8,10.0.0.0/8").await?;
+    let token = operator(&world, "alice", "viewer").await?;
+    let log_in = async |forwarded: &str, token: &str| -> Result<u16> {
+        let request = form(console.post("/login"), &[("token", token)]).header("x-forwarded-for", forwarded);
+        Ok(request.send().await?.status().as_u16())
+    };
+    for _ in 0..10 {
+        assert_eq!(log_in("203.0.113.7", "cop_guess").await?, 401);
+    }
+    assert_eq!(log_in("203.0.113.7, 10.1.1.1", &token).await?, 429, "through two proxies it is the same client");
+    assert_eq!(log_in("192.0.2.1, 203.0.113.7", &token).await?, 429, "what a client writes itself is not believed");
+    assert_eq!(log_in("203.0.113.8", &token).await?, 303, "another client is not held up");
+    let sources: Vec<String> = sqlx::query_scalar("SELECT source FROM operator_sessions").fetch_all(&world.db).await?;
+    assert_eq!(sources, ["203.0.113.8"]);
+    let denied = "SELECT DISTINCT provenance ->> 'source' FROM operator_audit WHERE verb = 'denied'";
+    let denied: Vec<String> = sqlx::query_scalar(denied).fetch_all(&world.db).await?;
+    assert_eq!(denied, ["203.0.113.7"]);
+    let wrong = ["--set", "console.listen=127.0.0.1:1", "--set", "console.trusted_proxies=10.0.0.0/40", "config"];
+    let refused = world.run("dlq-consumer", &wrong).await?;
+    assert!(refused.code == Some(2) && refused.stderr.contains("10.0.0.0/40"), "{refused:?}");
     Ok(())
 }
 

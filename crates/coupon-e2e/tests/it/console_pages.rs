@@ -259,6 +259,11 @@ async fn the_document_names_what_each_page_answers_and_doctor_finds_what_is_wron
         pages += 1;
     }
     assert!(pages >= 8, "{pages}");
+    let find = &document["paths"]["/find"]["get"]["parameters"];
+    let required: Vec<&Value> =
+        find.as_array().context("parameters")?.iter().filter(|one| one["required"] == true).collect();
+    assert!(required.len() == 1 && required[0]["name"] == "q", "{find}");
+    assert_eq!(read(&console, &admin, "/find.json?q=E1").await?["path"], "/work/E1");
 
     let doctor = read(&console, &admin, "/health/doctor.json").await?;
     let verdict = |name: &str| {
@@ -269,6 +274,9 @@ async fn the_document_names_what_each_page_answers_and_doctor_finds_what_is_wron
     assert_eq!(verdict("alarms").as_deref(), Some("warn"), "{doctor}");
     let health = read(&console, &admin, "/health.json").await?;
     assert!(health["postgresql"]["known"].is_string() && health["redis"]["known"].is_string(), "{health}");
+    let brokers = &health["kafka"]["known"]["brokers"];
+    assert!(health["kafka"]["known"]["id"].is_string() && brokers[0]["address"].is_string(), "{health}");
+    assert!(health["breakers"][0]["dependency"] == "postgresql" && health["breakers"][0]["open"].is_null(), "{health}");
     assert!(
         health["settings"].as_str().is_some_and(|text| text.contains("[console]") && !text.contains("postgresql://"))
     );

@@ -1,20 +1,23 @@
 //! Jobs that services work on: asked for in a terminal that may be closed, gone on with wherever a process is killed.
 
-use std::{collections::BTreeSet, time::Duration};
+mod replays;
+
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use coupon_e2e::{process::Process, wait::eventually, world::World};
 use serde_json::Value;
 
-use crate::{
-    SOON, Services, issued_rows,
-    replay::replay,
-    replay_jobs::{given_up, job as replay_status, moves},
-    rows::json,
-};
+use crate::{SOON, Services, issued_rows, rows::json};
 
-/// Within this time a job of a killed worker goes on: 6 s of silence, a look each second, a slow machine.
+/// Within this time a job of a killed worker goes on: 6 s of silence, a look each 1.3 s, a slow machine.
 const GOES_ON_WITHIN: Duration = Duration::from_secs(20);
+
+/// Until the server shows what its backends have counted: each tells it up to a second late, and an idle one later.
+const COUNTS_ARE_SHOWN: Duration = Duration::from_secs(5);
+
+/// How long looks are counted: some at each worker, however its period falls.
+const LOOKS_COUNTED_FOR: Duration = Duration::from_secs(15);
 
 /// Plants so many PENDING entries of a campaign, and returns the highest number.
 async fn planted(world: &World, entries: i64) -> Result<i64> {
@@ -192,68 +195,6 @@ async fn a_job_that_is_cancelled_stops_before_its_next_batch() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replay_outlives_its_terminal_and_its_worker_and_issues_each_coupon_once() -> Result<()> {
-    let world = World::new().await?;
-    let services = Services::start(&world).await?;
-    given_up(&world, &services, 12).await?;
-    let [one, other] = &serving(&world, 2).await?[..] else { unreachable!("two were started") };
-    let begun = async {
-        eventually("two are begun", SOON, async || -> Result<bool> {
-            Ok(replay_status(&world).await?["begun"].as_i64() >= Some(2))
-        })
-        .await
-    };
-    tokio::select! {
-        ended = replay(&world, &["--coupon", "JOB", "--per-second", "2"]) => anyhow::bail!("it has ended: {ended:?}"),
-        // The command that is dropped here is killed.
-        begun = begun => begun?,
-    }
-    let (worker, _) = worker_and_other(&world, "replay_jobs", one, other).await?;
-    worker.kill();
-    issued_rows(&world, "JOB", 12, GOES_ON_WITHIN + Duration::from_secs(20)).await?;
-    eventually("the replay is done", SOON, async || -> Result<bool> {
-        let job = replay_status(&world).await?;
-        Ok(job["status"] == "DONE" && job["succeeded"] == 12 && job["begun"] == 12)
-    })
-    .await?;
-    let replays: Vec<i64> =
-        sqlx::query_scalar("SELECT failed_issue_id FROM replays ORDER BY created_at").fetch_all(&world.db).await?;
-    assert_eq!((replays.len(), replays.iter().collect::<BTreeSet<_>>().len()), (12, 12));
-    let by: Vec<String> =
-        sqlx::query_scalar("SELECT DISTINCT actor FROM operator_audit WHERE subject LIKE 'replay_jobs/%'")
-            .fetch_all(&world.db)
-            .await?;
-    assert_eq!(by, ["olga"], "also what the service did");
-    let verdict = world.quiet(SOON, &[]).await?;
-    assert_eq!((verdict.issued, verdict.compensated), (12, 12));
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replay_of_the_services_is_paused_resumed_and_followed() -> Result<()> {
-    let world = World::new().await?;
-    let services = Services::start(&world).await?;
-    given_up(&world, &services, 5).await?;
-    let _service = serving(&world, 1).await?;
-    services.issue_consumer.stop()?;
-    let (replayed, paused) = tokio::join!(replay(&world, &["--coupon", "JOB"]), async {
-        eventually("one is begun", SOON, async || -> Result<bool> { Ok(replay_status(&world).await?["begun"] == 1) })
-            .await?;
-        moves(&world, "pause").await?.succeeded()
-    });
-    paused?;
-    let replayed = replayed?;
-    ensure!(replayed.code == Some(1) && replayed.stderr.contains("is PAUSED"), "{replayed:?}");
-    services.issue_consumer.cont()?;
-    let resumed = moves(&world, "resume").await?;
-    ensure!(resumed.code == Some(0) && resumed.stderr.contains("is DONE"), "{resumed:?}");
-    ensure!(replay_status(&world).await?["in_service"] == true);
-    let verdict = world.quiet(SOON, &[]).await?;
-    assert_eq!((verdict.issued, verdict.compensated, verdict.stock), (5, 5, 95));
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_service_reconciles_rebuilds_and_archives_for_a_command() -> Result<()> {
     let world = World::new().await?;
     let services = Services::start(&world).await?;
@@ -286,5 +227,27 @@ async fn a_service_reconciles_rebuilds_and_archives_for_a_command() -> Result<()
     .fetch_all(&world.db)
     .await?;
     assert_eq!(by, ["olga"]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn idle_workers_look_for_jobs_less_than_once_a_second() -> Result<()> {
+    let world = World::new().await?;
+    let _dlq_consumer = world.start_dlq_consumer().set("jobs.workers", 3).await?;
+    // How often anybody has read the table, and how many seconds have passed, both by the server.
+    let looks = async || -> Result<(i64, f64)> {
+        let select = "SELECT seq_scan + coalesce(idx_scan, 0), extract(epoch FROM clock_timestamp())::float8
+                      FROM pg_stat_user_tables WHERE relname = 'jobs'";
+        Ok(sqlx::query_as(select).fetch_one(&world.db).await?)
+    };
+    // Time has to pass here: it is looks in a while that are counted, and nothing says when the counts are shown.
+    tokio::time::sleep(COUNTS_ARE_SHOWN).await;
+    let begin = looks().await?;
+    tokio::time::sleep(LOOKS_COUNTED_FOR).await;
+    let end = looks().await?;
+    let (looked, seconds) = (end.0 - begin.0, end.1 - begin.1);
+    #[expect(clippy::cast_precision_loss, reason = "some looks")]
+    let a_second = looked as f64 / seconds;
+    ensure!(looked > 0 && a_second < 1.1, "{looked} looks in {seconds:.1} s");
     Ok(())
 }

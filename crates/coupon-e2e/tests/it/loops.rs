@@ -14,6 +14,7 @@ use crate::{AFTER_ALL_ATTEMPTS, SOON, write::accepted};
 /// The loops of each service by their names, which are the failpoints at which they can be made to panic.
 const OF_API: &[&str] = &[
     "acknowledgements",
+    "admissions",
     "admin listener",
     "contract",
     "listener",
@@ -34,6 +35,7 @@ const OF_DLQ_CONSUMER: &[&str] = &[
     "give-backs",
     "job workers",
     "jobs",
+    "jobs watch",
     "newer versions",
     "reconcile",
     "redis watch",
@@ -41,6 +43,7 @@ const OF_DLQ_CONSUMER: &[&str] = &[
     "replays",
     "retention",
     "signal watch",
+    "webhook events",
 ];
 
 async fn ends(launch: Launch, point: &str) -> Result<()> {

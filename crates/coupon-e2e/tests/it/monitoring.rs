@@ -27,7 +27,7 @@ struct Selector {
 async fn every_selector_of_the_rules_and_dashboards_finds_what_the_binaries_export() -> Result<()> {
     let selectors = selectors_of_deploy()?;
     ensure!(selectors.len() > 40, "only {} selectors were found", selectors.len());
-    let world = World::new().await?;
+    let world = World::new().await?.publishing_decisions();
     // Nobody asks for anything: what is counted has to be there before its first event.
     world.open_campaign("OPEN", 10).await?;
     let services = Services::start(&world).await?;

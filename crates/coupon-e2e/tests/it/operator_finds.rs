@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::{
     SOON, Services,
     planted::Planted,
-    rows::{Entry, ids, json},
+    rows::{Entry, Letter, ids, json},
     write::accepted,
 };
 
@@ -87,10 +87,14 @@ async fn a_request_and_a_member_are_found_in_rows_work_list_dead_letters_and_red
         (&"ISSUED".into(), &"a".into())
     );
     assert_eq!(issued["holders"][0]["request_id"], planted.a.to_string());
+    let steps: Vec<&str> =
+        issued["steps"].as_array().into_iter().flatten().filter_map(|step| step["what"].as_str()).collect();
+    assert!(steps.contains(&"Decided ISSUED") && issued["member_id"] == "a", "as the console tells it: {issued}");
     let given_up = json(&world, &["find", "--member", "c"]).await?;
     assert_eq!(given_up["decisions"][0]["decision"], "COMPENSATED", "{given_up}");
     assert_eq!(given_up["entries"][0]["request_id"], planted.c.to_string());
     assert_eq!(given_up["holders"], json!([]), "the unit has gone back");
+    assert!(given_up["requests"][0]["sentence"].is_string() && given_up["campaigns"].is_array(), "{given_up}");
     let by_request = json(&world, &["find", &planted.c.to_string()]).await?;
     assert_eq!((ids(&by_request["entries"]).len(), ids(&by_request["dead_letters"]).len()), (1, 1), "{by_request}");
     // Reserved, and decided by nobody yet.
@@ -100,6 +104,7 @@ async fn a_request_and_a_member_are_found_in_rows_work_list_dead_letters_and_red
     assert_eq!(found["holders"][0]["request_id"], reserved.to_string(), "{found}");
     let table = world.run("dlq-consumer", &["find", "--member", "c"]).await?.succeeded()?;
     assert!(table.contains("Decisions\n") && table.contains("Entries of the work list\n"), "{table}");
+    assert!(table.contains("\nRequests\n") && table.contains("to tell the member"), "{table}");
     let nothing = world.run("dlq-consumer", &["find", &Uuid::now_v7().to_string()]).await?;
     assert!(nothing.code == Some(1) && nothing.stderr.contains("nothing is known"), "{nothing:?}");
     Ok(())
@@ -139,5 +144,11 @@ async fn a_reason_that_is_cut_says_so_and_wide_prints_it_whole() -> Result<()> {
     assert!(!cut.contains("end of the reason"), "{cut}");
     let wide = world.run("dlq-consumer", &["list", "--wide"]).await?.succeeded()?;
     assert!(wide.contains("end of the reason") && !wide.contains('…'), "{wide}");
+    Letter { text: &reason, ..Letter::default() }.plant(&world).await?;
+    let cut = world.run("dlq-consumer", &["list", "--dead-letters"]).await?.succeeded()?;
+    let wide = world.run("dlq-consumer", &["list", "--dead-letters", "--wide"]).await?.succeeded()?;
+    // The text stands in the column of the member too, which is never cut.
+    let whole = |table: &str| table.matches("end of the reason").count();
+    assert_eq!((whole(&cut), whole(&wide)), (1, 2), "{cut}{wide}");
     Ok(())
 }

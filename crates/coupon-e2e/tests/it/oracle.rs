@@ -1,7 +1,7 @@
 //! Tests of the oracle: it finds no violation in a healthy campaign, and in each damaged campaign exactly the one that was
 //! planted there.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use coupon_e2e::{
     answers::State,
     kafka::record::{Event, NewRecord, Record},
@@ -136,6 +136,11 @@ impl Planted<'_> {
                 let value: Value = serde_json::from_slice(self.letter_of_c.value.as_deref().context("a value")?)?;
                 let pretty = Some(serde_json::to_vec_pretty(&value)?);
                 self.world.dlq.write(&NewRecord { value: pretty, ..self.letter_of_c.clone() }).await?;
+            }
+            Kind::EventMissing | Kind::EventWrong | Kind::EventOutOfOrder => {
+                bail!(
+                    "planted by the_oracle_sees_an_event_that_is_missing_wrong_or_late, where decisions are published"
+                )
             }
         }
         Ok(())

@@ -5,7 +5,8 @@ use coupon_e2e::{
     process::logs::LogLine,
     servers::{
         Servers,
-        certificates::{Authority, Certificate},
+        certificates::Authority,
+        encrypted::{certify_postgres, put_into_postgres},
         private::{PrivateServers, Server},
     },
     wait::eventually,
@@ -18,29 +19,10 @@ use crate::{SOON, issued_rows, write::accepted};
 /// What it is, the URL, further settings, and what `doctor` says of it.
 type Case<'a> = (&'a str, String, &'a [(&'a str, &'a str)], &'a str);
 
-/// Writes a file into the folder of the server's data, for its eyes only, by the server itself.
-async fn put(admin: &mut PgConnection, name: &str, text: &str) -> Result<()> {
-    let copy = format!(
-        "COPY (SELECT line FROM unnest(string_to_array($pem${}$pem$, E'\\n')) WITH ORDINALITY AS t (line, n) ORDER BY n)
-         TO PROGRAM 'umask 077; cat > {name}'",
-        text.trim()
-    );
-    sqlx::raw_sql(AssertSqlSafe(copy)).execute(admin).await?;
-    Ok(())
-}
-
-async fn certify(admin: &mut PgConnection, server: Certificate) -> Result<()> {
-    put(admin, "server.crt", &std::fs::read_to_string(server.certificate)?).await?;
-    put(admin, "server.key", &std::fs::read_to_string(server.key)?).await?;
-    // The reload takes effect a moment after it is asked for.
-    sqlx::raw_sql("SELECT pg_reload_conf(), pg_sleep(0.5)").execute(admin).await?;
-    Ok(())
-}
-
 /// Lets the server speak TLS, and ask for it.
 async fn turn_tls_on(admin: &mut PgConnection, own: &Authority) -> Result<()> {
-    put(admin, "root.crt", &std::fs::read_to_string(own.root())?).await?;
-    put(
+    put_into_postgres(admin, "root.crt", &std::fs::read_to_string(own.root())?).await?;
+    put_into_postgres(
         admin,
         "pg_hba.conf",
         "hostssl all certified 127.0.0.1/32 cert\nhostssl all all 127.0.0.1/32 scram-sha-256\n\
@@ -48,8 +30,6 @@ async fn turn_tls_on(admin: &mut PgConnection, own: &Authority) -> Result<()> {
     )
     .await?;
     for statement in [
-        "ALTER SYSTEM SET ssl_cert_file = 'server.crt'",
-        "ALTER SYSTEM SET ssl_key_file = 'server.key'",
         "ALTER SYSTEM SET ssl_ca_file = 'root.crt'",
         "ALTER SYSTEM SET ssl = on",
         "CREATE ROLE certified LOGIN SUPERUSER",
@@ -59,7 +39,7 @@ async fn turn_tls_on(admin: &mut PgConnection, own: &Authority) -> Result<()> {
     ] {
         sqlx::raw_sql(AssertSqlSafe(statement.to_owned())).execute(&mut *admin).await?;
     }
-    certify(admin, own.sign_for("server", "127.0.0.1", "server", false)?).await
+    certify_postgres(admin, &own.sign_for("server", "127.0.0.1", "server", false)?).await
 }
 
 /// The URL with other parameters, and with another user when there is one.
@@ -142,7 +122,7 @@ async fn a_postgresql_that_asks_for_tls_is_verified_and_each_refusal_names_the_s
         (false, "db.example.org", "name a host of the server's certificate"),
         (true, "127.0.0.1", "renew the server's certificate"),
     ] {
-        certify(&mut admin, own.sign_for("server", host, "server", is_expired)?).await?;
+        certify_postgres(&mut admin, &own.sign_for("server", host, "server", is_expired)?).await?;
         let done = doctor(url(&world, None, ""), &certified[..1]).await?;
         ensure!(done.code == Some(1) && done.stdout.contains(says), "{says}: {}{}", done.stdout, done.stderr);
         let by_authority = doctor(url(&world, None, "sslmode=verify-ca"), &certified[..1]).await?;
@@ -163,7 +143,7 @@ async fn says_it_once_and_waits(world: &World, admin: &mut PgConnection, own: &A
     let says_so = |line: &LogLine| line.text.contains("renew the server's certificate");
     eventually("the log says it too", SOON, async || issue.log().iter().any(says_so)).await?;
     ensure!(issue.log().iter().filter(|line| says_so(line)).count() == 1, "said once: {:?}", issue.log());
-    certify(admin, own.sign_for("server", "127.0.0.1", "server", false)?).await?;
+    certify_postgres(admin, &own.sign_for("server", "127.0.0.1", "server", false)?).await?;
     eventually("it is ready", SOON, async || issue.admin_status("/readyz").await == Some(200)).await?;
     let api = world.start_api().await?;
     accepted(world, &api, "TLS", "someone").await?;

@@ -21,6 +21,8 @@ pub struct CreateCampaign {
     pub closes_at: Option<DateTime<Utc>>,
     /// Days a coupon is valid from its reservation.
     pub valid_days: i32,
+    /// Whether a unit is reserved only with a token of a waiting room.
+    pub admission_required: bool,
     /// Whether an existing campaign with these values is a success.
     pub if_absent: bool,
 }
@@ -39,6 +41,7 @@ impl Campaigns {
             opens_at,
             closes_at: wanted.closes_at,
             valid_days: wanted.valid_days,
+            admission_required: wanted.admission_required,
         };
         let is_new = self.database.coupons().create(new, actor).await?;
         let coupon = self.find(&wanted.code).await?;
@@ -65,6 +68,7 @@ impl CreateCampaign {
     fn is_met_by(&self, found: &Coupon) -> bool {
         found.total_quantity == self.total
             && found.valid_days == self.valid_days
+            && found.admission_required == self.admission_required
             && found.closes_at == self.closes_at
             && self.opens_at.is_none_or(|opens_at| opens_at == found.opens_at)
     }

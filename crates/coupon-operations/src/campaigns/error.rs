@@ -65,6 +65,11 @@ pub enum CampaignError {
         /// Whether it was never opened.
         is_draft: bool,
     },
+    /// The id of a member of the campaign was replaced by a pseudonym.
+    #[error(
+        "members of {0} were erased (`dlq-consumer member erase`), and each could get a second coupon: it stays closed"
+    )]
+    MembersErased(CouponCode),
     /// The campaign was never opened.
     #[error("{0} was never opened, there is nothing to close; `coupon delete {0} --by NAME` removes it")]
     NeverOpened(CouponCode),

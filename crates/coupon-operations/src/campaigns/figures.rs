@@ -1,6 +1,6 @@
 //! What a campaign's page shows of Redis, and how far its requests have come.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use coupon_core::{ids::CouponCode, repo::coupon_issues::CampaignCounts, stock::StockError};
 use serde::Serialize;
@@ -29,6 +29,8 @@ pub struct InRedis {
     pub outbox: i64,
     /// Age of the oldest outbox entry, in ms; 0 while there is none.
     pub oldest_outbox_ms: u64,
+    /// Requests that were refused, by code, as the processes of issuer-api told it in the last second.
+    pub refused: BTreeMap<String, i64>,
 }
 
 /// How far the accepted requests of a campaign have come. What Redis would have to say is `None` while it does not answer.
@@ -60,7 +62,7 @@ impl Campaigns {
     /// Returns the campaign as Redis has it; `None`: Redis has no data of it.
     pub async fn in_redis(&self, code: &CouponCode) -> Result<Option<InRedis>, StockError> {
         let outbox = self.stock.relay(code, OWNER, Duration::ZERO, Duration::ZERO, 0);
-        let (view, outbox) = tokio::try_join!(self.stock.view(code), outbox)?;
+        let (view, outbox, refused) = tokio::try_join!(self.stock.view(code), outbox, self.stock.refused(code))?;
         Ok(view.map(|view| InRedis {
             remaining: (view.total - view.issued).max(0),
             status: view.status,
@@ -70,6 +72,7 @@ impl Campaigns {
             held: view.issued,
             outbox: view.outbox,
             oldest_outbox_ms: u64::try_from(outbox.oldest.as_millis()).unwrap_or(u64::MAX),
+            refused,
         }))
     }
 }
@@ -97,6 +100,7 @@ mod tests {
             remaining: 100,
             outbox: 4,
             oldest_outbox_ms: 7,
+            refused: BTreeMap::new(),
         };
         let funnel = Funnel::of(90, &counts, Some(&redis));
         assert_eq!((funnel.accepted, funnel.published, funnel.written), (Some(103), Some(99), 95));

@@ -116,6 +116,15 @@ impl Campaigns {
         Ok(coupon)
     }
 
+    /// Sets whether a unit is reserved only with a token of a waiting room. Each `issuer-api` knows it seconds later.
+    pub async fn set_admission(&self, code: &CouponCode, is_required: bool) -> Result<Changed, CampaignError> {
+        self.find_unarchived(code).await?;
+        let set = self.database.coupons().set_admission(code.clone(), is_required, self.me()).await?;
+        // Archived since it was read.
+        let coupon = set.ok_or_else(|| CampaignError::Archived(code.clone()))?;
+        Ok(Changed { coupon, remarks: Vec::new() })
+    }
+
     /// Sets the status of the row that was read, and returns the row. Fails if its epoch has changed, or its status is none
     /// of `from`.
     async fn set_status(

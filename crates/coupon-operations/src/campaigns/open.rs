@@ -24,6 +24,9 @@ impl Campaigns {
         {
             return Err(CampaignError::Over { code: code.clone(), closes_at });
         }
+        if coupon.members_erased_at.is_some() {
+            return Err(CampaignError::MembersErased(code.clone()));
+        }
         if coupon.status == CouponStatus::Draft {
             // Never opened, so this can only be of a campaign that PostgreSQL has forgotten. Data of the
             // row's epoch that is found later is our own.

@@ -1,5 +1,7 @@
 //! What a member has and why, from facts, and the sentence to tell them.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, Utc};
 use coupon_core::{
     ids::{CouponCode, MemberId},
@@ -8,15 +10,18 @@ use coupon_core::{
         coupon_issues::DecisionDetails,
         coupons::ShownStatus,
         failed_coupon_issues::{FailedCouponIssue, FailedIssueStatus},
+        work_list::Filter,
     },
     stock::{Holder, StockError},
 };
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::{CampaignWithout, without::without_request};
+use super::{CampaignWithout, HolderEntry, StoredRows, without::without_request};
 use crate::Operations;
 
+/// Most entries, and most dead letters, read of one member.
+const MAX_ROWS: i64 = 1_000;
 /// Most campaigns that are told about, and most undecided requests.
 const MAX_CAMPAIGNS: i64 = 50;
 
@@ -83,24 +88,39 @@ impl Operations {
         Ok(MemberStanding { requests, campaigns, has_more_campaigns })
     }
 
-    /// Asks Redis for holder entries of a member in campaigns without a known request: accepted requests that are not written
-    /// yet. Returns campaign and request id of each.
-    pub async fn unwritten_of_member(
+    /// Asks Redis for the holder entries of a member in the campaigns of its standing. One whose request the standing does not
+    /// have is of an accepted request that is not written yet.
+    pub async fn holders_of_member(
         &self,
         member: &MemberId,
         standing: &MemberStanding,
-    ) -> Result<Vec<(CouponCode, Uuid)>, StockError> {
+    ) -> Result<Vec<HolderEntry>, StockError> {
         let has_data = |campaign: &&CampaignWithout| {
             !matches!(campaign.status, ShownStatus::Draft | ShownStatus::Opening | ShownStatus::Archived)
         };
-        let codes: Vec<CouponCode> =
-            standing.campaigns.iter().filter(has_data).map(|campaign| campaign.coupon_code.clone()).collect();
+        let without = standing.campaigns.iter().filter(has_data).map(|campaign| campaign.coupon_code.clone());
+        let with = standing.requests.iter().filter_map(|request| request.coupon_code.parse().ok());
+        let codes: Vec<CouponCode> = with.chain(without).collect::<HashSet<_>>().into_iter().collect();
         let holders = self.stock.holders(&codes, member).await?;
-        let found = codes.into_iter().zip(holders).filter_map(|(code, holder)| match holder {
-            Holder::Holds { request_id, .. } => Some((code, request_id.as_uuid())),
+        let found = codes.into_iter().zip(holders).filter_map(|(coupon_code, holder)| match holder {
+            Holder::Holds { request_id, .. } => {
+                Some(HolderEntry { coupon_code, member_id: member.clone(), request_id })
+            }
             _ => None,
         });
-        Ok(found.collect())
+        let mut found: Vec<HolderEntry> = found.collect();
+        found.sort_by(|one, other| one.coupon_code.as_str().cmp(other.coupon_code.as_str()));
+        Ok(found)
+    }
+
+    /// Returns the rows of a member: all decisions, and the newest entries and dead letters.
+    pub async fn rows_of_member(&self, member: &MemberId) -> Result<StoredRows, RepoError> {
+        let filter = Filter { member: Some(member.clone()), ..Filter::default() };
+        Ok(StoredRows {
+            decisions: self.database.coupon_issues().of_member(member).await?,
+            entries: self.database.failed_coupon_issues().list(&filter, None, MAX_ROWS).await?,
+            dead_letters: self.database.dlq_events().list(&filter, None, MAX_ROWS).await?,
+        })
     }
 }
 

@@ -12,7 +12,7 @@ use coupon_core::{
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::LookupResult;
+use super::StoredRows;
 
 /// How a step ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -57,7 +57,7 @@ impl Step {
 }
 
 /// From the request to its record in Kafka.
-pub(super) fn beginning(request_id: Uuid, found: &LookupResult, reserved_at: Option<DateTime<Utc>>) -> Vec<Step> {
+pub(super) fn beginning(request_id: Uuid, found: &StoredRows, reserved_at: Option<DateTime<Utc>>) -> Vec<Step> {
     let mut steps = Vec::new();
     let made = request_id.get_timestamp().and_then(|made| {
         let (seconds, nanos) = made.to_unix();

@@ -14,7 +14,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::{
-    LookupResult, Outcome, Step,
+    Outcome, Step, StoredRows,
     steps::{attempts, beginning, decided, replayed},
 };
 use crate::Operations;
@@ -34,6 +34,9 @@ pub struct RequestTimeline {
     pub expires_at: Option<DateTime<Utc>>,
     /// The steps, oldest first.
     pub steps: Vec<Step>,
+    /// The rows that tell of them. They name the member, so a page shows none of them.
+    #[serde(skip)]
+    pub rows: StoredRows,
 }
 
 /// What Redis says of a request now.
@@ -58,10 +61,17 @@ pub enum AskedRedis {
     NoPlace,
 }
 
+impl RequestTimeline {
+    /// Returns campaign and member, where both are known: by them alone Redis finds the request.
+    pub fn place(&self) -> Option<(CouponCode, MemberId)> {
+        Some((self.coupon_code.as_deref()?.parse().ok()?, self.member_id.as_deref()?.parse().ok()?))
+    }
+}
+
 impl Operations {
     /// Returns what became of a request; `None`: PostgreSQL knows nothing of it.
     pub async fn request_timeline(&self, request_id: Uuid) -> Result<Option<RequestTimeline>, RepoError> {
-        let found = self.find_stored_request(request_id).await?;
+        let found = self.stored_request(request_id).await?;
         if found.is_empty() {
             return Ok(None);
         }
@@ -71,14 +81,13 @@ impl Operations {
         }
         let event = found.dead_letters.iter().find_map(|row| self.event_of(&row.clone().into()).ok());
         let reserved_at = event.map(|event| from_unix_ms(event.reserved_at));
-        Ok(Some(timeline(request_id, &found, &replays, reserved_at)))
+        let timeline = timeline(request_id, &found, &replays, reserved_at);
+        Ok(Some(RequestTimeline { rows: found, ..timeline }))
     }
 
     /// Asks Redis what the member of a request holds now.
     pub async fn ask_redis(&self, request: &RequestTimeline) -> Result<AskedRedis, StockError> {
-        let code = request.coupon_code.as_deref().and_then(|code| code.parse::<CouponCode>().ok());
-        let member = request.member_id.as_deref().and_then(|member| member.parse::<MemberId>().ok());
-        let (Some(code), Some(member)) = (code, member) else { return Ok(AskedRedis::NoPlace) };
+        let Some((code, member)) = request.place() else { return Ok(AskedRedis::NoPlace) };
         Ok(match self.stock.holder(&code, &member).await? {
             Holder::Holds { request_id, pending } if request_id.as_uuid() == request.request_id => {
                 AskedRedis::Holds { pending }
@@ -92,7 +101,7 @@ impl Operations {
 
 fn timeline(
     request_id: Uuid,
-    found: &LookupResult,
+    found: &StoredRows,
     replays: &[ReplayLink],
     reserved_at: Option<DateTime<Utc>>,
 ) -> RequestTimeline {
@@ -134,6 +143,7 @@ fn timeline(
         decision: decision.map(|row| row.decision.clone()),
         expires_at: decision.and_then(|row| row.expires_at),
         steps,
+        rows: StoredRows::default(),
     }
 }
 
@@ -158,7 +168,7 @@ mod tests {
     }
 
     fn steps_of(row: DecisionDetails) -> Vec<(&'static str, Outcome)> {
-        let (id, found) = (row.request_id, LookupResult { decisions: vec![row], ..LookupResult::default() });
+        let (id, found) = (row.request_id, StoredRows { decisions: vec![row], ..StoredRows::default() });
         timeline(id, &found, &[], None).steps.into_iter().map(|step| (step.what, step.outcome)).collect()
     }
 

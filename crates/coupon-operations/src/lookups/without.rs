@@ -119,8 +119,10 @@ mod tests {
             valid_days: 30,
             epoch: 1,
             high_seq: issued,
+            admission_required: false,
             created_at: at("2026-10-01T10:00:00Z"),
             archived_at: None,
+            members_erased_at: None,
         };
         let sold_out_at = (issued >= total).then(|| at("2026-11-01T10:00:07Z"));
         CouponWithoutRequest { coupon, sold_out_at, last_seq: Some(issued), closed_at: None }

@@ -1,11 +1,14 @@
-//! What is known of a change by itself: its verb, its rows, its name, the time it takes.
+//! A change, and what is known of it by itself: its verb, its rows, its name, the time it takes.
 
-use coupon_core::repo::{
-    jobs::ServiceJobKind,
-    work_list::{Filter, List, Verb},
+use coupon_core::{
+    ids::CouponCode,
+    repo::{
+        jobs::ServiceJobKind,
+        work_list::{Filter, List, Verb},
+    },
 };
+use serde::{Deserialize, Serialize};
 
-use super::Change;
 use crate::jobs::JobRef;
 
 /// Rows above which a change has to be confirmed by typing a word.
@@ -14,6 +17,68 @@ const TYPED_ABOVE_ROWS: i64 = 100;
 const SETTLED_PER_SECOND: i64 = 2_000;
 /// Dead letters compensated in a second, a transaction each.
 const COMPENSATED_PER_SECOND: i64 = 100;
+
+/// A change that a plan shows and a job makes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "verb", rename_all = "lowercase")]
+pub enum Change {
+    /// Replays rows.
+    Replay {
+        /// Entries of the work list, or dead letters.
+        list: List,
+        /// Choice of rows.
+        filter: Filter,
+        /// Rate: most replays begun in a second.
+        per_second: f64,
+        /// Whether the campaign's window is ignored.
+        after_close: bool,
+    },
+    /// Moves rows to RESOLVED.
+    Resolve {
+        /// Entries of the work list, or dead letters.
+        list: List,
+        /// Choice of rows.
+        filter: Filter,
+    },
+    /// Moves rows to IGNORED.
+    Ignore {
+        /// Entries of the work list, or dead letters.
+        list: List,
+        /// Choice of rows.
+        filter: Filter,
+    },
+    /// Moves rows back to PENDING, dead letters to PARKED.
+    Reopen {
+        /// Entries of the work list, or dead letters.
+        list: List,
+        /// Choice of rows.
+        filter: Filter,
+    },
+    /// Decides undecided dead letters COMPENSATED.
+    Compensate {
+        /// Choice of dead letters.
+        filter: Filter,
+    },
+    /// Compares Redis with PostgreSQL.
+    Reconcile {
+        /// Campaigns; empty: all.
+        codes: Vec<CouponCode>,
+        /// Whether differences are repaired.
+        apply: bool,
+    },
+    /// Fills a campaign's data in Redis anew.
+    Rebuild {
+        /// Campaign.
+        code: CouponCode,
+        /// Whether it goes on although requests are held or parked.
+        leave_undecided: bool,
+    },
+    /// Ends a campaign for good.
+    Archive {
+        /// Campaign.
+        code: CouponCode,
+    },
+}
 
 impl Change {
     /// Returns the verb, as in the command line.
@@ -52,15 +117,15 @@ impl Change {
         }
     }
 
-    /// Restricts it to rows up to this number.
-    pub(super) fn up_to(&mut self, id: i64) {
+    /// Returns the choice of rows, to be narrowed.
+    pub(super) fn filter_mut(&mut self) -> Option<&mut Filter> {
         match self {
             Self::Replay { filter, .. }
             | Self::Resolve { filter, .. }
             | Self::Ignore { filter, .. }
             | Self::Reopen { filter, .. }
-            | Self::Compensate { filter } => filter.up_to = Some(id),
-            Self::Reconcile { .. } | Self::Rebuild { .. } | Self::Archive { .. } => {}
+            | Self::Compensate { filter } => Some(filter),
+            Self::Reconcile { .. } | Self::Rebuild { .. } | Self::Archive { .. } => None,
         }
     }
 

@@ -32,25 +32,33 @@ pub(crate) struct Judged {
     pub eligible: Option<i64>,
     /// Rows that would not, by reason.
     pub refused: BTreeMap<String, i64>,
+    /// Whether only a part of the rows was counted.
+    pub at_least: bool,
     /// Up to ten of those that would.
     pub sample: Vec<SampleRow>,
 }
 
 impl Operations {
-    /// Finds out what a change would hit, with examples where `with_sample`.
-    pub(crate) async fn judge(&self, mut change: Change, with_sample: bool) -> Result<Judged, OperationsError> {
+    /// Finds out what a change would hit. Where somebody waits for a page, with examples, and very many rows are not counted to
+    /// their end.
+    pub(crate) async fn judge(&self, mut change: Change, for_page: bool) -> Result<Judged, OperationsError> {
         if let Change::Replay { list, filter, per_second, .. } = &mut change {
             *per_second = per_second.clamp(0.01, 10_000.0);
             if *list == List::Requests && filter.ids.is_empty() && filter.status.is_none() {
                 filter.status = Some(FailedIssueStatus::Pending.as_str().to_owned());
             }
         }
-        let (plan, sample) = self.judge_rows(&change, with_sample).await?;
-        if let Some(plan) = &plan {
-            change.up_to(plan.up_to);
+        let (plan, sample) = match change.rows() {
+            None => (None, Vec::new()),
+            Some(_) if for_page => self.count(&change).await.map(|(plan, sample)| (Some(plan), sample))?,
+            Some(_) => (Some(self.plan_of(&change).await?), Vec::new()),
+        };
+        if let (Some(filter), Some(plan)) = (change.filter_mut(), &plan) {
+            filter.up_to = Some(plan.up_to);
         }
         let list = change.rows().map_or(List::Requests, |(list, _)| list);
         let (up_to, eligible) = (plan.as_ref().map(|plan| plan.up_to), plan.as_ref().map(|plan| plan.eligible));
+        let at_least = plan.as_ref().is_some_and(|plan| plan.at_least);
         let refused = match (plan, &change) {
             (Some(plan), _) => plan.refused,
             (None, Change::Archive { code }) => self.unfinished(code).await?,
@@ -63,7 +71,7 @@ impl Operations {
             cause: row.cause,
         });
         let sample = sample.collect();
-        Ok(Judged { predicate: self.describe(&change).await?, change, up_to, eligible, refused, sample })
+        Ok(Judged { predicate: self.describe(&change).await?, change, up_to, eligible, refused, at_least, sample })
     }
 
     /// Returns a change in words, with the state of the campaign that it rebuilds or archives; an error where that is
@@ -83,15 +91,11 @@ impl Operations {
         }
     }
 
-    async fn judge_rows(
-        &self,
-        change: &Change,
-        with_sample: bool,
-    ) -> Result<(Option<Plan>, Vec<SampledRow>), OperationsError> {
-        let Some((list, filter)) = change.rows() else { return Ok((None, Vec::new())) };
+    /// Counts the rows of a change.
+    pub(super) async fn plan_of(&self, change: &Change) -> Result<Plan, OperationsError> {
+        let Some((list, filter)) = change.rows() else { return Ok(Plan::default()) };
         if let Some(verb) = change.settles() {
-            let (plan, sample) = self.database.work_list().plan_settling(list, verb, filter).await?;
-            return Ok((Some(plan), sample));
+            return Ok(self.database.work_list().plan_settling(list, verb, filter).await?);
         }
         let mut plan = match request(change, "") {
             Some(request) => self.plan_replay(&request).await?,
@@ -101,16 +105,21 @@ impl Operations {
             // A filter means what is undecided.
             plan.refused.remove("DECIDED");
         }
-        if !with_sample {
-            return Ok((Some(plan), Vec::new()));
+        Ok(plan)
+    }
+
+    /// Returns up to ten of the rows that would change.
+    pub(super) async fn sample_of(&self, change: &Change) -> Result<Vec<SampledRow>, OperationsError> {
+        let Some((list, filter)) = change.rows() else { return Ok(Vec::new()) };
+        if let Some(verb) = change.settles() {
+            return Ok(self.database.work_list().sample_settling(list, verb, filter).await?);
         }
-        let sample = match change {
+        Ok(match change {
             Change::Replay { list: List::Requests, after_close, .. } => {
                 self.database.replays().sample(filter, *after_close, self.clock.now()).await?
             }
             _ => self.database.dlq_events().sample_replay(filter, VERSION, self.events.refused_codes()).await?,
-        };
-        Ok((Some(plan), sample))
+        })
     }
 
     /// Returns what an archive would be refused for, in words.
@@ -143,14 +152,17 @@ fn request(change: &Change, reason: &str) -> Option<Request> {
 pub(crate) fn new_job(change: &Change, reason: &str, plan: &Plan, wait: Option<u64>) -> NewPlanJob {
     let Some(kind) = change.kind() else {
         let request = request(change, reason).expect("a change without a kind of job is a replay");
-        return NewPlanJob::Replay(request.into_job(plan, true));
+        return NewPlanJob::Replay(Box::new(request.into_job(plan, true)));
     };
     let mut parameters = serde_json::to_value(change).unwrap_or_default();
     if let Some(wait) = wait {
         parameters["wait_seconds"] = wait.into();
     }
     let progress = match change.rows() {
-        Some(_) => json!({ "done": 0, "total": plan.eligible, "refused": plan.refused }),
+        // Of a part nobody can say how far the whole is.
+        Some(_) => {
+            json!({ "done": 0, "total": (!plan.at_least).then_some(plan.eligible), "refused": plan.refused })
+        }
         None => json!({}),
     };
     let (verb, reason) = (change.verb().to_owned(), reason.to_owned());

@@ -1,6 +1,7 @@
 //! The comparison of a campaign as a whole, without its members: the data's presence and age, the gate, the total, the
 //! window, the outbox, the counter.
 
+use chrono::TimeDelta;
 use coupon_core::{
     repo::coupons::{Coupon, CouponStatus},
     stock::{GateOutcome, SetTotal, SetWindow, View},
@@ -14,6 +15,7 @@ impl Comparison<'_> {
     /// entries would only find that loss again.
     pub(super) async fn compare_campaign(&mut self) -> Result<bool, OperationsError> {
         self.compare_counter().await?;
+        self.compare_numbers().await?;
         let coupon = self.coupon;
         // The row was read before the view, so a healthy Redis can only be ahead of it.
         let view = match self.stock.view(self.code()).await? {
@@ -182,6 +184,24 @@ impl Comparison<'_> {
         Ok(())
     }
 
+    /// Compares the number of the last decision with that of the decisions. Those without a number, which builds from before
+    /// the numbers have made, get one, also without `apply`: nobody was told anything else.
+    async fn compare_numbers(&mut self) -> Result<(), OperationsError> {
+        let (code, batches) = (self.code(), self.database.coupon_decision_batches());
+        let begun = self.operations.clock.now();
+        let Some(mut count) = batches.count(code).await? else { return Ok(()) };
+        while count.last < count.decisions && batches.number_some(code).await? > 0 {
+            let Some(again) = batches.count(code).await? else { return Ok(()) };
+            count = again;
+        }
+        if count.last == count.decisions {
+            return Ok(batches.note_complete(code, begun - COMMITTED_WITHIN).await?);
+        }
+        let example = format!("last number {}, decisions {}", count.last, count.decisions);
+        self.report.note(Drift::NumbersDiffer, example, false);
+        Ok(())
+    }
+
     async fn compare_counter(&mut self) -> Result<(), OperationsError> {
         let (code, reconciliations) = (self.code(), self.database.reconciliations());
         let Some(count) = reconciliations.count_rows(code).await? else { return Ok(()) };
@@ -196,6 +216,9 @@ impl Comparison<'_> {
         Ok(())
     }
 }
+
+/// Time by which a decision may carry an earlier time than that of its commit, and by which clocks differ, with much to spare.
+const COMMITTED_WITHIN: TimeDelta = TimeDelta::hours(1);
 
 /// Returns the row's window as Redis has it: from, and until, in ms since 1970.
 fn window_of(coupon: &Coupon) -> (i64, Option<i64>) {

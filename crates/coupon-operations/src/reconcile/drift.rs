@@ -21,6 +21,8 @@ pub enum Drift {
     UnreadableEntry,
     /// `issued_quantity` is not the number of ISSUED rows.
     WrongCounter,
+    /// The number of the last decision is not the number of decisions.
+    NumbersDiffer,
     /// More ISSUED rows than coupons in all.
     Oversold,
     /// Redis and PostgreSQL have different totals.
@@ -37,7 +39,7 @@ pub enum Drift {
 
 impl Drift {
     /// Every kind, for metrics that must also say 0.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Orphan,
         Self::SettledHolder,
         Self::CompensatedHolder,
@@ -46,6 +48,7 @@ impl Drift {
         Self::UnreadableHolder,
         Self::UnreadableEntry,
         Self::WrongCounter,
+        Self::NumbersDiffer,
         Self::Oversold,
         Self::TotalsDiffer,
         Self::WindowDiffers,
@@ -82,6 +85,10 @@ impl Drift {
                 ("UNREADABLE_ENTRY", "an outbox entry names no request, and nobody can publish it; --apply deletes it")
             }
             Self::WrongCounter => ("WRONG_COUNTER", "issued_quantity is not the number of rows; --apply counts anew"),
+            Self::NumbersDiffer => (
+                "NUMBERS_DIFFER",
+                "the number of the last decision is not that of the decisions; somebody has changed rows, and a person has to look",
+            ),
             Self::Oversold => ("OVERSOLD", "more rows than coupons in all; a person has to look"),
             Self::TotalsDiffer => ("TOTALS_DIFFER", "a change of the total broke off; --apply finishes it"),
             Self::WindowDiffers => ("WINDOW_DIFFERS", "a change of the window broke off; --apply finishes it"),

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use chrono::{DateTime, TimeDelta, Utc};
 use coupon_core::runtime::{SettingsError, chain};
 use reqwest::{
@@ -19,6 +20,7 @@ use super::{
     slack,
     view::Alarm,
 };
+use crate::webhooks::Secrets;
 
 /// Most bytes of an answer that are read.
 const MAX_ANSWER_BYTES: usize = 4 * 1024;
@@ -32,6 +34,7 @@ pub struct Channel {
     url: Url,
     client: Client,
     timeout: Duration,
+    secrets: Secrets,
 }
 
 /// Why a channel did not take an alarm.
@@ -76,13 +79,15 @@ impl Channels {
     pub fn new(settings: &AlarmSettings) -> Result<Self, SettingsError> {
         let timeout = Duration::from_millis(settings.timeout_ms);
         let addresses = settings.addresses()?.into_iter();
-        let in_order = addresses.map(|(kind, url)| Channel::new(kind, url, timeout)).collect::<Result<_, _>>()?;
+        let channel = |(kind, url)| Channel::new(kind, url, timeout, settings.secrets(kind)?);
+        let in_order = addresses.map(channel).collect::<Result<_, _>>()?;
         Ok(Self { in_order, takeover_after: milliseconds(settings.takeover_after_ms), unreadable: None })
     }
 
-    /// Reads the files that hold addresses again; alarms go to a changed one from now on. What the start would refuse is not
-    /// taken up, and is logged once.
+    /// Reads the files that hold addresses and secrets again; alarms go to a changed address, and are signed by changed
+    /// secrets, from now on. What the start would refuse is not taken up, and is logged once.
     pub fn read_again(&mut self, settings: &AlarmSettings) {
+        self.in_order.iter_mut().for_each(|channel| channel.secrets.read_again());
         let again = settings.addresses().and_then(|addresses| {
             let is_same = addresses
                 .iter()
@@ -108,7 +113,7 @@ impl Channels {
 }
 
 impl Channel {
-    fn new(kind: Kind, url: Url, timeout: Duration) -> Result<Self, SettingsError> {
+    fn new(kind: Kind, url: Url, timeout: Duration, secrets: Secrets) -> Result<Self, SettingsError> {
         // `reqwest` takes the provider that the process has installed; each call after the first finds it there.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let mut client = Client::builder()
@@ -126,7 +131,7 @@ impl Channel {
             let allowed = format!("an address that can be called ({error}); https needs the system's CA certificates");
             SettingsError::invalid(kind.key(), "***", allowed)
         })?;
-        Ok(Self { kind, url, client, timeout })
+        Ok(Self { kind, url, client, timeout, secrets })
     }
 
     /// Sends an alarm. If Slack refuses the layout, the alarm is sent once more as plain text, because the same layout would be
@@ -136,24 +141,25 @@ impl Channel {
             Kind::Slack => slack::message(alarm).to_string(),
             Kind::Webhook => serde_json::to_string(alarm).expect("texts, numbers and times always serialise"),
         };
-        match self.post(json, now).await {
+        let id = webhook_id(alarm);
+        match self.post(&id, json, now).await {
             Err(refusal) if self.kind == Kind::Slack && refusal.is_of_the_layout => {
                 tracing::warn!("slack refuses an alarm as it is laid out and gets it as plain text: {refusal}");
-                self.post(slack::plain(alarm).to_string(), now).await.map(|()| Form::Plain)
+                self.post(&id, slack::plain(alarm).to_string(), now).await.map(|()| Form::Plain)
             }
             sent => sent.map(|()| Form::Whole),
         }
     }
 
-    async fn post(&self, json: String, now: DateTime<Utc>) -> Result<(), Refusal> {
-        let answer = timeout(self.timeout, self.answer(json)).await;
+    async fn post(&self, id: &str, json: String, now: DateTime<Utc>) -> Result<(), Refusal> {
+        let answer = timeout(self.timeout, self.answer(id, json, now)).await;
         let late = |_| format!("does not answer within {} ms", self.timeout.as_millis());
         let (status, headers, body) = answer.map_err(late)?.map_err(|error| chain(&error.without_url()).to_string())?;
         if !status.is_success() {
             let may_pause = status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error();
             return Err(Refusal {
                 what: format!("answers {}{}", status.as_u16(), slack_error_code(&body)),
-                not_before: retry_after(&headers, now).filter(|_| may_pause),
+                not_before: retry_after(&headers, now, MAX_RETRY_AFTER).filter(|_| may_pause),
                 is_of_the_layout: status == StatusCode::BAD_REQUEST,
             });
         }
@@ -165,9 +171,14 @@ impl Channel {
     }
 
     /// Posts the JSON and returns the answer, with its body up to [`MAX_ANSWER_BYTES`] or to where it breaks off.
-    async fn answer(&self, json: String) -> reqwest::Result<(StatusCode, HeaderMap, Vec<u8>)> {
+    async fn answer(
+        &self,
+        id: &str,
+        json: String,
+        now: DateTime<Utc>,
+    ) -> reqwest::Result<(StatusCode, HeaderMap, Vec<u8>)> {
         let request = self.client.post(self.url.clone()).header(CONTENT_TYPE, "application/json; charset=utf-8");
-        let mut response = request.body(json).send().await?;
+        let mut response = self.secrets.sign(request, id, json, now).send().await?;
         let mut body = Vec::new();
         while body.len() < MAX_ANSWER_BYTES
             && let Ok(Some(chunk)) = response.chunk().await
@@ -186,17 +197,28 @@ fn slack_error_code(body: &[u8]) -> String {
     if is_code { format!(" ({})", String::from_utf8_lossy(body)) } else { String::new() }
 }
 
-/// Returns the time of `Retry-After`, which is in seconds or a date (RFC 9110, 10.2.3); `None` for anything else.
-fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+/// Returns the id by which a receiver knows an alarm that it has: the same when an alarm of the same dead letters and notices is
+/// sent again. An all-clear has the time of its sending, which is left out.
+fn webhook_id(alarm: &Alarm) -> String {
+    let times = (alarm.kind != "ALL_CLEAR").then_some((alarm.first_at, alarm.last_at));
+    let told_before = alarm.told_before.as_ref().map(|before| (before.at, before.count));
+    let what = (&alarm.installation, alarm.kind, &alarm.cause, alarm.count, times, told_before);
+    let text = serde_json::to_vec(&what).expect("texts, numbers and times always serialise");
+    digest(&SHA256, &text).as_ref()[..16].iter().fold("alarm_".to_owned(), |id, byte| format!("{id}{byte:02x}"))
+}
+
+/// Returns the time of `Retry-After`, which is in seconds or a date (RFC 9110, 10.2.3), at the latest after `longest`; `None` for
+/// anything else.
+pub fn retry_after(headers: &HeaderMap, now: DateTime<Utc>, longest: TimeDelta) -> Option<DateTime<Utc>> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let asked = if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         // A number too large to read is as good as the longest pause.
-        let seconds = text.parse().ok().and_then(TimeDelta::try_seconds).unwrap_or(MAX_RETRY_AFTER);
-        now + seconds.min(MAX_RETRY_AFTER)
+        let seconds = text.parse().ok().and_then(TimeDelta::try_seconds).unwrap_or(longest);
+        now + seconds.min(longest)
     } else {
         DateTime::parse_from_rfc2822(text).ok()?.to_utc()
     };
-    (asked > now).then_some(asked.min(now + MAX_RETRY_AFTER))
+    (asked > now).then_some(asked.min(now + longest))
 }
 
 #[cfg(test)]
@@ -216,7 +238,7 @@ mod tests {
         let now: DateTime<Utc> = "2026-03-01T10:00:00Z".parse().unwrap();
         let of = |text: &'static str| {
             let headers = HeaderMap::from_iter([(RETRY_AFTER, text.parse().unwrap())]);
-            retry_after(&headers, now).map(|at| (at - now).num_seconds())
+            retry_after(&headers, now, MAX_RETRY_AFTER).map(|at| (at - now).num_seconds())
         };
         assert_eq!(of("30"), Some(30));
         assert_eq!(of("Sun, 01 Mar 2026 10:02:00 GMT"), Some(120));

@@ -61,6 +61,7 @@ pub fn of_notice(cause: &str) -> Class {
         Some("SUSPECT") => (Severity::Critical, "alarm-suspect", true),
         Some("LOST") => (Severity::Critical, "alarm-lost", true),
         Some("DRIFT") => (Severity::Critical, "alarm-drift", true),
+        Some("WEBHOOK") => (Severity::Warning, "alarm-webhook", false),
         Some("REQUEUED") => (Severity::Warning, "alarm-requeued", false),
         _ => (Severity::Critical, "runbook", false),
     };
@@ -101,7 +102,7 @@ mod tests {
     fn every_link_into_the_runbook_has_its_anchor_there() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/README.md");
         let runbook = std::fs::read_to_string(path).unwrap();
-        let of_notices = ["SUSPECT X", "LOST X", "DRIFT X", "REQUEUED X"].map(of_notice);
+        let of_notices = ["SUSPECT X", "LOST X", "DRIFT X", "REQUEUED X", "WEBHOOK X"].map(of_notice);
         let of_dlq_events = [DlqEventStatus::Compensated, DlqEventStatus::Held, DlqEventStatus::Parked]
             .map(|status| of_statuses(&[(status, 1)], false));
         for Class { anchor, .. } in of_notices.into_iter().chain(of_dlq_events).chain([NOT_SIGNED, ALL_CLEAR]) {

@@ -23,6 +23,7 @@ mod unsent;
 mod view;
 
 pub use alarm_test::{TEST_EXAMPLES, Tested, alarm_test, channel_names, finding, send_test};
+pub use channels::retry_after;
 pub use log::{installation, log_compensated};
 pub use sender::AlarmSender;
-pub use settings::{AlarmSettings, is_base_url};
+pub use settings::{AlarmSettings, is_base_url, web_address};

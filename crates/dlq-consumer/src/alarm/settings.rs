@@ -7,6 +7,8 @@ use coupon_core::runtime::{Secret, SettingsError, within};
 use reqwest::Url;
 use serde::{Deserialize, Serialize};
 
+use crate::webhooks::Secrets;
+
 const ALLOWED: &str = "an http or https URL with a host and without a user";
 
 /// Kind of a channel.
@@ -56,6 +58,8 @@ pub struct AlarmSettings {
     pub webhook_url: Secret,
     /// File that holds the address of the generic JSON webhook; empty: none.
     pub webhook_url_file: String,
+    /// Files with a secret each that sign what the generic webhook gets; empty: it is not signed.
+    pub webhook_secret_files: Vec<String>,
     /// Least time between two alarms of one cause, and between two tries, in ms.
     pub digest_ms: u64,
     /// How long the first channel may be down before the second takes over, in ms.
@@ -93,6 +97,12 @@ impl AlarmSettings {
         within("alarms.timeout_ms", self.timeout_ms, 100..=86_400_000, "ms")
     }
 
+    /// Reads the secrets that sign what a channel of this kind gets: none for Slack, whose address is its secret.
+    pub fn secrets(&self, kind: Kind) -> Result<Secrets, SettingsError> {
+        let files = if kind == Kind::Webhook { self.webhook_secret_files.as_slice() } else { &[] };
+        Secrets::read("alarms.webhook_secret_files", files)
+    }
+
     /// Returns the addresses of the channels that are set, Slack's first, read from their files if they are there.
     pub fn addresses(&self) -> Result<Vec<(Kind, Url)>, SettingsError> {
         let mut found = Vec::new();
@@ -125,7 +135,7 @@ pub fn milliseconds(ms: u64) -> TimeDelta {
 }
 
 /// Reads a web address; `None` if it is none. `Url` alone would also take `http:host`, `http:///host` and line breaks.
-fn web_address(text: &str) -> Option<Url> {
+pub fn web_address(text: &str) -> Option<Url> {
     let (scheme, rest) = text.split_once("://")?;
     let authority = rest.split(['/', '\\', '?', '#']).next()?;
     if authority.is_empty() || authority.contains('@') || text.contains([' ', '\t', '\r', '\n']) {

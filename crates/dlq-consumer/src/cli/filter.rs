@@ -87,6 +87,7 @@ impl FilterArgs {
             since: at(self.since),
             until: at(self.until),
             up_to: None,
+            above: None,
             request_id: self.request,
             reason: self.reason_text,
             replayed: self.replayed,

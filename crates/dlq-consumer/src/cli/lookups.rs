@@ -1,19 +1,23 @@
 //! `find`, `issued`: lookups in PostgreSQL and Redis.
 
-use std::process::ExitCode;
+use std::{mem, process::ExitCode};
 
 use clap::{Args, ValueEnum};
-use coupon_core::runtime::Usage;
 use coupon_core::{
     ids::{CouponCode, MemberId},
-    repo::coupon_issues::{DecisionDetails, Issued},
-    runtime::chain,
+    repo::{
+        coupon_issues::{DecisionDetails, Issued},
+        coupons::Coupon,
+    },
+    runtime::{Usage, chain},
+    stock::StockError,
 };
 use coupon_operations::{
     Operations,
-    lookups::{Holder, LookupResult},
+    lookups::{CampaignWithout, HolderEntry, MemberStanding, RequestOfMember, RequestTimeline, Step, StoredRows},
     terminal::output::{self, Column, Output, optional, time},
 };
+use serde::Serialize;
 use uuid::Uuid;
 
 use crate::cli::columns::{dead_letters, entries};
@@ -69,10 +73,31 @@ const DECISIONS: &[Column<DecisionDetails>] = &[
     ("unit back at", |row| optional(row.given_back_at.map(time))),
 ];
 
-const HOLDERS: &[Column<Holder>] = &[
+const HOLDERS: &[Column<HolderEntry>] = &[
     ("coupon", |row| row.coupon_code.to_string()),
     ("member", |row| row.member_id.as_str().to_owned()),
     ("request id", |row| row.request_id.to_string()),
+];
+
+const STEPS: &[Column<Step>] = &[
+    ("at", |row| optional(row.at.map(time))),
+    ("what", |row| row.what.to_owned()),
+    ("detail", |row| row.detail.clone()),
+];
+
+const REQUESTS: &[Column<RequestOfMember>] = &[
+    ("coupon", |row| row.coupon_code.clone()),
+    ("request id", |row| row.request_id.to_string()),
+    ("state", |row| row.state.to_owned()),
+    ("facts", |row| row.facts.clone()),
+    ("to tell the member", |row| row.sentence.clone()),
+];
+
+const WITHOUT: &[Column<CampaignWithout>] = &[
+    ("coupon", |row| row.coupon_code.to_string()),
+    ("status", |row| row.status.to_string()),
+    ("facts", |row| row.facts.clone()),
+    ("to tell the member", |row| row.sentence.clone()),
 ];
 
 const ISSUED: &[Column<Issued>] = &[
@@ -83,38 +108,81 @@ const ISSUED: &[Column<Issued>] = &[
     ("expires_at", |row| optional(row.expires_at.map(time))),
 ];
 
+/// What was found, as JSON.
+#[derive(Serialize)]
+struct Found {
+    #[serde(flatten)]
+    timeline: Option<RequestTimeline>,
+    #[serde(flatten)]
+    standing: Option<MemberStanding>,
+    #[serde(flatten)]
+    rows: StoredRows,
+    holders: Vec<HolderEntry>,
+}
+
 /// `find`.
 pub(super) async fn find(operations: &Operations, args: FindArgs) -> anyhow::Result<ExitCode> {
     let FindArgs { request_id, member, output } = args;
-    let (found, hint) = match (request_id, member) {
+    let (found, redis, hint) = match (request_id, member) {
         (Some(request_id), _) => {
-            let hint = "; one that is reserved and not yet decided is found with --member";
-            (operations.find_request(request_id).await?, hint)
+            let (found, redis) = find_request(operations, request_id).await?;
+            (found, redis, "; one that is reserved and not yet decided is found with --member")
         }
-        (None, Some(member)) => (operations.find_member(&member).await?, ""),
+        (None, Some(member)) => {
+            let (found, redis) = find_member(operations, &member).await?;
+            (found, redis, "")
+        }
         (None, None) => return Err(Usage("say which: a request id, or --member ID".to_owned()).into()),
     };
-    show(output, &found)?;
-    if let Some(error) = &found.redis_is_away {
-        eprintln!("note: what Redis has of it is not known: {}", chain(error));
+    let is_known = !found.rows.is_empty() || !found.holders.is_empty();
+    show(output, &found, is_known)?;
+    if let Err(error) = redis {
+        eprintln!("note: what Redis has of it is not known: {}", chain(&error));
         return Ok(ExitCode::FAILURE);
     }
-    if found.is_empty() {
+    if !is_known {
         eprintln!("nothing is known of it{hint}");
         return Ok(ExitCode::FAILURE);
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn show(output: Output, found: &LookupResult) -> anyhow::Result<()> {
+async fn find_request(operations: &Operations, id: Uuid) -> anyhow::Result<(Found, Result<(), StockError>)> {
+    let mut timeline = operations.request_timeline(id).await?;
+    let place = timeline.as_ref().and_then(RequestTimeline::place);
+    let (holders, redis) = operations.stored_holders(place.into_iter().collect()).await;
+    let rows = timeline.as_mut().map(|timeline| mem::take(&mut timeline.rows)).unwrap_or_default();
+    Ok((Found { timeline, standing: None, rows, holders }, redis))
+}
+
+async fn find_member(operations: &Operations, id: &MemberId) -> anyhow::Result<(Found, Result<(), StockError>)> {
+    let standing = operations.member_standing(id).await?;
+    let live = operations.database.coupons().list().await?.into_iter().filter(Coupon::is_live);
+    let places = live.map(|coupon| (coupon.coupon_code, id.clone())).collect();
+    let (holders, redis) = operations.stored_holders(places).await;
+    let rows = operations.rows_of_member(id).await?;
+    Ok((Found { timeline: None, standing: Some(standing), rows, holders }, redis))
+}
+
+fn show(output: Output, found: &Found, is_known: bool) -> anyhow::Result<()> {
     match output {
         Output::Json => output::json(found),
         Output::Csv => Err(Usage("found are rows of several kinds: as a table, or as json".to_owned()).into()),
         Output::Table => {
-            output::section("Decisions", &found.decisions, DECISIONS)?;
+            if let Some(timeline) = &found.timeline {
+                output::section("What became of it", &timeline.steps, STEPS)?;
+            }
+            if let Some(standing) = &found.standing {
+                output::section("Requests", &standing.requests, REQUESTS)?;
+            }
+            output::section("Decisions", &found.rows.decisions, DECISIONS)?;
             output::section("Holder entries in Redis", &found.holders, HOLDERS)?;
-            output::section("Entries of the work list", &found.entries, &entries::table(false))?;
-            output::section("Dead letters", &found.dead_letters, &dead_letters::table(false))?;
+            output::section("Entries of the work list", &found.rows.entries, &entries::table(false))?;
+            output::section("Dead letters", &found.rows.dead_letters, &dead_letters::table(false))?;
+            // Of who is known in no campaign it would be the list of all campaigns.
+            if let Some(standing) = found.standing.as_ref().filter(|_| is_known) {
+                output::section("Campaigns without a request", &standing.campaigns, WITHOUT)?;
+            }
             Ok(())
         }
     }

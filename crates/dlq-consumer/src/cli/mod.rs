@@ -16,16 +16,19 @@ use crate::{alarm, config::Config, doctor, run};
 
 mod columns;
 mod compensate;
+mod decisions;
 mod filter;
 mod follow;
 mod job;
 mod lookups;
+mod member;
 mod notes;
 mod operator;
 mod reconcile;
 mod replay;
 mod retention;
 mod settling;
+mod webhook;
 mod work_list;
 
 /// The name of the connections in `pg_stat_activity`.
@@ -81,6 +84,8 @@ enum Command {
     Find(lookups::FindArgs),
     /// List who holds a coupon of a campaign, as CSV or JSON lines.
     Issued(lookups::IssuedArgs),
+    /// Erase a member, or export all that is stored about one.
+    Member(member::MemberArgs),
     /// Read who changed what by hand. Newest first.
     Audit(work_list::AuditArgs),
     /// Replay compensated requests, or dead letters that are held or parked; see and steer replays.
@@ -96,10 +101,17 @@ enum Command {
     Reconcile(reconcile::ReconcileArgs),
     /// Fill a campaign's data in Redis anew from PostgreSQL, with its gate closed.
     Rebuild(reconcile::RebuildArgs),
+    /// Publish decisions as events again.
+    Decisions(decisions::DecisionsArgs),
     /// End a campaign.
     Campaign(reconcile::CampaignArgs),
     /// Delete what is old and done; `run` does so every hour. Decisions and what waits for somebody never go.
     Purge(retention::PurgeArgs),
+    /// See what was sent to webhooks, and send it again.
+    #[command(
+        before_help = "Examples:\n  dlq-consumer webhook list --status FAILED\n  dlq-consumer webhook resend 17 --by alice"
+    )]
+    Webhook(webhook::WebhookArgs),
     /// Add operators of the console, give them a login link, list and revoke them.
     Operator(operator::OperatorArgs),
     /// Ask what the console can do.
@@ -134,6 +146,7 @@ pub async fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Release(args) => notes::release(&operations(&config).await?, args).await,
         Command::Find(args) => lookups::find(&operations(&config).await?, args).await,
         Command::Issued(args) => lookups::issued(&operations(&config).await?, args).await,
+        Command::Member(args) => member::member(&config, args).await,
         Command::Audit(args) => work_list::audit(&operations(&config).await?, args).await,
         Command::Purge(args) => retention::purge(&operations(&config).await?, args, config.retention.days).await,
         Command::Replay(args) => Box::pin(replay::replay(&config, *args)).await,
@@ -141,7 +154,9 @@ pub async fn execute(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Compensate(args) => compensate::compensate(&config, *args).await,
         Command::Reconcile(args) => reconcile::reconcile(&config, args).await,
         Command::Rebuild(args) => reconcile::rebuild(&config, args).await,
+        Command::Decisions(args) => Box::pin(decisions::decisions(&config, args)).await,
         Command::Campaign(args) => reconcile::campaign(&config, args).await,
+        Command::Webhook(args) => webhook::webhook(&config, args).await,
         Command::Operator(args) => operator::operator(&config, args).await,
         Command::Console(args) => operator::console(&args),
         Command::Config => {

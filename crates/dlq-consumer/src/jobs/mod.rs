@@ -6,7 +6,8 @@
 //! | `newer versions` | 1 min | decides held dead letters of event versions that this build can read |
 //! | `replay settling` | 1 s | notes replays whose outcome is known |
 //! | `reconcile` | `reconcile.every_ms` | compares Redis with PostgreSQL, in one replica at a time |
-//! | `replays`, `jobs` | 1 s | work on what operators asked for, one job a worker; `jobs.workers` of each |
+//! | `jobs watch` | 1.3 s | looks for what operators asked for, at once where this process made it, and wakes a worker |
+//! | `replays`, `jobs` | | work on it, one job a worker; `jobs.workers` of each |
 //! | `retention` | 1 h | purges old rows of what is done |
 
 mod gauges;

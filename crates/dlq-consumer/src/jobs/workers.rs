@@ -1,16 +1,17 @@
 //! The workers of the jobs that operators asked for: replays, and all others. Every replica has some; a job has one at a time.
 
-use std::{process, time::Duration};
+use std::{process, sync::Arc, time::Duration};
 
 use coupon_core::runtime::{Shutdown, Tasks, chain};
-use coupon_operations::{Operations, OperationsError};
+use coupon_operations::{Operations, OperationsError, jobs};
 use serde::{Deserialize, Serialize};
-use tokio::time::sleep;
+use tokio::{sync::Notify, time::timeout};
 
-/// Time between two looks for a job.
-const LOOK_PERIOD: Duration = Duration::from_secs(1);
+/// Time between two looks for jobs that others have made: with the signs of life less than one statement a second. What this
+/// process has made is looked for at once.
+const LOOK_PERIOD: Duration = Duration::from_millis(1_300);
 /// Time between two signs of life of a replica that works on jobs.
-const SIGN_PERIOD: Duration = Duration::from_secs(2);
+const SIGN_PERIOD: Duration = Duration::from_secs(5);
 
 /// `[jobs]`
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -19,11 +20,27 @@ pub struct JobSettings {
     pub workers: u32,
 }
 
-/// What a worker looks for.
+/// What a worker works on.
 #[derive(Clone, Copy)]
-enum Looks {
+enum Kind {
     Replays,
     Jobs,
+}
+
+/// Wakes the workers of each kind.
+#[derive(Default)]
+struct Wakeups {
+    replays: Notify,
+    jobs: Notify,
+}
+
+impl Wakeups {
+    fn of(&self, kind: Kind) -> &Notify {
+        match kind {
+            Kind::Replays => &self.replays,
+            Kind::Jobs => &self.jobs,
+        }
+    }
 }
 
 /// Starts the workers. When the stop begins they let their jobs go, so that other replicas take them at once.
@@ -31,12 +48,14 @@ pub fn start(operations: &Operations, settings: &JobSettings, tasks: &Tasks, sto
     if settings.workers == 0 {
         return;
     }
-    let name = name();
+    let (name, wakeups) = (name(), Arc::<Wakeups>::default());
     for _ in 0..settings.workers {
-        for (task, looks) in [("replays", Looks::Replays), ("jobs", Looks::Jobs)] {
-            tasks.spawn(task, work(operations.clone(), name.clone(), looks, stop.clone()));
+        for (task, kind) in [("replays", Kind::Replays), ("jobs", Kind::Jobs)] {
+            let wakeups = Arc::clone(&wakeups);
+            tasks.spawn(task, work(operations.clone(), name.clone(), kind, wakeups, stop.clone()));
         }
     }
+    tasks.spawn_until_stop("jobs watch", watch(operations.clone(), wakeups));
     let operations = operations.clone();
     tasks.every("job workers", SIGN_PERIOD, move || {
         let (operations, name) = (operations.clone(), name.clone());
@@ -48,7 +67,25 @@ pub fn start(operations: &Operations, settings: &JobSettings, tasks: &Tasks, sto
     });
 }
 
-async fn work(operations: Operations, name: String, looks: Looks, stop: Shutdown) {
+/// Looks for jobs in the stead of all workers, and wakes one of the kind for which something waits.
+async fn watch(operations: Operations, wakeups: Arc<Wakeups>) {
+    loop {
+        match operations.database.jobs().waiting().await {
+            Ok(waiting) => {
+                for (kind, waits) in [(Kind::Replays, waiting.replays), (Kind::Jobs, waiting.jobs)] {
+                    if waits {
+                        wakeups.of(kind).notify_one();
+                    }
+                }
+            }
+            Err(error) => tracing::debug!("jobs cannot be looked for now: {}", chain(&error)),
+        }
+        // Either way it is time to look.
+        let _ = timeout(LOOK_PERIOD, jobs::made_here()).await;
+    }
+}
+
+async fn work(operations: Operations, name: String, kind: Kind, wakeups: Arc<Wakeups>, stop: Shutdown) {
     tokio::select! {
         biased;
         () = stop.stopping() => {
@@ -57,23 +94,26 @@ async fn work(operations: Operations, name: String, looks: Looks, stop: Shutdown
                 tracing::debug!("jobs cannot be let go: {}", chain(&error));
             }
         }
-        () = look_for_work(&operations, &name, looks) => {}
+        () = work_when_woken(&operations, &name, kind, wakeups.of(kind)) => {}
     }
 }
 
-async fn look_for_work(operations: &Operations, name: &str, looks: Looks) {
+async fn work_when_woken(operations: &Operations, name: &str, kind: Kind, wakeup: &Notify) {
     loop {
-        let worked: Result<bool, OperationsError> = match looks {
-            Looks::Replays => operations.work_on_replay(name).await,
-            Looks::Jobs => operations.work_on_job(name).await,
-        };
-        match worked {
-            // Perhaps the next one waits already.
-            Ok(true) => {}
-            Ok(false) => sleep(LOOK_PERIOD).await,
-            Err(error) => {
-                tracing::debug!("jobs cannot be worked on now: {}", chain(&error));
-                sleep(LOOK_PERIOD).await;
+        wakeup.notified().await;
+        loop {
+            let worked: Result<bool, OperationsError> = match kind {
+                Kind::Replays => operations.work_on_replay(name).await,
+                Kind::Jobs => operations.work_on_job(name).await,
+            };
+            match worked {
+                // Perhaps the next one waits already.
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    tracing::debug!("jobs cannot be worked on now: {}", chain(&error));
+                    break;
+                }
             }
         }
     }

@@ -106,6 +106,7 @@ impl Ahead {
             opens_at: chrono::Utc::now(),
             closes_at: None,
             valid_days: 30,
+            admission_required: false,
         };
         assert!(database.coupons().create(new, actor()).await.unwrap());
         database.coupons().begin_opening(code.clone(), actor()).await.unwrap().unwrap();

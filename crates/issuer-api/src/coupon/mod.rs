@@ -55,6 +55,8 @@ pub enum CouponCommand {
     SetTotal(TotalArgs),
     /// Change when members can ask, and how long coupons are valid that are issued from now on
     SetWindow(WindowArgs),
+    /// Set whether a unit is reserved only with a token of the waiting room
+    SetAdmission(AdmissionArgs),
     /// Delete a campaign that was never opened
     Delete(CodeArg),
 }
@@ -62,6 +64,14 @@ pub enum CouponCommand {
 impl CouponCommand {
     fn changes(&self) -> bool {
         !matches!(self, Self::Show(_) | Self::List)
+    }
+
+    fn requires_admission(&self) -> bool {
+        let (Self::Create(CreateArgs { admission, .. }) | Self::SetAdmission(AdmissionArgs { admission, .. })) = self
+        else {
+            return false;
+        };
+        admission.0
     }
 }
 
@@ -89,6 +99,9 @@ pub struct CreateArgs {
     /// Days a coupon is valid, from its reservation
     #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = days, allow_negative_numbers = true)]
     pub valid_days: i32,
+    /// Whether a unit is reserved only with a token of the waiting room: required or off
+    #[arg(long, value_name = "WORD", default_value = "off", value_parser = admission)]
+    pub admission: Required,
     /// Succeed if it is there already just as it is asked for
     #[arg(long)]
     pub if_absent: bool,
@@ -103,6 +116,20 @@ pub struct TotalArgs {
     #[arg(value_name = "N", value_parser = total, allow_negative_numbers = true)]
     pub total: i64,
 }
+
+/// Whether a campaign requires admission.
+#[derive(Debug, Args)]
+pub struct AdmissionArgs {
+    /// Public name of the campaign
+    pub code: CouponCode,
+    /// required or off
+    #[arg(value_name = "WORD", value_parser = admission)]
+    pub admission: Required,
+}
+
+/// Whether admission is required; no `bool`, which the parser of arguments takes for a flag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Required(bool);
 
 /// A new window; what is not given stays as it is.
 #[derive(Debug, Args)]
@@ -133,8 +160,21 @@ fn days(text: &str) -> Result<i32, String> {
     days.ok_or_else(|| "a whole number from 1 to 3650".to_owned())
 }
 
+fn admission(text: &str) -> Result<Required, String> {
+    match text {
+        "required" => Ok(Required(true)),
+        "off" => Ok(Required(false)),
+        _ => Err("required or off".to_owned()),
+    }
+}
+
 /// Runs one command.
 pub async fn run(args: CouponArgs, settings: &ApiSettings) -> anyhow::Result<ExitCode> {
+    if args.command.requires_admission() && !settings.admission.is_set() {
+        let wrong = "admission.issuer is not set: no issuer-api with these settings could verify a token, and the campaign would \
+                     accept nothing; nothing was changed";
+        return Err(Usage(wrong.to_owned()).into());
+    }
     let by = if args.command.changes() { args.by.name()? } else { args.by.name_or_unknown() };
     let campaigns = Campaigns {
         database: Database::new(&settings.database, SERVICE)?,
@@ -166,6 +206,14 @@ async fn perform(campaigns: &Campaigns, command: CouponCommand, output: Output) 
         CouponCommand::SetWindow(args) => {
             let code = args.code.clone();
             (format!("the window of {code} is set"), campaigns.set_window(&code, args.window()?).await?)
+        }
+        CouponCommand::SetAdmission(AdmissionArgs { code, admission: Required(is_required) }) => {
+            let what = if is_required { "requires" } else { "does not require" };
+            let done = format!(
+                "{code} {what} admission; each issuer-api knows it within {} s",
+                crate::admission::LEARN_INTERVAL.as_secs()
+            );
+            (done, campaigns.set_admission(&code, is_required).await?)
         }
         CouponCommand::Open(CodeArg { code }) => {
             let opened = campaigns.open(&code).await?;
@@ -208,8 +256,8 @@ fn as_usage(error: CampaignError) -> anyhow::Error {
 
 impl From<CreateArgs> for CreateCampaign {
     fn from(args: CreateArgs) -> Self {
-        let CreateArgs { code, total, opens_at, closes_at, valid_days, if_absent } = args;
-        Self { code, total, opens_at, closes_at, valid_days, if_absent }
+        let CreateArgs { code, total, opens_at, closes_at, valid_days, admission, if_absent } = args;
+        Self { code, total, opens_at, closes_at, valid_days, admission_required: admission.0, if_absent }
     }
 }
 

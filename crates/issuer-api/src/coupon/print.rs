@@ -26,6 +26,8 @@ struct Row<'a> {
     opens_at: String,
     closes_at: Option<String>,
     valid_days: i32,
+    /// Whether a unit is reserved only with a token of the waiting room.
+    admission_required: bool,
     epoch: i64,
     created_at: String,
 }
@@ -93,6 +95,7 @@ pub(super) fn show(
         ("opens at", row.opens_at),
         ("closes at", row.closes_at.unwrap_or_else(|| "when it is closed".to_owned())),
         ("valid", counted(row.valid_days.into(), "day", "days")),
+        ("admission", if row.admission_required { "required" } else { "off" }.to_owned()),
         ("epoch", row.epoch.to_string()),
         ("in Redis", in_redis),
     ];
@@ -128,6 +131,7 @@ impl<'a> Row<'a> {
             opens_at: text(coupon.opens_at),
             closes_at: coupon.closes_at.map(text),
             valid_days: coupon.valid_days,
+            admission_required: coupon.admission_required,
             epoch: coupon.epoch,
             created_at: text(coupon.created_at),
         }

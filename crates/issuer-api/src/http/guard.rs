@@ -110,7 +110,7 @@ impl<'a> Slot<'a> {
     /// and take a lock for each request.
     fn take(api: &'a Api) -> Option<Self> {
         let slot = Self(api);
-        let others = api.in_flight.fetch_add(1, Ordering::Relaxed) + api.accept.detached.abandoned();
+        let others = api.in_flight.fetch_add(1, Ordering::Relaxed) + api.accept.abandoned();
         (others < api.max_in_flight).then_some(slot)
     }
 }

@@ -15,8 +15,8 @@ use axum::{
 use coupon_core::{runtime::TraceParent, stock::Held};
 
 use super::{
-    Api, Code, Problem, guard::guarded, observed::Observed, problem::NO_STORE, refusal::RETRY_AFTER_REPAIR, request,
-    status,
+    Api, Code, Problem, admission, guard::guarded, observed::Observed, problem::NO_STORE, refusal::RETRY_AFTER_REPAIR,
+    request, status,
 };
 use crate::standing::Standing;
 
@@ -54,14 +54,28 @@ async fn answer(
     let member = request::member(api, headers).await?;
     let code = request::coupon_code(path)?;
     request::check_body(body, api.max_body_bytes, api.body_within).await?;
+    api.accept.forced(&member, true)?;
     if api.is_held() {
         let detail = "the servers behind this one would not keep what is accepted now; asking again is safe";
         return Err(Problem::new(Code::GateClosed, detail).after_about(RETRY_AFTER_REPAIR));
     }
+    if let Some(asked) = &api.admission
+        && let Err(why) = asked.admits(&code, &member, headers).await
+    {
+        let standing = Box::pin(admission::held_or(asked, &code, &member, why)).await?;
+        let held = Held { request_id: standing.request_id, is_repeat: true, pending: None };
+        let response = respond(&held, standing);
+        return Ok((held, response));
+    }
     let held = api.accept.accept(&code, &member, api.answer_within, trace).await?;
-    let status = if held.is_repeat { StatusCode::OK } else { StatusCode::ACCEPTED };
-    let location = format!("/api/v1/coupons/{code}/issues/{}", held.request_id);
-    let headers = [(CACHE_CONTROL, NO_STORE), (LOCATION, HeaderValue::from_str(&location).expect("a code and an id"))];
     let standing = Standing::undecided(code, held.request_id, held.pending.is_some());
-    Ok((held, (status, headers, Json(status::Answer::from(standing))).into_response()))
+    let response = respond(&held, standing);
+    Ok((held, response))
+}
+
+fn respond(held: &Held, standing: Standing) -> Response {
+    let status = if held.is_repeat { StatusCode::OK } else { StatusCode::ACCEPTED };
+    let location = format!("/api/v1/coupons/{}/issues/{}", standing.code, held.request_id);
+    let headers = [(CACHE_CONTROL, NO_STORE), (LOCATION, HeaderValue::from_str(&location).expect("a code and an id"))];
+    (status, headers, Json(status::Answer::from(standing))).into_response()
 }

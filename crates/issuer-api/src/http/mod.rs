@@ -1,11 +1,14 @@
 //! The listener for members: routes, answers, errors.
 
+mod admission;
 mod code;
 mod coupon;
 mod guard;
 mod issue;
 mod observed;
+mod openapi;
 mod problem;
+mod problem_page;
 mod refusal;
 mod request;
 mod routes;
@@ -19,11 +22,15 @@ use std::{
     time::Duration,
 };
 
+use coupon_core::ids::MemberId;
+
 use crate::{
-    accept::Accept,
-    auth::{Refusals, Verifier},
+    admission::Admission,
+    auth::{Refusals, TokenError, Verifier},
+    backend::Backend,
     campaign_metrics::Campaigns,
     config::{HttpSettings, TelemetrySection},
+    mock::{self, Mock},
 };
 
 pub use code::Code;
@@ -32,13 +39,17 @@ pub use routes::routes;
 
 /// The state that the handlers share.
 pub struct Api {
-    accept: Arc<Accept>,
-    verifier: Arc<Verifier>,
+    accept: Backend,
+    /// `None`: tokens are believed.
+    verifier: Option<Arc<Verifier>>,
+    /// `None`: no campaign can require admission.
+    admission: Option<Arc<Admission>>,
     refusals: Refusals,
     meters: guard::Meters,
     /// The campaigns that have metrics of their own.
     pub campaigns: Campaigns,
     access_log: f64,
+    public_campaigns: bool,
     in_flight: AtomicUsize,
     max_in_flight: usize,
     is_open: AtomicBool,
@@ -49,19 +60,21 @@ pub struct Api {
 }
 
 impl Api {
-    /// An API that answers 503 `STARTING` until [`Api::open`].
+    /// An API that answers 503 `STARTING` until [`Api::open`]. Without a verifier, tokens are believed.
     pub fn new(
-        accept: Arc<Accept>,
-        verifier: Arc<Verifier>,
+        accept: Backend,
+        verifier: Option<Arc<Verifier>>,
         settings: &HttpSettings,
         telemetry: &TelemetrySection,
     ) -> Self {
         Self {
             meters: guard::Meters::from_zero(),
-            campaigns: Campaigns::new(telemetry.campaigns, guard::outcomes().map(|(outcome, _)| outcome).collect()),
+            campaigns: Campaigns::new(telemetry.campaigns, guard::outcomes().collect()),
             access_log: telemetry.access_log,
+            public_campaigns: settings.public_campaigns,
             accept,
             verifier,
+            admission: None,
             refusals: Refusals::from_zero(),
             in_flight: AtomicUsize::new(0),
             max_in_flight: settings.max_in_flight,
@@ -70,6 +83,29 @@ impl Api {
             max_body_bytes: settings.max_body_bytes,
             body_within: settings.header_timeout(),
             answer_within: Duration::from_millis(settings.answer_within_ms),
+        }
+    }
+
+    /// Asks this before a unit is reserved.
+    #[must_use]
+    pub fn asking(mut self, admission: Arc<Admission>) -> Self {
+        self.admission = Some(admission);
+        self
+    }
+
+    /// The mock behind the handlers, if it is one.
+    pub(crate) fn mock(&self) -> Option<&Mock> {
+        match &self.accept {
+            Backend::Servers(_) => None,
+            Backend::Mock(mock) => Some(mock),
+        }
+    }
+
+    /// The member that a token names.
+    async fn identify(&self, token: &str) -> Result<MemberId, TokenError> {
+        match &self.verifier {
+            Some(verifier) => verifier.identify(token).await,
+            None => mock::member_of(token),
         }
     }
 

@@ -11,10 +11,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use coupon_core::retry::spread;
+use schemars::JsonSchema;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::Code;
+use super::{Code, code::Retry, openapi::ProblemCode, refusal::RETRY_AFTER_OUTAGE};
 
 /// An answer that is not what was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,14 +53,13 @@ impl Problem {
 
     /// The body, with the id of this occurrence: a UUID, or the name of the request.
     pub(super) fn to_json(&self, id: Option<&str>) -> Bytes {
-        let status = self.code.status();
         let members = Members {
-            r#type: "about:blank",
-            // RFC 9457, section 4.2.1: with about:blank the title is the phrase of the status.
-            title: status.canonical_reason().unwrap_or_default(),
-            status: status.as_u16(),
+            r#type: self.code.page(),
+            title: self.code.title(),
+            status: self.code.status().as_u16(),
             code: self.code.as_str(),
             detail: &self.detail,
+            retryable: self.code.retry() == Retry::Wait,
             instance: id.map(|id| {
                 // The other forms of a UUID would not be found in the log by the URN.
                 let is_uuid = id.len() == uuid::fmt::Hyphenated::LENGTH && Uuid::try_parse(id).is_ok();
@@ -81,7 +81,7 @@ impl Problem {
         &self.detail
     }
 
-    /// Adds a precise `Retry-After`, for a moment that is known.
+    /// Says when asking again makes sense, where the code has a `Retry-After` and more is known than that it should be soon.
     #[must_use]
     pub fn after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait);
@@ -115,28 +115,45 @@ static SOLD_OUT: LazyLock<(Problem, Bytes)> = LazyLock::new(|| {
     (problem, members)
 });
 
-#[derive(Serialize)]
-struct Members<'a> {
+/// Why a request has not the answer that was asked for (RFC 9457). Members may be added.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Problem")]
+pub(super) struct Members<'a> {
+    /// Page that says what the code means, whether to ask again, and what to tell the member; relative to this API.
+    /// `about:blank` of a request that could not be read as one.
+    #[schemars(extend("format" = "uri-reference"))]
     r#type: &'static str,
+    /// The problem in a few words, the same for each problem of the code.
     title: &'a str,
+    /// The HTTP status of the answer.
+    #[schemars(range(min = 400, max = 599))]
     status: u16,
+    // Described by its type.
+    #[schemars(with = "ProblemCode")]
     code: &'static str,
+    /// A sentence for the developer of the client; not a text to be read by a program.
     detail: &'a str,
-    /// RFC 9457, section 3.1.5: this occurrence. Stands in the log.
+    /// Whether the same request may be answered otherwise later. Then the answer carries Retry-After.
+    retryable: bool,
+    /// Of a fault of ours (5xx): the X-Request-Id of the answer, as `urn:uuid:…` or else as `x-request-id:…`, to be quoted to
+    /// whoever reads the log, in which it stands together with the code. Any other problem stands in no log, and has none.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", extend("format" = "uri"))]
     instance: Option<String>,
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = self.code.status();
+        let wait = (self.code.retry() == Retry::Wait)
+            .then(|| self.retry_after.unwrap_or_else(|| spread(RETRY_AFTER_OUTAGE, MIN_RETRY_SPREAD)));
         let id = status.is_server_error().then(Uuid::now_v7);
         let mut response = Response::new(Body::from(self.members(id.map(|id| id.to_string()).as_deref())));
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(CACHE_CONTROL, NO_STORE);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if let Some(wait) = self.retry_after {
+        if let Some(wait) = wait {
             headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
         }
         if status == StatusCode::UNAUTHORIZED {
@@ -171,18 +188,31 @@ mod tests {
 
     #[tokio::test]
     async fn a_problem_has_its_media_type_its_code_and_its_headers() {
-        let response = Problem::new(Code::Unauthenticated, "why").after(Duration::from_millis(1500)).into_response();
+        let response = Problem::new(Code::NotOpen, "why").after(Duration::from_millis(1500)).into_response();
+        assert_eq!(response.headers()[RETRY_AFTER], "2");
+        let response = Problem::new(Code::Unauthenticated, "why").into_response();
         assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
         let header = |name| response.headers().get(name).unwrap().to_str().unwrap();
         assert_eq!(header(CONTENT_TYPE), "application/problem+json");
-        assert_eq!((header(WWW_AUTHENTICATE), header(RETRY_AFTER)), ("Bearer", "2"));
+        assert_eq!((header(WWW_AUTHENTICATE), response.headers().get(RETRY_AFTER)), ("Bearer", None));
         assert_eq!(header(CACHE_CONTROL), "no-store");
         let body = axum::body::to_bytes(response.into_body(), 1024).await.unwrap();
-        let expected =
-            r#"{"type":"about:blank","title":"Unauthorized","status":401,"code":"UNAUTHENTICATED","detail":"why"}"#;
+        let expected = r#"{"type":"/problems/UNAUTHENTICATED","title":"No valid token","status":401,"code":"UNAUTHENTICATED","detail":"why","retryable":false}"#;
         assert_eq!(body, expected);
         let response = Problem::new(Code::Unauthenticated, "why").invalid_token().into_response();
         assert_eq!(response.headers()[WWW_AUTHENTICATE], "Bearer error=\"invalid_token\"");
+    }
+
+    #[tokio::test]
+    async fn what_may_be_asked_again_says_so_and_when_and_nothing_else_does() {
+        for code in Code::ALL {
+            let response = Problem::new(*code, "why").into_response();
+            let wait = response.headers().get(RETRY_AFTER).map(|wait| wait.to_str().unwrap().parse::<u64>().unwrap());
+            let body = axum::body::to_bytes(response.into_body(), 1024).await.unwrap();
+            let told = serde_json::from_slice::<serde_json::Value>(&body).unwrap();
+            assert_eq!(told["retryable"].as_bool(), Some(wait.is_some()), "{told}");
+            assert!(wait.is_none_or(|wait| (1..=3).contains(&wait)), "{wait:?} {told}");
+        }
     }
 
     #[tokio::test]

@@ -18,15 +18,17 @@ use crate::auth::TokenError;
 /// Reads and verifies the token, and counts one that is refused.
 pub(super) async fn member(api: &Api, headers: &HeaderMap) -> Result<MemberId, Problem> {
     let member = match token(headers) {
-        Ok(token) => api.verifier.identify(token).await,
+        Ok(token) => api.identify(token).await,
         Err(error) => Err(error),
     };
-    member.map_err(|error| {
+    let member = member.map_err(|error| {
         api.refusals.count(error);
         let problem = Problem::new(Code::Unauthenticated, error.to_string());
         // RFC 6750, section 3.1: no error code for a request without any token.
         if error == TokenError::Missing { problem } else { problem.invalid_token() }
-    })
+    })?;
+    api.accept.forced(&member, false)?;
+    Ok(member)
 }
 
 fn token(headers: &HeaderMap) -> Result<&str, TokenError> {
@@ -59,7 +61,7 @@ pub(super) fn parse_code(code: String) -> Result<CouponCode, Problem> {
     code.try_into().map_err(|error: InvalidId| Problem::new(Code::InvalidCouponCode, error.to_string()))
 }
 
-/// Accepts an empty body and `{}`.
+/// Accepts an empty body, `{}` and `null`.
 pub(super) async fn check_body(body: Body, max_bytes: usize, within: Duration) -> Result<(), Problem> {
     // Hardly any client sends a body, and a deadline costs more than this check.
     if body.is_end_stream() {
@@ -79,13 +81,14 @@ pub(super) async fn check_body(body: Body, max_bytes: usize, within: Duration) -
     }
 }
 
-/// Unknown fields are refused: whoever sends one believes that it does something.
+/// Unknown fields are refused: whoever sends one believes that it does something. `null` is what generated clients for Go and
+/// Java send for no body.
 fn check_empty(bytes: &[u8]) -> Result<(), Problem> {
     if bytes.is_empty() {
         return Ok(());
     }
-    match serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(bytes) {
-        Ok(object) if object.is_empty() => Ok(()),
+    match serde_json::from_slice::<Option<serde_json::Map<String, serde_json::Value>>>(bytes) {
+        Ok(object) if object.as_ref().is_none_or(serde_json::Map::is_empty) => Ok(()),
         Ok(_) => Err(Problem::new(Code::InvalidBody, "the body has an unknown field; it must be empty or {}")),
         Err(_) => Err(Problem::new(Code::InvalidBody, "the body must be empty or {}")),
     }
@@ -119,11 +122,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_an_empty_body_or_an_empty_object_is_accepted() {
-        for good in ["", "{}", " {\n} "] {
+    async fn only_an_empty_body_an_empty_object_or_null_is_accepted() {
+        for good in ["", "{}", " {\n} ", "null"] {
             assert_eq!(refused(good).await, None, "{good:?}");
         }
-        for bad in ["[]", "null", "0", "{", "{}{}", r#"{"member_id":"11"}"#, "\u{feff}{}", "<a/>"] {
+        for bad in ["[]", "nul", "0", "{", "{}{}", r#"{"member_id":"11"}"#, "\u{feff}{}", "<a/>"] {
             let said = format!("{:?}", refused(bad).await);
             assert!(said.contains("InvalidBody"), "{bad:?}: {said}");
         }

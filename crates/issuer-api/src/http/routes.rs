@@ -3,25 +3,28 @@
 use std::sync::Arc;
 
 use axum::{
-    Router,
+    Json, Router,
     extract::State,
-    http::{
-        HeaderMap, HeaderName, HeaderValue, Method, StatusCode,
-        header::{CACHE_CONTROL, CONTENT_TYPE},
-    },
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header::CACHE_CONTROL},
     middleware,
     routing::{get, post},
 };
 
-use super::{Api, Code, Problem, coupon, guard, issue, problem::NO_STORE, status};
+use coupon_core::decisions;
 
-/// The description of the API for machines, written by hand; the tests below compare it with the code.
-const OPENAPI: &str = include_str!("openapi.json");
+use super::{Api, Code, Problem, coupon, guard, issue, openapi, problem::NO_STORE, problem_page, status};
 
 /// The API of version 1.
 pub fn routes(api: Arc<Api>) -> Router {
     Router::new()
-        .route("/openapi.json", get(async || ([(CONTENT_TYPE, "application/json")], OPENAPI)))
+        .route("/openapi.json", get(openapi::show_3_1))
+        .route("/openapi-3.0.json", get(openapi::show_3_0))
+        .route(
+            "/asyncapi.json",
+            get(async || ([(CACHE_CONTROL, problem_page::FOR_MINUTES)], Json(decisions::asyncapi()))),
+        )
+        .route("/problems", get(problem_page::list))
+        .route("/problems/{code}", get(problem_page::show))
         .route("/api/v1/coupons/{code}", get(coupon::show))
         .route("/api/v1/coupons/{code}/issues/{request_id}", get(status::show))
         .route("/api/v1/coupons/{code}/issues/mine", get(status::show_mine))
@@ -51,46 +54,4 @@ fn healthz(api: &Api) -> (StatusCode, [(HeaderName, HeaderValue); 1], &'static s
     let (status, word) =
         if api.is_open() { (StatusCode::OK, "ok\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "starting\n") };
     (status, [(CACHE_CONTROL, NO_STORE)], word)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::*;
-
-    fn document() -> serde_json::Value {
-        serde_json::from_str(OPENAPI).unwrap()
-    }
-
-    #[test]
-    fn the_document_names_every_code_with_its_status_and_no_other() {
-        let document = document();
-        let words = document["components"]["schemas"]["Problem"]["properties"]["code"]["enum"].as_array().unwrap();
-        let words: BTreeSet<&str> = words.iter().filter_map(serde_json::Value::as_str).collect();
-        assert_eq!(words, Code::ALL.iter().map(|code| code.as_str()).collect());
-        let mut statuses = BTreeSet::new();
-        for operations in document["paths"].as_object().unwrap().values() {
-            for operation in operations.as_object().unwrap().values() {
-                let responses = operation["responses"].as_object().unwrap();
-                statuses.extend(responses.keys().filter(|status| status.as_str() >= "400").cloned());
-            }
-        }
-        // What holds for every path is said once, in the description.
-        let everywhere = ["400", "405", "414", "431", "500"].map(str::to_owned);
-        let answered: BTreeSet<String> = Code::ALL.iter().map(|code| code.status().as_u16().to_string()).collect();
-        assert_eq!(statuses.into_iter().chain(everywhere).collect::<BTreeSet<_>>(), answered);
-    }
-
-    #[test]
-    fn every_reference_of_the_document_leads_somewhere() {
-        let document = document();
-        let references = OPENAPI.split("\"$ref\": \"#").skip(1).filter_map(|rest| rest.split('"').next());
-        let mut found = 0;
-        for reference in references {
-            assert!(document.pointer(reference).is_some(), "{reference}");
-            found += 1;
-        }
-        assert!(found > 5);
-    }
 }

@@ -12,15 +12,21 @@ use coupon_core::{
     ids::{CouponCode, RequestId},
     stock::Refused,
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Api, Code, Problem, problem::NO_STORE, request};
+use super::{
+    Api, Code, Problem,
+    openapi::{CODE_PATTERN, IssueState},
+    problem::NO_STORE,
+    request,
+};
 use crate::{accept::NotHeld, standing::Standing};
 
 /// Requests on a page unless the query asks for another number.
-const PAGE_REQUESTS: usize = 20;
+pub(super) const PAGE_REQUESTS: usize = 20;
 /// Most requests on a page.
-const MAX_PAGE_REQUESTS: usize = 100;
+pub(super) const MAX_PAGE_REQUESTS: usize = 100;
 
 /// An answer to a member that no cache keeps.
 pub(super) type Private<T> = ([(HeaderName, HeaderValue); 1], Json<T>);
@@ -30,27 +36,41 @@ pub(super) fn private<T>(answer: T) -> Private<T> {
     ([(CACHE_CONTROL, NO_STORE)], Json(answer))
 }
 
-/// Where a request stands.
-#[derive(Serialize)]
+/// A request of a member, and where it stands.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Issue")]
 pub(super) struct Answer {
+    /// The request. Whoever asks again gets the same one, unless it was compensated.
+    #[schemars(extend("format" = "uuid"))]
     request_id: String,
+    /// The campaign.
+    #[schemars(with = "String", pattern(CODE_PATTERN))]
     coupon_code: CouponCode,
+    // Described by its type.
+    #[schemars(with = "IssueState")]
     state: &'static str,
+    /// When an issued coupon expires; only of an issued one.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", extend("format" = "date-time"))]
     expires_at: Option<String>,
-    /// The request by which the member holds a coupon of the campaign instead of a compensated one.
+    /// Only of a compensated request: the one by which the member holds a coupon of this campaign now, if there is one (a
+    /// replay, or another try).
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Answer")]
     replaced_by: Option<Box<Answer>>,
 }
 
-/// A page of a member's requests.
-#[derive(Serialize)]
+/// A page of a member's requests, newest first.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "IssuePage")]
 pub(super) struct PageAnswer {
-    issues: Vec<Answer>,
+    /// The requests.
+    pub(super) issues: Vec<Answer>,
     /// What `before` is set to for the next page; null: there is none.
-    next: Option<String>,
-    /// Whether all requests that are not decided yet could be looked up.
-    complete: bool,
+    #[schemars(extend("format" = "uuid"))]
+    pub(super) next: Option<String>,
+    /// Whether all requests that are not decided yet could be looked up; if not, some may be missing here.
+    pub(super) complete: bool,
 }
 
 impl From<Standing> for Answer {

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{
     Code,
-    forms::{New, Total, Why, Window},
+    forms::{Admission, New, Total, Why, Window},
     looks::Campaign,
 };
 use crate::{Console, access::Caller, answer::Failure, params::Form};
@@ -135,6 +135,23 @@ pub(in crate::pages) async fn reschedule(
         let (code, campaigns) = (code.known()?, in_the_name_of(&console, &caller, &form.reason)?);
         let new = form.wanted()?;
         to_its_end(async move { campaigns.set_window(&code, new).await }).await
+    };
+    let set = set.await.map(|set| changed(&console, &caller, "changed", &set));
+    console.answer(&caller, set)
+}
+
+/// `POST /campaigns/{code}/set-admission`.
+pub(in crate::pages) async fn set_admission(
+    State(console): State<Console>,
+    caller: Caller,
+    code: Code,
+    Form(form): Form<Admission>,
+) -> Response {
+    let set = async {
+        let form = form?;
+        let (code, is_required) = (code.known()?, form.wanted()?);
+        let campaigns = in_the_name_of(&console, &caller, &form.reason)?;
+        to_its_end(async move { campaigns.set_admission(&code, is_required).await }).await
     };
     let set = set.await.map(|set| changed(&console, &caller, "changed", &set));
     console.answer(&caller, set)

@@ -18,8 +18,9 @@ use crate::{Console, access::Caller, answer::Failure, params};
 
 /// Time between two events.
 const PERIOD: Duration = Duration::from_secs(1);
-/// Events of one answer. The browser then asks again, and the guard looks again whether the operator may.
-const MAX_EVENTS: u32 = 300;
+/// Events of one answer. The browser then asks again, and the guard looks again whether the operator may: a session that has
+/// ended is told for so many seconds longer.
+const MAX_EVENTS: u32 = 30;
 
 /// An event while there are no figures.
 #[derive(Serialize)]
@@ -75,9 +76,11 @@ where
             return None;
         }
         ticks.tick().await;
+        // The first one says how soon to ask again.
+        let event = if sent == 0 { Event::default().retry(PERIOD) } else { Event::default() };
         let event = match figures().await {
-            Ok(figures) => Event::default().json_data(figures),
-            Err(failure) => Event::default().json_data(NoFigures { away: failure.detail().to_owned() }),
+            Ok(figures) => event.json_data(figures),
+            Err(failure) => event.json_data(NoFigures { away: failure.detail().to_owned() }),
         };
         Some((event, (ticks, figures, sent + 1)))
     })

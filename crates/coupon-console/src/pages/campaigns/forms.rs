@@ -19,6 +19,17 @@ pub(in crate::pages) struct New {
     opens_at: Option<String>,
     closes_at: Option<String>,
     valid_days: Option<i32>,
+    /// `required`: only with a token of the waiting room; `off`, or absent.
+    admission: Option<String>,
+    pub(super) reason: String,
+}
+
+/// The form of a change of the admission.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::pages) struct Admission {
+    /// `required`: only with a token of the waiting room; `off`.
+    admission: String,
     pub(super) reason: String,
 }
 
@@ -53,13 +64,14 @@ pub(in crate::pages) struct Window {
 impl New {
     /// Returns what is to be created.
     pub(super) fn wanted(self, now: DateTime<Utc>) -> Result<CreateCampaign, Failure> {
-        let Self { code, total, opens_at, closes_at, valid_days, .. } = self;
+        let Self { code, total, opens_at, closes_at, valid_days, admission, .. } = self;
+        let admission_required = required(admission.as_deref().unwrap_or("off"))?;
         let (opens_at, closes_at) = (time("opens_at", opens_at)?, time("closes_at", closes_at)?);
         if closes_at.is_some_and(|closes_at| closes_at <= opens_at.unwrap_or(now)) {
             return Err(Failure::bad_input("closes_at has to be later than opens_at; nothing was created"));
         }
         let (total, valid_days) = (units(total)?, days(valid_days)?.unwrap_or(VALID_DAYS));
-        Ok(CreateCampaign { code, total, opens_at, closes_at, valid_days, if_absent: false })
+        Ok(CreateCampaign { code, total, opens_at, closes_at, valid_days, admission_required, if_absent: false })
     }
 }
 
@@ -86,6 +98,21 @@ impl Window {
             return Err(Failure::bad_input("say what is to change: opens_at, closes_at, no_closes_at or valid_days"));
         }
         Ok(new)
+    }
+}
+
+impl Admission {
+    /// Whether admission is to be required.
+    pub(super) fn wanted(&self) -> Result<bool, Failure> {
+        required(&self.admission)
+    }
+}
+
+fn required(admission: &str) -> Result<bool, Failure> {
+    match admission {
+        "required" => Ok(true),
+        "off" => Ok(false),
+        _ => Err(Failure::bad_input("admission: it is required, or off")),
     }
 }
 

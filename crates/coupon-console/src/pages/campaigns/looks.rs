@@ -46,6 +46,8 @@ pub(crate) struct Campaign {
     pub closes_at: Option<DateTime<Utc>>,
     /// Validity of a coupon, in days.
     pub valid_days: i32,
+    /// Whether a unit is reserved only with a token of the waiting room.
+    pub admission_required: bool,
     /// Epoch of the data in Redis.
     pub epoch: i64,
     /// Time of creation.
@@ -73,6 +75,9 @@ pub(crate) struct Look {
     pub funnel: Option<Funnel>,
     /// Reservations a second over the last seconds, from the sequence; `null` before the second look.
     pub accepted_per_second: Option<f64>,
+    /// Requests refused a second over the last seconds, as the processes of issuer-api count them; `null` before the second
+    /// look.
+    pub refused_per_second: Option<f64>,
     /// Decisions ISSUED a second over the last seconds; `null` before the second look.
     pub written_per_second: Option<f64>,
     /// When the last unit was reserved, where all are issued.
@@ -87,7 +92,17 @@ struct Sample {
     at: Instant,
     /// Epoch and sequence in Redis.
     reserved: Option<(i64, i64)>,
+    /// Refused requests, by Redis.
+    refused: Option<i64>,
     issued: i64,
+}
+
+/// What came in a second over the last seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Rates {
+    accepted: Option<f64>,
+    refused: Option<f64>,
+    written: Option<f64>,
 }
 
 #[derive(Debug, Default)]
@@ -121,6 +136,7 @@ impl Campaign {
             opens_at: coupon.opens_at,
             closes_at: coupon.closes_at,
             valid_days: coupon.valid_days,
+            admission_required: coupon.admission_required,
             epoch: coupon.epoch,
             created_at: coupon.created_at,
             archived_at: coupon.archived_at,
@@ -141,10 +157,16 @@ impl Campaign {
 
 fn countdown(coupon: &Coupon, now: DateTime<Utc>) -> String {
     let span = |at: DateTime<Utc>| crate::show::span(at - now);
-    match (coupon.opens_at, coupon.closes_at) {
-        (opens_at, _) if opens_at > now => format!("begins in {}", span(opens_at)),
-        (_, Some(closes_at)) if closes_at > now => format!("ends in {}", span(closes_at)),
-        (_, Some(closes_at)) => format!("ended {} ago", crate::show::ago(&closes_at, &now)),
+    let (opens_at, closes_at) = (coupon.opens_at, coupon.closes_at);
+    match (coupon.shown(now), closes_at) {
+        (ShownStatus::Draft | ShownStatus::Opening, _) if opens_at > now => {
+            format!("not opened yet; its window begins in {}", span(opens_at))
+        }
+        (ShownStatus::Draft | ShownStatus::Opening, _) => "not opened yet".to_owned(),
+        (_, Some(closes_at)) if closes_at <= now => format!("ended {} ago", crate::show::ago(&closes_at, &now)),
+        (ShownStatus::Closed | ShownStatus::Archived, _) => "closed by hand".to_owned(),
+        _ if opens_at > now => format!("begins in {}", span(opens_at)),
+        (_, Some(closes_at)) => format!("ends in {}", span(closes_at)),
         (_, None) => "until it is closed".to_owned(),
     }
 }
@@ -162,9 +184,9 @@ pub(crate) async fn look(console: &Console, code: &CouponCode) -> Result<Option<
     let Some(coupon) = database.coupons().find(code).await? else { return Ok(None) };
     let campaigns = console.operations.campaigns();
     let (counts, redis, reconciled) = tokio::join!(
-        Tile::of("PostgreSQL", database.coupon_issues().counts_of_coupon(code)),
-        Tile::of("Redis", campaigns.in_redis(code)),
-        Tile::of("PostgreSQL", database.reconciliations().list(Some(code), None, 1)),
+        Tile::of("PostgreSQL", Box::pin(database.coupon_issues().counts_of_coupon(code))),
+        Tile::of("Redis", Box::pin(campaigns.in_redis(code))),
+        Tile::of("PostgreSQL", Box::pin(database.reconciliations().list(Some(code), None, 1))),
     );
     let counts = match counts {
         Tile::Known(Some(counts)) => Tile::Known(counts),
@@ -177,9 +199,10 @@ pub(crate) async fn look(console: &Console, code: &CouponCode) -> Result<Option<
     let sample = Sample {
         at: Instant::now(),
         reserved: in_redis.map(|redis| (redis.epoch, redis.seq)),
+        refused: in_redis.map(|redis| redis.refused.values().sum()),
         issued: coupon.issued_quantity,
     };
-    let (accepted_per_second, written_per_second) = rates(&mut watched.samples, sample);
+    let rates = rates(&mut watched.samples, sample);
     let now = console.operations.clock.now();
     let campaign = Campaign::of(&coupon, now);
     let look = Look {
@@ -190,28 +213,30 @@ pub(crate) async fn look(console: &Console, code: &CouponCode) -> Result<Option<
         campaign,
         counts,
         redis,
-        accepted_per_second,
-        written_per_second,
+        accepted_per_second: rates.accepted,
+        refused_per_second: rates.refused,
+        written_per_second: rates.written,
         reconciled,
     };
     watched.last = Some((sample.at, look.clone()));
     Ok(Some(look))
 }
 
-/// Adds a sample, and returns the reservations and the decisions a second since the oldest sample of the window.
-fn rates(samples: &mut VecDeque<Sample>, new: Sample) -> (Option<f64>, Option<f64>) {
+/// Adds a sample, and returns what came in a second since the oldest sample of the window.
+fn rates(samples: &mut VecDeque<Sample>, new: Sample) -> Rates {
     samples.retain(|old| new.at.duration_since(old.at) <= RATE_WINDOW);
     let oldest = samples.front().copied();
     samples.push_back(new);
-    let Some(oldest) = oldest else { return (None, None) };
+    let Some(oldest) = oldest else { return Rates::default() };
     let seconds = new.at.duration_since(oldest.at).as_secs_f64().max(0.1);
     #[expect(clippy::cast_precision_loss, reason = "a difference of some seconds is far below 2^53")]
     let a_second = |difference: i64| difference.max(0) as f64 / seconds;
-    let reserved = match (oldest.reserved, new.reserved) {
+    let accepted = match (oldest.reserved, new.reserved) {
         (Some((before, from)), Some((epoch, to))) if before == epoch => Some(a_second(to - from)),
         _ => None,
     };
-    (reserved, Some(a_second(new.issued - oldest.issued)))
+    let refused = oldest.refused.zip(new.refused).map(|(from, to)| a_second(to - from));
+    Rates { accepted, refused, written: Some(a_second(new.issued - oldest.issued)) }
 }
 
 #[cfg(test)]
@@ -221,11 +246,20 @@ mod tests {
     #[test]
     fn a_rate_is_a_difference_within_one_epoch_and_some_seconds() {
         let (mut samples, begin) = (VecDeque::new(), Instant::now());
-        let sample = |seconds, reserved, issued| Sample { at: begin + Duration::from_secs(seconds), reserved, issued };
-        assert_eq!(rates(&mut samples, sample(0, Some((1, 100)), 50)), (None, None));
-        assert_eq!(rates(&mut samples, sample(2, Some((1, 300)), 150)), (Some(100.0), Some(50.0)));
-        assert_eq!(rates(&mut samples, sample(4, Some((2, 0)), 150)), (None, Some(25.0)));
+        let sample = |seconds, reserved, refused, issued| Sample {
+            at: begin + Duration::from_secs(seconds),
+            reserved,
+            refused,
+            issued,
+        };
+        let mut rates = |sample| {
+            let Rates { accepted, refused, written } = rates(&mut samples, sample);
+            (accepted, refused, written)
+        };
+        assert_eq!(rates(sample(0, Some((1, 100)), Some(0), 50)), (None, None, None));
+        assert_eq!(rates(sample(2, Some((1, 300)), Some(20), 150)), (Some(100.0), Some(10.0), Some(50.0)));
+        assert_eq!(rates(sample(4, Some((2, 0)), None, 150)), (None, None, Some(25.0)));
         // Nobody has looked for a while: nothing is known of the seconds between.
-        assert_eq!(rates(&mut samples, sample(60, Some((2, 9)), 999)), (None, None));
+        assert_eq!(rates(sample(60, Some((2, 9)), Some(30), 999)), (None, None, None));
     }
 }

@@ -18,10 +18,10 @@ use chrono::{DateTime, Utc};
 use coupon_core::ids::CouponCode;
 use serde::{Deserialize, Serialize};
 
-pub(super) use change::{close, create, delete, open, reschedule, set_total};
+pub(super) use change::{close, create, delete, open, reschedule, set_admission, set_total};
 pub(super) use events::{of_campaign, of_list};
 pub(super) use export::{Asked as ExportAsked, export};
-pub(super) use forms::{New, Total, Why, Window};
+pub(super) use forms::{Admission, New, Total, Why, Window};
 pub(super) use issues::{Asked as IssuesAsked, issues};
 pub(crate) use looks::Looks;
 pub(super) use show::{Asked as ShowAsked, show};

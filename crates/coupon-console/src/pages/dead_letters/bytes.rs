@@ -40,6 +40,11 @@ impl Bytes {
         let (hex, is_cut) = (hex(&bytes[..bytes.len().min(SHOWN_BYTES)]), bytes.len() > SHOWN_BYTES);
         Self { base64: base64.to_owned(), length: bytes.len(), text, hex, is_cut }
     }
+
+    /// Returns the number of bytes in words.
+    pub(super) fn size(&self) -> String {
+        if self.length == 1 { "1 byte".to_owned() } else { format!("{} bytes", self.length) }
+    }
 }
 
 fn hex(bytes: &[u8]) -> String {

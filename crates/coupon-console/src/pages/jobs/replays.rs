@@ -18,6 +18,7 @@ use crate::{
     Console,
     access::{Caller, Role},
     answer::{Failure, Frame, View},
+    pages::work::mask_reason,
     params,
     tile::Tile,
 };
@@ -103,8 +104,10 @@ impl View for ReplayView {
 }
 
 impl ReplayView {
-    fn of(caller: &Caller, row: Job) -> Self {
+    fn of(caller: &Caller, mut row: Job) -> Self {
         let mut job = serde_json::to_value(&row).unwrap_or_default();
+        mask_reason(caller, &job["filter"], &mut row.reason);
+        job["reason"] = row.reason.as_str().into();
         progress::mask(caller, &mut job["filter"]);
         let seconds = (row.updated_at - row.created_at).num_milliseconds().max(1);
         #[expect(clippy::cast_precision_loss, reason = "shown to one digit")]

@@ -16,6 +16,7 @@ use crate::{
     Console,
     access::{Caller, Role},
     answer::{Failure, Frame, View},
+    pages::{reconcile::shows_examples, work::mask_reason},
     params,
 };
 
@@ -64,6 +65,7 @@ struct JobsPage<'a> {
 struct JobPage<'a> {
     frame: &'a Frame,
     page: &'a JobView,
+    is_reconcile: bool,
     may_cancel: bool,
     silent: Option<i64>,
 }
@@ -86,28 +88,36 @@ impl View for JobView {
     fn html(&self, frame: &Frame) -> askama::Result<String> {
         let may_cancel = frame.can(&Role::Operator) && self.row.status == ServiceJobStatus::Running;
         let silent = self.row.idle_seconds.filter(|seconds| *seconds > SILENT_SECONDS);
-        JobPage { frame, page: self, may_cancel, silent }.render()
+        let is_reconcile = matches!(self.row.change, Change::Reconcile { .. });
+        JobPage { frame, page: self, is_reconcile, may_cancel, silent }.render()
     }
 }
 
 impl JobView {
-    fn of(caller: &Caller, row: ServiceJob, now: DateTime<Utc>) -> Self {
+    fn of(caller: &Caller, mut row: ServiceJob, now: DateTime<Utc>) -> Self {
+        mask_reports(caller, &mut row.progress);
         let mut job = serde_json::to_value(&row).unwrap_or_default();
+        mask_reason(caller, &job["change"]["filter"], &mut row.reason);
+        job["reason"] = row.reason.as_str().into();
         progress::mask(caller, &mut job["change"]["filter"]);
         let count = |name: &str| row.progress[name].as_i64();
         let (done, total) = (count("done"), count("total"));
         let elapsed = (now - row.created_at).num_seconds();
         let left = |(done, total): (i64, i64)| (done > 0).then(|| (total - done).max(0) * elapsed / done);
         let is_running = row.status == ServiceJobStatus::Running;
+        // The campaigns of `codes` are among the words, and what is `read` is of use to the worker alone.
         let others = row.progress.as_object().into_iter().flatten();
         let others = others.filter(|(name, value)| {
-            !matches!(name.as_str(), "done" | "total" | "refused") && !value.is_null() && !value.is_object()
+            !matches!(name.as_str(), "done" | "total" | "refused" | "codes" | "read")
+                && !value.is_null()
+                && !value.is_object()
         });
+        let others = others.map(|(name, value)| (name.replace('_', " "), text(value)));
         Self {
             seconds_left: done.zip(total).and_then(left).filter(|_| is_running),
             words: words(caller, &row.change),
             refused: progress::by_reason(&row.progress["refused"]),
-            others: others.map(|(name, value)| (name.replace('_', " "), text(value))).collect(),
+            others: others.filter(|(_, value)| !value.is_empty()).collect(),
             done,
             total,
             job,
@@ -116,8 +126,28 @@ impl JobView {
     }
 }
 
+/// Hides the examples of differences that may name a member, as the page of reconciliations does.
+fn mask_reports(caller: &Caller, progress: &mut Value) {
+    let reports = progress.get_mut("reports").and_then(Value::as_array_mut).into_iter().flatten();
+    let drift = reports.filter_map(|report| report.get_mut("drift")?.as_object_mut()).flatten();
+    for (kind, drift) in drift {
+        if let Some(examples) = drift.get_mut("examples").filter(|_| !shows_examples(kind, caller)) {
+            *examples = Value::Array(Vec::new());
+        }
+    }
+}
+
+/// Returns a part of the progress in words; a campaign's part is its code with the verdict, or with why there is none.
 fn text(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().map(text).collect::<Vec<_>>().join(", "),
+        Value::Object(item) => match (item.get("coupon"), item.get("why").or_else(|| item.get("verdict"))) {
+            (Some(coupon), Some(what)) => format!("{}: {}", text(coupon), text(what)),
+            _ => value.to_string(),
+        },
+        other => other.to_string(),
+    }
 }
 
 fn words(caller: &Caller, change: &Change) -> Vec<(&'static str, String)> {
@@ -165,4 +195,22 @@ async fn page(console: &Console, caller: &Caller, id: &str) -> Result<Response, 
     let row = console.operations.service_job(id).await?;
     let row = row.ok_or_else(|| Failure::not_found(format!("there is no job {id}")))?;
     Ok(console.show(caller, &JobView::of(caller, row, console.operations.clock.now())))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn progress_is_told_in_words() {
+        let reports =
+            json!([{"coupon": "SPRING", "drift": {}, "verdict": "AGREE"}, {"coupon": "NIGHT", "why": "SUSPECT"}]);
+        assert_eq!(text(&reports), "SPRING: AGREE, NIGHT: SUSPECT");
+        assert_eq!(
+            (text(&json!([])), text(&json!(["A", "B"])), text(&json!(7))),
+            (String::new(), "A, B".to_owned(), "7".to_owned())
+        );
+    }
 }

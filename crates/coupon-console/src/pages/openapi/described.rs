@@ -1,45 +1,12 @@
 //! Each verb in a sentence, with the type that it reads and the fields that it answers.
 
-use super::fields::{Field, fields};
-use crate::pages::{alarms, audit, campaigns, find, jobs, members, operators, plans, reconcile, requests, work};
-
-/// A verb as the document describes it.
-pub(super) struct Described {
-    /// Name in the table of verbs.
-    pub(super) verb: &'static str,
-    /// What it does, in a sentence.
-    pub(super) summary: &'static str,
-    /// The fields of its query or its body.
-    pub(super) input: fn() -> Vec<Field>,
-    /// What it answers.
-    pub(super) answer: Answer,
-}
-
-/// The answer of a verb.
-pub(super) enum Answer {
-    /// An object with these fields: name, and type of JSON Schema; `tile`: a part that fails alone; `?`: may be null.
-    Fields(&'static [(&'static str, &'static str)]),
-    /// A stream of this media type.
-    Stream(&'static str),
-}
-
-const fn verb(
-    verb: &'static str,
-    summary: &'static str,
-    input: fn() -> Vec<Field>,
-    answer: &'static [(&'static str, &'static str)],
-) -> Described {
-    Described { verb, summary, input, answer: Answer::Fields(answer) }
-}
-
-const fn stream(verb: &'static str, summary: &'static str, input: fn() -> Vec<Field>, kind: &'static str) -> Described {
-    Described { verb, summary, input, answer: Answer::Stream(kind) }
-}
-
-/// Reads nothing.
-fn none() -> Vec<Field> {
-    Vec::new()
-}
+use super::{
+    description::{Described, none, stream, verb},
+    fields::{Field, fields},
+};
+use crate::pages::{
+    alarms, audit, campaigns, find, jobs, members, operators, personal_data, plans, reconcile, requests, webhooks, work,
+};
 
 /// Every verb.
 pub(super) const DESCRIBED: &[Described] = &[
@@ -81,6 +48,8 @@ pub(super) const DESCRIBED: &[Described] = &[
             ("report", "object"),
             ("postgresql", "tile"),
             ("redis", "tile"),
+            ("kafka", "tile"),
+            ("breakers", "array"),
             ("groups", "array"),
             ("settings", "string"),
         ],
@@ -89,7 +58,7 @@ pub(super) const DESCRIBED: &[Described] = &[
     verb(
         "find",
         "Says which page a number, a request, a member or a code leads to.",
-        fields::<find::Asked>,
+        find_fields,
         &[("path", "string")],
     ),
     verb(
@@ -126,6 +95,18 @@ pub(super) const DESCRIBED: &[Described] = &[
         ],
     ),
     verb("alarms.test", "Sends a test alarm through each channel.", fields::<alarms::Test>, &[("channels", "array")]),
+    verb(
+        "webhooks.list",
+        "What was sent to webhooks, newest first, and how their endpoints fare.",
+        fields::<webhooks::Asked>,
+        &[("now", "string"), ("endpoints", "tile"), ("deliveries", "tile"), ("older", "string?")],
+    ),
+    verb(
+        "webhooks.resend",
+        "Sends a delivery again, with its first webhook-id; its endpoint is switched on.",
+        fields::<webhooks::Resend>,
+        &[("delivery", "integer"), ("endpoint", "string")],
+    ),
     verb(
         "audit.list",
         "Who did what, newest first; as CSV with format=csv.",
@@ -164,6 +145,12 @@ pub(super) const DESCRIBED: &[Described] = &[
     verb("campaigns.close", "Closes a campaign.", fields::<campaigns::Why>, &[]),
     verb("campaigns.set-total", "Changes the number of units.", fields::<campaigns::Total>, &[]),
     verb("campaigns.reschedule", "Changes the window.", fields::<campaigns::Window>, &[]),
+    verb(
+        "campaigns.set-admission",
+        "Changes whether a unit is reserved only with a token of the waiting room.",
+        fields::<campaigns::Admission>,
+        &[],
+    ),
     verb("campaigns.delete", "Deletes a DRAFT.", fields::<campaigns::Why>, &[("deleted", "string")]),
     verb(
         "issues.list",
@@ -185,6 +172,18 @@ pub(super) const DESCRIBED: &[Described] = &[
         "What a member has, and why not.",
         fields::<members::Asked>,
         &[("member_id", "string"), ("redis", "any")],
+    ),
+    verb(
+        "members.erase",
+        "Puts a pseudonym in the place of a member's id; without `typed` it only counts what names the member.",
+        fields::<personal_data::EraseForm>,
+        &[("pseudonym", "string")],
+    ),
+    verb(
+        "members.export",
+        "All that is stored about a member.",
+        none,
+        &[("member_id", "string"), ("decisions", "array"), ("tables", "object"), ("redis", "array")],
     ),
     verb("work.list", "Entries of the work list, newest first.", fields::<work::Asked>, LISTING),
     verb(
@@ -288,5 +287,11 @@ const PLAN: &[(&str, &str)] = &[
     ("predicate", "string"),
     ("eligible", "integer?"),
     ("refused", "object"),
+    ("at_least", "boolean"),
     ("sample", "array"),
 ];
+
+/// The fields of [`find::Asked`]. It takes what lacks `q`, to refuse it in a sentence of its own.
+fn find_fields() -> Vec<Field> {
+    fields::<find::Asked>().into_iter().map(|field| Field { is_required: field.name == "q", ..field }).collect()
+}

@@ -51,9 +51,7 @@ async fn confirmed(
     let why = reason(&why).map_err(|wrong| Failure::bad_input(format!("reason: {wrong}")))?;
     let verb = verb_of(&plan);
     if !caller.may(verb.role) {
-        let change = serde_json::json!({ "denied": verb.name, "needs": verb.role });
-        let (actor, subject) = (console.operations.in_the_name_of(caller.identity("")).me(), format!("plans/{id}"));
-        console.operations.database.audit().append(actor, "denied".to_owned(), subject, change).await?;
+        console.deny_role(caller, verb, &format!("plans/{id}")).await;
         return Err(Failure::forbidden(verb, caller));
     }
     let identity = coupon_core::repo::audit::Identity { plan_id: Some(plan.plan_id), ..caller.identity(&why) };

@@ -81,6 +81,7 @@ impl Asked {
             since: parsed(self.since.as_deref(), "since", |text| moment(text, now))?,
             until: parsed(self.until.as_deref(), "until", |text| moment(text, now))?,
             up_to: number(self.up_to.as_deref(), list)?,
+            above: None,
             request_id: parsed(self.request.as_deref(), "request", |text| text.parse().ok())?,
             reason: self.reason.clone(),
             replayed: parsed(self.replayed.as_deref(), "replayed", |text| match text {

@@ -4,7 +4,12 @@ use coupon_core::repo::{
     audit::AuditRow, dlq_events::DlqEvent, failed_coupon_issues::FailedCouponIssue, work_list::Note,
 };
 
-use crate::access::Caller;
+use serde_json::Value;
+
+use crate::access::{Caller, Role};
+
+/// What stands in place of words that may name a member.
+const HIDDEN: &str = "…";
 
 /// Replaces one member's id in texts by what the operator may see of it.
 pub(crate) struct Mask {
@@ -35,6 +40,22 @@ impl Mask {
     }
 }
 
+/// Hides why somebody changed single rows, or those of one member, from who may not see members: such words may name one.
+/// `filter` is the choice of rows, as JSON.
+pub(crate) fn reason(caller: &Caller, filter: &Value, reason: &mut String) {
+    let is_of_few = filter["ids"].as_array().is_some_and(|ids| !ids.is_empty()) || filter["member"].is_string();
+    if is_of_few {
+        reason_of_row(caller, reason);
+    }
+}
+
+/// Hides why somebody changed a row from who may not see members.
+pub(crate) fn reason_of_row(caller: &Caller, reason: &mut String) {
+    if !caller.may(Role::Support) && !reason.is_empty() {
+        HIDDEN.clone_into(reason);
+    }
+}
+
 /// Masks the member of an entry.
 pub(crate) fn entry(caller: &Caller, row: &mut FailedCouponIssue) {
     let mask = Mask::of(caller, &row.member_id);
@@ -45,7 +66,14 @@ pub(crate) fn entry(caller: &Caller, row: &mut FailedCouponIssue) {
 
 /// Masks the member of a dead letter.
 pub(crate) fn dead_letter(caller: &Caller, row: &mut DlqEvent) {
-    let Some(member) = row.member_id.take() else { return };
+    let Some(member) = row.member_id.take() else {
+        // The record cannot be read, and what is wrong with it quotes what stands in the member's place.
+        if !caller.may(Role::Support) {
+            row.error_message.clone_from(&row.cause);
+            row.stack_trace.clear();
+        }
+        return;
+    };
     let mask = Mask::of(caller, &member);
     for text in [&mut row.error_message, &mut row.stack_trace, &mut row.cause] {
         mask.text(text);

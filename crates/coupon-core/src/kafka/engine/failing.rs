@@ -88,7 +88,7 @@ impl<H: Handler> Engine<H> {
         if let Some(wait) = breaker.trip(&failure.message) {
             let dependency = breaker.dependency;
             tracing::warn!(dependency, class = %failure.class, code = failure.code, "dependency unavailable, {dependency} is waited for: {failure}");
-            metrics::gauge!("coupon_breaker_open", "dependency" => dependency).set(1);
+            self.readiness.breakers.opened(dependency, self.clock.now(), &failure.message);
             self.schedule_probe(stage, wait);
         }
     }
@@ -127,7 +127,7 @@ impl<H: Handler> Engine<H> {
                     records = waiting.len(),
                     "dependency available again, work goes on: {dependency}"
                 );
-                metrics::gauge!("coupon_breaker_open", "dependency" => dependency).set(0);
+                self.readiness.breakers.closed(dependency);
                 for key in waiting {
                     self.start(key);
                 }

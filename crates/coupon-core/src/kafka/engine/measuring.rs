@@ -6,29 +6,32 @@ use std::time::Duration;
 use super::{Engine, Handler};
 use crate::{
     failure::Class,
+    kafka::BreakerStates,
     runtime::{Condition, admin::count_from_zero},
 };
 
 /// Longest outage of the dependency of attempts that leaves the service ready: a restart of the dependency takes less.
 const UNREADY_AFTER: Duration = Duration::from_secs(10);
 
-/// The conditions of `/readyz` that an engine sets.
+/// What an engine tells of its state: conditions of `/readyz`, and its circuit breakers.
 #[derive(Clone, Debug)]
 pub struct Readiness {
     /// Ready with the first assignment.
     pub joined: Condition,
     /// Unready while the dependency of attempts has been away for more than ten seconds.
     pub dependencies: Condition,
+    /// The circuit breakers.
+    pub breakers: BreakerStates,
 }
 
 impl<H: Handler> Engine<H> {
     /// Sets the counters of what has not happened yet to 0, so that a rate sees the first time.
-    pub(super) fn measure_from_zero() {
+    pub(super) fn measure_from_zero(breakers: &BreakerStates) {
         count_from_zero("coupon_attempts_total", "outcome", ["OK"].into_iter().chain(Class::WORDS.iter().copied()));
         count_from_zero("coupon_give_ups_failed_total", "class", Class::WORDS.iter().copied());
         metrics::counter!("coupon_partitions_rewound_total").increment(0);
         for dependency in [H::ATTEMPT_DEPENDENCY, H::EXHAUSTED_DEPENDENCY] {
-            metrics::gauge!("coupon_breaker_open", "dependency" => dependency).set(0);
+            breakers.closed(dependency);
         }
     }
 

@@ -10,7 +10,7 @@ use crate::{
     event::CouponIssued,
     failure::Class,
     ids::RequestId,
-    kafka::handler::Attempt,
+    kafka::{BreakerStates, handler::Attempt},
     repo::{Database, DatabaseSettings},
     retry,
     runtime::{Health, SecretUrl},
@@ -88,8 +88,11 @@ fn engine(writer: Option<Writer>, offsets: i64) -> (Engine<Panicking>, Vec<Key>)
     let policy = Policy { schedule: retry::WRITE, contended_is_final: true, drain: Duration::ZERO };
     let handler = Arc::new(Panicking { writer, told: Arc::default(), probes: Mutex::default() });
     let health = Health::new(Shutdown::new());
-    let readiness =
-        Readiness { joined: health.condition("consumer group"), dependencies: health.condition("postgresql") };
+    let readiness = Readiness {
+        joined: health.condition("consumer group"),
+        dependencies: health.condition("postgresql"),
+        breakers: BreakerStates::default(),
+    };
     let settings = (&kafka, &group, &windows);
     let mut engine = Engine::new(settings, "test", TOPIC, policy, handler, Arc::new(SystemClock), readiness).unwrap();
     engine.tracker.assign(&[0]);

@@ -45,16 +45,32 @@ impl CouponIssueRepository<'_> {
         self.read("list give-backs that are due", select.fetch_all(&self.pool())).await
     }
 
-    /// Notes that a give-back is done. `false` when it was noted before.
+    /// Notes that a give-back is done, with the event `unit_returned` unless the holder entry was handed over. A request that
+    /// is given back once more is told of once. `false` when the give-back was noted before.
     pub async fn note_given_back(self, due: DueGiveBack, now: DateTime<Utc>) -> Result<bool, RepoError> {
-        let update = sqlx::query(
-            "UPDATE coupon_issues SET given_back_at = $3
-             FROM coupons
-             WHERE coupon_issues.coupon_id = coupons.coupon_id AND coupon_code = $1 AND request_id = $2
-               AND decision = 'COMPENSATED' AND given_back_at IS NULL",
-        );
-        let update = update.bind(due.coupon_code.as_str()).bind(due.request_id.as_uuid()).bind(now);
-        Ok(self.execute("note a give-back", update).await? == 1)
+        self.write("note a give-back", move |pool| async move {
+            sqlx::query_scalar(
+                "WITH noted AS (
+                     UPDATE coupon_issues SET given_back_at = $3
+                     FROM coupons
+                     WHERE coupon_issues.coupon_id = coupons.coupon_id AND coupon_code = $1 AND request_id = $2
+                       AND decision = 'COMPENSATED' AND given_back_at IS NULL
+                     RETURNING superseded_by
+                 ), told AS (
+                     INSERT INTO campaign_events (kind, coupon_code, data, once, occurred_at)
+                     SELECT 'unit_returned', $1, jsonb_build_object('request_id', $2::text), 'unit_returned/' || $2::text, $3
+                     FROM noted WHERE superseded_by IS NULL
+                     ON CONFLICT (once) DO NOTHING
+                 )
+                 SELECT count(*) = 1 FROM noted",
+            )
+            .bind(due.coupon_code.as_str())
+            .bind(due.request_id.as_uuid())
+            .bind(now)
+            .fetch_one(&pool)
+            .await
+        })
+        .await
     }
 
     /// Makes the give-back of a compensated request due once more: harmless, and it repairs a Redis that went back in

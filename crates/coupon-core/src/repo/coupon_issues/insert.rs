@@ -21,7 +21,8 @@ use crate::{
 };
 
 /// Inserts rows that are all new, or none, and then raises the counter, in one autocommitted statement: the hot row is
-/// locked as briefly as possible, and no transaction waits for a client. The rows are inserted in the order of (member,
+/// locked as briefly as possible, and no transaction waits for a client. The numbers of the decisions are those that the same
+/// update gives, after it has the lock. The rows are inserted in the order of (member,
 /// request id), so that overlapping batches cannot deadlock. If a rebuild raised the epoch before the statement, there
 /// is no coupon and no row; if it did so while the statement waited for the counter, nothing may stay. An event that
 /// claims a reservation in the future is valid from now on.
@@ -33,14 +34,18 @@ WITH coupon AS (
     SELECT coupon.coupon_id, r.request_id, r.member_id, 'ISSUED', $2, r.seq, least(r.reserved_at, now()),
            least(r.reserved_at, now()) + make_interval(days => coupon.valid_days)
     FROM coupon, UNNEST($3::uuid[], $4::text[], $5::bigint[], $6::timestamptz[]) AS r (request_id, member_id, seq, reserved_at)
-    RETURNING seq
+    RETURNING request_id, seq
 ), counted_rows AS (
-    SELECT count(*) AS rows, max(seq) AS seq FROM inserted
+    SELECT count(*) AS rows, max(seq) AS seq, array_agg(request_id) AS request_ids FROM inserted
 ), raised AS (
-    UPDATE coupons SET issued_quantity = issued_quantity + counted_rows.rows, high_seq = greatest(high_seq, counted_rows.seq)
+    UPDATE coupons SET issued_quantity = issued_quantity + counted_rows.rows, high_seq = greatest(high_seq, counted_rows.seq),
+        decision_no = decision_no + counted_rows.rows
     FROM counted_rows
     WHERE coupon_code = $1 AND epoch = $2 AND counted_rows.rows > 0
-    RETURNING coupon_id
+    RETURNING coupon_id, decision_no
+), numbered AS (
+    INSERT INTO coupon_decision_batches (coupon_id, first_no, decision, epoch, request_ids, decided_at)
+    SELECT coupon_id, decision_no - rows + 1, 'ISSUED', $2, request_ids, now() FROM raised, counted_rows
 )
 SELECT rows, CASE WHEN rows > 0 AND NOT EXISTS (SELECT FROM raised) THEN coupon_guard_failed('epoch') END FROM counted_rows";
 
@@ -63,7 +68,17 @@ WHERE c.coupon_code = $1
 ORDER BY r.member_id COLLATE \"C\", r.request_id
 LIMIT $7
 ON CONFLICT DO NOTHING
-RETURNING seq";
+RETURNING request_id, seq";
+
+/// Raises the counter and the number of the last decision by what was inserted.
+const RAISE: &str = "
+WITH raised AS (
+    UPDATE coupons SET issued_quantity = issued_quantity + cardinality($3), high_seq = greatest(high_seq, $4),
+        decision_no = decision_no + cardinality($3)
+    WHERE coupon_code = $1 RETURNING coupon_id, decision_no
+)
+INSERT INTO coupon_decision_batches (coupon_id, first_no, decision, epoch, request_ids, decided_at)
+SELECT coupon_id, decision_no - cardinality($3) + 1, 'ISSUED', $2, $3, now() FROM raised";
 
 /// Events of one coupon and one epoch, in the order of the insert, each with its index in the order given.
 pub struct Batch(Vec<(usize, Arc<CouponIssued>)>);
@@ -203,16 +218,13 @@ pub(super) async fn insert_what_fits(pool: Pool, batch: Arc<Batch>) -> Result<()
     .bind(batch.epoch())
     .fetch_optional(&mut *tx)
     .await?;
-    let seqs: Vec<(i64,)> =
+    let inserted: Vec<(Uuid, i64)> =
         batch.bind(sqlx::query_as(INSERT_WHAT_FITS)).bind(room.unwrap_or(0)).fetch_all(&mut *tx).await?;
-    sqlx::query(
-        "UPDATE coupons SET issued_quantity = issued_quantity + $2, high_seq = greatest(high_seq, $3) WHERE coupon_code = $1",
-    )
-    .bind(batch.code().as_str())
-    .bind(i64::try_from(seqs.len()).unwrap_or(i64::MAX))
-    .bind(seqs.iter().max().map(|(seq,)| seq))
-    .execute(&mut *tx)
-    .await?;
+    if let Some(seq) = inserted.iter().map(|(_, seq)| *seq).max() {
+        let ids: Vec<Uuid> = inserted.iter().map(|(id, _)| *id).collect();
+        let raise = sqlx::query(RAISE).bind(batch.code().as_str()).bind(batch.epoch());
+        raise.bind(ids).bind(seq).execute(&mut *tx).await?;
+    }
     tx.commit().await
 }
 

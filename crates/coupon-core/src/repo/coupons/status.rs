@@ -98,7 +98,7 @@ impl CouponRepository<'_> {
     }
 
     /// Changes the status, and leaves a notice of one that becomes SUSPECT. `None` when the status is none of `from`,
-    /// or the epoch is another one.
+    /// the epoch is another one, or a CLOSED campaign would open of which a member was erased.
     pub async fn set_status(
         self,
         code: CouponCode,
@@ -110,7 +110,9 @@ impl CouponRepository<'_> {
         self.write("change a coupon's status", move |pool| async move {
             let mut tx = pool.begin().await?;
             let Some(before) = lock(&mut tx, &code).await? else { return Ok(None) };
-            if before.epoch != epoch || !from.contains(&before.status) {
+            let reopens = before.status == CouponStatus::Closed && to == CouponStatus::Open;
+            if before.epoch != epoch || !from.contains(&before.status) || reopens && before.members_erased_at.is_some()
+            {
                 return Ok(None);
             }
             let coupon =

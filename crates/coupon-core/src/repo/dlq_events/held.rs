@@ -51,7 +51,7 @@ impl DlqEventRepository<'_> {
         let select = sqlx::query_as_with(select, filter.arguments()?)
             .bind(i64::try_from(supported).unwrap_or(i64::MAX))
             .bind(refused);
-        self.planned("plan a replay of dead letters", select).await.map(Plan::of)
+        self.planned("plan a replay of dead letters", filter, select).await.map(Plan::of)
     }
 
     /// Returns up to ten dead letters of a filter that can be replayed, lowest number first; see [`Self::plan_replay`].
@@ -65,7 +65,7 @@ impl DlqEventRepository<'_> {
         let select = sqlx::query_as_with(select, filter.arguments()?)
             .bind(i64::try_from(supported).unwrap_or(i64::MAX))
             .bind(refused);
-        self.planned("sample a replay of dead letters", select).await
+        self.planned("sample a replay of dead letters", filter, select).await
     }
 
     /// Returns up to `limit` undecided dead letters of a filter after the number `after`, lowest number first.

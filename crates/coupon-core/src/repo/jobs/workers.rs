@@ -2,12 +2,35 @@
 
 use std::time::Duration;
 
+use super::LOST_AFTER;
 use crate::repo::{JobRepository, RepoError};
 
 /// Time after which a process that has said nothing counts as gone.
 const GONE_AFTER: Duration = Duration::from_secs(10);
 
+/// Whether something waits for a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct WaitingJobs {
+    /// A replay.
+    pub replays: bool,
+    /// Another job.
+    pub jobs: bool,
+}
+
 impl JobRepository<'_> {
+    /// Returns whether a RUNNING replay of the services, and another RUNNING job, has no worker, or one that has been silent for
+    /// [`LOST_AFTER`]. Changes nothing.
+    pub async fn waiting(self) -> Result<WaitingJobs, RepoError> {
+        let select = sqlx::query_as(
+            "SELECT EXISTS (SELECT FROM replay_jobs WHERE in_service AND status = 'RUNNING'
+                            AND (worker IS NULL OR heartbeat_at < now() - $1 * interval '1 second')) AS replays,
+                    EXISTS (SELECT FROM jobs WHERE status = 'RUNNING'
+                            AND (worker IS NULL OR heartbeat_at < now() - $1 * interval '1 second')) AS jobs",
+        );
+        let select = select.bind(LOST_AFTER.as_secs_f64());
+        self.read("look for jobs that wait", select.fetch_one(&self.pool())).await
+    }
+
     /// Records that a process works on jobs, and forgets those that have said nothing for an hour.
     pub async fn note_worker(self, worker: String) -> Result<(), RepoError> {
         let note = sqlx::query(

@@ -52,6 +52,8 @@ pub struct Plan {
     pub refused: BTreeMap<String, i64>,
     /// Highest number among all rows; 0: there is none.
     pub up_to: i64,
+    /// Whether only a part of the rows was counted: there may be more of both.
+    pub at_least: bool,
 }
 
 /// A row that a plan shows as an example.
@@ -73,6 +75,21 @@ impl Plan {
         let is_passed_over = |reason: &str| reason == Refusal::DecidedByHand.as_str();
         let refused = self.refused.iter().filter(|(reason, _)| !is_passed_over(reason));
         self.eligible + refused.map(|(_, count)| count).sum::<i64>()
+    }
+
+    /// Adds the plan of other rows.
+    pub fn add(&mut self, other: Self) {
+        self.eligible += other.eligible;
+        for (reason, count) in other.refused {
+            *self.refused.entry(reason).or_default() += count;
+        }
+        self.up_to = self.up_to.max(other.up_to);
+        self.at_least |= other.at_least;
+    }
+
+    /// Returns the number of rows that were counted.
+    pub fn counted(&self) -> i64 {
+        self.eligible + self.refused.values().sum::<i64>()
     }
 
     /// SQL that counts the rows `f` of a filter by refusal; `classify` selects the refusal from the table.
@@ -133,16 +150,23 @@ const CLASSIFY: &str = "
 const NOT_BY_HAND: &str = "($1::bigint[] <> '{}' OR NOT f.decided_by_hand)";
 
 impl Database {
-    /// Runs a query of a plan. It may have to look at all rows of a table, so it takes longer than the statements of a page.
+    /// Runs a query of a plan. Of a filter without `above` it may have to look at all rows of a table, so it may take longer than
+    /// other statements.
     pub(in crate::repo) async fn planned<T>(
         &self,
         doing: &'static str,
+        filter: &Filter,
         query: QueryAs<'_, Postgres, T, PgArguments>,
     ) -> Result<Vec<T>, RepoError>
     where
         T: for<'r> FromRow<'r, PgRow> + Send + Unpin,
     {
         let pool = self.pool();
+        // Unnamed, so that the server plans for what is asked for: a plan for every filter would search all rows.
+        let query = query.persistent(false);
+        if filter.above.is_some() {
+            return self.read(doing, query.fetch_all(&pool)).await;
+        }
         let read = async {
             let mut tx = pool.begin().await?;
             sqlx::query("SET LOCAL statement_timeout = '60s'").execute(&mut *tx).await?;
@@ -159,7 +183,7 @@ impl ReplayRepository<'_> {
     pub async fn plan(self, filter: &Filter, after_close: bool, now: DateTime<Utc>) -> Result<Plan, RepoError> {
         let select = AssertSqlSafe(Plan::select(CLASSIFY, FAILED_ISSUE_FILTER));
         let select = sqlx::query_as_with(select, filter.arguments()?).bind(after_close).bind(now);
-        self.planned("plan a replay", select).await.map(Plan::of)
+        self.planned("plan a replay", filter, select).await.map(Plan::of)
     }
 
     /// Returns up to ten rows of a filter that can be replayed, lowest number first.
@@ -171,7 +195,7 @@ impl ReplayRepository<'_> {
     ) -> Result<Vec<SampledRow>, RepoError> {
         let select = AssertSqlSafe(Plan::sample(CLASSIFY, FAILED_ISSUE_FILTER));
         let select = sqlx::query_as_with(select, filter.arguments()?).bind(after_close).bind(now);
-        self.planned("sample a replay", select).await
+        self.planned("sample a replay", filter, select).await
     }
 
     /// Returns the numbers of up to `limit` rows of a filter after `after`, lowest first.

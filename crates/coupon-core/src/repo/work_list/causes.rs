@@ -11,11 +11,11 @@ use crate::{
 /// Most causes of one status.
 const MAX_CAUSES: i64 = 200;
 /// Rows counted of one cause; beyond them a cause has at least so many.
-pub const MAX_COUNTED_OF_CAUSE: i64 = 10_000;
+pub const MAX_COUNTED_OF_CAUSE: i64 = 5000;
 /// Newest rows of a cause whose campaigns are named.
 const ROWS_WITH_CAMPAIGNS: i64 = 200;
 /// Newest failures of the last hour that are counted by minute.
-const MAX_FAILURES: i64 = 100_000;
+const MAX_FAILURES: i64 = 20_000;
 /// Minutes of the last hour.
 pub const MINUTES: usize = 60;
 
@@ -99,7 +99,7 @@ impl WorkListRepository<'_> {
     }
 
     /// Returns the failures of the hour before `now` by cause, oldest minute first, of both lists; at most the newest
-    /// 100,000 of each.
+    /// 20,000 of each.
     pub async fn failures_by_minute(self, now: DateTime<Utc>) -> Result<Vec<(String, Vec<i64>)>, RepoError> {
         let since = now - TimeDelta::hours(1);
         let of = |list: List| {

@@ -45,6 +45,9 @@ pub struct Filter {
     pub until: Option<DateTime<Utc>>,
     /// Up to this number: rows that come later are left out.
     pub up_to: Option<i64>,
+    /// Above this number: for a part of the rows.
+    #[serde(skip)]
+    pub above: Option<i64>,
     /// Only rows of this request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_id: Option<Uuid>,
@@ -67,6 +70,7 @@ struct Seldom<'a> {
     reason: Option<&'a str>,
     replayed: Option<bool>,
     claimed_by: Option<&'a str>,
+    above: Option<i64>,
 }
 
 /// The two halves of the condition over a table `f`, with the arguments $1 to $9 of [`Filter::arguments`]: what an index
@@ -89,7 +93,7 @@ conditions! {
     AND ($6::jsonb ->> 'request_id' IS NULL OR f.request_id = ($6 ->> 'request_id')::uuid)
     AND ($6 ->> 'claimed_by' IS NULL OR f.claimed_by = $6 ->> 'claimed_by')
     AND ($7::timestamptz IS NULL OR f.failed_at >= $7) AND ($8::timestamptz IS NULL OR f.failed_at < $8)
-    AND ($9::bigint IS NULL OR f.id <= $9)",
+    AND ($9::bigint IS NULL OR f.id <= $9) AND ($6 ->> 'above' IS NULL OR f.id > ($6 ->> 'above')::bigint)",
     searched: FAILED_ISSUE_SEARCHED = "
     ($5::text IS NULL OR strpos(lower(coalesce(f.cause, concat_ws(' ', f.error_class, f.error_code))), lower($5)) > 0
      OR strpos(lower(f.reason), lower($5)) > 0)
@@ -106,7 +110,7 @@ conditions! {
     AND ($6::jsonb ->> 'request_id' IS NULL OR f.original_event_id = ($6 ->> 'request_id')::uuid)
     AND $6 ->> 'claimed_by' IS NULL AND $6 ->> 'replayed' IS NULL
     AND ($7::timestamptz IS NULL OR f.created_at >= $7) AND ($8::timestamptz IS NULL OR f.created_at < $8)
-    AND ($9::bigint IS NULL OR f.id <= $9)",
+    AND ($9::bigint IS NULL OR f.id <= $9) AND ($6 ->> 'above' IS NULL OR f.id > ($6 ->> 'above')::bigint)",
     searched: DLQ_EVENT_SEARCHED = "
     ($5::text IS NULL OR strpos(lower(f.cause), lower($5)) > 0 OR strpos(lower(f.error_message), lower($5)) > 0)
     AND ($6::jsonb ->> 'class' IS NULL OR f.error_class = $6 ->> 'class')
@@ -172,6 +176,7 @@ impl Filter {
             reason: self.reason.as_deref(),
             replayed: self.replayed,
             claimed_by: self.claimed_by.as_deref(),
+            above: self.above,
         }
     }
 }

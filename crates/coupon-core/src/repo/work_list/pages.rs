@@ -105,6 +105,16 @@ impl WorkListRepository<'_> {
         Ok(CappedCount { count, at_least })
     }
 
+    /// Returns the last number of the next `rows` rows that an index finds for a filter, lowest number first; `None`: there are no
+    /// more. What each row has to be searched for does not count.
+    pub async fn step(self, list: List, filter: &Filter, rows: i64) -> Result<Option<i64>, RepoError> {
+        let candidates = candidates(list, "f.id");
+        let select = ["SELECT max(id) FROM (", &candidates, " ORDER BY f.id LIMIT $12) f"].concat();
+        let select = sqlx::query_scalar_with(AssertSqlSafe(select), filter.arguments()?).persistent(false);
+        let select = select.bind(None::<i64>).bind(None::<i64>).bind(rows);
+        self.read("look for the next rows", select.fetch_one(&self.pool())).await
+    }
+
     /// Returns the highest number of a list; `None`: it is empty.
     pub async fn newest(self, list: List) -> Result<Option<i64>, RepoError> {
         let select = ["SELECT max(id) FROM", list.as_str()].join(" ");

@@ -95,6 +95,14 @@ fn applicable(list: List, verb: Verb) -> String {
     format!("FROM {table} f WHERE {condition} AND {further} AND f.status = ANY($10)")
 }
 
+/// Refusal of the change for the row `f`, or NULL; $10: the statuses that it may have.
+fn classify(list: List, verb: Verb) -> String {
+    let (table, further, why) = (list.as_str(), verb.condition(list), verb.refusal(list));
+    format!(
+        "CASE WHEN f.status <> ALL($10) THEN f.status WHEN NOT ({further}) THEN {why} END AS refusal FROM {table} f"
+    )
+}
+
 /// Locks the rows of one batch in the order of their numbers, so that two batches at once cannot deadlock.
 fn lock(list: List, verb: Verb) -> String {
     let applicable = applicable(list, verb);
@@ -172,25 +180,18 @@ impl WorkListRepository<'_> {
     }
 
     /// Counts the rows of a filter that can be settled, and the others by the status, or the reason, because of which they
-    /// cannot; with up to ten of those that can.
-    pub async fn plan_settling(
-        self,
-        list: List,
-        verb: Verb,
-        filter: &Filter,
-    ) -> Result<(Plan, Vec<SampledRow>), RepoError> {
-        let (table, further, why) = (list.as_str(), verb.condition(list), verb.refusal(list));
-        let classify = format!(
-            "CASE WHEN f.status <> ALL($10) THEN f.status WHEN NOT ({further}) THEN {why} END AS refusal FROM {table} f"
-        );
-        let from = verb.transition(list).0;
-        let select = AssertSqlSafe(Plan::select(&classify, list.condition()));
-        let select = sqlx::query_as_with(select, filter.arguments()?).bind(from);
-        let plan = Plan::of(self.planned("plan what to settle", select).await?);
-        let sample = AssertSqlSafe(Plan::sample(&classify, list.condition()));
-        let sample = sqlx::query_as_with(sample, filter.arguments()?).bind(from);
-        let sample = self.planned("sample what to settle", sample).await?;
-        Ok((plan, sample))
+    /// cannot.
+    pub async fn plan_settling(self, list: List, verb: Verb, filter: &Filter) -> Result<Plan, RepoError> {
+        let select = AssertSqlSafe(Plan::select(&classify(list, verb), list.condition()));
+        let select = sqlx::query_as_with(select, filter.arguments()?).bind(verb.transition(list).0);
+        self.planned("plan what to settle", filter, select).await.map(Plan::of)
+    }
+
+    /// Returns up to ten rows of a filter that can be settled, lowest number first.
+    pub async fn sample_settling(self, list: List, verb: Verb, filter: &Filter) -> Result<Vec<SampledRow>, RepoError> {
+        let select = AssertSqlSafe(Plan::sample(&classify(list, verb), list.condition()));
+        let select = sqlx::query_as_with(select, filter.arguments()?).bind(verb.transition(list).0);
+        self.planned("sample what to settle", filter, select).await
     }
 
     /// Counts the rows of a filter that can be settled.

@@ -237,7 +237,7 @@ fn unreadable(bytes: &[u8]) -> Option<Vec<u8>> {
     let (first, _) = head.split_once("\r\n")?;
     let title = first.get(3..)?;
     let body = serde_json::json!({
-        "type": "about:blank", "title": title, "status": status, "code": code, "detail": detail
+        "type": "about:blank", "title": title, "status": status, "code": code, "detail": detail, "retryable": false
     })
     .to_string();
     let head = head.replace("content-length: 0", &format!("content-length: {}", body.len()));

@@ -91,7 +91,7 @@ impl Serialize for Properties {
 /// secret (`hmac_secret_file`, `ssl.key.location`) is none itself.
 pub(super) fn sounds_secret(key: &str) -> bool {
     const WORDS: [&str; 7] = ["password", "secret", "token", "credential", "jaas", "key.pem", "oauthbearer.config"];
-    const PLACES: [&str; 5] = ["_file", "_path", "location", "token.endpoint.url", "_ms"];
+    const PLACES: [&str; 6] = ["_file", "_files", "_path", "location", "token.endpoint.url", "_ms"];
     let key = key.to_ascii_lowercase();
     WORDS.iter().any(|word| key.contains(word)) && !PLACES.iter().any(|place| key.ends_with(place))
 }

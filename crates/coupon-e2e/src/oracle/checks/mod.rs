@@ -2,6 +2,7 @@
 
 mod agreement;
 mod decision;
+mod events;
 mod promise;
 mod records;
 pub(super) mod stock;
@@ -11,7 +12,7 @@ use super::{evidence::Evidence, violation::Violation};
 /// Returns every violation, in the order of the promises.
 pub(super) fn all(evidence: &Evidence) -> Vec<Violation> {
     let mut found = Vec::new();
-    for check in [stock::check, promise::check, agreement::check, decision::check, records::check] {
+    for check in [stock::check, promise::check, agreement::check, decision::check, records::check, events::check] {
         found.extend(check(evidence));
     }
     found.sort();

@@ -1,5 +1,6 @@
 //! What takes minutes: `make test-long` runs these, `make test` leaves them out.
 
+mod client_outage;
 mod damage;
 mod killed;
 mod many;
@@ -11,3 +12,6 @@ mod sweep_commands;
 mod sweep_repair;
 mod sweep_situations;
 mod three_brokers;
+
+pub(crate) use points::OF_ERASURE;
+pub(crate) use sweep::ABORTED;

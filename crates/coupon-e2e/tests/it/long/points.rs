@@ -44,6 +44,7 @@ pub const OF_COMMANDS: &[&str] = &[
     "claim a version of the total",
     "set the total in redis",
     "settle the total",
+    "set the admission",
     "set the window",
     "set the window in redis",
     "delete a draft",
@@ -66,8 +67,18 @@ pub const OF_SITUATIONS: &[&str] = &[
     "leave a notice",
 ];
 
+/// Effects of the decision relay, and of numbering what older builds have decided.
+pub const OF_DECISIONS: &[&str] = &[
+    "take the lease of decisions",
+    "publish a decision",
+    "move the mark of decisions",
+    "release the leases of decisions",
+    "number decisions",
+    "note that decisions are numbered",
+];
+
 /// Effects of the console, and of jobs beside what they repair. Not swept: each is one transaction, so that a process that
-/// ends there has made the change or none, and `jobs` kills workers at their work.
+/// ends there has made the change or none, and `jobs` kills workers at their work, `webhooks` what sends.
 pub const OF_CONSOLE: &[&str] = &[
     "add an operator",
     "append to the audit",
@@ -76,29 +87,46 @@ pub const OF_CONSOLE: &[&str] = &[
     "claim a job",
     "claim a replay",
     "claim an entry",
+    "claim a webhook delivery",
     "confirm a plan",
+    "count what was refused",
     "create a job",
     "delete a view",
     "end a job",
     "end a session",
     "forget a worker",
+    "forget old login codes",
     "give an operator a login code",
     "hand a replay over",
+    "hand events out",
     "keep a plan",
     "let a replay go",
     "let jobs go",
     "note a heartbeat of a job",
+    "note a webhook delivery",
     "note a worker",
     "note something on a row",
     "note why a job waits",
     "note why a replay waits",
+    "register a webhook",
     "revoke an operator",
     "save a view",
+    "send a delivery again",
     "take a login code",
 ];
 
+/// Effects of the erasure of a member, swept by `erasure_ends`.
+pub const OF_ERASURE: &[&str] = &[
+    "begin an erasure",
+    "count erased holders",
+    "erase decisions",
+    "erase rows",
+    "finish an erasure",
+    "rename a holder",
+];
+
 /// Texts of the sources that stand before the name of a failpoint.
-const MARKERS: [&str; 10] = [
+const MARKERS: [&str; 11] = [
     "self.write(\"",
     "self.execute(\"",
     "crash::pass(\"",
@@ -109,6 +137,7 @@ const MARKERS: [&str; 10] = [
     "at_once(\"",
     "try_writing(\"",
     "effect: \"",
+    "queue_record(record, \"",
 ];
 
 #[test]
@@ -123,6 +152,8 @@ fn every_point_of_the_sources_is_swept() -> Result<()> {
         .chain(OF_COMMANDS.iter().copied())
         .chain(OF_SITUATIONS.iter().copied())
         .chain(OF_CONSOLE.iter().copied())
+        .chain(OF_DECISIONS.iter().copied())
+        .chain(OF_ERASURE.iter().copied())
         .map(str::to_owned)
         .collect();
     assert_eq!(named, swept);

@@ -22,7 +22,7 @@ pub(super) const CONVERGED: Duration = Duration::from_mins(1);
 const MEMBERS: usize = 12;
 /// Members who ask another process meanwhile, all the time.
 const LOAD: usize = 60;
-pub(super) const ABORTED: &str = "signal: 6";
+pub(crate) const ABORTED: &str = "signal: 6";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Victim {

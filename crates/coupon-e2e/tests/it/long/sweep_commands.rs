@@ -47,6 +47,10 @@ async fn command(effect: &str, point: &str) -> Result<()> {
             repeated(&world, window, &crash).await?;
             assert_eq!(world.stock.of("SWEPT").await?.number("closes_at"), Some(4_102_444_800_000));
         }
+        "set the admission" => {
+            world.open_campaign("SWEPT", 5).await?;
+            repeated(&world, &["coupon", "set-admission", "SWEPT", "off"], &crash).await?;
+        }
         "delete a draft" => {
             world.run("issuer-api", create).await?.succeeded()?;
             let delete: &[&str] = &["coupon", "delete", "SWEPT"];

@@ -1,0 +1,146 @@
+//! Numbers of decisions that were made without one: before migration 0010, or by a build from before it.
+
+use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::{
+    ids::CouponCode,
+    repo::{CouponDecisionBatchRepository, RepoError},
+};
+
+/// Decisions that get their numbers in one transaction, under the lock of the campaign's row.
+const NUMBERED_AT_ONCE: i64 = 10_000;
+/// Most decisions of one batch.
+const BATCH: usize = 500;
+
+/// Numbers and decisions of a campaign, in one snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct NumberCount {
+    /// Number of the last decision.
+    pub last: i64,
+    /// Number of decisions.
+    pub decisions: i64,
+}
+
+/// A decision without a number.
+#[derive(sqlx::FromRow)]
+struct Unnumbered {
+    decision_no: i64,
+    request_id: Uuid,
+    decision: String,
+    epoch: i64,
+}
+
+impl CouponDecisionBatchRepository<'_> {
+    /// Counts the decisions of a campaign in the snapshot that the number of the last one is read in. Reads a whole index: a
+    /// second for some millions of decisions.
+    pub async fn count(self, code: &CouponCode) -> Result<Option<NumberCount>, RepoError> {
+        let select = async {
+            let mut tx = self.pool().begin().await?;
+            // A campaign may be large; the bound of a long read still holds.
+            sqlx::query("SET LOCAL statement_timeout = 0").execute(&mut *tx).await?;
+            sqlx::query_as(
+                "SELECT decision_no AS last,
+                        (SELECT count(*) FROM coupon_issues i WHERE i.coupon_id = c.coupon_id) AS decisions
+                 FROM coupons c WHERE coupon_code = $1",
+            )
+            .bind(code.as_str())
+            .fetch_optional(&mut *tx)
+            .await
+        };
+        self.long_read("count the decisions of a campaign", select).await
+    }
+
+    /// Notes that every decision made before this time has its number, so that old batches may be purged.
+    pub async fn note_complete(self, code: &CouponCode, before: DateTime<Utc>) -> Result<(), RepoError> {
+        let insert = sqlx::query(
+            "INSERT INTO coupon_decision_marks AS m (coupon_id, complete_before)
+             SELECT coupon_id, $2 FROM coupons WHERE coupon_code = $1
+             ON CONFLICT (coupon_id) DO UPDATE SET complete_before = greatest(m.complete_before, excluded.complete_before)",
+        );
+        let insert = insert.bind(code.as_str().to_owned()).bind(before);
+        self.execute("note that decisions are numbered", insert).await.map(drop)
+    }
+
+    /// Numbers decisions that have no number, oldest first, some thousands at most. Returns how many; 0: every decision has
+    /// one. The caller holds the lock of the campaign's data.
+    pub async fn number_some(self, code: &CouponCode) -> Result<usize, RepoError> {
+        let unnumbered = self.long_read("find decisions without a number", self.find_unnumbered(code)).await?;
+        let code = code.clone();
+        self.write("number decisions", move |pool| async move {
+            let mut tx = pool.begin().await?;
+            let numbered = number(&mut tx, &code, &unnumbered).await?;
+            tx.commit().await?;
+            Ok(numbered)
+        })
+        .await
+    }
+
+    async fn find_unnumbered(self, code: &CouponCode) -> Result<Vec<Unnumbered>, sqlx::Error> {
+        let mut tx = self.pool().begin().await?;
+        sqlx::query("SET LOCAL statement_timeout = 0").execute(&mut *tx).await?;
+        sqlx::query_as(
+            // Of what was decided before `complete_before` batches may be purged.
+            "WITH campaign AS (
+                 SELECT coupon_id, decision_no, coalesce(complete_before, '-infinity') AS complete_before
+                 FROM coupons LEFT JOIN coupon_decision_marks USING (coupon_id) WHERE coupon_code = $1
+             ), numbered AS (
+                 SELECT UNNEST(request_ids) AS request_id FROM coupon_decision_batches JOIN campaign USING (coupon_id)
+             )
+             SELECT campaign.decision_no, i.request_id, i.decision, i.epoch
+             FROM campaign JOIN coupon_issues i USING (coupon_id)
+             WHERE i.decided_at >= complete_before
+               AND NOT EXISTS (SELECT FROM numbered WHERE numbered.request_id = i.request_id)
+             ORDER BY i.decided_at, i.decision, i.epoch, i.request_id LIMIT $2",
+        )
+        .bind(code.as_str())
+        .bind(NUMBERED_AT_ONCE)
+        .fetch_all(&mut *tx)
+        .await
+    }
+}
+
+/// Numbers the decisions, under the lock of the campaign's row, unless somebody else has done so since they were found.
+async fn number(tx: &mut PgConnection, code: &CouponCode, found: &[Unnumbered]) -> Result<usize, sqlx::Error> {
+    let Some(first) = found.first() else { return Ok(0) };
+    let locked: Option<(i64, i64)> =
+        sqlx::query_as("SELECT coupon_id, decision_no FROM coupons WHERE coupon_code = $1 FOR NO KEY UPDATE")
+            .bind(code.as_str())
+            .fetch_optional(&mut *tx)
+            .await?;
+    let Some((coupon_id, mut number)) = locked else { return Ok(0) };
+    let ids: Vec<Uuid> = found.iter().map(|row| row.request_id).collect();
+    let is_numbered: bool = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT FROM coupon_decision_batches WHERE coupon_id = $1 AND first_no > $2 AND request_ids && $3)",
+    )
+    .bind(coupon_id)
+    .bind(first.decision_no)
+    .bind(&ids)
+    .fetch_one(&mut *tx)
+    .await?;
+    if is_numbered {
+        return Ok(0);
+    }
+    let is_alike = |a: &Unnumbered, b: &Unnumbered| (&a.decision, a.epoch) == (&b.decision, b.epoch);
+    for batch in found.chunk_by(is_alike).flat_map(|alike| alike.chunks(BATCH)) {
+        let ids: Vec<Uuid> = batch.iter().map(|row| row.request_id).collect();
+        number = sqlx::query_scalar(
+            "WITH raised AS (
+                 UPDATE coupons SET decision_no = decision_no + cardinality($4) WHERE coupon_id = $1 RETURNING decision_no
+             ), numbered AS (
+                 INSERT INTO coupon_decision_batches (coupon_id, first_no, decision, epoch, request_ids, decided_at)
+                 SELECT $1, decision_no - cardinality($4) + 1, $2, $3, $4, now() FROM raised
+             )
+             SELECT decision_no FROM raised",
+        )
+        .bind(coupon_id)
+        .bind(&batch[0].decision)
+        .bind(batch[0].epoch)
+        .bind(&ids)
+        .fetch_one(&mut *tx)
+        .await?;
+    }
+    tracing::info!(coupon = %code, number, "{} decisions of {code} had no number and have one now, up to {number}", found.len());
+    Ok(found.len())
+}
