@@ -1,7 +1,5 @@
 //! The export of a campaign's decisions: page by page, in constant memory, the same bytes each time for the same bound.
 
-use std::fmt::Write as _;
-
 use aws_lc_rs::digest::{Context, SHA256};
 use chrono::{DateTime, TimeDelta, Utc};
 use coupon_core::{
@@ -10,6 +8,7 @@ use coupon_core::{
         RepoError,
         coupon_issues::{DecisionFilter, DecisionOfCoupon},
     },
+    runtime::hex,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -154,10 +153,7 @@ impl Export {
 
     async fn end(&mut self) -> Result<Exported, RepoError> {
         let digest = self.digest.clone().finish();
-        let sha256 = digest.as_ref().iter().fold(String::new(), |mut text, byte| {
-            write!(text, "{byte:02x}").expect("a string takes everything");
-            text
-        });
+        let sha256 = hex(digest.as_ref());
         let exported = Exported { rows: self.rows, bytes: self.bytes, sha256 };
         self.audit("to", json!(exported)).await?;
         Ok(exported)

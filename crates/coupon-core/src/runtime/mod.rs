@@ -46,6 +46,6 @@ pub use settings::{
 };
 pub use shutdown::Shutdown;
 pub use tasks::{Task, TaskEnded, Tasks};
-pub use text::{Escaped, chain};
+pub use text::{Escaped, chain, hex};
 pub use throttle::Throttle;
 pub use traces::{Span, TelemetrySettings, TraceParent};

@@ -1,4 +1,4 @@
-//! How foreign text is shown: control characters escaped, error chains on one line.
+//! How foreign text is shown: control characters escaped, error chains on one line, bytes as digits.
 
 use std::error::Error;
 use std::fmt::{self, Debug, Display, Formatter, Write};
@@ -12,6 +12,14 @@ impl<T: Display> Display for Escaped<T> {
     fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
         write!(EscapingWriter(formatter), "{}", self.0)
     }
+}
+
+/// Returns bytes as hexadecimal digits in lower case, two for each.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("a string takes everything");
+        text
+    })
 }
 
 /// Passes text on with every control character (C0, DEL and C1) escaped.

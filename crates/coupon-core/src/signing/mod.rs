@@ -17,7 +17,10 @@ mod settings;
 use aws_lc_rs::{digest, hmac};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 
-use crate::failure::{Class, Classified};
+use crate::{
+    failure::{Class, Classified},
+    runtime::hex,
+};
 
 pub use reader::{EventReader, ReadError};
 pub use settings::{SigningSettings, VerificationSettings};
@@ -78,8 +81,7 @@ impl SigningKey {
     /// names.
     pub fn new(secret: &[u8]) -> Self {
         let hash = digest::digest(&digest::SHA256, secret);
-        let id =
-            hash.as_ref().iter().take(ID_DIGITS / 2).map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
+        let id = hex(&hash.as_ref()[..ID_DIGITS / 2]);
         Self { id, key: hmac::Key::new(hmac::HMAC_SHA256, secret) }
     }
 

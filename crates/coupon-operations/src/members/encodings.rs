@@ -6,6 +6,7 @@ use base64::{
     Engine as _,
     engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD},
 };
+use coupon_core::runtime::hex;
 
 /// Returns the id as it may be written, longest first: as it is, escaped for JSON, for an address and for a form. With `all` also
 /// in base64 and in hexadecimal digits, which a short id would find everywhere.
@@ -22,7 +23,7 @@ pub(super) fn encodings(member: &str, all: bool) -> Vec<Vec<u8>> {
     }
     if all {
         found.extend([STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD].map(|base| base.encode(member)));
-        found.push(encode_hex(member.as_bytes()));
+        found.push(hex(member.as_bytes()));
     }
     let mut found: Vec<Vec<u8>> = found.into_iter().map(String::into_bytes).collect();
     found.sort_by(|one, other| other.len().cmp(&one.len()).then_with(|| one.cmp(other)));
@@ -68,14 +69,6 @@ fn in_lower_case(encoded: &str) -> String {
         text.extend(["%", &digits.to_ascii_lowercase(), rest]);
     }
     text
-}
-
-/// Returns bytes as hexadecimal digits.
-pub(super) fn encode_hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("a string takes everything");
-        text
-    })
 }
 
 /// Returns the bytes of hexadecimal digits; `None`: these are none.

@@ -3,10 +3,12 @@
 use std::fs;
 
 use aws_lc_rs::hmac;
-use coupon_core::{ids::MemberId, runtime::SettingsError, signing::MIN_KEY_BYTES};
+use coupon_core::{
+    ids::MemberId,
+    runtime::{SettingsError, hex},
+    signing::MIN_KEY_BYTES,
+};
 use serde::{Deserialize, Serialize};
-
-use super::encodings::encode_hex;
 
 /// What a pseudonym begins with.
 const PREFIX: &str = "erased-";
@@ -60,7 +62,7 @@ impl ErasureKey {
     }
 
     fn digits(&self, message: &[u8], bytes: usize) -> String {
-        encode_hex(&hmac::sign(&self.0, message).as_ref()[..bytes])
+        hex(&hmac::sign(&self.0, message).as_ref()[..bytes])
     }
 }
 

@@ -5,10 +5,10 @@
 //! word `member`.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use coupon_core::{ids::MemberId, repo::personal_data::Place};
+use coupon_core::{ids::MemberId, repo::personal_data::Place, runtime::hex};
 use serde_json::{Map, Value};
 
-use super::encodings::{decode_hex, encode_hex, encodings};
+use super::encodings::{decode_hex, encodings};
 
 /// Least length of an id that is no number and is looked for in every text, in characters.
 const MIN_DISTINCTIVE: usize = 6;
@@ -96,7 +96,7 @@ impl Scrub {
         // A column of bytes.
         if let Some(bytes) = text.strip_prefix("\\x").and_then(decode_hex) {
             let new = self.bytes(&bytes, is_wide);
-            return if new == bytes { text.to_owned() } else { format!("\\x{}", encode_hex(&new)) };
+            return if new == bytes { text.to_owned() } else { format!("\\x{}", hex(&new)) };
         }
         String::from_utf8(self.words(text.as_bytes(), is_wide)).unwrap_or_else(|_| text.to_owned())
     }

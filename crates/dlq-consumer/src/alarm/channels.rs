@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use chrono::{DateTime, TimeDelta, Utc};
-use coupon_core::runtime::{SettingsError, chain};
+use coupon_core::runtime::{SettingsError, chain, hex};
 use reqwest::{
     Client, StatusCode, Url,
     header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER},
@@ -204,7 +204,7 @@ fn webhook_id(alarm: &Alarm) -> String {
     let told_before = alarm.told_before.as_ref().map(|before| (before.at, before.count));
     let what = (&alarm.installation, alarm.kind, &alarm.cause, alarm.count, times, told_before);
     let text = serde_json::to_vec(&what).expect("texts, numbers and times always serialise");
-    digest(&SHA256, &text).as_ref()[..16].iter().fold("alarm_".to_owned(), |id, byte| format!("{id}{byte:02x}"))
+    format!("alarm_{}", hex(&digest(&SHA256, &text).as_ref()[..16]))
 }
 
 /// Returns the time of `Retry-After`, which is in seconds or a date (RFC 9110, 10.2.3), at the latest after `longest`; `None` for

@@ -91,7 +91,7 @@ fn a_reason_names_the_member_by_any_id_that_is_a_word_of_its_own() {
 
 #[test]
 fn a_dead_letter_loses_the_id_in_key_value_and_headers_and_keeps_every_other_byte() {
-    let hex = |text: &str| format!("\\x{}", encode_hex(text.as_bytes()));
+    let hex = |text: &str| format!("\\x{}", hex(text.as_bytes()));
     let header = |value: &str| json!({ "name": "x-error", "value": STANDARD.encode(value) });
     let letter = |member: &str, id: Value| {
         json!({
