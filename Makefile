@@ -7,7 +7,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 # The goals share target/ and .local/, so `make -j` must not run two of them at once.
 .NOTPARALLEL:
-.PHONY: help demo up down status logs test test-fast test-long test-console test-versions contract-check mutants bench bench-size bench-repair image check deploy-check check-fmt check-clippy check-doc check-scripts check-supply-chain check-instructions fmt clean-data
+.PHONY: help demo up down status logs test test-fast test-long test-console test-versions contract-check soak mutants bench bench-size bench-repair image check deploy-check check-fmt check-clippy check-doc check-scripts check-supply-chain check-instructions fmt clean-data
 
 ARGS ?=
 
@@ -68,13 +68,18 @@ test-console: ## run the tests of the operators' console in a browser, on a stac
 	$(BUILD_DEBUG)
 	STACK_BIN_DIR=target/debug scripts/test-console $(ARGS)
 
-contract-check: ## check the documents of both APIs, and every answer against them: ARGS=--long, ARGS=--accept
+contract-check: ## check the documents of both APIs, and every answer against them: ARGS=--answers, --long or --accept
 	scripts/stack install
 	$(BUILD_DEBUG) --bin coupon-demo
 	STACK_BIN_DIR=target/debug scripts/contract-check $(ARGS)
 
 test-versions: ## run the core of the pipeline on PostgreSQL 16 to 18, Redis 8 and Valkey 8: ARGS=valkey-8
 	scripts/versions $(ARGS)
+
+soak: ## an hour of members, faults and operators, judged by two checkers: ARGS='--minutes 10 --seed 7'
+	scripts/stack install
+	$(BUILD_DEBUG) --bin coupon-soak
+	scripts/soak $(ARGS)
 
 mutants: ## make plausible mistakes one at a time, and show which test finds each; takes an hour
 	scripts/mutants $(ARGS)
@@ -111,8 +116,9 @@ check-scripts:
 	@scripts/mutants --check
 	@scripts/migrations-check
 	@scripts/walks-check
+	@python3 scripts/lib/soak/judge_test.py
 	@if command -v shellcheck >/dev/null; then \
-	  shellcheck -x scripts/stack scripts/test scripts/test-console scripts/contract-check scripts/clients scripts/bench scripts/mutants scripts/migrations-check scripts/walks-check scripts/pgbouncer scripts/versions scripts/supply-chain scripts/release-build scripts/image deploy/docker/assemble deploy/docker/licences .ci/run .cargo/cc scripts/lib/*.sh scripts/lib/mutants/*.sh; \
+	  shellcheck -x scripts/stack scripts/test scripts/test-console scripts/contract-check scripts/clients scripts/bench scripts/mutants scripts/migrations-check scripts/walks-check scripts/soak scripts/pgbouncer scripts/versions scripts/supply-chain scripts/previous-build scripts/release-build scripts/image deploy/docker/assemble deploy/docker/licences .ci/run .cargo/cc scripts/lib/*.sh scripts/lib/mutants/*.sh; \
 	else \
 	  echo 'shellcheck is not installed: the scripts are not checked'; \
 	fi

@@ -12,16 +12,13 @@ class Consumer {
         var seen = new TreeMap<String, TreeMap<Long, String>>();
         try (var consumer = new KafkaConsumer<>(settings, new StringDeserializer(), new StringDeserializer())) {
             consumer.subscribe(List.of(arguments[1]));
-            for (var quietSince = System.nanoTime(); System.nanoTime() - quietSince < 10_000_000_000L; ) {
-                for (var record : consumer.poll(Duration.ofMillis(500))) {
+            for (var records = consumer.poll(Duration.ofSeconds(30)); !records.isEmpty(); records = consumer.poll(Duration.ofSeconds(10))) {
+                for (var record : records) {
                     var event = new HashMap<String, String>();
                     record.headers().forEach(header -> event.put(header.key(), new String(header.value())));
-                    // Hold what has a newer version, and say so; the same event again is the same.
-                    if (event.get("ce_type").matches("coupon\\.issue\\..*\\.v1")) {
-                        seen.computeIfAbsent(event.get("ce_source"), source -> new TreeMap<>())
-                            .put(Long.parseLong(event.get("ce_decisionno")), event.get("ce_id"));
-                    }
-                    quietSince = System.nanoTime();
+                    if (!event.get("ce_type").matches("coupon\\.issue\\..*\\.v1")) continue; // hold what is newer, and say so
+                    seen.computeIfAbsent(event.get("ce_source"), source -> new TreeMap<>()) // the same again is the same
+                        .put(Long.parseLong(event.get("ce_decisionno")), event.get("ce_id"));
                 }
                 consumer.commitSync(); // after they are kept
             }

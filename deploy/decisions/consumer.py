@@ -5,7 +5,7 @@ from confluent_kafka import Consumer
 consumer = Consumer({"bootstrap.servers": sys.argv[1], "group.id": "accounting", "auto.offset.reset": "earliest", "enable.auto.commit": False})
 consumer.subscribe([sys.argv[2]])
 seen = {}  # yours is a table with a unique key on (source, number), written in one transaction with what the event brings about
-while (message := consumer.poll(10)) is not None:
+while (message := consumer.poll(15)) is not None:
     if message.error():
         raise SystemExit(message.error())
     event = {name: value.decode() for name, value in message.headers()}

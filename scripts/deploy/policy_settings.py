@@ -215,12 +215,19 @@ def lag_is_that_of_its_own_group(render):
                 yield f"{where(autoscaler)}: it follows {found}, but {where(o)} consumes {wanted}"
 
 
+def decisions_topic(settings):
+    """Topic of decisions, where they are published."""
+    decisions = settings.get("decisions", {})
+    return decisions["topic"] if decisions.get("enabled") else None
+
+
 @rule
 def topics_are_there_and_have_the_partitions(render):
     topics = {o["spec"].get("topicName", o["metadata"]["name"]): o["spec"] for o in render.of("KafkaTopic")}
     for o, settings in started(render) if topics else []:
         kafka = settings["kafka"]
-        for name in {kafka.get("topic"), kafka.get("dlq_topic")} - {None} - set(topics):
+        wanted = {kafka.get("topic"), kafka.get("dlq_topic"), decisions_topic(settings)}
+        for name in wanted - {None} - set(topics):
             yield f"{where(o)}: no KafkaTopic is called {name}"
         if binary(o) == "issuer-api":
             continue
@@ -253,6 +260,7 @@ def installation(render):
     for o, settings in started(render):
         kafka = settings["kafka"]
         yield from (("the topic", kafka[key]) for key in ("topic", "dlq_topic") if key in kafka)
+        yield from (("the topic", topic) for topic in [decisions_topic(settings)] if topic)
         yield from (("the group", kafka[key]) for key in ("group_id", "issue_group_id") if key in kafka)
         yield from (("the name in alarms", settings["alarms"]["installation"]) for _ in [0] if "alarms" in settings)
     yield from (("the label installation", label) for label in labels(render))

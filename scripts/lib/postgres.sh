@@ -89,6 +89,9 @@ port = $(port_of postgres)
 unix_socket_directories = ''
 max_connections = 300
 shared_buffers = 256MB
+# The first change of a page after a checkpoint logs the whole page, so checkpoints are rare: see deploy/README.md, "PostgreSQL".
+max_wal_size = 4GB
+checkpoint_timeout = 15min
 fsync = on
 synchronous_commit = on
 timezone = 'UTC'

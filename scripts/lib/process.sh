@@ -39,9 +39,9 @@ start_process() {
   ) </dev/null >"$log" 2>&1 9>&- &
   pid=$!
   printf '%s %s\n' "$pid" "$(born "$pid")" >"$RUN/$name.pid"
-  # The child enters its folder by itself; before that it would not be taken for running.
+  # The child enters its folder by itself; before that it would not be taken for running. A busy machine takes seconds for it.
   local tries
-  for ((tries = 0; tries < 200; tries++)); do
+  for ((tries = 0; tries < 1000; tries++)); do
     [[ -n $(born "$pid") && $(readlink "/proc/$pid/cwd") != "$(dir_of "$name")" ]] || break
     sleep 0.01
   done

@@ -7,7 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     accept, bare, browse, decisions, drain, environment::Environment, instructions, limits, model, poison, pure,
-    refuse, repair, report, scale, size,
+    refuse, repair, report, rest, rows, rush, scale, size,
 };
 
 /// Measures the pipeline by driving its real binaries, and says what one run on one machine has shown.
@@ -22,15 +22,19 @@ pub struct Cli {
     command: Command,
 }
 
-/// What works on servers needs their addresses; the last five do not.
+/// What works on servers needs their addresses; the last six do not.
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Measure HTTP, the script and the producer, each alone.
+    /// Measure HTTP, with the check of a token and without, the script and the producer, each alone.
     Limits(limits::LimitsArgs),
     /// Measure what issuer-api accepts, and how soon there is an answer and a row.
     Accept(accept::AcceptArgs),
     /// Measure how fast members are refused because nothing is left.
     Refuse(refuse::RefuseArgs),
+    /// Measure a rush of many members within one second for few coupons.
+    Rush(rush::RushArgs),
+    /// Measure what issuer-api asks Redis while nobody asks it, with one campaign and with many.
+    Rest(rest::RestArgs),
     /// Measure how fast one issue-consumer writes the events of one hot coupon, against `COPY`.
     Drain(drain::DrainArgs),
     /// The same with the events of 100 coupons in turn.
@@ -43,6 +47,8 @@ enum Command {
     Scale(scale::ScaleArgs),
     /// Measure what an issue costs with 10 thousand, a million and 10 million issued of one coupon.
     Size(size::SizeArgs),
+    /// Measure the pipeline against coupons that are rows of PostgreSQL, without Redis and Kafka.
+    Rows(rows::RowsArgs),
     /// Measure `dlq-consumer reconcile` and `rebuild` on one coupon with many issued members.
     Repair(repair::RepairArgs),
     /// Measure the pages of the console over a long work list, and whether accepting notices operators.
@@ -51,7 +57,7 @@ enum Command {
     Report(report::ReportArgs),
     /// Predict from what was measured what a peak needs of each stage, and what gives in first.
     Model(model::ModelArgs),
-    /// Count the instructions of the parts without I/O, each against its limit; needs valgrind.
+    /// Count the instructions and allocations of the parts without I/O, each against its limit; needs valgrind.
     Instructions(instructions::InstructionsArgs),
     /// Do one part without I/O again and again; what `instructions` looks at.
     #[command(hide = true)]
@@ -59,6 +65,9 @@ enum Command {
     /// The limit of HTTP, as a process.
     #[command(hide = true)]
     Bare(bare::BareArgs),
+    /// Coupons that are rows of PostgreSQL, as a process.
+    #[command(hide = true)]
+    RowsServer(rows::server::ServerArgs),
 }
 
 /// Runs the command and returns the exit code of the process.
@@ -69,11 +78,9 @@ pub async fn execute(cli: Cli) -> ExitCode {
         (Command::Report(arguments), _) => report::run(&arguments),
         (Command::Model(arguments), _) => model::run(&arguments),
         (Command::Instructions(arguments), _) => instructions::run(&arguments).await,
-        (Command::Pure(arguments), _) => {
-            pure::run(&arguments);
-            Ok(())
-        }
+        (Command::Pure(arguments), _) => pure::run(&arguments),
         (Command::Bare(arguments), _) => bare::run(arguments).await,
+        (Command::RowsServer(arguments), _) => rows::server::run(arguments).await,
         (_, Err(error)) => return failed(error, 2),
         (command, Ok(environment)) => on_servers(environment, command).await,
     };
@@ -95,12 +102,15 @@ async fn on_servers(environment: &Environment, command: Command) -> anyhow::Resu
             Command::Limits(arguments) => limits::run(environment, arguments).await,
             Command::Accept(arguments) => accept::run(environment, arguments).await,
             Command::Refuse(arguments) => refuse::run(environment, arguments).await,
+            Command::Rush(arguments) => rush::run(environment, arguments).await,
+            Command::Rest(arguments) => rest::run(environment, arguments).await,
             Command::Drain(arguments) => drain::run(environment, arguments).await,
             Command::Mixed(arguments) => drain::run_mixed(environment, arguments).await,
             Command::Poison(arguments) => poison::run(environment, arguments).await,
             Command::Decisions(arguments) => decisions::run(environment, arguments).await,
             Command::Scale(arguments) => scale::run(environment, arguments).await,
             Command::Size(arguments) => size::run(environment, arguments).await,
+            Command::Rows(arguments) => rows::run(environment, arguments).await,
             Command::Repair(arguments) => repair::run(environment, arguments).await,
             Command::Browse(arguments) => browse::run(environment, arguments).await,
             _ => unreachable!("what needs no server was run before"),

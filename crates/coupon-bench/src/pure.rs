@@ -1,7 +1,10 @@
 //! `coupon-bench pure`: one part of the pipeline that does no I/O, again and again, for a tool that counts instructions.
 
+mod ask;
+
 use std::{hint::black_box, sync::Arc};
 
+use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
 use coupon_core::{
     event::{CouponIssued, VERSION},
@@ -10,10 +13,15 @@ use coupon_core::{
     repo::coupon_issues::Batch,
     signing::{self, SigningKey},
 };
+use jsonwebtoken::Algorithm;
 use uuid::Uuid;
+
+use self::ask::{Asking, HOLDER, REFUSED};
 
 /// Events that are dealt with together, as a batch of issue-consumer is; by its defaults it has up to 1,000.
 const BATCH_EVENTS: u32 = 500;
+/// The campaign of all of them.
+const CODE: &str = "SPRING-2026";
 
 /// Arguments of `coupon-bench pure`: the part to run, and the number of events.
 #[derive(Debug, Args)]
@@ -27,6 +35,12 @@ pub struct PureArgs {
 /// A part of the pipeline that does no I/O; in the order in which an event meets them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Part {
+    /// A request that is accepted, from its head to its answer, its token new and of HS256; and its event, as it goes to Kafka.
+    Accept,
+    /// A request that is refused because nothing is left, its token new and of HS256.
+    Refuse,
+    /// The same with a token of ES256 that was verified before.
+    RefuseKnown,
     /// The event of an accepted request, written as it goes to Kafka.
     Encode,
     /// The signature of that event.
@@ -49,7 +63,7 @@ impl Part {
 }
 
 /// Does the part of the arguments for their events, and drops every result: callgrind counts the instructions.
-pub fn run(arguments: &PureArgs) {
+pub fn run(arguments: &PureArgs) -> Result<()> {
     let batches = arguments.events.div_ceil(BATCH_EVENTS);
     let code = code();
     let events: Vec<Arc<CouponIssued>> = (0..BATCH_EVENTS).map(|number| Arc::new(event(&code, number))).collect();
@@ -57,8 +71,25 @@ pub fn run(arguments: &PureArgs) {
     let key = SigningKey::new(&[7; 32]);
     let signatures: Vec<String> = values.iter().map(|value| key.sign(value)).collect();
     let mut watermark = Watermark::default();
+    let asking = match arguments.part {
+        Part::Accept => Some(Asking::new(Algorithm::HS256, HOLDER, false)?),
+        Part::Refuse => Some(Asking::new(Algorithm::HS256, REFUSED, false)?),
+        Part::RefuseKnown => Some(Asking::new(Algorithm::ES256, REFUSED, true)?),
+        _ => None,
+    };
     for batch in 0..batches {
+        for (number, event) in events.iter().enumerate() {
+            let Some(asking) = &asking else { break };
+            let status = asking.ask(number)?;
+            if arguments.part == Part::Accept {
+                ensure!(status.is_success(), "a member with a coupon was told {status}");
+                black_box(black_box(event).encode());
+            } else {
+                ensure!(status.as_u16() == 409, "a member without a coupon was told {status}");
+            }
+        }
         match arguments.part {
+            Part::Accept | Part::Refuse | Part::RefuseKnown => {}
             Part::Encode => {
                 for event in &events {
                     black_box(black_box(event).encode());
@@ -88,6 +119,7 @@ pub fn run(arguments: &PureArgs) {
             }
         }
     }
+    Ok(())
 }
 
 /// Records of two coupons came in turn, and the batch of the second coupon is written first.
@@ -102,7 +134,7 @@ fn complete(watermark: &mut Watermark, first: i64) {
 }
 
 fn code() -> CouponCode {
-    "SPRING-2026".parse().unwrap_or_else(|_| unreachable!("the code is written as codes are"))
+    CODE.parse().unwrap_or_else(|_| unreachable!("the code is written as codes are"))
 }
 
 /// An event as issuer-api writes it, the same in every run.
@@ -118,6 +150,7 @@ fn event(code: &CouponCode, number: u32) -> CouponIssued {
         reserved_at: 1_760_000_000_000 + i64::from(number),
         epoch: 1,
         seq: 1 + i64::from(number),
+        traceparent: None,
     }
 }
 

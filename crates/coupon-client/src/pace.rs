@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-/// Interval over which first tries are counted.
-const WINDOW: Duration = Duration::from_secs(1);
+/// Interval over which first tries are counted. On a busy machine those of seconds come at once, which over one second would look like
+/// a multiple of their rate, for a minute.
+const WINDOW: Duration = Duration::from_secs(10);
 /// Time after which half of a rate is forgotten that has not been reached again.
 const HALF_LIFE: Duration = Duration::from_mins(1);
 /// Retries a second that a client may always make: a client that hardly asks must not wait for minutes.
@@ -40,7 +41,9 @@ impl Pace {
         if at > end {
             return None;
         }
-        self.next = at + Duration::from_secs_f64(1.0 / (self.rate * share).max(LEAST_RETRIES));
+        // The open window counts as if it were over, so that the beginning of a rush need not wait for its end.
+        let rate = self.rate.max(f64::from(self.count) / WINDOW.as_secs_f64());
+        self.next = at + Duration::from_secs_f64(1.0 / (rate * share).max(LEAST_RETRIES));
         Some(at)
     }
 
@@ -80,6 +83,30 @@ mod tests {
         // Nobody asks anything new for a while: all wait.
         let taken = places(&mut pace, after + Duration::from_secs(30));
         assert!((150..=200).contains(&taken), "{taken} after half a half-life");
+    }
+
+    #[test]
+    fn first_tries_that_come_at_once_after_a_standstill_are_no_higher_rate() {
+        let start = Instant::now();
+        let mut pace = Pace::new(start);
+        for ms in 0..20_000 {
+            // The machine stands still from 8 s to 11 s.
+            let at = if (8_000..11_000).contains(&ms) { 11_000 } else { ms };
+            pace.first_try(start + Duration::from_millis(at));
+        }
+        let taken = places(&mut pace, start + Duration::from_secs(22));
+        assert!((240..=330).contains(&taken), "{taken} of 1000 a second");
+    }
+
+    #[test]
+    fn retries_at_the_beginning_of_a_rush_do_not_wait_for_the_end_of_the_window() {
+        let start = Instant::now();
+        let mut pace = Pace::new(start);
+        for ms in 0..2_000 {
+            (0..5).for_each(|_| pace.first_try(start + Duration::from_millis(ms)));
+        }
+        let taken = places(&mut pace, start + Duration::from_secs(2));
+        assert!((240..=260).contains(&taken), "{taken} after 10,000 first tries within 2 s");
     }
 
     #[test]

@@ -19,6 +19,7 @@ let tag = null; // ETag of the answer that all regions show
 let asking = false;
 let answered = Date.now();
 const due = new Map(); // id of a region → when it is asked for next, in ms
+const refused = new Set(); // URLs of events that the server does not give now: the page is asked for instead
 
 const regions = () => [...document.querySelectorAll("[data-live][id], [data-events][id]")];
 function isTyped(field) {
@@ -93,7 +94,8 @@ async function refresh() {
 }
 
 function schedule(region) {
-  if (region.dataset.live) due.set(region.id, Date.now() + Number(region.dataset.live) * 1000);
+  const seconds = region.dataset.live ?? (refused.has(region.dataset.events) ? 10 : 0);
+  if (Number(seconds)) due.set(region.id, Date.now() + Number(seconds) * 1000);
   else due.delete(region.id);
 }
 
@@ -102,6 +104,8 @@ function listen() {
   const urls = new Set(regions().map((region) => region.dataset.events).filter(Boolean));
   const sources = [...urls].map((url) => {
     const source = new EventSource(url);
+    source.onopen = () => refused.delete(url);
+    source.onerror = () => source.readyState === EventSource.CLOSED && (refused.add(url), regions().forEach(schedule));
     source.onmessage = () => {
       const soon = Math.max(Date.now(), answered + 1000);
       for (const region of regions()) if (region.dataset.events === url) due.set(region.id, soon);

@@ -15,6 +15,7 @@ mod pages;
 mod params;
 mod settings;
 mod show;
+mod streams;
 mod suffix;
 mod tile;
 
@@ -59,6 +60,7 @@ pub struct Inner {
     denials: Denials,
     looks: pages::Looks,
     budget: Budget,
+    streams: streams::Streams,
 }
 
 /// What a [`Console`] is made from.
@@ -107,6 +109,7 @@ impl Console {
             denials: Denials::default(),
             looks: pages::Looks::default(),
             budget: Budget::default(),
+            streams: streams::Streams::default(),
         }))
     }
 

@@ -11,6 +11,7 @@ use crate::{
     ids::CouponCode,
     kafka::{Header, Holds, Record, Topic},
     repo::{coupon_decision_batches::NumberedDecision, coupon_issues::Decision},
+    runtime::TraceParent,
 };
 
 /// JSON Schema of the value of each type, by the type.
@@ -77,6 +78,7 @@ pub fn event(topic: &str, code: &CouponCode, decided: &NumberedDecision) -> Reco
         ("ce_epoch", decided.epoch.to_string()),
         ("content-type", "application/json".to_owned()),
     ];
+    let traced = decided.traceparent.iter().map(|trace| Header::new(TraceParent::HEADER, trace.as_bytes()));
     Record {
         topic: topic.to_owned(),
         partition: 0,
@@ -85,7 +87,7 @@ pub fn event(topic: &str, code: &CouponCode, decided: &NumberedDecision) -> Reco
         timestamp_ms: None,
         key: Some(decided.member_id.clone().into_bytes()),
         value: serde_json::to_vec(&data).ok(),
-        headers: headers.iter().map(|(name, value)| Header::new(name, value.as_bytes())).collect(),
+        headers: headers.iter().map(|(name, value)| Header::new(name, value.as_bytes())).chain(traced).collect(),
     }
 }
 
@@ -106,6 +108,7 @@ pub fn asyncapi() -> Value {
             "ce_decisionno": header("Number among the decisions of the campaign: from 1, without gaps."),
             "ce_epoch": header("Epoch of the Redis data in which the request was reserved."),
             "content-type": { "const": "application/json" },
+            "traceparent": header("Trace context (W3C) of the request, if it came in a trace that is sampled."),
         },
     });
     let (mut schemas, mut messages, mut carried) = (json!({}), json!({}), json!({}));
@@ -148,6 +151,8 @@ fn time(at: DateTime<Utc>) -> String {
 mod tests {
     use super::*;
 
+    const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
     fn decided(decision: Decision) -> NumberedDecision {
         let is_issued = decision == Decision::Issued;
         NumberedDecision {
@@ -160,6 +165,7 @@ mod tests {
             decided_at: DateTime::UNIX_EPOCH,
             expires_at: is_issued.then_some(DateTime::UNIX_EPOCH),
             superseded_by: (!is_issued).then(|| uuid::Uuid::from_u128(2)),
+            traceparent: is_issued.then(|| TRACE.to_owned()),
         }
     }
 
@@ -170,6 +176,8 @@ mod tests {
             assert_eq!(record.header("ce_type"), Some(name.as_bytes()));
             assert_eq!(record.header("ce_decisionno"), Some(&b"7"[..]));
             assert_eq!(record.key.as_deref(), Some(&b"anna"[..]));
+            let trace = (decision == Decision::Issued).then_some(TRACE.as_bytes());
+            assert_eq!(record.header("traceparent"), trace, "only where the request has one");
             let schema: Value = serde_json::from_str(schema).unwrap();
             assert_eq!(schema["title"], name);
             let value: Value = serde_json::from_slice(record.value.as_deref().unwrap()).unwrap();

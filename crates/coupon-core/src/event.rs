@@ -41,6 +41,9 @@ pub struct CouponIssued {
     pub epoch: i64,
     /// Sequence of the coupon at the reservation, or later when the relay published it.
     pub seq: i64,
+    /// Trace context of its record, if the trace is sampled; no part of the value.
+    #[serde(skip)]
+    pub traceparent: Option<Box<str>>,
 }
 
 /// Why bytes are not an event this build can act on.
@@ -140,6 +143,7 @@ mod tests {
             reserved_at: 1_760_000_000_000,
             epoch: 1,
             seq: 7,
+            traceparent: None,
         }
     }
 

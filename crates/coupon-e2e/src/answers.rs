@@ -20,6 +20,8 @@ pub struct Answer {
     pub member: String,
     /// Code of the campaign that was asked for.
     pub coupon: String,
+    /// What was asked.
+    pub question: Question,
     /// HTTP status; none if no answer came.
     pub status: Option<u16>,
     /// The reservation, if the member has one.
@@ -40,6 +42,29 @@ pub struct Answer {
     pub no_answer: Option<String>,
 }
 
+/// What a member asks of a campaign.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Question {
+    /// For a coupon.
+    #[default]
+    Coupon,
+    /// Where a request stands.
+    Status,
+    /// What the member holds.
+    Mine,
+}
+
+impl Question {
+    /// The text in files.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Coupon => "coupon",
+            Self::Status => "status",
+            Self::Mine => "mine",
+        }
+    }
+}
+
 /// State of a reservation, as the API reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
@@ -54,6 +79,16 @@ pub enum State {
 }
 
 impl State {
+    /// The text of the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Reserved => "reserved",
+            Self::Accepted => "accepted",
+            Self::Issued => "issued",
+            Self::Compensated => "compensated",
+        }
+    }
+
     /// Parses the text of the API; `None` for any other.
     pub fn parse(word: &str) -> Option<Self> {
         match word {
@@ -86,6 +121,11 @@ impl AnswerLog {
     /// Appends an answer to the log.
     pub fn write(&self, answer: Answer) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(answer);
+    }
+
+    /// Returns all answers since the last call, and forgets them: for a run whose answers do not fit into memory.
+    pub fn take(&self) -> Vec<Answer> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Returns all answers so far.

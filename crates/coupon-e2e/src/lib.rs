@@ -17,6 +17,7 @@ pub mod process;
 pub mod proxy;
 mod report;
 pub mod servers;
+pub mod soak;
 pub mod stock;
 pub mod wait;
 pub mod webhook;

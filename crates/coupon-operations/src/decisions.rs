@@ -1,6 +1,7 @@
-//! Decisions as events: publishing those of a range of numbers again, for a consumer that has lost some.
+//! Decisions as events: publishing those of a range of numbers again, for a consumer that has lost some, and going on after rows
+//! were changed by hand.
 
-use coupon_core::{decisions, ids::CouponCode, kafka::Publisher};
+use coupon_core::{decisions, ids::CouponCode, kafka::Publisher, repo::coupon_decision_batches::AcceptedNumbers};
 use serde_json::json;
 
 use crate::{Operations, OperationsError};
@@ -48,5 +49,26 @@ impl Operations {
             progress(next - 1);
         }
         Ok(next - from)
+    }
+
+    /// Accepts the numbers of a campaign as they are, after somebody has changed rows by hand that cannot be put back. Decisions that
+    /// have lost their number get another one; numbers that have lost their decision are passed over by the relay, and the
+    /// difference of the two counts is none to `reconcile` any more. May be repeated.
+    pub async fn accept_missing_decisions(&self, code: &CouponCode) -> Result<AcceptedNumbers, OperationsError> {
+        let accepted = self.with_data_lock(code, Box::pin(self.accept_missing_locked(code))).await?;
+        accepted.unwrap_or_else(|| Err(OperationsError::Busy(code.clone())))
+    }
+
+    async fn accept_missing_locked(&self, code: &CouponCode) -> Result<AcceptedNumbers, OperationsError> {
+        let batches = self.database.coupon_decision_batches();
+        let coupon = self.database.coupons().find(code).await?;
+        let coupon = coupon.ok_or_else(|| OperationsError::Unknown(code.clone()))?;
+        if coupon.archived_at.is_some() {
+            return Err(OperationsError::Archived(code.clone()));
+        }
+        while batches.number_some(code).await? > 0 {}
+        let count = batches.count(code).await?.ok_or_else(|| OperationsError::Unknown(code.clone()))?;
+        let accepted = batches.accept(code.clone(), count.last - count.decisions, self.me()).await?;
+        accepted.ok_or_else(|| OperationsError::Archived(code.clone()))
     }
 }

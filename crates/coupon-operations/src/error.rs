@@ -76,6 +76,9 @@ pub enum OperationsError {
     /// A consumer has not caught up in time: its lag, in a sentence.
     #[error("{0} Then `dlq-consumer rebuild CODE --by NAME` again, with --wait SECONDS if it only takes longer")]
     Lag(String),
+    /// The campaign is archived: its rows change no more.
+    #[error("{0} was ended for good: its rows change no more")]
+    Archived(CouponCode),
     /// A decision has not been made yet.
     #[error("{code} has no decision after number {last} yet")]
     NotDecidedYet {

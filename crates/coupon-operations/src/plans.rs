@@ -131,6 +131,17 @@ pub enum PlanRefused {
     /// A second person has to confirm it, and this is the first one.
     #[error("you confirmed it first; somebody else has to confirm it too")]
     SamePerson,
+    /// Both who confirm it may be one person.
+    #[error(
+        "{first} confirmed it first, and {by} has seen your token or theirs by adding an operator in the console: you count as one \
+         person. Somebody whose token came from somebody else, or from the command line, has to confirm it too"
+    )]
+    OnePerson {
+        /// Who confirmed it first.
+        first: String,
+        /// Who knows how to log in as both.
+        by: String,
+    },
     /// A server failed, or the change is not possible.
     #[error(transparent)]
     Operations(#[from] OperationsError),
@@ -205,6 +216,7 @@ impl Operations {
                 Err(PlanRefused::ConfirmedBefore { by, at, job: job.map(|job| plan.change.job(job)) })
             }
             Confirmation::SamePerson => Err(PlanRefused::SamePerson),
+            Confirmation::OnePerson { first, by } => Err(PlanRefused::OnePerson { first, by }),
         }
     }
 }

@@ -1,7 +1,10 @@
 //! Retention: rows that are old and done are purged in batches.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use coupon_core::repo::{RepoError, retention::Purgeable};
+use coupon_core::repo::{
+    RepoError,
+    retention::{Bound, Purgeable},
+};
 use serde::Serialize;
 
 use crate::Operations;
@@ -27,12 +30,12 @@ impl Operations {
     }
 
     /// Returns the number of purgeable rows of each table.
-    pub async fn purgeable(&self, before: DateTime<Utc>) -> Result<Vec<Purged>, RepoError> {
+    pub async fn purgeable(&self, bound: Bound) -> Result<Vec<Purged>, RepoError> {
         let mut all = Vec::new();
         for table in Purgeable::ALL {
             let (mut rows, mut from) = (0, None);
             loop {
-                let step = self.database.retention().count_purgeable(table, before, from, COUNT_BATCH_ROWS).await?;
+                let step = self.database.retention().count_purgeable(table, bound, from, COUNT_BATCH_ROWS).await?;
                 rows += step.rows;
                 from = step.next;
                 if from.is_none() {
@@ -46,16 +49,12 @@ impl Operations {
 
     /// Purges every purgeable row, and forgets login codes that are worth nothing any more. `progress` gets each batch and returns
     /// whether to go on. May be repeated, whatever ended an earlier call; several processes at once leave each other's rows alone.
-    pub async fn purge(
-        &self,
-        before: DateTime<Utc>,
-        mut progress: impl FnMut(Purged) -> bool,
-    ) -> Result<(), RepoError> {
+    pub async fn purge(&self, bound: Bound, mut progress: impl FnMut(Purged) -> bool) -> Result<(), RepoError> {
         self.database.operators().forget_login_codes(self.clock.now()).await?;
         for table in Purgeable::ALL {
             let mut from = None;
             loop {
-                let step = self.database.retention().purge(table, before, from, PURGE_BATCH_ROWS, self.me()).await?;
+                let step = self.database.retention().purge(table, bound, from, PURGE_BATCH_ROWS, self.me()).await?;
                 if !progress(Purged { table, rows: step.rows }) {
                     return Ok(());
                 }

@@ -58,6 +58,7 @@ pub const VERBS: &[(&str, &[&str])] = &[
 /// Functions that no operator asks the console for: parts of others, what services do by themselves, and what only the command
 /// line has.
 pub const WITHOUT_VERB: &[&str] = &[
+    "accept_missing_decisions",
     "all_campaigns",
     "has_workers",
     "leave_rebuild",

@@ -164,6 +164,11 @@ impl DecisionRelay {
                 mark = reached;
             }
             if let Some(missing) = page.missing {
+                if let Some(passed) = batches.pass_over(*coupon_id, self.owner.clone(), missing, LEASE).await? {
+                    tracing::warn!(coupon = %code, "decisions {missing} to {passed} of {code} do not exist, as an operator has accepted");
+                    mark = passed;
+                    continue;
+                }
                 report_missing(code.as_str(), missing);
                 break;
             }
@@ -184,7 +189,7 @@ impl DecisionRelay {
     }
 }
 
-/// A number without a decision is never passed over: a consumer would look for it for ever.
+/// A number without a decision is not passed over unless an operator has accepted it: a consumer would look for it for ever.
 fn report_missing(code: &str, number: i64) {
     static MISSING: Throttle = Throttle::new();
     metrics::counter!("coupon_decision_relay_failures_total").increment(1);
@@ -194,7 +199,8 @@ fn report_missing(code: &str, number: i64) {
             number,
             count,
             "decision {number} of {code} has no row any more, and nothing after it is published: somebody has deleted rows of \
-             coupon_decision_batches or coupon_issues; restore them"
+             coupon_decision_batches or coupon_issues; restore them, or, if that is impossible, go on without with \
+             `dlq-consumer decisions accept-missing --coupon {code} --reason WHY --by NAME`"
         );
     }
 }

@@ -15,6 +15,8 @@ pub const HELP: &[MetricHelp] = &[
     (Counter, "coupon_alarms_told_total", "Alarms that the channel took; log when no channel is set."),
     (Counter, "coupon_alarm_refusals_total", "Alarms that the channel did not take."),
     (Counter, "coupon_webhook_attempts_total", "Attempts to send an event to a webhook, by what became of them."),
+    (Gauge, "coupon_webhook_failing_seconds", "Seconds since the webhook began to fail; 0 while it works."),
+    (Gauge, "coupon_webhook_deliveries_waiting", "Events that wait for the webhook; the same in each replica."),
     (Gauge, "coupon_alarms_undelivered", "Dead letters and notices that wait because no channel works; else 0."),
     (Counter, "coupon_purged_rows_total", "Rows that retention has purged from the table."),
     (Gauge, "coupon_drift", "Differences that the last comparison left, by kind; take the highest of the replicas."),

@@ -63,7 +63,8 @@ impl Handler for Repair {
         // this header has a copy of an event parked, and no request is decided by that.
         let refused = record.header("x-coupon-error-code").map(String::from_utf8_lossy).unwrap_or_default();
         self.events.check_refused_before(&refused)?;
-        Ok(Arc::new(self.events.read_consumed(record.value.as_deref(), record.header(signing::HEADER))?))
+        let event = self.events.read_consumed(record.value.as_deref(), record.header(signing::HEADER))?;
+        Ok(Arc::new(CouponIssued { traceparent: record.sampled_trace(), ..event }))
     }
 
     fn request_id(&self, event: &Arc<CouponIssued>) -> RequestId {

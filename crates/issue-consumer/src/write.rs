@@ -41,7 +41,8 @@ impl Handler for Write {
     const EXHAUSTED_DEPENDENCY: &'static str = "kafka";
 
     fn read(&self, record: &Record) -> Result<Arc<CouponIssued>, Failure> {
-        Ok(Arc::new(self.events.read_consumed(record.value.as_deref(), record.header(signing::HEADER))?))
+        let event = self.events.read_consumed(record.value.as_deref(), record.header(signing::HEADER))?;
+        Ok(Arc::new(CouponIssued { traceparent: record.sampled_trace(), ..event }))
     }
 
     fn request_id(&self, event: &Arc<CouponIssued>) -> RequestId {

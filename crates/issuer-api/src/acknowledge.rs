@@ -1,6 +1,13 @@
-//! Deleting outbox entries once Kafka has acknowledged their events, many at a time.
+//! Deleting outbox entries once Kafka has acknowledged their events: at once while few are acknowledged, many at a time under
+//! load.
+//!
+//! No deletion waits for a clock, because the member waits as long: no process may find the entry of a request that a member was
+//! told is accepted. Each campaign has one deletion on its way, and what is acknowledged meanwhile is its next one. So a deletion
+//! is as large as the load makes it, and a campaign whose server is slow keeps no other one waiting.
 
-use std::{collections::HashMap, time::Duration};
+mod batches;
+
+use std::time::Duration;
 
 use coupon_core::{
     ids::CouponCode,
@@ -8,6 +15,7 @@ use coupon_core::{
     runtime::{Tasks, chain},
     stock::{OutboxEntry, Stock},
 };
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::{
     sync::{
         mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
@@ -16,13 +24,11 @@ use tokio::{
     time::Instant,
 };
 
+use self::batches::Batches;
 use crate::publish::{Acknowledged, InFlightGuard};
 
 /// Most entries deleted together.
 const MAX_BATCH_ENTRIES: usize = 512;
-/// How long a batch waits for more entries. Members wait as long: no process may find the entry of a request that a member
-/// was told is accepted.
-const BATCH_WINDOW: Duration = Duration::from_millis(2);
 /// How long a deletion is retried while Redis is away.
 const RETRY_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -34,41 +40,47 @@ pub fn spawn(stock: Stock, tasks: &Tasks) -> UnboundedSender<Acknowledged> {
 }
 
 async fn work(stock: Stock, mut receiver: UnboundedReceiver<Acknowledged>) {
-    let mut batch = Vec::with_capacity(MAX_BATCH_ENTRIES);
-    while let Some(first) = receiver.recv().await {
-        batch.push(first);
-        tokio::time::sleep(BATCH_WINDOW).await;
-        while batch.len() < MAX_BATCH_ENTRIES
-            && let Ok(next) = receiver.try_recv()
-        {
-            batch.push(next);
-        }
-        let mut by_coupon: HashMap<CouponCode, Deletion> = HashMap::new();
-        for Acknowledged { code, entry, guard, deleted } in batch.drain(..) {
-            let deletion = by_coupon.entry(code).or_default();
-            deletion.entries.push(entry);
-            deletion.waiting.push((guard, deleted));
-        }
-        for (code, Deletion { entries, waiting }) in by_coupon {
-            let is_deleted = delete(&stock, &code, &entries).await;
-            for (guard, deleted) in waiting {
-                drop(guard);
-                if is_deleted {
-                    // The client may have hung up.
-                    let _ = deleted.send(());
+    let mut arrived = Vec::with_capacity(MAX_BATCH_ENTRIES);
+    let mut batches = Batches::new(MAX_BATCH_ENTRIES);
+    let (mut deletions, mut is_open) = (FuturesUnordered::new(), true);
+    loop {
+        tokio::select! {
+            received = receiver.recv_many(&mut arrived, MAX_BATCH_ENTRIES), if is_open => {
+                is_open = received > 0;
+                for acknowledged in arrived.drain(..) {
+                    let Acknowledged { code, entry, guard, deleted } = acknowledged;
+                    batches.add(code, (entry, (guard, deleted)));
+                }
+                while let Some((code, batch)) = batches.next_idle() {
+                    deletions.push(settle(&stock, code, batch));
                 }
             }
+            Some(code) = deletions.next() => {
+                if let Some(batch) = batches.next_of(&code) {
+                    deletions.push(settle(&stock, code, batch));
+                }
+            }
+            // All that publish are gone before the stop of this task begins: the task has not ended by itself.
+            else => std::future::pending::<()>().await,
         }
     }
-    // All that publish are gone before the stop of this task begins: the task has not ended by itself.
-    std::future::pending::<()>().await;
 }
 
-/// Entries of one campaign, and what waits until they are deleted.
-#[derive(Default)]
-struct Deletion {
-    entries: Vec<OutboxEntry>,
-    waiting: Vec<(InFlightGuard, oneshot::Sender<()>)>,
+/// Kept until an entry is deleted, and told then.
+type Waiting = (InFlightGuard, oneshot::Sender<()>);
+
+/// Deletes entries of one campaign, and tells whoever waits for that. Returns the campaign.
+async fn settle(stock: &Stock, code: CouponCode, batch: Vec<(OutboxEntry, Waiting)>) -> CouponCode {
+    let (entries, waiting): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
+    let is_deleted = delete(stock, &code, &entries).await;
+    for (guard, deleted) in waiting {
+        drop(guard);
+        if is_deleted {
+            // The client may have hung up.
+            let _ = deleted.send(());
+        }
+    }
+    code
 }
 
 /// Deletes entries, again and again while Redis is away; `false` when they stay.

@@ -13,11 +13,12 @@ use std::{
 
 use coupon_core::{
     ids::CouponCode,
+    repo::Database,
     runtime::{chain, fleeting},
     stock::{Stock, StockError, View},
 };
 
-/// How often Redis is asked.
+/// How often PostgreSQL is asked which campaigns they are, and Redis what it has of these.
 pub const REFRESH_PERIOD: Duration = Duration::from_secs(5);
 /// How often Redis is told what was refused, where that has changed.
 pub const REFUSED_PERIOD: Duration = Duration::from_secs(1);
@@ -67,10 +68,10 @@ impl Campaigns {
         self.open.read().unwrap_or_else(PoisonError::into_inner).get(code).cloned()
     }
 
-    /// Records the metrics anew. While Redis is away the campaigns stay those that were seen last, and only the requests are
-    /// recorded.
-    pub async fn refresh(&self, stock: &Stock) {
-        match self.latest(stock).await {
+    /// Records the metrics anew. While PostgreSQL is away the campaigns stay those that were seen last. So they do while Redis
+    /// is away, and then only the requests are recorded.
+    pub async fn refresh(&self, stock: &Stock, database: &Database) {
+        match self.latest(stock, database).await {
             Ok(campaigns) => {
                 self.replace(&campaigns);
                 fleeting(|| record(&campaigns));
@@ -116,18 +117,21 @@ impl Campaigns {
         requests.0.iter().enumerate().map(of).filter(is_refusal).collect()
     }
 
-    /// The campaigns that are not closed, of which those that opened last.
-    async fn latest(&self, stock: &Stock) -> Result<Vec<(CouponCode, View)>, StockError> {
-        let mut campaigns = Vec::new();
-        for code in stock.coupons().await? {
+    /// The campaigns that are not closed, of which those that opened last. Redis is asked about these few only.
+    async fn latest(&self, stock: &Stock, database: &Database) -> Result<Vec<(CouponCode, View)>, StockError> {
+        let limit = i64::try_from(self.most).unwrap_or(i64::MAX);
+        let codes = database.coupons().latest_open(limit).await.unwrap_or_else(|error| {
+            tracing::debug!(error = %chain(&error), "which campaigns opened last cannot be read now");
+            self.all().into_iter().filter_map(|(code, _)| code.parse().ok()).collect()
+        });
+        let mut campaigns = Vec::with_capacity(codes.len());
+        for code in codes {
             if let Some(view) = stock.view(&code).await?
                 && view.gate() != "CLOSED"
             {
                 campaigns.push((code, view));
             }
         }
-        campaigns.sort_by(|(code, view), (other, than)| than.opens_at_ms.cmp(&view.opens_at_ms).then(code.cmp(other)));
-        campaigns.truncate(self.most);
         Ok(campaigns)
     }
 

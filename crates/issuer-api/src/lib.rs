@@ -17,6 +17,7 @@ pub mod http;
 mod in_flight;
 mod metrics_help;
 pub mod mock;
+pub mod outboxes;
 pub mod publish;
 pub mod relay;
 mod request_list;

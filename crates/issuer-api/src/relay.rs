@@ -1,20 +1,23 @@
 //! The relay: publishes the events of outbox entries again, whichever process made the reservations.
 
-use std::{
-    collections::{HashMap, HashSet},
-    time::Duration,
-};
+use std::{collections::HashSet, time::Duration};
 
 use coupon_core::{
     event::CouponIssued,
     ids::CouponCode,
-    runtime::{Condition, Shutdown, Throttle, chain},
+    runtime::{Condition, Shutdown, chain},
     stock::{OutboxListing, Stock, StockError},
 };
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use crate::{config::OutboxSettings, publish::Publishing};
+use crate::{
+    config::OutboxSettings,
+    outboxes::{Outbox, Outboxes, report_unlisted},
+    publish::Publishing,
+};
 
+/// Greatest interval between two passes that has no other reason than that nothing waits.
+const IDLE_INTERVAL: Duration = Duration::from_secs(1);
 /// Pause between two batches of one outbox, so that acknowledged entries are deleted before the next listing.
 const PUBLISH_BATCH_PAUSE: Duration = Duration::from_millis(25);
 /// Greatest age of a listing that is published from: other processes have gone on meanwhile.
@@ -42,19 +45,10 @@ pub struct Relay {
     sits_out_until: Option<Instant>,
     /// Outboxes whose lease may be ours.
     leased: HashSet<CouponCode>,
-    /// Each outbox as it was listed last: one that cannot be listed is not empty.
-    outboxes: HashMap<CouponCode, Outbox>,
+    outboxes: Outboxes,
+    /// Whether the last pass found nothing to do, in outboxes and in flight.
+    is_idle: bool,
     is_failing: bool,
-    passes: usize,
-}
-
-/// An outbox as it was listed.
-#[derive(Clone, Copy, Default)]
-struct Outbox {
-    waiting: u64,
-    oldest: Duration,
-    /// Whether Kafka did not acknowledge what was published from it.
-    has_failed: bool,
 }
 
 impl Relay {
@@ -75,9 +69,9 @@ impl Relay {
             batch: settings.batch,
             sits_out_until: None,
             leased: HashSet::new(),
-            outboxes: HashMap::new(),
+            outboxes: Outboxes::default(),
+            is_idle: false,
             is_failing: false,
-            passes: 0,
         }
     }
 
@@ -87,7 +81,7 @@ impl Relay {
             // A pass in progress may be left at any await: what it has published goes on by itself.
             tokio::select! {
                 () = shutdown.stopping() => break,
-                () = async { sleep(self.interval).await; self.pass().await } => {}
+                () = async { sleep(self.pause()).await; self.pass().await } => {}
             }
         }
         if timeout(RELEASE_TIMEOUT, self.release_all()).await.is_err() {
@@ -95,35 +89,32 @@ impl Relay {
         }
     }
 
-    /// Lists every outbox once, and publishes from those whose lease this process has.
+    /// Pause until the next pass. While nothing waits it is longer, and yet so short that no entry is due before the pass that
+    /// finds it.
+    fn pause(&self) -> Duration {
+        if self.is_idle { self.interval.max(IDLE_INTERVAL.min(self.min_age / 2)) } else { self.interval }
+    }
+
+    /// Lists every outbox that has entries once, and publishes from those whose lease this process has.
     async fn pass(&mut self) {
-        let mut codes = match self.stock.coupons().await {
+        let codes = match self.stock.coupons().await {
             Ok(codes) => codes,
-            Err(error) => return Self::report_unlisted("the campaigns", &error),
+            Err(error) => return report_unlisted("the campaigns", &error),
         };
         self.check_cut_off().await;
-        // Beginning with another one each time: where a pass ends early, the same coupons must not be served every time.
-        self.passes = self.passes.wrapping_add(1);
-        let first = self.passes % codes.len().max(1);
-        codes.rotate_left(first);
+        let mut has_failed = false;
         let mut may_publish = !self.is_stalled() && self.sits_out_until.is_none_or(|until| Instant::now() >= until);
-        let mut outboxes = HashMap::with_capacity(codes.len());
-        for code in codes {
+        for code in self.outboxes.begin_pass(&self.stock, codes).await {
             match self.outbox(&code, may_publish).await {
                 Ok(outbox) => {
                     // After one failure the others are only counted: each would wait for the same brokers.
                     may_publish &= !outbox.has_failed;
-                    outboxes.insert(code, outbox);
+                    has_failed |= outbox.has_failed;
+                    self.outboxes.note(code, outbox);
                 }
-                Err(error) => {
-                    Self::report_unlisted(code.as_str(), &error);
-                    let last = self.outboxes.get(&code).copied().unwrap_or_default();
-                    outboxes.insert(code, Outbox { has_failed: false, ..last });
-                }
+                Err(error) => report_unlisted(code.as_str(), &error),
             }
         }
-        self.outboxes = outboxes;
-        let has_failed = self.outboxes.values().any(|outbox| outbox.has_failed);
         if has_failed {
             // A process that cannot publish leaves the outboxes to those that can, for long enough that they notice.
             self.release_all().await;
@@ -144,8 +135,10 @@ impl Relay {
 
     /// Sets the condition, by whether this process alone cannot publish.
     async fn check_cut_off(&self) {
-        let is_cut_off =
-            self.publishing.check_cut_off(&self.stock, self.oldest(), self.lease * CUT_OFF_LEASES, CUT_OFF_GRACE).await;
+        let is_cut_off = self
+            .publishing
+            .check_cut_off(&self.stock, self.outboxes.oldest(), self.lease * CUT_OFF_LEASES, CUT_OFF_GRACE)
+            .await;
         metrics::gauge!("coupon_publishing_cut_off").set(u8::from(is_cut_off));
         if is_cut_off {
             self.condition.unready(
@@ -157,19 +150,15 @@ impl Relay {
         }
     }
 
-    /// How long the oldest entry of all outboxes has waited, as they were listed last.
-    fn oldest(&self) -> Duration {
-        self.outboxes.values().map(|outbox| outbox.oldest).max().unwrap_or_default()
-    }
-
     fn measure(&mut self, has_failed: bool) {
-        let waiting: u64 = self.outboxes.values().map(|outbox| outbox.waiting).sum();
-        let oldest = self.oldest();
+        let (waiting, oldest) = (self.outboxes.waiting(), self.outboxes.oldest());
         #[expect(clippy::cast_precision_loss, reason = "a number of entries is far below 2^53")]
         metrics::gauge!("coupon_outbox_entries").set(waiting as f64);
         metrics::gauge!("coupon_outbox_oldest_seconds").set(oldest.as_secs_f64());
         metrics::counter!("coupon_relay_passes_total").increment(1);
         let is_failing = has_failed || self.is_unacknowledged();
+        let in_flight = &self.publishing.in_flight;
+        self.is_idle = waiting == 0 && !is_failing && !in_flight.has_unacknowledged() && !in_flight.is_cut_off();
         if is_failing != self.is_failing {
             self.is_failing = is_failing;
             if is_failing {
@@ -253,19 +242,6 @@ impl Relay {
             if let Err(error) = self.stock.relay(&code, &self.owner, Duration::ZERO, self.min_age, 0).await {
                 tracing::debug!(coupon = %code, error = %chain(&error), "a lease is not released");
             }
-        }
-    }
-
-    /// Counts a failed listing, and logs it once a minute: an outbox that cannot be listed is not empty.
-    fn report_unlisted(what: &str, error: &StockError) {
-        static UNLISTED: Throttle = Throttle::new();
-        metrics::counter!("coupon_relay_failures_total").increment(1);
-        if let Some(count) = UNLISTED.admit("") {
-            tracing::warn!(
-                count,
-                error = %chain(error),
-                "the outbox of {what} cannot be listed, and what waits in it is not published again ({count} times)"
-            );
         }
     }
 }

@@ -101,9 +101,15 @@ async fn work(
     };
     let accept = Arc::new(accept);
     let admission = Arc::new(Admission::new(waiting_room, Arc::clone(&accept), database.clone()));
+    let sold_out = Arc::clone(&accept.sold_out);
     let backend = Backend::Servers(accept);
     let api = Api::new(backend, Some(Arc::clone(&verifier)), &settings.http, &settings.telemetry);
-    let api = Arc::new(api.asking(Arc::clone(&admission)));
+    let mut api = api.asking(Arc::clone(&admission));
+    // Where the campaigns are not public, nobody without a token may learn that one is sold out.
+    if settings.sold_out.refuse_unverified && settings.http.public_campaigns {
+        api = api.refusing_unverified(sold_out);
+    }
+    let api = Arc::new(api);
     measure_on_scrape(&api, &database, &publisher);
 
     let members = listener::bind(settings.http.listen, "http.listen").await?;
@@ -133,16 +139,7 @@ async fn work(
             api.open();
             accepting.ready();
             if !api.campaigns.is_off() {
-                let parts = (Arc::clone(&api), stock.clone());
-                service.tasks.every("campaign metrics", REFRESH_PERIOD, move || {
-                    let (api, stock) = parts.clone();
-                    async move { api.campaigns.refresh(&stock).await }
-                });
-                let parts = (Arc::clone(&api), stock.clone());
-                service.tasks.every("refused requests", REFUSED_PERIOD, move || {
-                    let (api, stock) = parts.clone();
-                    async move { api.campaigns.tell_refused(&stock).await }
-                });
+                measure_campaigns(&api, &stock, &database, service);
             }
             Watch::begin(contract, &settings.contract, contract_is, &service.tasks, move |broken| api.hold(broken));
             let (tasks, health) = (&service.tasks, &service.health);
@@ -202,6 +199,20 @@ fn measure_on_scrape(api: &Arc<Api>, database: &Database, publisher: &Publisher)
     on_scrape(move || {
         let in_flight = api.upgrade().map_or(0, |api| api.in_flight());
         metrics::gauge!("coupon_http_requests_in_flight").set(u32::try_from(in_flight).unwrap_or(u32::MAX));
+    });
+}
+
+/// Keeps the metrics of the campaigns that were opened last, and adds up for the console what is refused.
+fn measure_campaigns(api: &Arc<Api>, stock: &Stock, database: &Database, service: &Service) {
+    let parts = (Arc::clone(api), stock.clone(), database.clone());
+    service.tasks.every("campaign metrics", REFRESH_PERIOD, move || {
+        let (api, stock, database) = parts.clone();
+        async move { api.campaigns.refresh(&stock, &database).await }
+    });
+    let parts = (Arc::clone(api), stock.clone());
+    service.tasks.every("refused requests", REFUSED_PERIOD, move || {
+        let (api, stock) = parts.clone();
+        async move { api.campaigns.tell_refused(&stock).await }
     });
 }
 

@@ -49,6 +49,8 @@ const MAX_HOLDERS: u64 = 10_000_000;
 pub struct SoldOutSettings {
     /// How long an entry refuses after it was confirmed, in ms; 0: Redis is asked each time.
     pub believed_ms: u64,
+    /// Whether a refusal by an entry may come before the signature of the token is verified.
+    pub refuse_unverified: bool,
 }
 
 /// The sold-out coupons that members ask for.
@@ -95,21 +97,34 @@ impl SoldOutCache {
 
     /// Whether the member surely gets nothing: the coupon is sold out, and the member holds none.
     pub fn refuses(self: &Arc<Self>, code: &CouponCode, member: &MemberId) -> bool {
-        let (is_refused, is_due) = {
-            let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
-            let Some(entry) = entries.get(code) else { return false };
-            let Some(confirmed) = &entry.confirmed else { return false };
-            let now = Instant::now();
-            let is_refused = now < confirmed.until && !confirmed.holders.contains(member.as_str());
-            (is_refused, now.duration_since(entry.asked) >= QUESTION_INTERVAL)
-        };
-        if is_due {
-            self.note(code, 0);
-        }
+        let is_refused = self.may_hold(code, member) == Some(false);
         if is_refused {
             self.refused.increment(1);
         }
         is_refused
+    }
+
+    /// Whether the coupon is surely sold out.
+    pub fn is_known(&self, code: &CouponCode) -> bool {
+        let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+        let confirmed = entries.get(code).and_then(|entry| entry.confirmed.as_ref());
+        confirmed.is_some_and(|confirmed| Instant::now() < confirmed.until)
+    }
+
+    /// Whether the member may hold a coupon that is surely sold out; `None`: it is not known to be.
+    pub fn may_hold(self: &Arc<Self>, code: &CouponCode, member: &MemberId) -> Option<bool> {
+        let (may_hold, is_due) = {
+            let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
+            let entry = entries.get(code)?;
+            let confirmed = entry.confirmed.as_ref()?;
+            let now = Instant::now();
+            let may_hold = (now < confirmed.until).then(|| confirmed.holders.contains(member.as_str()));
+            (may_hold, now.duration_since(entry.asked) >= QUESTION_INTERVAL)
+        };
+        if is_due {
+            self.note(code, 0);
+        }
+        may_hold
     }
 
     /// Redis has refused a member because the coupon is sold out. A coupon is worth an entry when that happens often.

@@ -1,7 +1,10 @@
 //! What must hold before members may ask, and what is only watched: a process that reaches Redis accepts, whatever else is
 //! away, so that a roll-out during an outage of Kafka takes nothing down.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use coupon_core::{
     ids::CouponCode,
@@ -149,6 +152,7 @@ pub async fn learn_sequences(stock: Stock, database: Database) {
 /// Redis is away nothing is done; the next pass comes back here.
 async fn register_again(stock: &Stock, open: impl Iterator<Item = &CouponCode>) {
     let Ok(known) = stock.coupons().await else { return };
+    let known: HashSet<CouponCode> = known.into_iter().collect();
     for code in open.filter(|code| !known.contains(code)) {
         if stock.has_data(code).await.is_ok_and(|has| has) && stock.register(code).await.is_ok() {
             tracing::warn!(coupon = %code, "redis has lost the list of its campaigns; {code} is known to the relays again");

@@ -17,6 +17,8 @@ mutant 'a 503 that counts as not carried out' $CLIENT/error.rs "$OF_CLIENT" what
   'Self::Problem(problem) => problem.status >= 500,' 'Self::Problem(_) => false,'
 mutant 'retries without a pace' $CLIENT/pace.rs "$OF_CLIENT" retries_are_a_share \
   'self.next = at + ' 'self.next = now.min(at) + 0 * '
+mutant 'a burst taken for a rate' $CLIENT/pace.rs "$OF_CLIENT" first_tries_that_come_at_once \
+  'const WINDOW: Duration = Duration::from_secs(10);' 'const WINDOW: Duration = Duration::from_secs(1);'
 mutant 'a pace that is forgotten at once' $CLIENT/pace.rs "$OF_CLIENT" retries_are_a_share \
   'self.rate = kept.max(' 'self.rate = 0.0_f64.max(0.0 * kept).max('
 mutant 'a name that forces for ever' crates/issuer-api/src/mock/mod.rs "$OF_API" a_name_that_forces_twice \

@@ -54,7 +54,7 @@ mutant 'the highest offset taken for the watermark' $CORE/kafka/watermark.rs "$L
   'self.outstanding.first().copied().or_else(|| self.highest_delivered.map(|highest| highest + 1))' \
   'self.highest_delivered.map(|highest| highest + 1)'
 mutant 'a memory of sold out without the holders' crates/issuer-api/src/sold_out.rs "$E2E" sold_out:: \
-  ' && !confirmed.holders.contains(member.as_str())' ''
+  '(now < confirmed.until).then(|| confirmed.holders.contains(member.as_str()))' '(now < confirmed.until).then_some(false)'
 mutant 'a memory of sold out that does not look at the sequence' crates/issuer-api/src/sold_out.rs "$E2E" sold_out:: \
   'if confirmed.sold_out == sold_out =>' 'if confirmed.sold_out.epoch == sold_out.epoch =>'
 mutant 'a memory of sold out believed for ever' crates/issuer-api/src/sold_out.rs "$E2E" sold_out:: \

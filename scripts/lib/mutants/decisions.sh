@@ -14,14 +14,22 @@ mutant 'the number of a decision read before the lock' $CORE/repo/coupon_issues/
   "SELECT coupon_id, decision_no - rows + 1, 'ISSUED', \$2, request_ids, now() FROM raised, counted_rows" \
   "SELECT coupon_id, (SELECT c.decision_no FROM coupons c WHERE c.coupon_code = \$1) + 1, 'ISSUED', \$2, request_ids, now() FROM raised, counted_rows"
 mutant 'the batch of a compensation in a second transaction' $CORE/repo/coupon_issues/compensate.rs "$IT" decisions:: \
-  '    number.bind(compensation.now).execute(&mut *tx).await?;' '    number.bind(compensation.now).execute(pool).await?;'
+  '    number_decisions(&mut tx, coupon_id, of, &ids, Some(compensation.now)).await?;' \
+  '    let mut other = pool.acquire().await?;
+    number_decisions(&mut other, coupon_id, of, &ids, Some(compensation.now)).await?;'
 mutant 'what fits below the total not numbered' $CORE/repo/coupon_issues/insert.rs "$IT" decisions:: \
-  '        decision_no = decision_no + cardinality($3)
-    WHERE coupon_code = $1 RETURNING' '        decision_no = decision_no
-    WHERE coupon_code = $1 RETURNING'
+  '        number_decisions(&mut tx, coupon_id, (Decision::Issued, batch.epoch()), &ids, None).await?;
+' '        let _ = coupon_id;
+'
 mutant 'a missing decision passed over by the relay' $CORE/repo/coupon_decision_batches.rs "$IT" decisions:: \
   'missing: (next <= to).then_some(next)' 'missing: (next < from).then_some(next)'
-mutant 'decisions purged that nobody was told of' $CORE/repo/retention.rs "$IT" decisions:: \
+mutant 'decisions purged that nobody was told of' $CORE/repo/retention/rules.rs "$IT" decisions:: \
   'AND f.first_no + cardinality(f.request_ids) - 1 <= m.relayed_to' ''
+mutant 'a missing number passed over that nobody accepted' $CORE/repo/coupon_decision_batches/accepted.rs "$IT" decisions_kept:: \
+  'AND relayed_to = $3 - 1 AND accepted_numbers @> $3::bigint' 'AND relayed_to = $3 - 1'
+mutant 'a mark that stays before what was purged unpublished' $CORE/repo/retention.rs "$IT" decisions_kept:: \
+  'SET relayed_to = gone.last_no' 'SET relayed_to = m.relayed_to'
+mutant 'the end of a window told at each look' migrations/0015_decisions_kept.sql "$IT" webhooks:: \
+  ' AND end_told_of IS DISTINCT FROM closes_at' ''
 mutant 'a lease taken from a relay that has it' $CORE/repo/coupon_decision_batches/marks.rs "$IT" decisions:: \
   'WHERE coalesce(m.owner = excluded.owner OR m.owned_until < clock_timestamp(), true)' 'WHERE true'

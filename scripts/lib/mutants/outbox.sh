@@ -26,7 +26,18 @@ for script in set_total set_window gate requeue give_back delete_coupon; do
     '#!lua flags=allow-oom' '#!lua'
 done
 mutant 'an outbox that cannot be listed taken for an empty one' crates/issuer-api/src/relay.rs "$E2E" an_outbox_that_cannot_be_listed \
-  'let last = self.outboxes.get(&code).copied().unwrap_or_default();' 'let last = Outbox::default();'
+  'Err(error) => report_unlisted(code.as_str(), &error),' 'Err(error) => {
+                    report_unlisted(code.as_str(), &error);
+                    self.outboxes.note(code, Outbox::default());
+                }'
+mutant 'a question to Redis for each campaign at rest' crates/coupon-core/src/stock/waiting.rs "$E2E" an_api_at_rest_asks_redis \
+  'MAX_OUTBOXES_PER_QUESTION: usize = 1_000' 'MAX_OUTBOXES_PER_QUESTION: usize = 1'
+mutant 'a question to a cluster for each campaign in each pass' crates/issuer-api/src/outboxes.rs "$E2E" an_api_at_rest_asks_a_cluster \
+  'MAX_QUESTIONS: usize = 100' 'MAX_QUESTIONS: usize = 10_000'
+mutant 'campaigns that Redis is never asked about' crates/issuer-api/src/outboxes.rs "$E2E" an_api_at_rest_asks_a_cluster \
+  'questions.sort_by_cached_key(|codes| codes.iter().map(asked).min());' 'questions.sort_by_cached_key(|codes| codes.iter().map(asked).min().filter(|_| false));'
+mutant 'half of the outboxes looked at' crates/coupon-core/lua/waiting.lua "$IT" outbox:: \
+  'find(middle + 1, last)' ''
 mutant 'an entry from the future left until its time' crates/coupon-core/lua/relay.lua "$IT" outbox:: \
   'if room > 0 and tonumber(last[2]) > now then' 'if false then'
 mutant 'the clock of another machine as the time of an outbox entry' crates/coupon-core/lua/requeue.lua "$IT" outbox:: \

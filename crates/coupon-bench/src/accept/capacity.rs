@@ -14,8 +14,13 @@ use crate::{
         table::Collected,
     },
     load::{Load, Outcome, Requests},
-    measure::{servers::Machines, spread::each_us},
+    measure::{
+        commands::Commands,
+        servers::Machines,
+        spread::{as_f64, each_us},
+    },
     progress,
+    tokens::start_api,
 };
 
 /// What was accepted is acknowledged and forgotten by the outbox within this; its CPU time belongs to the run.
@@ -30,13 +35,15 @@ pub async fn measure(
 ) -> Result<f64> {
     let (machines, world) = (Machines::find(environment), environment.world().await?);
     world.open_campaign(CODE, PLENTY).await?;
-    let api = world.start_api().await?;
+    let api = start_api(&world).await?;
     let running = progress::step("issuer-api at full load");
     let (requests, address) = prepare(&world, &api, seconds).await?;
-    let before = machines.cpu(&[("api", &api)])?;
+    let mut redis = world.stock.redis();
+    let (counted, before) = (Commands::read(&mut redis).await?, machines.cpu(&[("api", &api)])?);
     let outcome = Load::capacity(address, requests, seconds).run().await?;
     tokio::time::sleep(SETTLING_PAUSE).await;
     let used = machines.cpu(&[("api", &api)])?.since(&before);
+    let counted = Commands::read(&mut redis).await?.since(&counted);
     running.finish_and_clear();
     log(&world, &outcome);
     accepted_all(&outcome)?;
@@ -46,7 +53,10 @@ pub async fn measure(
     collected.put("accept.limit_per_second", limit);
     collected.put("accept.ratio", per_second / limit);
     collected.put_cpu("accept", &used, outcome.cpu_ms, accepted);
-    collected.put("accept.cpu_ratio", each_us(used.of("api"), accepted as u64) / limits.bare.server_cpu_us);
+    collected.put("accept.http_cpu_ratio", each_us(used.of("api"), accepted as u64) / limits.http.server_cpu_us);
+    // Of scripts the whole time, with what they call. The deletion is a command of its own, which no script of this run calls.
+    let micros = counted.of("evalsha").micros + counted.of("zrem").micros;
+    collected.put("accept.redis_time_us", as_f64(micros) / as_f64(accepted as u64));
     remark("accept.per_second", &outcome, 202, collected);
 
     let _consumers = (world.start_issue_consumer().await?, world.start_dlq_consumer().await?);
@@ -73,7 +83,7 @@ pub fn address(api: &Process) -> Result<SocketAddr> {
 
 /// Adds all answers of a run to the world's answer log, which the oracle reads.
 pub fn log(world: &World, outcome: &Outcome) {
-    for answer in outcome.answers(CODE) {
+    for answer in outcome.answers() {
         world.answers.write(answer);
     }
 }
@@ -88,7 +98,7 @@ pub fn accepted_all(outcome: &Outcome) -> Result<()> {
 
 /// Remarks on a figure what must be known of its run: a client at the end of its strength has measured itself, and a
 /// request with another answer than the rest (`status`) has cost something else.
-pub fn remark(id: &'static str, outcome: &Outcome, status: u16, collected: &mut Collected) {
+pub fn remark(id: &str, outcome: &Outcome, status: u16, collected: &mut Collected) {
     if outcome.count(status) != outcome.asked {
         collected.remark(id, format!("not all answers were alike: {}", outcome.statuses()));
     }

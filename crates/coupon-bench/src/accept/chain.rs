@@ -13,6 +13,7 @@ use crate::{
     load::Load,
     measure::servers::{Cpu, Machines},
     progress,
+    tokens::start_api,
 };
 
 /// A world with all three services running.
@@ -30,7 +31,7 @@ impl Stage {
     pub async fn set(environment: &Environment) -> Result<Self> {
         let world = environment.world().await?;
         world.open_campaign(CODE, PLENTY).await?;
-        let (api, issue_consumer) = (world.start_api().await?, world.start_issue_consumer().await?);
+        let (api, issue_consumer) = (start_api(&world).await?, world.start_issue_consumer().await?);
         let dlq_consumer = world.start_dlq_consumer().await?;
         let address = capacity::address(&api)?;
         Ok(Self { api, issue_consumer, dlq_consumer, address, world })

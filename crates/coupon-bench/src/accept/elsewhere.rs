@@ -99,7 +99,7 @@ impl Elsewhere {
 }
 
 fn show(outcome: &Outcome) -> Result<()> {
-    let latencies = outcome.latencies(false)?;
+    let latencies = outcome.latencies()?;
     println!("answers by status: {}", outcome.statuses());
     let [p50, p99, p999, most] = [0.5, 0.99, 0.999, 1.0].map(|quantile| quantile_ms(&latencies, quantile));
     println!(

@@ -1,5 +1,5 @@
 //! `coupon-bench accept`: how much of what its parts allow the accept path reaches, and how soon members have an answer
-//! and a row when half of that comes.
+//! and a row when half of that comes, and when hardly anybody does.
 
 mod capacity;
 mod chain;
@@ -23,8 +23,9 @@ use crate::{
 };
 
 pub use self::{
-    capacity::{accepted_all, address, log, remark},
-    promises::written,
+    capacity::{accepted_all, address, log, prepare, remark},
+    chain::Stage,
+    promises::{hold, written},
 };
 
 /// The campaign that members ask for.
@@ -42,15 +43,15 @@ pub struct AcceptArgs {
     /// Length of each run at full load, in seconds; with --url of the one run.
     #[arg(long, value_name = "S", default_value_t = 5.0, value_parser = seconds)]
     seconds: f64,
-    /// Length of each run at half load, in seconds.
+    /// Length of each run at half load and at 5 % load, in seconds.
     #[arg(long, value_name = "S", default_value_t = 10.0, value_parser = seconds)]
     half_seconds: f64,
-    /// Requests that come on top of half load within one second; 0: no such run.
-    #[arg(long, value_name = "N", default_value_t = 20_000)]
-    burst: u32,
     /// How the tokens of members are signed; with --url always HS256.
     #[arg(long, value_enum, default_value_t)]
     algorithm: TokenAlgorithm,
+    /// Measure only the limits and issuer-api alone at full load.
+    #[arg(long)]
+    alone: bool,
     /// Let the services come by TLS to PostgreSQL, Redis and Kafka, on servers of this run alone; the limits stay plain.
     #[arg(long)]
     tls: bool,
@@ -68,13 +69,16 @@ pub async fn run(environment: &Environment, arguments: &AcceptArgs) -> Result<()
     let round = async |_| {
         let limit = Limits::measure(environment, arguments.seconds).await?;
         let per_second = capacity::measure(environment, arguments.seconds, &limit, &mut collected).await?;
-        with_consumer(environment, arguments, per_second / 2.0, &mut collected).await?;
+        if !arguments.alone {
+            with_consumer(environment, arguments, per_second, &mut collected).await?;
+        }
         Ok(limit)
     };
     let limits = arguments.rounds.each(round).await?;
     let figures = [limits::figures(&limits), collected.figures(figures::ROWS)].concat();
     progress::say("the CPU time of the load generator is in load_cpu_us and in no other figure");
-    let figures = arguments.algorithm.named(figures);
+    let own = ("accept.http_cpu_ratio", arguments.algorithm.most_cpu());
+    let figures = arguments.algorithm.named(figures, own);
     arguments.rounds.finish(environment, if arguments.tls { apart("tls", figures) } else { figures }).await
 }
 
@@ -99,25 +103,25 @@ impl AcceptArgs {
 async fn with_consumer(
     environment: &Environment,
     arguments: &AcceptArgs,
-    rate: f64,
+    per_second: f64,
     collected: &mut Collected,
 ) -> Result<()> {
     let machines = Machines::find(environment);
-    let stage = chain::Stage::set(environment).await?;
+    let stage = Stage::set(environment).await?;
     // VmRSS once ready.
     for (name, service) in stage.services() {
         collected.put(format!("memory.{name}_idle_mib"), memory_mib(service)?.0);
     }
     let mut asked = stage.full_load(arguments.seconds, &machines, collected).await?;
-    asked = half::steady(&stage, &machines, asked, (rate, arguments.half_seconds), collected).await?;
-    if arguments.burst > 0 {
-        half::burst(&stage, asked, rate, arguments.half_seconds, arguments.burst, collected).await?;
+    for (name, share) in [("light", 0.05), ("half", 0.5)] {
+        let load = (name, per_second * share, arguments.half_seconds);
+        asked = half::steady(&stage, &machines, asked, load, collected).await?;
     }
     // VmHWM; dlq-consumer had nothing to do, and its figure is not shown.
     for (name, service) in stage.services() {
         collected.put(format!("memory.{name}_loaded_mib"), memory_mib(service)?.1);
     }
-    promises::hold(&stage.world).await
+    hold(&stage.world).await
 }
 
 fn memory_mib(service: &Process) -> Result<(f64, f64)> {

@@ -150,7 +150,7 @@ impl Site {
         let requests = self.requests(schedule.len())?;
         let outcome = Load::planned(self.address, requests, schedule).run().await?;
         self.written(&outcome).await?;
-        outcome.latencies(false)
+        outcome.latencies()
     }
 
     fn requests(&mut self, count: usize) -> Result<Requests> {

@@ -1,6 +1,6 @@
 //! Putting events into the topic, and the coupons they are of into PostgreSQL.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context, Result};
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -9,9 +9,10 @@ use rdkafka::{
     producer::{FutureProducer, FutureRecord},
 };
 use sqlx::PgPool;
+use tokio::time::{Instant, sleep_until};
 
 use super::load::Load;
-use crate::progress;
+use crate::{measure::spread::as_f64, progress};
 
 /// Records that are queued at once.
 const RECORDS_AT_ONCE: usize = 20_000;
@@ -35,6 +36,11 @@ pub async fn coupons(database: &PgPool, load: &Load) -> Result<Vec<i64>> {
 
 /// Publishes all events in their order and waits for the broker. Returns the end of each partition that got any.
 pub async fn topic(brokers: &str, topic: &str, load: &Load) -> Result<BTreeMap<i32, i64>> {
+    topic_at(brokers, topic, load, None).await
+}
+
+/// The same, with so many events a second, each at its moment.
+pub async fn topic_at(brokers: &str, topic: &str, load: &Load, rate: Option<f64>) -> Result<BTreeMap<i32, i64>> {
     // The partitioner and the compression of issuer-api; batches as they are under load.
     let producer: FutureProducer = ClientConfig::new()
         .set("bootstrap.servers", brokers)
@@ -45,9 +51,13 @@ pub async fn topic(brokers: &str, topic: &str, load: &Load) -> Result<BTreeMap<i
         .create()?;
     let bar = progress::counted("events", load.events());
     let mut ends: BTreeMap<i32, i64> = BTreeMap::new();
-    // Each is queued at once, in the order of its number, and then awaited.
+    let began = Instant::now();
+    // Each is queued at once, or when it is due, in the order of its number, and then awaited.
     let queued = stream::iter(0..load.events()).map(async |number| {
         let (key, value) = load.record(number)?;
+        if let Some(rate) = rate {
+            sleep_until(began + Duration::from_secs_f64(as_f64(number) / rate)).await;
+        }
         let queued = producer.send_result(FutureRecord::to(topic).key(&key).payload(&value));
         let delivery = queued.map_err(|(error, _)| error)?.await.context("the producer has ended")?;
         anyhow::Ok(delivery.map_err(|(error, _)| error)?)

@@ -90,6 +90,7 @@ impl Load {
             reserved_at: self.members.reserved_at(number).timestamp_millis(),
             epoch: 1,
             seq: i64::try_from(one.seq)?,
+            traceparent: None,
         };
         Ok((one.member, event.encode()))
     }

@@ -58,6 +58,12 @@ impl Site {
         Ok(())
     }
 
+    /// Publishes the events of the load to the topic, so many a second.
+    pub async fn fill_at(&mut self, rate: f64) -> Result<()> {
+        self.ends.extend(fill::topic_at(&self.brokers, self.world.topic.name(), &self.load, Some(rate)).await?);
+        Ok(())
+    }
+
     /// Measures `COPY` of the same rows and leaves the table empty.
     pub async fn copy(&self) -> Result<Copied> {
         copy::measure(&self.world.db, &self.machines.postgres, &self.load, &self.coupon_ids).await

@@ -37,9 +37,11 @@ impl Goal {
     }
 }
 
-/// Three digits of it, or whole below a thousand.
+/// Three digits of it, or whole below a thousand, where a tenth counts below ten.
 fn rate(value: f64) -> String {
-    if value < 1000.0 {
+    if value < 10.0 {
+        format!("{value:.1} ")
+    } else if value < 1000.0 {
         format!("{value:.0} ")
     } else if value < 100_000.0 {
         format!("{:.1} k", value / 1e3)
@@ -69,6 +71,7 @@ mod tests {
         for (unit, value, text) in [
             (Unit::Ratio, 0.712, "71.2 %"),
             (Unit::Times, 1.7, "1.70 ×"),
+            (Unit::PerSecond, 1.25, "1.2 /s"),
             (Unit::PerSecond, 612.4, "612 /s"),
             (Unit::PerSecond, 12_345.0, "12.3 k/s"),
             (Unit::PerSecond, 123_456.0, "123 k/s"),
@@ -93,5 +96,6 @@ mod tests {
         assert_eq!(Goal::AtMost(10.0).text(Unit::Us), "≤ 10 µs");
         assert_eq!(Goal::AtMost(1.1).text(Unit::Times), "≤ 1.10 ×");
         assert_eq!(Goal::AtMost(50.0).text(Unit::Ms), "≤ 50 ms");
+        assert_eq!(Goal::AtMost(1.0).text(Unit::PerSecond), "≤ 1 /s");
     }
 }

@@ -1,4 +1,4 @@
-//! HTTP and the check of the token alone: `coupon-bench bare` under the load that `issuer-api` gets.
+//! HTTP alone, and with the check of the token: `coupon-bench bare` under the load that `issuer-api` gets.
 
 use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
@@ -26,19 +26,19 @@ pub const PROBE_SECONDS: f64 = 0.5;
 /// Requests of the short run before the measurement.
 pub const PROBE_REQUESTS: usize = 20_000;
 
-/// The limit, and the CPU time of the process for each request.
+/// The limit with a check of each token, every member new, and the CPU time of the process for each request.
 pub async fn measure(world: &World, seconds: f64) -> Result<Limit> {
     let _running = progress::step("HTTP and token alone");
-    let bare = Bare::start(world).await?;
-    let probe = bare.load(world, 0, PROBE_REQUESTS, PROBE_SECONDS).await?;
-    let before = bare.cpu_ms()?;
-    let outcome = bare.load(world, PROBE_REQUESTS, enough(&probe, seconds), seconds).await?;
-    let used = bare.cpu_ms()? - before;
-    Ok(Limit {
-        per_second: outcome.per_second(200),
-        caller_cpu_us: each_us(outcome.cpu_ms, outcome.records.len() as u64),
-        server_cpu_us: each_us(used, outcome.records.len() as u64),
-    })
+    let bare = Bare::start(world, &[]).await?;
+    bare.measure(seconds, |first, count| bare.requests(world, first, count)).await
+}
+
+/// The same without the check. The same members come again and again: to sign a token for each would take longer than all else.
+pub async fn measure_unchecked(world: &World, seconds: f64) -> Result<Limit> {
+    let _running = progress::step("HTTP alone");
+    let bare = Bare::start(world, &["--unchecked"]).await?;
+    let some = bare.requests(world, 0, PROBE_REQUESTS)?;
+    bare.measure(seconds, |_, count| Ok(some.clone().repeated(count))).await
 }
 
 /// Requests for so many seconds: half as many more as the probe lets expect.
@@ -52,37 +52,66 @@ pub fn free_address() -> Result<SocketAddr> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
 
-/// The process; it is killed when this is dropped.
-struct Bare {
+/// A server of this program as a process; it is killed when this is dropped.
+pub struct Bare {
     child: Child,
-    address: SocketAddr,
+    /// Address that it listens at.
+    pub address: SocketAddr,
 }
 
 impl Bare {
-    async fn start(world: &World) -> Result<Self> {
+    async fn start(world: &World, further: &[&str]) -> Result<Self> {
+        Self::start_as("bare", world, further, &[]).await
+    }
+
+    /// Starts a subcommand that takes the arguments of `bare`, with further arguments and variables.
+    pub async fn start_as(
+        subcommand: &str,
+        world: &World,
+        further: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Result<Self> {
         let address = free_address()?;
         let mut command = Command::new(std::env::current_exe().context("this program has no path")?);
-        command.args(["bare", "--listen", &address.to_string(), "--issuer", world.signer.issuer()]);
+        command.args([subcommand, "--listen", &address.to_string(), "--issuer", world.signer.issuer()]);
+        command.envs(variables.iter().copied());
         let algorithm = format!("{:?}", world.signer.algorithm());
         command.args(["--audience", world.signer.audience(), "--algorithm", &algorithm]);
-        command.arg("--key-file").arg(world.secret_file());
-        let child =
-            command.stdin(Stdio::null()).kill_on_drop(true).spawn().context("coupon-bench bare does not start")?;
-        let bare = Self { child, address };
+        command.arg("--key-file").arg(world.secret_file()).args(further);
+        let child = command.stdin(Stdio::null()).kill_on_drop(true).spawn();
+        let bare = Self { child: child.with_context(|| format!("coupon-bench {subcommand} does not start"))?, address };
         let answers = async || TcpStream::connect(address).await.is_ok();
-        eventually("coupon-bench bare listens", Duration::from_secs(10), answers).await?;
+        eventually("the server of coupon-bench listens", Duration::from_secs(10), answers).await?;
         Ok(bare)
     }
 
-    async fn load(&self, world: &World, first: usize, count: usize, seconds: f64) -> Result<Outcome> {
-        let requests = Requests::make(&world.signer, &self.address.to_string(), "LIMIT", first, count)?;
+    fn requests(&self, world: &World, first: usize, count: usize) -> Result<Requests> {
+        Requests::make(&world.signer, &self.address.to_string(), "LIMIT", first, count)
+    }
+
+    /// Probes, and measures with as many requests as that lets expect; `requests` makes them from the first member on.
+    async fn measure(&self, seconds: f64, requests: impl Fn(usize, usize) -> Result<Requests>) -> Result<Limit> {
+        let probe = self.load(requests(0, PROBE_REQUESTS)?, PROBE_SECONDS).await?;
+        let requests = requests(PROBE_REQUESTS, enough(&probe, seconds))?;
+        let before = self.cpu_ms()?;
+        let outcome = self.load(requests, seconds).await?;
+        let used = self.cpu_ms()? - before;
+        Ok(Limit {
+            per_second: outcome.per_second(200),
+            caller_cpu_us: each_us(outcome.cpu_ms, outcome.records.len() as u64),
+            server_cpu_us: each_us(used, outcome.records.len() as u64),
+        })
+    }
+
+    async fn load(&self, requests: Requests, seconds: f64) -> Result<Outcome> {
         let outcome = Load::capacity(self.address, requests, seconds).run().await?;
         ensure!(outcome.count(200) == outcome.asked, "bare answered {}", outcome.statuses());
         Ok(outcome)
     }
 
-    fn cpu_ms(&self) -> Result<u64> {
+    /// CPU time of the process so far, in ms.
+    pub fn cpu_ms(&self) -> Result<u64> {
         let running = self.child.id().and_then(|pid| usage::cpu_ms(pid).ok());
-        running.context("coupon-bench bare has ended")
+        running.context("a server of coupon-bench has ended")
     }
 }

@@ -1,5 +1,5 @@
 //! `coupon-bench limits`: what the parts of accepting can do alone, each measured through the very code of the service:
-//! HTTP with the check of a token, the script in Redis, and an acknowledged record in Kafka. No accept path on this
+//! HTTP with the check of a token and without, the script in Redis, and an acknowledged record in Kafka. No accept path on this
 //! machine can be faster than what these leave of each second.
 
 pub mod bare;
@@ -63,9 +63,11 @@ impl Limit {
 /// connections it would only show how long a record lingers, and be a limit that is none.
 const RECORDS_AT_ONCE: usize = 4096;
 
-/// The three limits of one round.
+/// The limits of one round.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Limits {
+    /// HTTP without the check of a token.
+    pub http: Limit,
     /// HTTP with the check of a token.
     pub bare: Limit,
     /// The script `reserve.lua` alone.
@@ -82,16 +84,17 @@ pub async fn run(environment: &Environment, arguments: &LimitsArgs) -> Result<()
 }
 
 impl Limits {
-    /// Measures all three, one after the other.
+    /// Measures all, one after the other.
     pub async fn measure(environment: &Environment, seconds: f64) -> Result<Self> {
         let (machines, world) = (Machines::find(environment), environment.world().await?);
+        let http = bare::measure_unchecked(&world, seconds).await?;
         let bare = bare::measure(&world, seconds).await?;
         let script = script(&world, &machines, seconds).await?;
         let produce = produce(environment, &world, &machines, seconds).await?;
-        Ok(Self { bare, script, produce })
+        Ok(Self { http, bare, script, produce })
     }
 
-    /// Requests a second if each took all three parts one after the other, and nothing besides.
+    /// Requests a second if each took HTTP with its token, script and producer one after the other, and nothing besides.
     pub fn together(&self) -> f64 {
         1.0 / (1.0 / self.bare.per_second + 1.0 / self.script.per_second + 1.0 / self.produce.per_second)
     }
@@ -131,6 +134,7 @@ async fn produce(environment: &Environment, world: &World, machines: &Machines, 
             reserved_at: chrono::Utc::now().timestamp_millis(),
             epoch: 1,
             seq: 1,
+            traceparent: None,
         };
         let (tell, delivered) = oneshot::channel();
         publisher.publish(&event, None, |delivered| drop(tell.send(delivered)))?;
@@ -152,9 +156,11 @@ pub fn figures(rounds: &[Limits]) -> Vec<Figure> {
     };
     // The limit of writing, COPY, needs the rows of a drain, and is measured there.
     vec![
+        rate("limits.http_per_second", "HTTP alone, no token check", |limits| limits.http),
         rate("limits.bare_per_second", "HTTP and token alone", |limits| limits.bare),
         rate("limits.script_per_second", "the script alone", |limits| limits.script),
         rate("limits.produce_per_second", "the producer alone", |limits| limits.produce),
+        figure("http.cpu_us", "CPU of HTTP alone", Unit::Us, |limits| limits.http.server_cpu_us),
         figure("bare.cpu_us", "CPU of HTTP and token", Unit::Us, |limits| limits.bare.server_cpu_us),
         figure("script.caller_cpu_us", "CPU of calling the script", Unit::Us, |limits| limits.script.caller_cpu_us),
         figure("script.redis_cpu_us", "CPU of Redis in the script", Unit::Us, |limits| limits.script.server_cpu_us),

@@ -36,7 +36,7 @@ pub const fn goal(id: &'static str, name: &'static str, unit: Unit, goal: Goal, 
 #[derive(Debug, Default)]
 pub struct Collected {
     values: HashMap<String, Vec<f64>>,
-    remarks: HashMap<&'static str, String>,
+    remarks: HashMap<String, String>,
 }
 
 impl Collected {
@@ -54,8 +54,8 @@ impl Collected {
     }
 
     /// Notes what was odd in a round; the last remark of a figure is kept.
-    pub fn remark(&mut self, id: &'static str, text: String) {
-        self.remarks.insert(id, text);
+    pub fn remark(&mut self, id: &str, text: String) {
+        self.remarks.insert(id.to_owned(), text);
     }
 
     /// The figures of these rows that were measured.

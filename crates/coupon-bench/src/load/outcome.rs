@@ -93,28 +93,27 @@ impl Outcome {
         &self.bodies[record.body.clone()]
     }
 
-    /// Latencies in µs, each from the moment the request was due; only of the burst if that is wanted. A request that
-    /// was never answered counts with the longest latency, so that it cannot better the figure.
-    pub fn latencies(&self, only_burst: bool) -> Result<Histogram<u64>> {
+    /// Latencies in µs, each from the moment the request was due. A request that was never answered counts with the longest
+    /// latency, so that it cannot better the figure.
+    pub fn latencies(&self) -> Result<Histogram<u64>> {
         let mut latencies = Histogram::new_with_bounds(1, LONGEST_US, 3).context("a histogram of latencies")?;
-        let counts = |index: usize| !only_burst || self.schedule.is_burst(index);
-        for record in self.records.iter().filter(|record| counts(record.index)) {
+        for record in &self.records {
             latencies.saturating_record(self.latency_ns(record) / 1000);
         }
-        for _ in self.silent().into_iter().filter(|index| counts(*index)) {
+        for _ in self.silent() {
             latencies.saturating_record(LONGEST_US);
         }
         Ok(latencies)
     }
 
     /// Returns every answer as the oracle reads it; a request without an answer is one too.
-    pub fn answers(&self, code: &str) -> Vec<Answer> {
+    pub fn answers(&self) -> Vec<Answer> {
         let at = self.started_at + TimeDelta::from_std(self.took).unwrap_or_default();
         let silent = self.silent().into_iter().map(|index| Answer {
             no_answer: Some("no answer came".to_owned()),
-            ..answer(self.requests.member(index), code, at, self.took)
+            ..answer(self.requests.member(index), self.requests.code(index), at, self.took)
         });
-        self.records.iter().map(|record| self.answer(code, record)).chain(silent).collect()
+        self.records.iter().map(|record| self.answer(record)).chain(silent).collect()
     }
 
     /// Requests that were sent and never answered, by their index.
@@ -126,7 +125,7 @@ impl Outcome {
         (0..self.asked).filter(|index| !answered[*index]).collect()
     }
 
-    fn answer(&self, code: &str, record: &Record) -> Answer {
+    fn answer(&self, record: &Record) -> Answer {
         let at = self.started_at + TimeDelta::nanoseconds(i64::try_from(record.at_ns).unwrap_or(i64::MAX));
         let took = Duration::from_nanos(self.latency_ns(record));
         let body: Value = serde_json::from_slice(self.body(record)).unwrap_or_default();
@@ -136,8 +135,13 @@ impl Outcome {
             request_id: text("request_id").and_then(|id| id.parse().ok()),
             state: text("state").and_then(State::parse),
             code: text("code").filter(|_| record.status >= 400).map(str::to_owned),
-            ..answer(self.requests.member(record.index), code, at, took)
+            ..answer(self.requests.member(record.index), self.requests.code(record.index), at, took)
         }
+    }
+
+    /// Time in ms from the moment at which the request was due to its answer.
+    pub fn latency_ms(&self, record: &Record) -> f64 {
+        Duration::from_nanos(self.latency_ns(record)).as_secs_f64() * 1000.0
     }
 
     fn latency_ns(&self, record: &Record) -> u64 {

@@ -2,6 +2,7 @@
 //! says of itself, and figures over rounds. Knows nothing of coupons.
 
 pub mod client;
+pub mod commands;
 pub mod process;
 pub mod redis_log;
 pub mod servers;

@@ -85,7 +85,7 @@ impl Medians<'_> {
 /// The command that measures a figure.
 fn command(id: &str) -> &str {
     match id.split('.').next().unwrap_or_default() {
-        "chain" | "half" | "burst" | "memory" => "accept",
+        "chain" | "half" | "light" | "memory" => "accept",
         "copy" => "drain",
         own => own,
     }

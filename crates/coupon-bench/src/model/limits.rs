@@ -10,26 +10,20 @@ pub fn of_one_coupon(costs: &Costs, peak: &Peak) -> f64 {
     peak.target / 100.0 / mean * 1e6
 }
 
-/// Coupon codes that the peak has to be spread over at least, so that none asks more of its shard than it can do.
-pub fn fewest_campaigns(costs: &Costs, peak: &Peak) -> f64 {
-    super::peak::pieces(f64::from(peak.requests) / peak.within / of_one_coupon(costs, peak))
-}
-
 /// Returns a sentence for each limit of one coupon that the peak exceeds, possible or measured; none if it exceeds none.
 pub fn exceeded(costs: &Costs, peak: &Peak) -> Vec<String> {
     let campaigns = f64::from(peak.campaigns);
     let per_second = |value| Unit::PerSecond.text(value);
     let mut exceeded = Vec::new();
     let (asked, possible) = (f64::from(peak.requests) / peak.within / campaigns, of_one_coupon(costs, peak));
-    let fewest = fewest_campaigns(costs, peak);
-    if fewest > campaigns {
+    if asked > possible {
         let longer = f64::from(peak.requests) / campaigns / possible;
         exceeded.push(format!(
-            "Redis: a coupon lives on one shard, which answers {} requests, and each coupon is asked {}. Spread the peak \
-             over {} codes at least, or over {longer:.1} s",
+            "Redis: a coupon lives on one shard, which answers {} requests, and each coupon is asked {}. Its {} units are gone \
+             after {longer:.1} s, and no machine makes that less; coupons on one shard add up",
             per_second(possible),
             per_second(asked),
-            whole(fewest)
+            whole(peak.accepted() / campaigns)
         ));
     }
     let rows = peak.accepted() / campaigns / peak.drain_within;
@@ -56,12 +50,11 @@ mod tests {
     fn a_coupon_has_one_shard_and_one_counter() {
         // A request takes 0.1 × 14 + 0.9 × 7 = 7.7 µs on average; half of a thread does 64,935 a second.
         assert!((of_one_coupon(&costs(), &peak()) - 64_935.06).abs() < 0.01);
-        assert_eq!(whole(fewest_campaigns(&costs(), &peak())), "16");
         let told = exceeded(&costs(), &peak());
         assert_eq!(told.len(), 1, "2,500 rows a second of a coupon are fewer than 20,000: {told:?}");
         // 250,000 requests of one coupon at 64,935 a second take 3.85 s.
         assert!(told[0].contains("64.9 k/s") && told[0].contains("250 k/s"), "{told:?}");
-        assert!(told[0].ends_with("over 16 codes at least, or over 3.9 s"), "{told:?}");
+        assert!(told[0].contains("Its 25,000 units are gone after 3.9 s"), "{told:?}");
     }
 
     #[test]

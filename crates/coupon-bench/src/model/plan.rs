@@ -56,18 +56,19 @@ impl Display for Plan<'_> {
 
 impl Plan<'_> {
     fn needs(&self, stage: Stage) -> String {
-        let Peak { campaigns, cores_per_api, cores_per_consumer, drain_within, .. } = *self.peak;
+        let Peak { campaigns, cores_per_api, cores_per_consumer, within, drain_within, .. } = *self.peak;
         let cores = self.peak.cores(self.costs, stage);
         match stage {
             Stage::Api => replicas(cores, cores_per_api),
             Stage::Redis => {
-                let (shards, campaigns) = (pieces(cores), f64::from(campaigns));
-                let unused = if shards > campaigns {
-                    format!(", coupons on {} of them", whole(campaigns))
+                // More shards than coupons are of no use: a coupon lives on one.
+                let (wanted, shards) = (pieces(cores), pieces(cores).min(f64::from(campaigns)));
+                let longer = if wanted > shards {
+                    format!(", which take {:.1} s for it", within * cores / shards)
                 } else {
                     String::new()
                 };
-                format!("{cores:.2} threads: {}{unused}", many(shards, "shard"))
+                format!("{cores:.2} threads: {}{longer}", many(shards, "shard"))
             }
             // Each consumer needs a partition; as many again let their number grow without moving keys. And each partition
             // is led by one broker, so that fewer than cores leave some idle.
@@ -130,7 +131,7 @@ mod tests {
         // 14 busy cores of which each is used to a half.
         assert_eq!(needs(&peak(), Stage::Api), "28.00 cores: 14 replicas of 2");
         // 7.7 busy threads.
-        assert_eq!(needs(&peak(), Stage::Redis), "15.40 threads: 16 shards, coupons on 4 of them");
+        assert_eq!(needs(&peak(), Stage::Redis), "15.40 threads: 4 shards, which take 3.8 s for it");
         assert_eq!(needs(&Peak { campaigns: 16, ..peak() }, Stage::Redis), "15.40 threads: 16 shards");
         assert_eq!(needs(&peak(), Stage::Kafka), "12.20 cores of all brokers; 13 partitions at least");
         assert_eq!(needs(&peak(), Stage::Consumer), "0.20 cores: 1 replica of 1");

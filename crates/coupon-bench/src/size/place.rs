@@ -3,13 +3,16 @@
 use anyhow::{Context, Result};
 use chrono::Utc;
 use redis::{aio::MultiplexedConnection, cmd};
-use sqlx::PgConnection;
 
+use super::log::Logged;
 use crate::{
     drain::{load::Load, site::Site, watch::Drained},
     environment::{self, Environment},
     machine::field,
-    measure::spread::as_f64,
+    measure::{
+        servers::{Machines, Server},
+        spread::{as_f64, each_us},
+    },
     progress,
     seed::{self, members::Members, rest},
 };
@@ -32,6 +35,7 @@ pub struct Sized {
     pub entry_bytes: f64,
     /// Number of rows of the coupon.
     rows: u64,
+    postgres: Server,
 }
 
 /// Cost of a written row at one size.
@@ -39,8 +43,10 @@ pub struct Sized {
 pub struct Written {
     /// Figures of the drain.
     pub drained: Drained,
-    /// Bytes in the log of PostgreSQL for each row, the whole server's.
-    pub wal_bytes: f64,
+    /// CPU time of PostgreSQL in the checkpoint afterwards, for each row, in µs.
+    pub checkpoint_us: f64,
+    /// What the log of PostgreSQL took for each row, the whole server's.
+    pub log: Logged,
 }
 
 impl Sized {
@@ -64,6 +70,7 @@ impl Sized {
             redis,
             entry_bytes: as_f64(entries) / as_f64(members.count),
             rows: members.count,
+            postgres: Machines::find(environment).postgres,
         })
     }
 
@@ -72,7 +79,8 @@ impl Sized {
         label(self.members.count)
     }
 
-    /// Has a real issue-consumer write so many new events, into a table of this size.
+    /// Has a real issue-consumer write new events into a table of this size, between two checkpoints: `events`, or five times
+    /// as many as this size has members where that is less, so that a small campaign is still small at the end.
     pub async fn write(&mut self, events: u32, round: u32) -> Result<Written> {
         let mut database = self.site.world.db.acquire().await?;
         if self.rows > self.members.count && self.members.count < MIN_LARGE_SIZE {
@@ -80,21 +88,26 @@ impl Sized {
             let coupon_id = seed::rows(&mut database, &self.members, self.members.count + FREE_UNITS).await?;
             (self.site.coupon_ids, self.rows) = (vec![coupon_id], self.members.count);
         }
+        let events = events.min(u32::try_from(self.members.count * 5)?);
         self.site.load = Load::of_members(self.members.newcomers(Utc::now(), events, self.rows, round));
         self.site.fill().await?;
         rest::checkpoint(&mut *database).await;
-        let log = log_bytes(&mut database).await?;
+        let before = Logged::read(&mut database).await?;
         let drained = self.site.drain().await?;
-        let log = log_bytes(&mut database).await? - log;
+        let log = Logged::read(&mut database).await?;
+        // Pages that are written now were touched by these rows.
+        let cpu = self.postgres.cpu_ms();
+        rest::checkpoint(&mut *database).await;
+        let checkpoint_us = each_us(self.postgres.cpu_ms().saturating_sub(cpu), u64::from(events));
         self.rows += u64::from(events);
-        Ok(Written { drained, wal_bytes: log / f64::from(events) })
+        Ok(Written { drained, checkpoint_us, log: log.since(before, f64::from(events)) })
     }
 }
 
 impl Written {
-    /// CPU time of PostgreSQL and of issue-consumer for each row, in µs.
+    /// CPU time of PostgreSQL, its checkpoint included, and of issue-consumer for each row, in µs.
     pub fn us_per_row(&self) -> f64 {
-        self.drained.postgres_us + self.drained.consumer_us
+        self.drained.postgres_us + self.drained.consumer_us + self.checkpoint_us
     }
 }
 
@@ -111,12 +124,6 @@ async fn used_memory(redis: &mut MultiplexedConnection) -> Result<u64> {
     let info: String = cmd("INFO").arg("memory").query_async(redis).await?;
     let used = field(&info, "used_memory").context("Redis does not tell its used_memory")?;
     Ok(used.parse()?)
-}
-
-/// How far the log of PostgreSQL has come, in bytes.
-async fn log_bytes(database: &mut PgConnection) -> Result<f64> {
-    let place = "SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::float8";
-    Ok(sqlx::query_scalar(place).fetch_one(database).await?)
 }
 
 #[cfg(test)]

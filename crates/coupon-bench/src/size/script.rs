@@ -1,6 +1,6 @@
 //! What reserving costs Redis: its own time for each call of `reserve.lua`, and its CPU time.
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use chrono::Utc;
 use coupon_core::{
     ids::CouponCode,
@@ -8,11 +8,11 @@ use coupon_core::{
     stock::{Held, RedisSettings, Stock},
 };
 use futures_util::{TryStreamExt, stream};
-use redis::{AsyncCommands, aio::MultiplexedConnection, cmd};
+use redis::{AsyncCommands, aio::MultiplexedConnection};
 
 use super::place::Sized;
 use crate::{
-    measure::{servers::Server, spread::as_f64},
+    measure::{commands::Commands, servers::Server, spread::as_f64},
     progress,
     seed::{CODE, key, members::Members},
 };
@@ -45,12 +45,12 @@ pub async fn measure(sized: &mut Sized, server: &Server, calls: u32, round: u32)
     // A server that has not seen the script yet is sent it first.
     let early = sized.members.newcomers(Utc::now(), 1, sized.members.count, NO_DRAIN * 2 + round);
     reserve(&stock, &code, &early, 0).await?;
-    let (stats, cpu) = (CommandStats::read(&mut sized.redis).await?, server.cpu_ms());
+    let (counted, cpu) = (Commands::read(&mut sized.redis).await?, server.cpu_ms());
     let everybody = stream::iter((0..newcomers.count).map(Ok));
     everybody
         .try_for_each_concurrent(CALLS_AT_ONCE, async |number| reserve(&stock, &code, &newcomers, number).await)
         .await?;
-    let (ran, cpu) = (CommandStats::read(&mut sized.redis).await?.since(stats), server.cpu_ms() - cpu);
+    let (ran, cpu) = (Commands::read(&mut sized.redis).await?.since(&counted).of("evalsha"), server.cpu_ms() - cpu);
     ensure!(ran.calls >= u64::from(calls), "Redis counts {} calls of {calls}", ran.calls);
     if ran.calls > u64::from(calls) {
         progress::say(&format!("  somebody else has called scripts: {} times", ran.calls - u64::from(calls)));
@@ -80,44 +80,4 @@ async fn give_back(redis: &mut MultiplexedConnection, members: &Members) -> Resu
     ensure!(gone == members.count, "{gone} of {} holder entries were there to be given back", members.count);
     let _: u64 = redis.unlink(key("outbox")).await?;
     Ok(())
-}
-
-/// Number and time in µs of all script calls since Redis started.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct CommandStats {
-    calls: u64,
-    micros: u64,
-}
-
-impl CommandStats {
-    async fn read(redis: &mut MultiplexedConnection) -> Result<Self> {
-        let info: String = cmd("INFO").arg("commandstats").query_async(redis).await?;
-        Self::parse(&info).context("Redis does not count the calls of EVALSHA")
-    }
-
-    /// Reads `cmdstat_evalsha:calls=…,usec=…,…`.
-    fn parse(info: &str) -> Option<Self> {
-        let line = info.lines().find_map(|line| line.strip_prefix("cmdstat_evalsha:"))?;
-        let number = |name: &str| {
-            line.split(',').find_map(|field| field.strip_prefix(name)?.strip_prefix('=')?.trim_end().parse().ok())
-        };
-        Some(Self { calls: number("calls")?, micros: number("usec")? })
-    }
-
-    fn since(self, before: Self) -> Self {
-        Self { calls: self.calls.saturating_sub(before.calls), micros: self.micros.saturating_sub(before.micros) }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_calls_of_scripts_are_read_and_no_others() {
-        let info =
-            "cmdstat_eval:calls=1,usec=2\r\ncmdstat_evalsha:calls=20,usec=700,usec_per_call=35.00,failed_calls=1\r\n";
-        assert_eq!(CommandStats::parse(info), Some(CommandStats { calls: 20, micros: 700 }));
-        assert_eq!(CommandStats::parse("cmdstat_eval:calls=1,usec=2\r\n"), None);
-    }
 }

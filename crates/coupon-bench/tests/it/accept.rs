@@ -1,7 +1,10 @@
-//! `coupon-bench accept`, `refuse` and `limits`.
+//! `coupon-bench accept`, `refuse`, `limits`, `rush` and `rest`.
+
+use std::fs;
 
 use anyhow::{Context, Result};
 use coupon_e2e::{process::signal, wait::eventually, world::World};
+use serde_json::Value;
 use sqlx::{Connection, PgConnection};
 
 use crate::bench::{Bench, SOON, ended};
@@ -32,11 +35,48 @@ async fn another_system_is_asked_and_only_what_a_client_sees_is_checked() -> Res
 #[tokio::test]
 async fn each_run_is_judged_by_the_oracle() -> Result<()> {
     let _alone = Bench::new().await?;
-    let arguments = "accept --rounds 1 --seconds 0.3 --half-seconds 1 --burst 100";
+    let arguments = "accept --rounds 1 --seconds 0.3 --half-seconds 1";
     let run = Bench::run(&arguments.split(' ').collect::<Vec<_>>()).await?;
     assert_eq!(run.code, Some(0), "{}", run.stderr);
     assert_eq!(run.stderr.matches("lost=0 oversold=0 duplicates=0").count(), 2, "{}", run.stderr);
     Ok(())
+}
+
+#[tokio::test]
+async fn a_rush_sells_every_coupon_and_is_judged_by_the_oracle() -> Result<()> {
+    let bench = Bench::new().await?;
+    let file = bench.folder.path().join("rush.json").display().to_string();
+    let arguments = "rush --rounds 1 --members 2000 --coupons 300 --within 0.2 --connections 64 --seconds 0.3 --json";
+    let run = Bench::run(&arguments.split(' ').chain([&*file]).collect::<Vec<_>>()).await?;
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    assert!(run.stderr.contains("the rush: 202: 300, 409: 1700"), "{}", run.stderr);
+    assert_eq!(run.stderr.matches("lost=0 oversold=0 duplicates=0").count(), 1, "{}", run.stderr);
+    for (id, expected) in [("connections", 64.0), ("failed", 0.0), ("unanswered", 0.0), ("others", 0.0)] {
+        assert_eq!(figure(&file, &format!("rush.{id}"))?, Some(expected), "{id}");
+    }
+    assert!(figure(&file, "rush.refused_most_ms")? >= figure(&file, "rush.refused_p50_ms")?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_issuer_api_at_rest_is_measured_with_one_campaign_and_with_many() -> Result<()> {
+    let bench = Bench::new().await?;
+    let file = bench.folder.path().join("rest.json").display().to_string();
+    let arguments = "rest --rounds 1 --campaigns 3 --processes 2 --seconds 2 --json";
+    let run = Bench::run(&arguments.split(' ').chain([&*file]).collect::<Vec<_>>()).await?;
+    assert_eq!(run.code, Some(0), "{}", run.stderr);
+    assert_eq!(figure(&file, "rest.campaigns")?, Some(3.0));
+    for id in ["rest.one_commands", "rest.many_commands", "rest.one_questions", "rest.many_questions"] {
+        assert!(figure(&file, id)? > Some(0.0), "{id}");
+    }
+    Ok(())
+}
+
+/// A figure of the one round in this file.
+fn figure(file: &str, id: &str) -> Result<Option<f64>> {
+    let all: Value = serde_json::from_str(&fs::read_to_string(file)?)?;
+    let figures = all["figures"].as_array().context("a list of figures")?;
+    Ok(figures.iter().find(|figure| figure["id"] == id).context(id.to_owned())?["rounds"][0].as_f64())
 }
 
 #[tokio::test]

@@ -5,3 +5,4 @@ mod bench;
 mod model;
 mod repair;
 mod report;
+mod rows;

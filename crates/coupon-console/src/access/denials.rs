@@ -15,8 +15,8 @@ use super::{Attempts, Caller, Verb};
 use crate::Console;
 
 /// Why requests and logins are denied: the role does not suffice, a foreign page asked, the token or the link is worth nothing,
-/// there were too many attempts.
-pub(crate) const DENIALS: [&str; 4] = ["ROLE", "CROSS_SITE", "TOKEN", "ATTEMPTS"];
+/// there were too many attempts, who confirms a plan second may be who confirmed it first.
+pub(crate) const DENIALS: [&str; 5] = ["ROLE", "CROSS_SITE", "TOKEN", "ATTEMPTS", "PERSON"];
 
 /// Most rows in the audit for what an address was denied in a minute.
 const MAX_OF_ADDRESS: u32 = 10;
@@ -77,6 +77,13 @@ impl Console {
     pub(crate) async fn deny_role(&self, caller: &Caller, verb: &Verb, path: &str) {
         count("ROLE");
         let change = serde_json::json!({ "denied": verb.name, "needs": verb.role });
+        self.record_denial(&caller.identity(""), path, change).await;
+    }
+
+    /// Counts and records that an operator is not known to be another person than who confirmed a plan first.
+    pub(crate) async fn deny_person(&self, caller: &Caller, path: &str) {
+        count("PERSON");
+        let change = serde_json::json!({ "denied": "plans.confirm", "reason": "PERSON" });
         self.record_denial(&caller.identity(""), path, change).await;
     }
 

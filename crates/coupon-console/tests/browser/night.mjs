@@ -59,7 +59,7 @@ let held;
 inThreeWays("a replay is paused, resumed and cancelled", "operator", async (hand) => {
   held ??= sql("SELECT id FROM dlq_events WHERE coupon_code = 'FLOOD' AND status = 'HELD' ORDER BY id DESC LIMIT 9").split("\n");
   const mine = held.slice(hand.number * 3 - 3, hand.number * 3);
-  await hand.go("/dead-letters?campaign=FLOOD&status=HELD");
+  await hand.go("/dead-letters?campaign=FLOOD&status=HELD&limit=12");
   for (const id of mine) await hand.press("checkbox", `Select D${id}`, true);
   await hand.unfold("How to replay");
   await hand.type("Replays a second", "0.1");

@@ -85,7 +85,7 @@ const sessions = new Map();
 async function contextOf(name, options) {
   const storageState = name ? await once(sessions, name, () => logIn(name)) : undefined;
   const context = await (await browser).newContext({ viewport: { width: 1280, height: 800 }, reducedMotion: "reduce", storageState, ...options });
-  context.setDefaultTimeout(20_000);
+  context.setDefaultTimeout(30_000);
   return context;
 }
 
@@ -142,11 +142,15 @@ export async function violations(page) {
   return violations.flatMap(({ id, nodes }) => nodes.map((node) => `${id}: ${node.html.slice(0, 160)} ${node.failureSummary.split("\n")[1] ?? ""}`));
 }
 
+const found = new Map();
+
 /**
- * Finds pages by following links from the navigation on, and returns for each GET route of the admin API addresses of it, at
- * most `most`. Routes that answer no page are left out.
+ * Finds pages by following links from the navigation on, once, and returns for each GET route of the admin API addresses of it,
+ * at most `most`. Routes that answer no page are left out.
  */
-export async function findPages(most = 2) {
+export const findPages = (most = 2) => once(found, most, () => follow(most));
+
+async function follow(most) {
   const { paths } = await (await api("/openapi.json")).json();
   const routes = Object.keys(paths).filter((path) => paths[path].get && !/\/(openapi|events|export)$|\/events\b/.test(path));
   const shapes = routes.map((path) => [path, new RegExp(`^${path.replace(/\{[^}]*\}/g, "[^/]+")}$`)]);

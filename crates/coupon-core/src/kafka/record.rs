@@ -7,7 +7,7 @@ use rdkafka::{
     message::{BorrowedHeaders, BorrowedMessage, Headers},
 };
 
-use crate::runtime::panics;
+use crate::runtime::{TraceParent, panics};
 
 /// Headers with unreadable names after which a record's other headers are not looked at.
 const MAX_UNREADABLE_HEADERS: usize = 16;
@@ -71,6 +71,12 @@ impl Record {
     /// The value of the last header of this name.
     pub fn header(&self, name: &str) -> Option<&[u8]> {
         self.headers.iter().rev().find(|header| header.name == name)?.value.as_deref()
+    }
+
+    /// The trace context of the record, in the form of its header, if its trace is sampled: nobody looks for another one.
+    pub fn sampled_trace(&self) -> Option<Box<str>> {
+        let trace = TraceParent::parse(self.header(TraceParent::HEADER)?)?;
+        trace.is_sampled().then(|| trace.to_string().into())
     }
 }
 

@@ -5,16 +5,40 @@
 //! migration 0010 decide is numbered later.
 
 use chrono::{DateTime, Utc};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{CouponDecisionBatchRepository, RepoError, coupon_issues::Decision};
 use crate::ids::CouponCode;
 
+mod accepted;
 mod later;
 mod marks;
 
+pub use accepted::AcceptedNumbers;
 pub use later::NumberCount;
 pub use marks::Behind;
+
+/// Numbers decisions of one kind and epoch, in the transaction `tx` that has made them, and returns the number of the last. The row
+/// of the campaign is locked by then or here. `at` is when they were made; `None`: now.
+pub(super) async fn number_decisions(
+    tx: &mut PgConnection,
+    coupon_id: i64,
+    (decision, epoch): (Decision, i64),
+    ids: &[Uuid],
+    at: Option<DateTime<Utc>>,
+) -> Result<i64, sqlx::Error> {
+    let number = sqlx::query_scalar(
+        "WITH raised AS (
+             UPDATE coupons SET decision_no = decision_no + cardinality($4) WHERE coupon_id = $1 RETURNING decision_no
+         ), numbered AS (
+             INSERT INTO coupon_decision_batches (coupon_id, first_no, decision, epoch, request_ids, decided_at)
+             SELECT $1, decision_no - cardinality($4) + 1, $2, $3, $4, coalesce($5, now()) FROM raised
+         )
+         SELECT decision_no FROM raised",
+    );
+    number.bind(coupon_id).bind(decision.as_str()).bind(epoch).bind(ids).bind(at).fetch_one(tx).await
+}
 
 /// A decision with its number.
 #[derive(Clone, Debug, PartialEq, Eq, sqlx::FromRow)]
@@ -38,6 +62,8 @@ pub struct NumberedDecision {
     pub expires_at: Option<DateTime<Utc>>,
     /// Request by which the member holds a coupon instead, if it is COMPENSATED and there is one.
     pub superseded_by: Option<Uuid>,
+    /// Trace context of the request, if it came in a trace that is sampled and was decided not too long ago.
+    pub traceparent: Option<String>,
 }
 
 /// Decisions of consecutive numbers.
@@ -74,8 +100,9 @@ impl CouponDecisionBatchRepository<'_> {
                  FROM page CROSS JOIN LATERAL UNNEST(page.request_ids) WITH ORDINALITY AS r (request_id, place)
              )
              SELECT n.number, i.request_id, i.member_id, i.decision, i.epoch, i.reserved_at, i.decided_at, i.expires_at,
-                    i.superseded_by
+                    i.superseded_by, t.traceparent
              FROM numbered n JOIN coupon_issues i ON i.coupon_id = $1 AND i.request_id = n.request_id
+             LEFT JOIN coupon_decision_traces t ON t.request_id = n.request_id
              WHERE n.number BETWEEN $2 AND $3
              ORDER BY n.number",
         )
@@ -111,8 +138,9 @@ mod tests {
     /// but for the probe's, which is rolled back.
     const DECIDING: [(&str, usize); 3] = [("compensate.rs", 1), ("insert.rs", 2), ("probe.rs", 1)];
 
-    /// What each of these files has to hold: the batch in the same statement as the number, once for each decision.
-    const NUMBERING: &str = "INSERT INTO coupon_decision_batches";
+    /// What each of these files has to hold once for each decision: the batch in the same statement as the number, or the call of
+    /// what does that.
+    const NUMBERING: [&str; 2] = ["INSERT INTO coupon_decision_batches", "number_decisions(&mut tx"];
 
     fn count(folder: &Path, of: &str, found: &mut BTreeMap<String, usize>) {
         for entry in fs::read_dir(folder).unwrap() {
@@ -125,7 +153,7 @@ mod tests {
                 let one_line = production.split_whitespace().collect::<Vec<_>>().join(" ");
                 let times = one_line.matches(of).count();
                 if times > 0 {
-                    found.insert(path.file_name().unwrap().to_string_lossy().into_owned(), times);
+                    *found.entry(path.file_name().unwrap().to_string_lossy().into_owned()).or_default() += times;
                 }
             }
         }
@@ -136,7 +164,9 @@ mod tests {
         let repo = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/repo");
         let (mut inserting, mut numbering) = (BTreeMap::new(), BTreeMap::new());
         count(&repo, "INSERT INTO coupon_issues (", &mut inserting);
-        count(&repo, NUMBERING, &mut numbering);
+        for of in NUMBERING {
+            count(&repo, of, &mut numbering);
+        }
         let expected: BTreeMap<String, usize> =
             DECIDING.iter().map(|(file, times)| ((*file).to_owned(), *times)).collect();
         assert_eq!(inserting, expected, "a statement inserts decisions: number them, and name it here");
@@ -151,7 +181,7 @@ mod tests {
             let inserts =
                 path.extension().is_some_and(|extension| extension == "sql") && text.contains("INTO coupon_issues");
             assert!(
-                !inserts || &name[..4] < "0010" || text.contains(NUMBERING),
+                !inserts || &name[..4] < "0010" || text.contains(NUMBERING[0]),
                 "{name} inserts decisions without numbers"
             );
         }

@@ -19,6 +19,7 @@ mod insert;
 mod look_up;
 mod of_coupon;
 mod of_member;
+mod traces;
 
 pub use compensation::*;
 pub use details::{DecisionDetails, Issued};
@@ -113,6 +114,7 @@ impl CouponIssueRepository<'_> {
         wait: Option<Duration>,
     ) -> Result<Written, RepoError> {
         let Some(batch) = Batch::of(&events) else { return Ok(Written { outcomes: Vec::new(), next_part: part }) };
+        self.keep_traces(&events).await?;
         let batch = Arc::new(batch);
         let (missing, next_part, cap_hit) = match self.insert(&batch, part, wait).await {
             Ok((missing, next_part)) => (missing, next_part, false),

@@ -175,6 +175,18 @@ impl CouponRepository<'_> {
         Ok(rows.into_iter().filter_map(|(code, epoch, seq)| Some((code.parse().ok()?, epoch, seq))).collect())
     }
 
+    /// Returns the codes of the `limit` campaigns that opened last, or open last, of those that are neither drafts nor closed.
+    pub async fn latest_open(self, limit: i64) -> Result<Vec<CouponCode>, RepoError> {
+        let select = sqlx::query_scalar(
+            "SELECT coupon_code FROM coupons
+             WHERE status IN ('OPENING', 'OPEN', 'SUSPECT') AND archived_at IS NULL
+             ORDER BY opens_at DESC, coupon_code LIMIT $1",
+        )
+        .bind(limit);
+        let codes: Vec<String> = self.read("list the latest campaigns", select.fetch_all(&self.pool())).await?;
+        Ok(codes.iter().filter_map(|code| code.parse().ok()).collect())
+    }
+
     /// Returns the SUSPECT campaigns with their epochs.
     pub async fn suspects(self) -> Result<Vec<(CouponCode, i64)>, RepoError> {
         let select = sqlx::query_as("SELECT coupon_code, epoch FROM coupons WHERE status = 'SUSPECT'");

@@ -107,7 +107,29 @@ pub enum Confirmation {
     Before(String, DateTime<Utc>, Option<i64>),
     /// The same person has confirmed it first.
     SamePerson,
+    /// Both who confirm it may be one person.
+    OnePerson {
+        /// Who confirmed it first.
+        first: String,
+        /// Who has seen the tokens of both, or that of one and is the other.
+        by: String,
+    },
 }
+
+/// Who has seen the tokens of both $1 and $2, first the one nearest to them. Whoever adds an operator in the console sees the
+/// token; whoever does so by command line could change every row without one, so such an operator is nobody's.
+const SEEN_BY: &str = "
+    WITH RECURSIVE knows AS (
+        SELECT operator, operator AS name, 0 AS steps FROM unnest(ARRAY[$1, $2]) AS operator
+        UNION ALL
+        SELECT k.operator, o.created_by, k.steps + 1 FROM knows k JOIN operators o ON o.name = k.name
+        WHERE k.steps < 100 AND NOT EXISTS (
+            SELECT FROM operator_audit a
+            WHERE a.subject = 'operators/' || o.name AND a.verb = 'operator.add'
+              AND a.provenance ->> 'login' = 'COMMAND_LINE')
+    )
+    SELECT one.name FROM knows one JOIN knows other ON other.name = one.name AND other.operator = $2
+    WHERE one.operator = $1 ORDER BY one.steps + other.steps LIMIT 1";
 
 impl PlanRepository<'_> {
     /// Keeps a plan. Returns its number.
@@ -145,7 +167,8 @@ impl PlanRepository<'_> {
 
     /// Confirms a plan, which becomes `job` in the name of the actor: its state is checked, the job created and the audit
     /// written in one transaction, so that of two operators who confirm it one makes a job. The first confirmation of a plan
-    /// that needs two is kept, and leaves time for the second until `renewed`.
+    /// that needs two is kept, and leaves time for the second until `renewed`; the second is refused while somebody has seen the
+    /// tokens of both operators.
     pub async fn confirm(
         self,
         plan_id: i64,
@@ -180,7 +203,13 @@ impl PlanRepository<'_> {
                     return Ok(Confirmation::AwaitsSecond);
                 }
                 Some(first) if first == actor.by.name => return Ok(Confirmation::SamePerson),
-                _ => {}
+                Some(first) => {
+                    let seen_by = sqlx::query_scalar(SEEN_BY).bind(&first).bind(&actor.by.name);
+                    if let Some(by) = seen_by.fetch_optional(&mut *tx).await? {
+                        return Ok(Confirmation::OnePerson { first, by });
+                    }
+                }
+                None => {}
             }
             let job_id = match &job {
                 NewPlanJob::Replay(new) => replay_jobs::insert(&mut tx, new, &actor).await?,

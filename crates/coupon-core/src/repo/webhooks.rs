@@ -2,7 +2,8 @@
 //! sent to each (`webhook_deliveries`).
 //!
 //! An event is written in the transaction of the change that it tells of: by a trigger on `coupons`, by the note of a give-back,
-//! and by the record of a reconciliation. A service makes the deliveries of it later ([`WebhookRepository::hand_out`]). A
+//! and by the record of a reconciliation. The end of a window changes nothing, so a service looks for it
+//! ([`WebhookRepository::tell_ended_windows`]). A service makes the deliveries of it later ([`WebhookRepository::hand_out`]). A
 //! delivery is claimed for a time, sent, and noted; a crash between the last two sends it twice, with the same webhook-id.
 
 mod deliveries;
@@ -10,6 +11,8 @@ mod endpoints;
 
 pub use deliveries::{Delivery, DeliveryFilter, DeliveryRow, DeliveryStatus, Outcome};
 pub use endpoints::EndpointRow;
+
+use chrono::{DateTime, Utc};
 
 use super::{RepoError, WebhookRepository};
 use crate::words::words;
@@ -21,7 +24,7 @@ words! {
         Opened = "opened",
         /// The counter reached the total: the last unit was written as ISSUED, or the total was lowered to what is issued.
         SoldOut = "sold_out",
-        /// It became CLOSED. The end of its window changes no status.
+        /// It became CLOSED, or its window has ended while it was OPEN.
         Closed = "closed",
         /// It became SUSPECT, and accepts nothing.
         Suspect = "suspect",
@@ -33,6 +36,15 @@ words! {
 }
 
 impl WebhookRepository<'_> {
+    /// Writes the event `closed` of each OPEN campaign whose window has ended by `now`, once for each end. Returns the number of
+    /// events.
+    pub async fn tell_ended_windows(self, now: DateTime<Utc>) -> Result<i64, RepoError> {
+        self.write("tell of ended windows", move |pool| async move {
+            sqlx::query_scalar("SELECT tell_ended_windows($1)").bind(now).fetch_one(&pool).await
+        })
+        .await
+    }
+
     /// Makes the deliveries of up to `limit` new events: to each endpoint that wants events of the kind and is not switched off.
     /// `subscriptions` has an endpoint and a kind of event in each place. Returns the number of events; other processes hand
     /// out others meanwhile.

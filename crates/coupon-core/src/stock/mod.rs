@@ -24,6 +24,7 @@ mod sentinel;
 mod server;
 mod settings;
 mod slots;
+mod waiting;
 
 pub use connection::Stock;
 pub use error::StockError;

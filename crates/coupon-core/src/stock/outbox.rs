@@ -141,6 +141,7 @@ fn due(code: &CouponCode, seq: i64, entries: &[(String, f64)]) -> Vec<CouponIssu
             epoch,
             // What no event may have would park a request that was accepted.
             seq: seq.max(1),
+            traceparent: None,
         })
     };
     entries.iter().filter_map(event).collect()

@@ -144,6 +144,7 @@ impl Stock {
             reserved_at,
             epoch,
             seq,
+            traceparent: None,
         });
         Ok(Ok(Held { request_id, is_repeat, pending }))
     }

@@ -1,6 +1,7 @@
 //! Signed tokens: of members, and of operators whom an identity provider vouches for. One algorithm, one key of that
 //! algorithm's family, and every claim; keys from files and from the issuer, which change while the service runs.
 
+mod claimed;
 mod files;
 mod issuer;
 mod key_ring;

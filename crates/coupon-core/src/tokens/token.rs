@@ -19,7 +19,7 @@ use super::{
 use crate::runtime::SettingsError;
 
 /// Longest token that is verified, in bytes.
-const MAX_TOKEN_BYTES: usize = 8 * 1024;
+pub(super) const MAX_TOKEN_BYTES: usize = 8 * 1024;
 
 /// Longest wait of a request for the keys of the issuer, when its token names one that is not known yet.
 const MAX_KEY_WAIT: Duration = Duration::from_secs(1);
@@ -31,9 +31,9 @@ pub struct Verifier<C: ReadClaims> {
     /// What the files held at the start.
     pub(super) sources: Vec<Source>,
     validations: Vec<(Algorithm, Validation)>,
-    ring: ArcSwap<KeyRing<C::Subject>>,
+    pub(super) ring: ArcSwap<KeyRing<C::Subject>>,
     pub(super) asking: Asking,
-    claims: C,
+    pub(super) claims: C,
 }
 
 /// What is wrong with a token, in words that say nothing about its content.

@@ -9,7 +9,7 @@ use coupon_core::{
     ids::CouponCode,
     repo::{
         coupon_issues::{Compensation, CompensationOutcome, Decision, Remedy, WHOLE_BATCH},
-        retention::Purgeable,
+        retention::{Bound, Purgeable},
     },
 };
 use sqlx::{Connection, Executor, PgConnection};
@@ -211,7 +211,8 @@ async fn only_batches_behind_the_mark_of_a_time_that_is_numbered_are_purged() {
     let (batches, now) = (database.coupon_decision_batches(), chrono::Utc::now());
     let purgeable = async || {
         let before = now - chrono::TimeDelta::days(30);
-        database.retention().count_purgeable(Purgeable::DecisionBatches, before, None, 100).await.unwrap().rows
+        let bound = Bound { before, unpublished: false };
+        database.retention().count_purgeable(Purgeable::DecisionBatches, bound, None, 100).await.unwrap().rows
     };
     let id = batches.numbers(&code).await.unwrap().unwrap().coupon_id;
     assert_eq!(batches.lease(id, "me".to_owned(), Duration::from_mins(1)).await.unwrap(), Some(0));

@@ -244,6 +244,7 @@ pub fn event(code: &CouponCode, member: &str) -> CouponIssued {
         reserved_at: chrono::Utc::now().timestamp_millis(),
         epoch: 1,
         seq: 7,
+        traceparent: None,
     }
 }
 

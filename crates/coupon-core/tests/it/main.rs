@@ -4,6 +4,7 @@
 
 mod batches;
 mod decisions;
+mod decisions_kept;
 mod holders;
 mod ledger;
 mod outages;
@@ -11,6 +12,7 @@ mod outbox;
 mod personal_data;
 mod plans;
 mod poisoned;
+mod requests_of_a_member;
 mod schema;
 mod servers;
 mod sold_out;

@@ -47,6 +47,31 @@ async fn who_only_counts_takes_no_lease_and_gives_up_its_own_but_no_others() {
 }
 
 #[tokio::test]
+async fn of_many_outboxes_just_those_with_entries_are_named() {
+    let (stock, reserved, ..) = one_reserved("OUTBOX-WAITING").await;
+    let mut redis = redis::Client::open(redis_url()).unwrap().get_multiplexed_async_connection().await.unwrap();
+    let broken = "OUTBOX-WAITING-BROKEN".parse::<CouponCode>().unwrap();
+    let key = format!("coupon:{{{}}}:outbox", broken.as_str());
+    let _: () = redis::cmd("SET").arg(&key).arg("no outbox").query_async(&mut redis).await.unwrap();
+    let empty = (0..2_500).map(|number| format!("OUTBOX-EMPTY-{number}").parse::<CouponCode>().unwrap());
+    let mut all: Vec<CouponCode> = empty.collect();
+    let questions = stock.outbox_questions(all.clone());
+    assert_eq!(questions.concat(), all);
+    for codes in &questions {
+        assert!(stock.waiting(codes).await.unwrap().is_empty());
+    }
+    all.insert(0, broken.clone());
+    all.insert(1_777, reserved.clone());
+    let mut waiting = Vec::new();
+    for codes in stock.outbox_questions(all) {
+        waiting.extend(stock.waiting(&codes).await.unwrap());
+    }
+    assert_eq!(waiting, [broken, reserved.clone()], "a key that is no outbox is not empty either");
+    let _: i64 = redis::cmd("DEL").arg(&key).query_async(&mut redis).await.unwrap();
+    forget(&reserved).await;
+}
+
+#[tokio::test]
 async fn an_entry_from_the_future_is_due_now_and_its_age_does_not_hide() {
     let (stock, code, member, id) = one_reserved("OUTBOX-FUTURE").await;
     let mut redis = redis::Client::open(redis_url()).unwrap().get_multiplexed_async_connection().await.unwrap();

@@ -86,6 +86,7 @@ const WITHOUT: &[(&str, &[&str])] = &[
             "saved_filters.operator_name",
         ],
     ),
+    ("the context of a trace", &["coupon_decision_traces.traceparent"]),
     (
         "a digest",
         &[

@@ -7,8 +7,9 @@ use coupon_core::{
     clock::{Clock, SystemClock},
     repo::{
         Database,
-        audit::{Actor, AuditFilter, Identity},
+        audit::{Actor, AuditFilter, Identity, Login},
         jobs::{Beat, NewServiceJob, ServiceJobKind},
+        operators::NewOperator,
         plans::{Confirmation, NewPlan, NewPlanJob},
     },
 };
@@ -103,6 +104,52 @@ async fn a_plan_that_needs_two_is_confirmed_by_two() {
         (Some("olga"), Some("otto"), Some(job))
     );
     assert_eq!(database.jobs().find(job).await.unwrap().unwrap().asked_by.name, "otto");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_operators_whose_tokens_one_has_seen_are_one_person() {
+    let own = OwnDatabase::create("plans_persons").await;
+    let (database, _) = own.parts();
+    let now = SystemClock.now();
+    let by_command = Identity::command_line;
+    let in_console = |name| Identity { login: Login::Token, ..Identity::command_line(name) };
+    let added = [
+        ("ada", by_command("root")),
+        ("otto", by_command("root")),
+        ("sock", in_console("ada")),
+        ("puppet", in_console("sock")),
+        ("other", in_console("ada")),
+        ("olga", in_console("otto")),
+        // Somebody for whom an identity provider vouches has no row.
+        ("evil", in_console("eve@example.com")),
+    ];
+    for (place, (name, by)) in (1..).zip(added) {
+        let (name, token_hash, expires_at) = (name.to_owned(), [place; 32], now + TimeDelta::days(1));
+        let new = NewOperator { name, role: "admin", token_hash, expires_at };
+        assert!(database.operators().add(new, Actor { by, now }).await.unwrap());
+    }
+    for (first, second, seen_by) in [
+        ("ada", "sock", Some("ada")),
+        ("sock", "ada", Some("ada")),
+        ("ada", "puppet", Some("ada")),
+        ("puppet", "sock", Some("sock")),
+        ("other", "puppet", Some("ada")),
+        ("eve@example.com", "evil", Some("eve@example.com")),
+        ("ada", "otto", None),
+        ("puppet", "olga", None),
+        ("eve@example.com", "ada", None),
+    ] {
+        let plan = plan(&database, true, now).await;
+        assert_eq!(confirm(&database, plan, first, now).await, Confirmation::AwaitsSecond);
+        let confirmed = confirm(&database, plan, second, now).await;
+        match seen_by {
+            Some(by) => {
+                let (first, by) = (first.to_owned(), by.to_owned());
+                assert_eq!(confirmed, Confirmation::OnePerson { first, by }, "{second}");
+            }
+            None => assert!(matches!(confirmed, Confirmation::Job(_)), "{first} {second}: {confirmed:?}"),
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

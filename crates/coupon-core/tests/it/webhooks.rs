@@ -69,6 +69,36 @@ async fn the_last_unit_is_told_once_however_it_is_written_and_what_was_rolled_ba
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_a_window_is_told_once_for_each_end_of_a_campaign_that_is_open() {
+    let own = OwnDatabase::create("window").await;
+    let (database, url) = own.parts();
+    let mut raw = PgConnection::connect(&url).await.unwrap();
+    let now = Utc::now() + TimeDelta::minutes(1);
+    for code in ["OPEN", "CLOSED", "ENDLESS"] {
+        let code: CouponCode = code.parse().unwrap();
+        campaign(&database, &code, 3).await;
+        set_status(&database, &code, &[CouponStatus::Opening], CouponStatus::Open).await;
+    }
+    set_status(&database, &"CLOSED".parse().unwrap(), &[CouponStatus::Open], CouponStatus::Closed).await;
+    let ends = "UPDATE coupons SET closes_at = $1 WHERE coupon_code <> 'ENDLESS'";
+    sqlx::query(ends).bind(now).execute(&mut raw).await.unwrap();
+    sqlx::query("DELETE FROM campaign_events").execute(&mut raw).await.unwrap();
+    let tell = |at| database.webhooks().tell_ended_windows(at);
+    assert_eq!(tell(now - TimeDelta::seconds(1)).await.unwrap(), 0, "it has not ended yet");
+    let (one, other) = tokio::join!(tell(now), tell(now));
+    assert_eq!(one.unwrap() + other.unwrap(), 1, "of two services one tells");
+    assert_eq!(tell(now + TimeDelta::days(40)).await.unwrap(), 0, "also when its event is purged");
+    let select = "SELECT kind, coupon_code, data->>'to', occurred_at FROM campaign_events";
+    let event: (String, String, String, chrono::DateTime<Utc>) =
+        sqlx::query_as(select).fetch_one(&mut raw).await.unwrap();
+    assert_eq!((event.0.as_str(), event.1.as_str(), event.2.as_str()), ("closed", "OPEN", "OVER"));
+    assert!((event.3 - now).abs() < TimeDelta::milliseconds(1), "it happened when the window ended");
+    sqlx::query(ends).bind(now + TimeDelta::hours(1)).execute(&mut raw).await.unwrap();
+    assert_eq!(tell(now + TimeDelta::hours(2)).await.unwrap(), 1, "a later end is told again");
+    own.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn each_event_is_handed_out_once_and_a_delivery_is_claimed_by_one() {
     let own = OwnDatabase::create("handed").await;
     let (database, url) = own.parts();

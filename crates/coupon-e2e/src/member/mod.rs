@@ -11,7 +11,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::{
-    answers::{Answer, AnswerLog, State},
+    answers::{Answer, AnswerLog, Question, State},
     http,
 };
 
@@ -52,13 +52,19 @@ impl Member {
     /// Asks with a request that is changed before it is sent: another body, other headers.
     pub async fn ask_with(&self, code: &str, change: impl FnOnce(RequestBuilder) -> RequestBuilder) -> Answer {
         let request = self.http.post(format!("{}/api/v1/coupons/{code}/issues", self.url)).bearer_auth(&self.token);
-        self.send(code, change(request)).await
+        self.send(code, Question::Coupon, change(request)).await
     }
 
     /// Asks where a request stands.
     pub async fn status(&self, code: &str, request_id: Uuid) -> Answer {
         let request = self.http.get(format!("{}/api/v1/coupons/{code}/issues/{request_id}", self.url));
-        self.send(code, request.bearer_auth(&self.token)).await
+        self.send(code, Question::Status, request.bearer_auth(&self.token)).await
+    }
+
+    /// Asks what the member holds of a campaign.
+    pub async fn ask_mine(&self, code: &str) -> Answer {
+        let request = self.http.get(format!("{}/api/v1/coupons/{code}/issues/mine", self.url));
+        self.send(code, Question::Mine, request.bearer_auth(&self.token)).await
     }
 
     /// Asks about a campaign; the answer is not written to the log.
@@ -89,7 +95,7 @@ impl Member {
         Ok((status, body))
     }
 
-    async fn send(&self, code: &str, request: RequestBuilder) -> Answer {
+    async fn send(&self, code: &str, question: Question, request: RequestBuilder) -> Answer {
         let started = Instant::now();
         let answered = match request.send().await {
             Ok(response) => read(response).await,
@@ -100,6 +106,7 @@ impl Member {
             took: started.elapsed(),
             member: self.id.clone(),
             coupon: code.to_owned(),
+            question,
             status: None,
             request_id: None,
             state: None,

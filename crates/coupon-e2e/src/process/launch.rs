@@ -27,6 +27,7 @@ const PORT_ATTEMPTS: usize = 5;
 #[must_use = "a service starts when its launch is awaited"]
 pub struct Launch {
     binary: &'static str,
+    build: Option<PathBuf>,
     verb: &'static str,
     log_file: PathBuf,
     sets: Vec<(String, String)>,
@@ -37,12 +38,18 @@ pub struct Launch {
 impl Launch {
     /// With no settings and no environment of its own yet; the log is copied to the end of this file.
     pub(crate) fn new(binary: &'static str, verb: &'static str, log_file: PathBuf) -> Self {
-        Self { binary, verb, log_file, sets: Vec::new(), env: Vec::new(), await_ready: true }
+        Self { binary, build: None, verb, log_file, sets: Vec::new(), env: Vec::new(), await_ready: true }
     }
 
     /// An `issuer-api mock`, which needs no world; its log goes into this folder.
     pub fn mock(folder: &Path) -> Self {
         Self::new("issuer-api", "mock", folder.join("mock.log"))
+    }
+
+    /// The binary in this folder instead of that of this build.
+    pub fn of_build(mut self, folder: PathBuf) -> Self {
+        self.build = Some(folder);
+        self
     }
 
     /// `--set key=value`; the last one of a key counts.
@@ -97,10 +104,14 @@ impl Launch {
         bail!("{}: the ports were taken {PORT_ATTEMPTS} times", self.binary)
     }
 
-    fn spawn(&self) -> Result<Process> {
+    /// Starts it at once and waits for nothing, not even for its ports.
+    pub fn spawn(&self) -> Result<Process> {
         let admin = format!("127.0.0.1:{}", ports::free()?);
         let http = (self.binary == "issuer-api").then(ports::free).transpose()?.map(|port| format!("127.0.0.1:{port}"));
-        let mut command = Command::new(binaries::find(self.binary)?);
+        let mut command = Command::new(match &self.build {
+            Some(folder) => folder.join(self.binary),
+            None => binaries::find(self.binary)?,
+        });
         command.env_clear().envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         let mut sets = vec![("admin.listen".to_owned(), admin.clone())];

@@ -146,7 +146,12 @@ impl PrivateServers {
 
     /// Kills a server at once (SIGKILL).
     pub fn kill(&self, server: Server) -> Result<()> {
-        signal::send("KILL", pid_in(&self.folder, server.name())?)
+        self.signal(server, "KILL")
+    }
+
+    /// Sends a signal such as `STOP` or `CONT` to the process of a server.
+    pub fn signal(&self, server: Server, name: &str) -> Result<()> {
+        signal::send(name, pid_in(&self.folder, server.name())?)
     }
 
     /// The file to which Redis appends what is written: the newest, without what came before its last rewrite.

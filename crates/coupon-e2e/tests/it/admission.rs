@@ -44,7 +44,7 @@ impl Room {
     }
 
     /// A `coupon` command with the settings of the room.
-    async fn coupon(&self, world: &World, words: &[&str]) -> Result<Output> {
+    pub(crate) async fn coupon(&self, world: &World, words: &[&str]) -> Result<Output> {
         let sets: Vec<String> = self.settings.iter().map(|(key, value)| format!("{key}={value}")).collect();
         let sets = sets.iter().flat_map(|set| ["--set", set]);
         let words: Vec<&str> = sets.chain(["coupon"]).chain(words.iter().copied()).collect();

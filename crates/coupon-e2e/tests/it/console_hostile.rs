@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use coupon_e2e::{
     console::{Console, form, operator},
+    wait::eventually,
     world::World,
 };
 use serde_json::{Value, json};
@@ -14,7 +15,8 @@ use tokio::{
 };
 
 use crate::{
-    console_work::{Desk, text},
+    SOON,
+    console_work::{Desk, numbers, text},
     rows::{Entry, Letter},
 };
 
@@ -135,6 +137,103 @@ async fn what_one_page_masks_no_other_one_shows() -> Result<()> {
         assert!(is_shown, "{path}: {whole}");
     }
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_may_not_see_members_may_not_filter_by_what_names_them() -> Result<()> {
+    let world = World::new().await?;
+    let entry = Entry { member: "zenobia-4711", reason: "zenobia-4711 is unknown", ..Entry::default() };
+    let letter = Letter { text: "zenobia-4711", ..Letter::default() };
+    let (entry, letter) = (entry.plant(&world).await?, letter.plant(&world).await?);
+    sqlx::query("UPDATE dlq_events SET cause = 'UNKNOWN P0001 planted'").execute(&world.db).await?;
+    let desk = Desk::new(&world, "olga", "operator").await?;
+    let (viewer, support) = (operator(&world, "vera", "viewer").await?, operator(&world, "sue", "support").await?);
+    let ask = async |token: &str, path: &str| -> Result<(u16, Value)> {
+        let answer = desk.console.get(path).bearer_auth(token).send().await?;
+        Ok((answer.status().as_u16(), answer.json().await?))
+    };
+    for (list, id) in [("/work.json", entry), ("/dead-letters.json", letter)] {
+        for filter in ["member=zenobia-4711", "reason=zenobia"] {
+            let path = format!("{list}?{filter}");
+            let (status, problem) = ask(&viewer, &path).await?;
+            assert!(status == 403 && text(&problem, "detail")?.contains("needs the role support"), "{path}: {problem}");
+            assert_eq!(numbers(&ask(&support, &path).await?.1), [id], "{path}");
+        }
+        // The cause is shown to everybody, the reason is not.
+        let path = format!("{list}?cause=zenobia");
+        let (_, masked) = ask(&viewer, &path).await?;
+        assert!(numbers(&masked).is_empty() && masked["total"]["known"]["count"] == 0, "{masked}");
+        assert_eq!(numbers(&ask(&support, &path).await?.1), [id], "{path}");
+        assert_eq!(numbers(&ask(&viewer, &format!("{list}?cause=planted")).await?.1), [id], "{path}");
+    }
+    let form = desk.console.get("/work?up_to=E9").bearer_auth(&viewer).header("accept", "text/html").send().await?;
+    let form = form.text().await?;
+    assert!(form.contains("name=\"cause\"") && !form.contains("name=\"reason\"") && !form.contains("name=\"member\""));
+    // Nor does a replay tell what it was filtered by, in its text or in a link.
+    let asked = json!({ "list": "work", "what": "filter", "query": "member=zenobia-4711&reason=zenobia" });
+    let (_, plan) = desk.change("/plans/replay", asked).await?;
+    let (status, job) = desk.change(&format!("/plans/{}/confirm", plan["plan_id"]), json!({ "reason": "r" })).await?;
+    ensure!(status == 200, "{plan} {job}");
+    for path in ["/replays/1", "/replays/1.json"] {
+        let answer = desk.console.get(path).bearer_auth(&viewer).header("accept", "text/html").send().await?;
+        let page = answer.error_for_status()?.text().await?;
+        assert!(!page.contains("zenobia"), "{path}: {page}");
+    }
+    let denied = "SELECT count(*) FROM operator_audit WHERE verb = 'denied' AND actor = 'vera'";
+    assert_eq!(sqlx::query_scalar::<_, i64>(denied).fetch_one(&world.db).await?, 4);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_admin_who_adds_the_second_person_confirms_nothing_alone() -> Result<()> {
+    let (world, console) = (World::new().await?, Console::new()?);
+    for _ in 0..2 {
+        Entry::default().plant(&world).await?;
+    }
+    let launch = world.start_dlq_consumer().set("console.listen", console.address());
+    let dlq_consumer = launch.set("console.second_person_above", 1).await?;
+    let token = operator(&world, "ada", "admin").await?;
+    let desk = Desk { console, token, _dlq_consumer: dlq_consumer };
+    let asked = json!({ "list": "work", "what": "filter", "query": "status=PENDING" });
+    let (_, plan) = desk.change("/plans/ignore", asked).await?;
+    let path = format!("/plans/{}/confirm", plan["plan_id"]);
+    let (status, first) = desk.change(&path, json!({ "reason": "r" })).await?;
+    ensure!(status == 200 && first["awaits_second"] == true, "{first}");
+    let sock = json!({ "name": "sock", "role": "admin", "days": 1, "reason": "r" });
+    let (status, added) = desk.change("/operators/add", sock).await?;
+    ensure!(status == 201, "{added}");
+    let (status, refused) = desk.change_as(text(&added, "token")?, &path, json!({ "reason": "r" })).await?;
+    assert!(status == 409 && text(&refused, "detail")?.contains("ada has seen"), "{refused}");
+    let denied = "SELECT change ->> 'reason' FROM operator_audit WHERE verb = 'denied' AND actor = 'sock'";
+    assert_eq!(sqlx::query_scalar::<_, String>(denied).fetch_all(&world.db).await?, ["PERSON"]);
+    let other = operator(&world, "otto", "operator").await?;
+    let (status, done) = desk.change_as(&other, &path, json!({ "reason": "r" })).await?;
+    assert!(status == 200 && done["job"]["job"].is_i64(), "{done}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_event_streams_of_one_operator_leave_room_for_the_others() -> Result<()> {
+    let (world, console) = (World::new().await?, Console::new()?);
+    let _dlq = console.start(&world).await?;
+    console.answers().await?;
+    let (one, other) = (operator(&world, "vera", "viewer").await?, operator(&world, "vito", "viewer").await?);
+    let open =
+        async |token: &str| -> Result<_> { Ok(console.get("/events/campaigns").bearer_auth(token).send().await?) };
+    let mut streams = Vec::new();
+    for _ in 0..12 {
+        streams.push(open(&one).await?.error_for_status()?);
+    }
+    let refused =
+        console.get("/events/campaigns").bearer_auth(&one).header("accept", "application/json").send().await?;
+    let (status, problem) = (refused.status().as_u16(), refused.json::<Value>().await?);
+    assert!(status == 429 && text(&problem, "code")? == "TOO_MANY_STREAMS", "{problem}");
+    assert_eq!(open(&other).await?.status(), 200);
+    drop(streams);
+    eventually("streams that were closed make room", SOON, async || -> Result<bool> {
+        Ok(open(&one).await?.status() == 200)
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -199,7 +199,7 @@ async fn a_search_ends_within_its_bound_and_says_where_to_go_on() -> Result<()> 
     )
     .execute(&world.db)
     .await?;
-    let desk = Desk::new(&world, "vera", "viewer").await?;
+    let desk = Desk::new(&world, "sue", "support").await?;
     let (_, first) = desk.json("/work.json?reason=needle").await?;
     assert!(numbers(&first).is_empty() && first["searched_to"] == "E5002", "{first}");
     assert_eq!(first["total"], json!({ "known": { "count": 0, "at_least": true } }));

@@ -229,8 +229,9 @@ async fn a_fault_carries_an_id_that_stands_in_the_log_and_a_token_that_does_not_
 
     // Also where no handler is, and for each of a code, not only its first.
     for (path, expected) in [("/no/such/route", 404), ("/api/v1/coupons/FAULT/issues", 405)] {
-        let (status, headers, _) =
+        let (status, headers, problem) =
             member.get_with(path, |request| request.header("x-request-id", "from-the-shop-8")).await?;
+        assert_eq!(problem["instance"], "x-request-id:from-the-shop-8");
         assert_eq!((status, headers["x-request-id"].to_str()?), (expected, "from-the-shop-8"));
     }
     // Without a name of the caller's, or with one that belongs in no log, there is one that was made.

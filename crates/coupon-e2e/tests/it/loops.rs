@@ -81,6 +81,8 @@ async fn a_loop_that_panics_ends_its_service_with_an_error() -> Result<()> {
 async fn a_loop_that_panics_at_its_work_ends_its_service_with_an_error() -> Result<()> {
     let world = World::new().await?;
     world.open_campaign("LOOPS", 10).await?;
+    // An outbox without entries is not leased, and this one no relay can publish.
+    world.stock.set_outbox("LOOPS", "no entry").await?;
     ends(world.start_api(), "lease an outbox:before").await?;
     let api = world.start_api().env("COUPON_PANIC_AT", "delete promises:before").await?;
     world.fail_member("LOOPS", "unlucky", FailMode::Permanently).await?;

@@ -4,9 +4,9 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use anyhow::{Context, Result, ensure};
-use coupon_e2e::{wait::eventually, world::World};
+use coupon_e2e::{wait::eventually, webhook::Webhook, world::World};
 
-use crate::{SOON, Services};
+use crate::{SOON, webhooks::telling_shop};
 
 /// A line of `/metrics` without its value, with the label `job` that the scrape adds.
 #[derive(Debug)]
@@ -30,12 +30,10 @@ async fn every_selector_of_the_rules_and_dashboards_finds_what_the_binaries_expo
     let world = World::new().await?.publishing_decisions();
     // Nobody asks for anything: what is counted has to be there before its first event.
     world.open_campaign("OPEN", 10).await?;
-    let services = Services::start(&world).await?;
-    let processes = [
-        ("issuer-api", &services.api),
-        ("issue-consumer", &services.issue_consumer),
-        ("dlq-consumer", &services.dlq_consumer),
-    ];
+    let shop = Webhook::start().await?;
+    let (api, issue_consumer) = (world.start_api().await?, world.start_issue_consumer().await?);
+    let dlq_consumer = telling_shop(&world, &shop)?.await?;
+    let processes = [("issuer-api", &api), ("issue-consumer", &issue_consumer), ("dlq-consumer", &dlq_consumer)];
     eventually("every selector finds something", SOON, async || -> Result<bool> {
         let mut exported = Vec::new();
         for (job, process) in processes {

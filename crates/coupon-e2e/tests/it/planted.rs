@@ -146,6 +146,7 @@ impl<'w> Planted<'w> {
             took: std::time::Duration::ZERO,
             member: member.to_owned(),
             coupon: self.code.to_owned(),
+            question: coupon_e2e::answers::Question::Coupon,
             status: Some(if id.is_some() { 202 } else { 409 }),
             request_id: id,
             state: state.into(),

@@ -10,12 +10,13 @@ use crate::{AFTER_ALL_ATTEMPTS, SOON, write::accepted};
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CALLER: &str = "00f067aa0ba902b7";
 
-fn parent(flags: &str) -> String {
+/// The trace context of a request, sampled or not.
+pub fn parent(flags: &str) -> String {
     format!("00-{TRACE}-{CALLER}-{flags}")
 }
 
 /// Asks with these headers and gives the answer, which must be good.
-async fn ask(world: &World, api: &Process, code: &str, id: &str, headers: &[(&str, &str)]) -> Result<()> {
+pub async fn ask(world: &World, api: &Process, code: &str, id: &str, headers: &[(&str, &str)]) -> Result<()> {
     let change = |request| {
         headers.iter().fold(request, |request: reqwest::RequestBuilder, (name, value)| request.header(*name, *value))
     };

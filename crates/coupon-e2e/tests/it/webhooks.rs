@@ -3,11 +3,12 @@
 use std::{collections::BTreeSet, path::Path, process::Stdio, slice, time::Duration};
 
 use anyhow::{Context, Result, ensure};
+use chrono::{DateTime, TimeDelta, Utc};
 use coupon_e2e::{
     console::{Console, operator},
     failures::FailMode,
     process::launch::Launch,
-    wait::eventually,
+    wait::{eventually, stays},
     webhook::{Received, Webhook},
     world::World,
 };
@@ -126,6 +127,25 @@ async fn what_happens_to_campaigns_is_sent_signed_and_the_official_verifiers_tak
         ensure!(!received.iter().any(|one| one.text.contains(member)), "{member} is named");
     }
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_end_of_a_window_is_told_as_closed_and_a_later_end_once_more() -> Result<()> {
+    let (world, shop) = (World::new().await?, Webhook::start().await?);
+    let closed_only =
+        || Ok::<_, anyhow::Error>(telling_shop(&world, &shop)?.set("webhooks.endpoints.shop.events", "closed"));
+    let _two = tokio::try_join!(closed_only()?.into_future(), closed_only()?.into_future())?;
+    world.open_campaign("ENDS", 1).await?;
+    for told in 1..=2 {
+        let end = (Utc::now() + TimeDelta::seconds(3)).to_rfc3339();
+        world.coupon(&["set-window", "ENDS", "--closes-at", &end]).await?.succeeded()?;
+        let closed = shop.takes(told, SOON * 2).await?.pop().context("an event")?;
+        let data = &closed.body["data"];
+        ensure!((data["coupon"] == "ENDS") && (data["from"] == "OPEN") && (data["to"] == "OVER"), "{data}");
+        let at: DateTime<Utc> = closed.body["timestamp"].as_str().context("a time")?.parse()?;
+        ensure!((at - end.parse::<DateTime<Utc>>()?).abs() < TimeDelta::milliseconds(1), "{at} {end}");
+    }
+    stays("each end is told once", Duration::from_secs(3), async || shop.received().len() == 2).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -129,6 +129,28 @@ async fn an_address_that_is_not_public_is_refused_and_the_event_waits() -> Resul
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_webhook_that_fails_is_measured_until_it_takes_something() -> Result<()> {
+    let (world, shop) = (World::new().await?, Webhook::start().await?);
+    shop.turn(Manner::Answers(503)).await?;
+    let dlq_consumer = telling_shop(&world, &shop)?.await?;
+    world.open_campaign("MEASURED", 1).await?;
+    let gauge = async |name: &str| dlq_consumer.metric(name, "endpoint=\"shop\"").await;
+    eventually("it fails", SOON * 3, async || -> Result<bool> {
+        let failing = gauge("coupon_webhook_failing_seconds").await?.is_some_and(|seconds| seconds > 0.0);
+        Ok(failing && gauge("coupon_webhook_deliveries_waiting").await? == Some(1.0))
+    })
+    .await?;
+    shop.turn(Manner::Takes).await?;
+    let id = deliveries(&world).await?[0]["id"].as_i64().context("a number")?.to_string();
+    world.run("dlq-consumer", &["webhook", "resend", &id, "--by", "olga"]).await?.succeeded()?;
+    eventually("it works", SOON * 3, async || -> Result<bool> {
+        let works = gauge("coupon_webhook_failing_seconds").await? == Some(0.0);
+        Ok(works && gauge("coupon_webhook_deliveries_waiting").await? == Some(0.0))
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_that_is_killed_between_sending_and_noting_sends_again_with_the_same_id() -> Result<()> {
     let (world, shop) = (World::new().await?, Webhook::start().await?);
     let launch = telling_shop(&world, &shop)?.env("COUPON_CRASH_AT", "note a webhook delivery:before");

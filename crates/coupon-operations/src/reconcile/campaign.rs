@@ -185,19 +185,21 @@ impl Comparison<'_> {
     }
 
     /// Compares the number of the last decision with that of the decisions. Those without a number, which builds from before
-    /// the numbers have made, get one, also without `apply`: nobody was told anything else.
+    /// the numbers have made, get one, also without `apply`: nobody was told anything else. A difference that an operator has
+    /// accepted is none.
     async fn compare_numbers(&mut self) -> Result<(), OperationsError> {
         let (code, batches) = (self.code(), self.database.coupon_decision_batches());
         let begun = self.operations.clock.now();
         let Some(mut count) = batches.count(code).await? else { return Ok(()) };
-        while count.last < count.decisions && batches.number_some(code).await? > 0 {
+        while count.difference() < 0 && batches.number_some(code).await? > 0 {
             let Some(again) = batches.count(code).await? else { return Ok(()) };
             count = again;
         }
-        if count.last == count.decisions {
+        if count.difference() == 0 {
             return Ok(batches.note_complete(code, begun - COMMITTED_WITHIN).await?);
         }
-        let example = format!("last number {}, decisions {}", count.last, count.decisions);
+        let accepted = if count.accepted == 0 { String::new() } else { format!(", accepted {}", count.accepted) };
+        let example = format!("last number {}, decisions {}{accepted}", count.last, count.decisions);
         self.report.note(Drift::NumbersDiffer, example, false);
         Ok(())
     }

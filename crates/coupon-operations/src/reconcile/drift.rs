@@ -87,7 +87,7 @@ impl Drift {
             Self::WrongCounter => ("WRONG_COUNTER", "issued_quantity is not the number of rows; --apply counts anew"),
             Self::NumbersDiffer => (
                 "NUMBERS_DIFFER",
-                "the number of the last decision is not that of the decisions; somebody has changed rows, and a person has to look",
+                "the number of the last decision is not that of the decisions; somebody has changed rows: put them back, or accept it with `dlq-consumer decisions accept-missing --coupon CODE --reason WHY --by NAME`",
             ),
             Self::Oversold => ("OVERSOLD", "more rows than coupons in all; a person has to look"),
             Self::TotalsDiffer => ("TOTALS_DIFFER", "a change of the total broke off; --apply finishes it"),

@@ -83,6 +83,7 @@ impl FilterArgs {
             coupon: self.coupon,
             member: self.member,
             cause: self.cause,
+            is_cause_only: false,
             class: self.class.map(|class| class.as_str().to_owned()),
             since: at(self.since),
             until: at(self.until),

@@ -1,5 +1,6 @@
 //! `purge`: retention by hand.
 
+use coupon_core::repo::retention::Bound;
 use coupon_operations::{
     Operations,
     retention::Purged,
@@ -40,20 +41,21 @@ pub(super) struct PurgeArgs {
 /// `purge`.
 pub(super) async fn purge(operations: &Operations, args: PurgeArgs, days: u32) -> anyhow::Result<ExitCode> {
     let days = args.older_than_days.unwrap_or(days);
-    let before = operations.days_ago(days);
+    // Only the service knows for sure that nobody publishes decisions.
+    let bound = Bound { before: operations.days_ago(days), unpublished: false };
     if args.dry_run {
-        let purgeable = operations.purgeable(before).await?;
+        let purgeable = operations.purgeable(bound).await?;
         output::rows(args.output, &purgeable, COLUMNS, COLUMNS)?;
         return Ok(ExitCode::SUCCESS);
     }
     let operations = operations.in_the_name_of(args.operator.identity()?);
     confirm::must_be_possible(args.yes)?;
     if !args.yes {
-        let rows: i64 = operations.purgeable(before).await?.iter().map(|purgeable| purgeable.rows).sum();
+        let rows: i64 = operations.purgeable(bound).await?.iter().map(|purgeable| purgeable.rows).sum();
         confirm::confirm(&format!("{rows} rows older than {days} days will be deleted for good"), "all", args.yes)?;
     }
     let mut gone: Vec<Purged> = Vec::new();
-    let purged = operations.purge(before, |batch| {
+    let purged = operations.purge(bound, |batch| {
         match gone.last_mut().filter(|last| last.table == batch.table) {
             Some(last) => last.rows += batch.rows,
             None => gone.push(batch),

@@ -39,5 +39,6 @@ pub fn start(operations: &Operations, writer: Writer, config: &Config, tasks: &T
     replay_settling::start(operations.clone(), tasks);
     reconcile::start(operations.clone(), &config.reconcile, tasks);
     workers::start(operations, &config.jobs, tasks, stop);
-    retention::start(operations.clone(), config.retention.days, tasks, stop.clone());
+    let publishing = config.decisions.enabled;
+    retention::start(operations.clone(), config.retention.days, publishing, tasks, stop.clone());
 }

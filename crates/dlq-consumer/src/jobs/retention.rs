@@ -2,15 +2,19 @@
 
 use std::time::Duration;
 
-use coupon_core::runtime::{Shutdown, Tasks, chain};
+use coupon_core::{
+    repo::retention::Bound,
+    runtime::{Shutdown, Tasks, chain},
+};
 use coupon_operations::{Operations, retention::Purged};
 
 /// Time between two runs.
 const PURGE_PERIOD: Duration = Duration::from_hours(1);
 
 /// Purges at the start and then every hour the rows of what was done more than `days` days ago. Replicas skip rows that
-/// another one purges. A run ends after the batch in which `stop` begins.
-pub fn start(operations: Operations, days: u32, tasks: &Tasks, stop: Shutdown) {
+/// another one purges. A run ends after the batch in which `stop` begins. Decisions that nobody was told of go too, unless
+/// `publishing` says that they will be.
+pub fn start(operations: Operations, days: u32, publishing: bool, tasks: &Tasks, stop: Shutdown) {
     tasks.every("retention", PURGE_PERIOD, move || {
         let (operations, stop) = (operations.clone(), stop.clone());
         async move {
@@ -22,7 +26,8 @@ pub fn start(operations: Operations, days: u32, tasks: &Tasks, stop: Shutdown) {
                 }
                 !stop.is_stopping()
             };
-            if let Err(error) = operations.purge(operations.days_ago(days), on_batch).await {
+            let bound = Bound { before: operations.days_ago(days), unpublished: !publishing };
+            if let Err(error) = operations.purge(bound, on_batch).await {
                 tracing::warn!("old rows cannot be purged now: {}", chain(&error));
             }
         }

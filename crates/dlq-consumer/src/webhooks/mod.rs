@@ -9,15 +9,17 @@
 //! Arrows go one way: `sender → address | signature | settings`. Alarms use the signature too.
 
 mod address;
+mod gauges;
 mod sender;
 mod settings;
 mod signature;
 
 use std::{sync::Arc, time::Duration};
 
+use chrono::{DateTime, Utc};
 use coupon_core::{
     clock::Clock,
-    repo::{Database, webhooks::CampaignEventKind},
+    repo::{Database, RepoError, webhooks::CampaignEventKind},
     runtime::{SettingsError, Tasks, chain, doctor::Finding},
 };
 
@@ -36,6 +38,7 @@ pub struct Webhooks {
     senders: Vec<Sender>,
     /// An endpoint and a kind of event that it wants, in each place.
     subscriptions: Vec<(String, CampaignEventKind)>,
+    clock: Arc<dyn Clock>,
 }
 
 impl Webhooks {
@@ -47,26 +50,21 @@ impl Webhooks {
             subscriptions.extend(endpoint.events.iter().map(|kind| (endpoint.name.clone(), *kind)));
             senders.push(Sender::new(endpoint, timeout, database.clone(), clock.clone())?);
         }
-        Ok(Self { senders, subscriptions })
+        Ok(Self { senders, subscriptions, clock: clock.clone() })
     }
 
     /// Starts a loop that hands events out, and one for each endpoint. The stop may drop a sender while it sends: the delivery
     /// is sent again.
     pub fn start(self, database: Database, tasks: &Tasks) {
-        let Self { senders, subscriptions } = self;
+        let Self { senders, subscriptions, clock } = self;
+        let names: Vec<String> = senders.iter().map(|sender| sender.name().to_owned()).collect();
+        gauges::start(database.clone(), clock.clone(), names, tasks);
         // Without an endpoint too: one that is added later is not told of the past.
         tasks.every("webhook events", HAND_OUT_PERIOD, move || {
-            let (database, subscriptions) = (database.clone(), subscriptions.clone());
+            let (database, subscriptions, now) = (database.clone(), subscriptions.clone(), clock.now());
             async move {
-                loop {
-                    match database.webhooks().hand_out(subscriptions.clone(), HAND_OUT_BATCH).await {
-                        Ok(HAND_OUT_BATCH) => {}
-                        Ok(_) => return,
-                        Err(error) => {
-                            tracing::debug!("events of campaigns cannot be handed out now: {}", chain(&error));
-                            return;
-                        }
-                    }
+                if let Err(error) = hand_out(&database, &subscriptions, now).await {
+                    tracing::debug!("events of campaigns cannot be handed out now: {}", chain(&error));
                 }
             }
         });
@@ -74,6 +72,17 @@ impl Webhooks {
             tasks.spawn_until_stop("webhooks", sender.run());
         }
     }
+}
+
+/// Tells of windows that have ended, and makes the deliveries of all new events.
+async fn hand_out(
+    database: &Database,
+    subscriptions: &[(String, CampaignEventKind)],
+    now: DateTime<Utc>,
+) -> Result<(), RepoError> {
+    database.webhooks().tell_ended_windows(now).await?;
+    while database.webhooks().hand_out(subscriptions.to_vec(), HAND_OUT_BATCH).await? == HAND_OUT_BATCH {}
+    Ok(())
 }
 
 /// Returns for `doctor` which endpoints are set, without calling them.

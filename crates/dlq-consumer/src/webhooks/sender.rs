@@ -96,6 +96,11 @@ impl Sender {
         Ok(Self { secrets: endpoint.secrets()?, endpoint, client, timeout, database, clock })
     }
 
+    /// Name of the endpoint in the settings.
+    pub fn name(&self) -> &str {
+        &self.endpoint.name
+    }
+
     /// Sends for ever. While PostgreSQL is away nothing is sent, because nothing could be noted.
     pub async fn run(mut self) {
         let (mut registered, mut failed) = (false, false);

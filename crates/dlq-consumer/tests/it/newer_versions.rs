@@ -126,6 +126,7 @@ impl Ahead {
             reserved_at: 1_760_000_000_000,
             epoch,
             seq: 1,
+            traceparent: None,
         }
     }
 

@@ -106,6 +106,13 @@ impl Admission {
         }
     }
 
+    /// Whether the campaign may require admission; `false` only where it surely does not, or where [`Admission::admits`] would
+    /// not look.
+    pub fn may_be_required(&self, code: &CouponCode) -> bool {
+        let known = || self.known.read().unwrap_or_else(PoisonError::into_inner).get(code).copied();
+        self.is_on.load(Ordering::Relaxed) && known().unwrap_or(self.verifier.is_some())
+    }
+
     /// What a member who is not admitted holds already; `None`: nothing.
     pub async fn held(&self, code: &CouponCode, member: &MemberId) -> Result<Option<Standing>, NotLookedUp> {
         let _turn = self.lookups.try_acquire().map_err(|_| NotLookedUp::Busy)?;

@@ -16,7 +16,7 @@ use coupon_core::{runtime::TraceParent, stock::Held};
 
 use super::{
     Api, Code, Problem, admission, guard::guarded, observed::Observed, problem::NO_STORE, refusal::RETRY_AFTER_REPAIR,
-    request, status,
+    request, status, unverified,
 };
 use crate::standing::Standing;
 
@@ -51,7 +51,10 @@ async fn answer(
     body: Body,
     trace: Option<TraceParent>,
 ) -> Result<(Held, Response), Problem> {
-    let member = request::member(api, headers).await?;
+    let member = match unverified::refuse(api, &path, headers, &body) {
+        Some(known) => known?,
+        None => request::member(api, headers).await?,
+    };
     let code = request::coupon_code(path)?;
     request::check_body(body, api.max_body_bytes, api.body_within).await?;
     api.accept.forced(&member, true)?;

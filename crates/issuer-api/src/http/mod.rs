@@ -13,6 +13,7 @@ mod refusal;
 mod request;
 mod routes;
 mod status;
+mod unverified;
 
 use std::{
     sync::{
@@ -31,6 +32,7 @@ use crate::{
     campaign_metrics::Campaigns,
     config::{HttpSettings, TelemetrySection},
     mock::{self, Mock},
+    sold_out::SoldOutCache,
 };
 
 pub use code::Code;
@@ -44,6 +46,8 @@ pub struct Api {
     verifier: Option<Arc<Verifier>>,
     /// `None`: no campaign can require admission.
     admission: Option<Arc<Admission>>,
+    /// `None`: every token is verified.
+    unverified: Option<unverified::Unverified>,
     refusals: Refusals,
     meters: guard::Meters,
     /// The campaigns that have metrics of their own.
@@ -75,6 +79,7 @@ impl Api {
             accept,
             verifier,
             admission: None,
+            unverified: None,
             refusals: Refusals::from_zero(),
             in_flight: AtomicUsize::new(0),
             max_in_flight: settings.max_in_flight,
@@ -90,6 +95,13 @@ impl Api {
     #[must_use]
     pub fn asking(mut self, admission: Arc<Admission>) -> Self {
         self.admission = Some(admission);
+        self
+    }
+
+    /// Refuses by this cache also before the signature of a token is verified.
+    #[must_use]
+    pub fn refusing_unverified(mut self, sold_out: Arc<SoldOutCache>) -> Self {
+        self.unverified = Some(unverified::Unverified::new(sold_out));
         self
     }
 

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use tracing::field::display;
 use uuid::Uuid;
 
-use super::{Api, problem::Fault};
+use super::{Api, Problem, problem::Told};
 
 /// Header by which a client, or a proxy in front, names a request; the name comes back with the answer.
 const REQUEST_NAME: HeaderName = HeaderName::from_static("x-request-id");
@@ -77,19 +77,21 @@ impl Observed {
         self.coupon = coupon;
     }
 
-    /// Ends with the answer: adds the name of the request, logs a fault of ours under the name that the member is told, and
-    /// writes the line of the access log. A request without a name gets one where that stands in a log or a span.
+    /// Ends with the answer: adds the name of the request, also to a problem, logs a fault of ours under the name that the member
+    /// is told, and writes the line of the access log. A request without a name gets one where that stands in a log or a span.
     pub(super) fn finish(mut self, mut answer: Response) -> Response {
-        let fault = answer.extensions_mut().remove::<Fault>();
+        let told = Told::take_from(&mut answer);
+        let fault = told.as_ref().and_then(|told| told.fault);
         if self.name.is_none() && (fault.is_some() || self.is_logged || self.span.is_some()) {
-            let id = fault.as_ref().map_or_else(Uuid::now_v7, |fault| fault.id);
-            self.name = HeaderValue::from_str(&id.to_string()).ok();
+            self.name = HeaderValue::from_str(&fault.unwrap_or_else(Uuid::now_v7).to_string()).ok();
         }
         let Some(name) = self.name.take() else { return answer };
         let id = name.to_str().unwrap_or_default();
-        if let Some(fault) = fault {
-            self.log_fault(&fault, id);
-            *answer.body_mut() = Body::from(fault.problem.to_json(Some(id)));
+        if let Some(Told { problem, .. }) = told {
+            if fault.is_some() {
+                self.log_fault(&problem, id);
+            }
+            *answer.body_mut() = Body::from(problem.to_json(Some(id)));
         }
         let status = answer.status();
         if self.is_logged {
@@ -111,7 +113,7 @@ impl Observed {
         answer
     }
 
-    fn log_fault(&self, Fault { problem, .. }: &Fault, id: &str) {
+    fn log_fault(&self, problem: &Problem, id: &str) {
         static LOGGED: Throttle = Throttle::of(FAULTS_A_MINUTE);
         let (code, detail, trace_id) = (problem.code().as_str(), problem.detail(), self.trace_id());
         // An outage makes a fault of every request: the others are logged at debug.

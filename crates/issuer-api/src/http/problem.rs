@@ -26,13 +26,22 @@ pub struct Problem {
     is_invalid_token: bool,
 }
 
-/// A fault of ours that a member is told of; an extension of the response until it is logged.
+/// A problem that a member is told; an extension of the response until the name of the request is in its body.
 #[derive(Clone, Debug)]
-pub(super) struct Fault {
-    /// Of the `instance` of the answer, unless the request has a name.
-    pub(super) id: Uuid,
-    /// The problem that the member is told.
+pub(super) struct Told {
+    /// Of a fault of ours: the `instance` of the answer, unless the request has a name.
+    pub(super) fault: Option<Uuid>,
+    /// The problem itself.
     pub(super) problem: Problem,
+}
+
+impl Told {
+    /// Takes what an answer carries. The refusal of a crowd carries nothing: it is made once.
+    pub(super) fn take_from(answer: &mut Response) -> Option<Self> {
+        let is_of_a_crowd = answer.status() == Code::SoldOut.status();
+        let told = answer.extensions_mut().remove();
+        told.or_else(|| is_of_a_crowd.then(|| Self { fault: None, problem: Problem::sold_out() }))
+    }
 }
 
 impl Problem {
@@ -135,8 +144,8 @@ pub(super) struct Members<'a> {
     detail: &'a str,
     /// Whether the same request may be answered otherwise later. Then the answer carries Retry-After.
     retryable: bool,
-    /// Of a fault of ours (5xx): the X-Request-Id of the answer, as `urn:uuid:…` or else as `x-request-id:…`, to be quoted to
-    /// whoever reads the log, in which it stands together with the code. Any other problem stands in no log, and has none.
+    /// The X-Request-Id of the answer, as `urn:uuid:…` or else as `x-request-id:…`; missing where the answer has none. Of a
+    /// fault of ours (5xx) it is always there, and stands in the log together with the code: quote it to whoever reads that.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", extend("format" = "uri"))]
     instance: Option<String>,
@@ -147,8 +156,8 @@ impl IntoResponse for Problem {
         let status = self.code.status();
         let wait = (self.code.retry() == Retry::Wait)
             .then(|| self.retry_after.unwrap_or_else(|| spread(RETRY_AFTER_OUTAGE, MIN_RETRY_SPREAD)));
-        let id = status.is_server_error().then(Uuid::now_v7);
-        let mut response = Response::new(Body::from(self.members(id.map(|id| id.to_string()).as_deref())));
+        let fault = status.is_server_error().then(Uuid::now_v7);
+        let mut response = Response::new(Body::from(self.members(fault.map(|id| id.to_string()).as_deref())));
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(CACHE_CONTROL, NO_STORE);
@@ -160,8 +169,8 @@ impl IntoResponse for Problem {
             let challenge = if self.is_invalid_token { "Bearer error=\"invalid_token\"" } else { "Bearer" };
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
-        if let Some(id) = id {
-            response.extensions_mut().insert(Fault { id, problem: self });
+        if self != SOLD_OUT.0 {
+            response.extensions_mut().insert(Told { fault, problem: self });
         }
         response
     }
@@ -216,15 +225,25 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_fault_of_ours_carries_an_id_and_every_other_problem_none() {
+    async fn a_fault_of_ours_carries_an_id_and_every_other_problem_none_of_its_own() {
         for code in Code::ALL {
-            let response = Problem::new(*code, "why").into_response();
-            let logged = response.extensions().get::<Fault>().map(|fault| fault.id.urn().to_string());
+            let mut response = Problem::new(*code, "why").into_response();
+            let told = Told::take_from(&mut response).unwrap();
+            assert_eq!(told.problem, Problem { retry_after: None, ..Problem::new(*code, "why") });
+            let logged = told.fault.map(|id| id.urn().to_string());
             let body = axum::body::to_bytes(response.into_body(), 1024).await.unwrap();
             let told = serde_json::from_slice::<serde_json::Value>(&body).unwrap();
             assert_eq!(told["instance"].as_str(), logged.as_deref(), "{told}");
             assert_eq!(logged.is_some(), code.status().is_server_error(), "{told}");
         }
+    }
+
+    #[test]
+    fn the_refusal_of_a_crowd_is_known_again_without_anything_that_it_carries() {
+        let mut response = Problem::sold_out().into_response();
+        assert!(response.extensions().get::<Told>().is_none());
+        assert_eq!(Told::take_from(&mut response).map(|told| told.problem), Some(Problem::sold_out()));
+        assert!(Told::take_from(&mut Response::new(Body::empty())).is_none(), "no problem");
     }
 
     #[test]

@@ -31,7 +31,8 @@ pub(super) async fn member(api: &Api, headers: &HeaderMap) -> Result<MemberId, P
     Ok(member)
 }
 
-fn token(headers: &HeaderMap) -> Result<&str, TokenError> {
+/// Returns the token of a request.
+pub(super) fn token(headers: &HeaderMap) -> Result<&str, TokenError> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let value = values.next().ok_or(TokenError::Missing)?;
     // Of two headers a proxy in front may have checked the other one.

@@ -232,6 +232,7 @@ fn held_by(request: &Request, is_repeat: bool) -> Held {
         reserved_at: SystemClock.now().timestamp_millis(),
         epoch: 1,
         seq: 1,
+        traceparent: None,
     });
     Held { request_id: request.id, is_repeat, pending }
 }

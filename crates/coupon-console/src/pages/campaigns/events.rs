@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::{
     extract::{RawQuery, State},
+    http::StatusCode,
     response::{
         IntoResponse, Response, Sse,
         sse::{Event, KeepAlive},
@@ -14,7 +15,7 @@ use serde::Serialize;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use super::{Asked, Code, list, looks::look};
-use crate::{Console, access::Caller, answer::Failure, params};
+use crate::{Console, access::Caller, answer::Failure, params, streams::StreamPlace};
 
 /// Time between two events.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -33,11 +34,11 @@ pub(in crate::pages) async fn of_campaign(State(console): State<Console>, caller
     let found = async {
         let code = code.known()?;
         look(&console, &code).await?.ok_or_else(|| super::unknown(&code))?;
-        Ok(code)
+        Ok((code, place(&console, &caller)?))
     };
     match found.await {
         Err(failure) => console.answer(&caller, Err(failure)),
-        Ok(code) => answer(events(move || {
+        Ok((code, place)) => answer(events(place, move || {
             let (console, code) = (console.clone(), code.clone());
             async move { look(&console, &code).await }
         })),
@@ -50,9 +51,10 @@ pub(in crate::pages) async fn of_list(
     caller: Caller,
     RawQuery(query): RawQuery,
 ) -> Response {
-    match params::query::<Asked>(query.as_deref()) {
+    let asked = params::query::<Asked>(query.as_deref()).and_then(|asked| Ok((asked, place(&console, &caller)?)));
+    match asked {
         Err(failure) => console.answer(&caller, Err(failure)),
-        Ok(asked) => answer(events(move || {
+        Ok((asked, place)) => answer(events(place, move || {
             let (console, asked) = (console.clone(), asked.clone());
             async move { list(&console, &asked).await }
         })),
@@ -63,15 +65,25 @@ fn answer(events: impl Stream<Item = Result<Event, axum::Error>> + Send + 'stati
     Sse::new(events).keep_alive(KeepAlive::new()).into_response()
 }
 
-/// Returns an event a second with what `figures` gives.
-fn events<T, F>(figures: impl Fn() -> F + Send + 'static) -> impl Stream<Item = Result<Event, axum::Error>> + Send
+/// Returns a place for one more stream of this operator.
+fn place(console: &Console, caller: &Caller) -> Result<StreamPlace, Failure> {
+    let detail = "too many event streams are open: close some, or ask for the page again and again instead";
+    let refused = || Failure::new(StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_STREAMS", detail);
+    console.streams.open(&caller.name).ok_or_else(refused)
+}
+
+/// Returns an event a second with what `figures` gives. The stream keeps its place to its end.
+fn events<T, F>(
+    place: StreamPlace,
+    figures: impl Fn() -> F + Send + 'static,
+) -> impl Stream<Item = Result<Event, axum::Error>> + Send
 where
     T: Serialize,
     F: Future<Output = Result<T, Failure>> + Send,
 {
     let mut ticks = interval_at(Instant::now(), PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    stream::unfold((ticks, figures, 0_u32), |(mut ticks, figures, sent)| async move {
+    stream::unfold((ticks, figures, place, 0_u32), |(mut ticks, figures, place, sent)| async move {
         if sent == MAX_EVENTS {
             return None;
         }
@@ -82,6 +94,6 @@ where
             Ok(figures) => event.json_data(figures),
             Err(failure) => event.json_data(NoFigures { away: failure.detail().to_owned() }),
         };
-        Some((event, (ticks, figures, sent + 1)))
+        Some((event, (ticks, figures, place, sent + 1)))
     })
 }

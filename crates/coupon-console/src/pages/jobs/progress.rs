@@ -3,7 +3,10 @@
 use coupon_core::repo::work_list::{Filter, List};
 use serde_json::Value;
 
-use crate::access::{Caller, Role};
+use crate::{
+    access::{Caller, Role},
+    pages::work::HIDDEN,
+};
 
 /// Returns what a filter chooses, as names and values.
 pub(super) fn words(caller: &Caller, list: List, filter: &Filter) -> Vec<(&'static str, String)> {
@@ -20,7 +23,7 @@ pub(super) fn words(caller: &Caller, list: List, filter: &Filter) -> Vec<(&'stat
         ("campaign", filter.coupon.as_ref().map(ToString::to_string)),
         ("member", filter.member.as_ref().map(|member| caller.member(member.as_str()))),
         ("cause or reason has", text(&filter.cause)),
-        ("reason has", text(&filter.reason)),
+        ("reason has", filter.reason.as_ref().map(|reason| hidden(caller, reason))),
         ("class", text(&filter.class)),
         ("request", filter.request_id.map(|id| id.to_string())),
         ("since", filter.since.map(|at| at.to_rfc3339())),
@@ -32,13 +35,21 @@ pub(super) fn words(caller: &Caller, list: List, filter: &Filter) -> Vec<(&'stat
     fields.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }
 
-/// Hides the member of a filter in JSON from those who may not see members.
+/// Returns a text by which an operator filters: it may name a member.
+fn hidden(caller: &Caller, text: &str) -> String {
+    if caller.may(Role::Support) { text.to_owned() } else { HIDDEN.to_owned() }
+}
+
+/// Hides the member of a filter in JSON, and a text in its reason, from those who may not see members.
 pub(super) fn mask(caller: &Caller, filter: &mut Value) {
     if caller.may(Role::Support) {
         return;
     }
     if let Some(member) = filter.get_mut("member").filter(|member| member.is_string()) {
         *member = caller.member(member.as_str().unwrap_or_default()).into();
+    }
+    if let Some(reason) = filter.get_mut("reason").filter(|reason| reason.is_string()) {
+        *reason = HIDDEN.into();
     }
 }
 

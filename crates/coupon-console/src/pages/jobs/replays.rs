@@ -168,7 +168,9 @@ async fn page(console: &Console, caller: &Caller, id: &str) -> Result<Response, 
         let work_list = console.operations.database.work_list();
         let counted = work_list.count_capped(list, &filter, Some(up_to), MAX_NEW);
         view.new_rows = Some(Tile::of("PostgreSQL", counted).await);
-        view.new_view = Some(crate::pages::work::of_filter(list, &filter));
+        // Who may not see members gets no link that names one.
+        let is_shown = (filter.member.is_none() && filter.reason.is_none()) || caller.may(Role::Support);
+        view.new_view = is_shown.then(|| crate::pages::work::of_filter(list, &filter));
     }
     Ok(console.show(caller, &view))
 }

@@ -68,7 +68,12 @@ async fn confirmed(
             let result = serde_json::json!({ "plan_id": plan.plan_id, "awaits_second": true });
             Ok(console.done(caller, &format!("/plans/{}", plan.plan_id), "second", &result))
         }
-        Err(refused) => Err(refusal(refused)),
+        Err(refused) => {
+            if let PlanRefused::OnePerson { .. } = refused {
+                console.deny_person(caller, &format!("plans/{id}")).await;
+            }
+            Err(refusal(refused))
+        }
     }
 }
 
@@ -88,7 +93,7 @@ fn refusal(refused: PlanRefused) -> Failure {
         }
         PlanRefused::Operations(error) => error.into(),
         wrong @ PlanRefused::Typed { .. } => Failure::bad_input(format!("typed: {wrong}")),
-        PlanRefused::Expired | PlanRefused::Changed(_) | PlanRefused::SamePerson => {
+        PlanRefused::Expired | PlanRefused::Changed(_) | PlanRefused::SamePerson | PlanRefused::OnePerson { .. } => {
             Failure::conflict(refused.to_string())
         }
     }

@@ -11,12 +11,18 @@ use coupon_core::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::answer::Failure;
+use crate::{
+    access::{Caller, Role, Verb},
+    answer::{Failure, Frame},
+};
 
 /// Rows of a page, unless it is asked for another number.
 const PAGE_ROWS: i64 = 50;
 /// Most rows of a page.
 const MAX_PAGE_ROWS: i64 = 200;
+
+/// What a filter by member or by reason does; it is no route of its own. A reason may name its member.
+const BY_MEMBER: Verb = Verb { name: "work.filter-by-member", method: "GET", path: "/work", role: Role::Support };
 
 /// The query of a list's address.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,6 +81,7 @@ impl Asked {
             coupon: parsed(self.campaign.as_deref(), "campaign", |text| text.parse().ok())?,
             member: parsed(self.member.as_deref(), "member", |text| text.parse().ok())?,
             cause: self.cause.clone(),
+            is_cause_only: false,
             class: parsed(self.class.as_deref(), "class", |text| {
                 Some(text.to_uppercase().parse::<Class>().ok()?.as_str().to_owned())
             })?,
@@ -104,6 +111,12 @@ impl Asked {
             return Err(Failure::bad_input(format!("limit: a page has 1 to {MAX_PAGE_ROWS} rows")));
         }
         Ok(Page { filter: self.filter(list, now)?, before, after, limit })
+    }
+
+    /// Returns the verb of a filter by what this operator may not see; `None`: the operator may filter so.
+    pub(crate) fn forbidden(&self, caller: &Caller) -> Option<&'static Verb> {
+        let is_by_member = self.member.is_some() || self.reason.is_some();
+        (is_by_member && !caller.may(BY_MEMBER.role)).then_some(&BY_MEMBER)
     }
 
     /// Returns the path with this query.
@@ -137,11 +150,13 @@ impl Asked {
         self.replayed.as_deref() == Some(word)
     }
 
-    /// Returns the fields of the form that are texts.
-    pub(crate) fn fields(&self, is_work: &bool) -> Vec<Field<'_>> {
+    /// Returns the fields of the form that are texts, without those by which the operator may not filter.
+    pub(crate) fn fields(&self, is_work: &bool, frame: &Frame) -> Vec<Field<'_>> {
+        let sees_members = frame.may(&BY_MEMBER.role);
+        let cause = if sees_members { "Cause or reason has" } else { "Cause has" };
         let mut fields = vec![
             ("campaign", "Campaign", self.campaign.as_deref()),
-            ("cause", "Cause or reason has", self.cause.as_deref()),
+            ("cause", cause, self.cause.as_deref()),
             ("reason", "Reason has", self.reason.as_deref()),
             ("class", "Error class", self.class.as_deref()),
             ("member", "Member", self.member.as_deref()),
@@ -152,6 +167,7 @@ impl Asked {
         if *is_work {
             fields.push(("claimed", "Claimed by", self.claimed.as_deref()));
         }
+        fields.retain(|(name, ..)| sees_members || !matches!(*name, "member" | "reason"));
         fields.into_iter().map(|(name, label, value)| Field { name, label, value: value.unwrap_or_default() }).collect()
     }
 }

@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::Asked;
 use crate::{
     Console,
-    access::{Caller, Rendering},
+    access::{Caller, Rendering, Role},
     answer::{Failure, View},
     params,
     tile::Tile,
@@ -112,7 +112,8 @@ impl<R> Listing<R> {
     /// Returns the page of a list that a query asks for, with the numbers of its rows and not yet the rows.
     pub(crate) async fn of(console: &Console, caller: &Caller, list: List, asked: Asked) -> Result<Self, Failure> {
         let (now, path) = (console.operations.clock.now(), path(list));
-        let page = asked.page(list, now)?;
+        let mut page = asked.page(list, now)?;
+        page.filter.is_cause_only = !caller.may(Role::Support);
         let work_list = console.operations.database.work_list();
         let newer = async {
             let Some(up_to) = page.filter.up_to else {
@@ -158,6 +159,10 @@ async fn asked(
     query: Option<&str>,
 ) -> Result<Result<Asked, String>, Failure> {
     let asked: Asked = params::query(query)?;
+    if let Some(verb) = asked.forbidden(caller) {
+        console.deny_role(caller, verb, path(list)).await;
+        return Err(Failure::forbidden(verb, caller));
+    }
     let is_bound = asked.up_to.is_some() || params::notice(&caller.view).is_some();
     if is_bound || caller.rendering == Rendering::Json {
         return Ok(Ok(asked));

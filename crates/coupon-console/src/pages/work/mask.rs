@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::access::{Caller, Role};
 
 /// What stands in place of words that may name a member.
-const HIDDEN: &str = "…";
+pub(crate) const HIDDEN: &str = "…";
 
 /// Replaces one member's id in texts by what the operator may see of it.
 pub(crate) struct Mask {

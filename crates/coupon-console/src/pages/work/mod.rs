@@ -14,7 +14,7 @@ pub(super) use entry::{gone, id, show};
 pub(super) use listing::show as list;
 pub(crate) use listing::{Listed, Listing, of_filter, path};
 pub(crate) use mask::{
-    Mask, dead_letter as mask_dead_letter, entry as mask_entry, reason as mask_reason,
+    HIDDEN, Mask, dead_letter as mask_dead_letter, entry as mask_entry, reason as mask_reason,
     reason_of_row as mask_reason_of_row,
 };
 pub(super) use saved::{DeleteForm, SaveForm, delete as delete_view, save as save_view};

@@ -105,6 +105,7 @@ fn engine(writer: Option<Writer>, offsets: i64) -> (Engine<Panicking>, Vec<Key>)
             reserved_at: 1,
             epoch: 1,
             seq: 1,
+            traceparent: None,
         };
         let record = Record {
             topic: TOPIC.to_owned(),

@@ -4,9 +4,10 @@ use chrono::{DateTime, Utc};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use super::number_decisions;
 use crate::{
     ids::CouponCode,
-    repo::{CouponDecisionBatchRepository, RepoError},
+    repo::{CouponDecisionBatchRepository, RepoError, coupon_issues::Decision},
 };
 
 /// Decisions that get their numbers in one transaction, under the lock of the campaign's row.
@@ -21,6 +22,15 @@ pub struct NumberCount {
     pub last: i64,
     /// Number of decisions.
     pub decisions: i64,
+    /// Difference of the two that an operator has accepted.
+    pub accepted: i64,
+}
+
+impl NumberCount {
+    /// Returns by how much the number of the last decision is too high; below 0 decisions have no number yet.
+    pub fn difference(self) -> i64 {
+        self.last - self.decisions - self.accepted
+    }
 }
 
 /// A decision without a number.
@@ -28,7 +38,8 @@ pub struct NumberCount {
 struct Unnumbered {
     decision_no: i64,
     request_id: Uuid,
-    decision: String,
+    #[sqlx(try_from = "String")]
+    decision: Decision,
     epoch: i64,
 }
 
@@ -41,9 +52,9 @@ impl CouponDecisionBatchRepository<'_> {
             // A campaign may be large; the bound of a long read still holds.
             sqlx::query("SET LOCAL statement_timeout = 0").execute(&mut *tx).await?;
             sqlx::query_as(
-                "SELECT decision_no AS last,
+                "SELECT decision_no AS last, coalesce(accepted_difference, 0) AS accepted,
                         (SELECT count(*) FROM coupon_issues i WHERE i.coupon_id = c.coupon_id) AS decisions
-                 FROM coupons c WHERE coupon_code = $1",
+                 FROM coupons c LEFT JOIN coupon_decision_marks USING (coupon_id) WHERE coupon_code = $1",
             )
             .bind(code.as_str())
             .fetch_optional(&mut *tx)
@@ -70,7 +81,7 @@ impl CouponDecisionBatchRepository<'_> {
         let code = code.clone();
         self.write("number decisions", move |pool| async move {
             let mut tx = pool.begin().await?;
-            let numbered = number(&mut tx, &code, &unnumbered).await?;
+            let numbered = number_found(&mut tx, &code, &unnumbered).await?;
             tx.commit().await?;
             Ok(numbered)
         })
@@ -102,7 +113,7 @@ impl CouponDecisionBatchRepository<'_> {
 }
 
 /// Numbers the decisions, under the lock of the campaign's row, unless somebody else has done so since they were found.
-async fn number(tx: &mut PgConnection, code: &CouponCode, found: &[Unnumbered]) -> Result<usize, sqlx::Error> {
+async fn number_found(tx: &mut PgConnection, code: &CouponCode, found: &[Unnumbered]) -> Result<usize, sqlx::Error> {
     let Some(first) = found.first() else { return Ok(0) };
     let locked: Option<(i64, i64)> =
         sqlx::query_as("SELECT coupon_id, decision_no FROM coupons WHERE coupon_code = $1 FOR NO KEY UPDATE")
@@ -122,24 +133,10 @@ async fn number(tx: &mut PgConnection, code: &CouponCode, found: &[Unnumbered]) 
     if is_numbered {
         return Ok(0);
     }
-    let is_alike = |a: &Unnumbered, b: &Unnumbered| (&a.decision, a.epoch) == (&b.decision, b.epoch);
+    let is_alike = |a: &Unnumbered, b: &Unnumbered| (a.decision, a.epoch) == (b.decision, b.epoch);
     for batch in found.chunk_by(is_alike).flat_map(|alike| alike.chunks(BATCH)) {
         let ids: Vec<Uuid> = batch.iter().map(|row| row.request_id).collect();
-        number = sqlx::query_scalar(
-            "WITH raised AS (
-                 UPDATE coupons SET decision_no = decision_no + cardinality($4) WHERE coupon_id = $1 RETURNING decision_no
-             ), numbered AS (
-                 INSERT INTO coupon_decision_batches (coupon_id, first_no, decision, epoch, request_ids, decided_at)
-                 SELECT $1, decision_no - cardinality($4) + 1, $2, $3, $4, now() FROM raised
-             )
-             SELECT decision_no FROM raised",
-        )
-        .bind(coupon_id)
-        .bind(&batch[0].decision)
-        .bind(batch[0].epoch)
-        .bind(&ids)
-        .fetch_one(&mut *tx)
-        .await?;
+        number = number_decisions(tx, coupon_id, (batch[0].decision, batch[0].epoch), &ids, None).await?;
     }
     tracing::info!(coupon = %code, number, "{} decisions of {code} had no number and have one now, up to {number}", found.len());
     Ok(found.len())

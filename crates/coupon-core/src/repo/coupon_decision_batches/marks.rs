@@ -17,7 +17,7 @@ pub struct Behind {
     pub coupon_code: CouponCode,
     /// Number of its last decision.
     pub decision_no: i64,
-    /// Number up to which Kafka has acknowledged every decision.
+    /// Number up to which Kafka has acknowledged every decision, but for those that were purged unpublished or passed over.
     pub relayed_to: i64,
     /// Age of the first decision after that, in seconds.
     pub oldest_seconds: f64,

@@ -14,7 +14,11 @@ use crate::{
         CouponIssueRepository, RepoError,
         alarms::{Notice, insert_notice},
         audit::{Actor, append_audit},
-        coupon_issues::compensation::{Compensation, CompensationOutcome, Remedy},
+        coupon_decision_batches::number_decisions,
+        coupon_issues::{
+            Decision,
+            compensation::{Compensation, CompensationOutcome, Remedy},
+        },
         dlq_events::{self, Classification, DlqEventStatus},
         pool::Pool,
         rebuilds::note_found_unsound,
@@ -31,14 +35,6 @@ INSERT INTO coupon_issues (coupon_id, request_id, member_id, decision, epoch, se
 SELECT coupon_id, $2, $3, 'COMPENSATED', $4, $5, $6, $7, $8 FROM coupons WHERE coupon_code = $1
 ON CONFLICT (coupon_id, request_id) DO NOTHING
 RETURNING coupon_id";
-
-/// Numbers the decision, with the lock on the coupon's row held.
-const NUMBER: &str = "
-WITH raised AS (
-    UPDATE coupons SET decision_no = decision_no + 1 WHERE coupon_id = $1 RETURNING coupon_id, decision_no
-)
-INSERT INTO coupon_decision_batches (coupon_id, first_no, decision, epoch, request_ids, decided_at)
-SELECT coupon_id, decision_no, 'COMPENSATED', $2, ARRAY[$3::uuid], $4 FROM raised";
 
 /// Safe because of the lock on the coupon's row: one transaction at a time changes the buckets of a coupon.
 const PUT_BUCKET: &str = "
@@ -106,8 +102,8 @@ async fn decide(pool: &Pool, compensation: &Compensation) -> Result<Compensation
     if superseded_by.is_none() && !spend(&mut tx, coupon_id, compensation).await? {
         return Ok(CompensationOutcome::Held);
     }
-    let number = sqlx::query(NUMBER).bind(coupon_id).bind(event.epoch).bind(event.request_id.as_uuid());
-    number.bind(compensation.now).execute(&mut *tx).await?;
+    let (of, ids) = ((Decision::Compensated, event.epoch), [event.request_id.as_uuid()]);
+    number_decisions(&mut tx, coupon_id, of, &ids, Some(compensation.now)).await?;
     if compensation.remedy == Remedy::GiveBackAndSuspect {
         suspect(&mut tx, compensation).await?;
     }

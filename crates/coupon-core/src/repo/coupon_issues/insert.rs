@@ -17,7 +17,7 @@ use crate::{
     clock::from_unix_ms,
     event::CouponIssued,
     ids::CouponCode,
-    repo::{RepoError, error, pool::Pool},
+    repo::{RepoError, coupon_decision_batches::number_decisions, coupon_issues::Decision, error, pool::Pool},
 };
 
 /// Inserts rows that are all new, or none, and then raises the counter, in one autocommitted statement: the hot row is
@@ -70,15 +70,10 @@ LIMIT $7
 ON CONFLICT DO NOTHING
 RETURNING request_id, seq";
 
-/// Raises the counter and the number of the last decision by what was inserted.
+/// Raises the counter by what was inserted.
 const RAISE: &str = "
-WITH raised AS (
-    UPDATE coupons SET issued_quantity = issued_quantity + cardinality($3), high_seq = greatest(high_seq, $4),
-        decision_no = decision_no + cardinality($3)
-    WHERE coupon_code = $1 RETURNING coupon_id, decision_no
-)
-INSERT INTO coupon_decision_batches (coupon_id, first_no, decision, epoch, request_ids, decided_at)
-SELECT coupon_id, decision_no - cardinality($3) + 1, 'ISSUED', $2, $3, now() FROM raised";
+UPDATE coupons SET issued_quantity = issued_quantity + $2, high_seq = greatest(high_seq, $3)
+WHERE coupon_code = $1 RETURNING coupon_id";
 
 /// Events of one coupon and one epoch, in the order of the insert, each with its index in the order given.
 pub struct Batch(Vec<(usize, Arc<CouponIssued>)>);
@@ -222,8 +217,10 @@ pub(super) async fn insert_what_fits(pool: Pool, batch: Arc<Batch>) -> Result<()
         batch.bind(sqlx::query_as(INSERT_WHAT_FITS)).bind(room.unwrap_or(0)).fetch_all(&mut *tx).await?;
     if let Some(seq) = inserted.iter().map(|(_, seq)| *seq).max() {
         let ids: Vec<Uuid> = inserted.iter().map(|(id, _)| *id).collect();
-        let raise = sqlx::query(RAISE).bind(batch.code().as_str()).bind(batch.epoch());
-        raise.bind(ids).bind(seq).execute(&mut *tx).await?;
+        let rows = i64::try_from(ids.len()).unwrap_or(i64::MAX);
+        let raise = sqlx::query_scalar(RAISE).bind(batch.code().as_str()).bind(rows).bind(seq);
+        let coupon_id: i64 = raise.fetch_one(&mut *tx).await?;
+        number_decisions(&mut tx, coupon_id, (Decision::Issued, batch.epoch()), &ids, None).await?;
     }
     tx.commit().await
 }

@@ -67,7 +67,7 @@ impl CouponIssueRepository<'_> {
         limit: i64,
     ) -> Result<Vec<Requested>, RepoError> {
         let select = sqlx::query_as(
-            // The page first, in the order of coupon_issues_by_member: the joins then cost by the page.
+            // The page first, found by coupon_issues_of_member and sorted: the joins then cost by the page.
             "WITH page AS MATERIALIZED (
                  SELECT coupon_id, request_id, member_id, decision, expires_at FROM coupon_issues
                  WHERE member_id = $1 AND request_id < $2 ORDER BY request_id DESC LIMIT $3)

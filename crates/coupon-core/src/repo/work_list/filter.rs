@@ -37,6 +37,9 @@ pub struct Filter {
     pub member: Option<MemberId>,
     /// Whose error fingerprint or reason contains this text, whatever the case.
     pub cause: Option<String>,
+    /// Whether `cause` is looked for in the error fingerprint alone: for who may not see reasons.
+    #[serde(skip)]
+    pub is_cause_only: bool,
     /// Only rows of this error class.
     pub class: Option<String>,
     /// Failed at this time or later.
@@ -71,6 +74,7 @@ struct Seldom<'a> {
     replayed: Option<bool>,
     claimed_by: Option<&'a str>,
     above: Option<i64>,
+    cause_only: Option<bool>,
 }
 
 /// The two halves of the condition over a table `f`, with the arguments $1 to $9 of [`Filter::arguments`]: what an index
@@ -96,7 +100,7 @@ conditions! {
     AND ($9::bigint IS NULL OR f.id <= $9) AND ($6 ->> 'above' IS NULL OR f.id > ($6 ->> 'above')::bigint)",
     searched: FAILED_ISSUE_SEARCHED = "
     ($5::text IS NULL OR strpos(lower(coalesce(f.cause, concat_ws(' ', f.error_class, f.error_code))), lower($5)) > 0
-     OR strpos(lower(f.reason), lower($5)) > 0)
+     OR $6::jsonb ->> 'cause_only' IS NULL AND strpos(lower(f.reason), lower($5)) > 0)
     AND ($6::jsonb ->> 'class' IS NULL OR f.error_class = $6 ->> 'class')
     AND ($6 ->> 'reason' IS NULL OR strpos(lower(f.reason), lower($6 ->> 'reason')) > 0)
     AND ($6 ->> 'replayed' IS NULL OR (f.replay_count > 0) = ($6 ->> 'replayed')::boolean)",
@@ -112,7 +116,8 @@ conditions! {
     AND ($7::timestamptz IS NULL OR f.created_at >= $7) AND ($8::timestamptz IS NULL OR f.created_at < $8)
     AND ($9::bigint IS NULL OR f.id <= $9) AND ($6 ->> 'above' IS NULL OR f.id > ($6 ->> 'above')::bigint)",
     searched: DLQ_EVENT_SEARCHED = "
-    ($5::text IS NULL OR strpos(lower(f.cause), lower($5)) > 0 OR strpos(lower(f.error_message), lower($5)) > 0)
+    ($5::text IS NULL OR strpos(lower(f.cause), lower($5)) > 0
+     OR $6::jsonb ->> 'cause_only' IS NULL AND strpos(lower(f.error_message), lower($5)) > 0)
     AND ($6::jsonb ->> 'class' IS NULL OR f.error_class = $6 ->> 'class')
     AND ($6 ->> 'reason' IS NULL OR strpos(lower(f.error_message), lower($6 ->> 'reason')) > 0)",
     whole: DLQ_EVENT_FILTER
@@ -177,6 +182,7 @@ impl Filter {
             replayed: self.replayed,
             claimed_by: self.claimed_by.as_deref(),
             above: self.above,
+            cause_only: self.is_cause_only.then_some(true),
         }
     }
 }

@@ -37,6 +37,11 @@ impl TraceParent {
         (trace != TraceId::INVALID && span != SpanId::INVALID).then_some(Self { trace, span, is_sampled })
     }
 
+    /// Whether spans of the trace are recorded.
+    pub fn is_sampled(self) -> bool {
+        self.is_sampled
+    }
+
     /// The id of the trace, for a log line: 32 hexadecimal digits.
     pub fn trace_id(self) -> impl Display {
         self.trace

@@ -15,10 +15,13 @@ use crate::{
 
 pub(super) fn check(evidence: &Evidence) -> Vec<Violation> {
     let settled = settled(evidence);
+    let kept: BTreeSet<_> = evidence.dead_letters.iter().map(|row| (row.dlq_partition, row.dlq_offset)).collect();
+    let main: BTreeMap<_, _> =
+        evidence.main.iter().map(|record| ((i64::from(record.partition), record.offset), record)).collect();
     let mut found = main_topic(evidence, &settled);
     for letter in &evidence.dlq {
-        found.extend(unheard(evidence, letter, &settled));
-        found.extend(unlike_origin(evidence, letter));
+        found.extend(unheard(evidence, letter, &settled, &kept));
+        found.extend(unlike_origin(&main, letter));
     }
     found
 }
@@ -38,11 +41,13 @@ fn main_topic(evidence: &Evidence, settled: &BTreeSet<Uuid>) -> Vec<Violation> {
 }
 
 /// Checks that a dead letter is decided, or has its row of `dlq_events`.
-fn unheard(evidence: &Evidence, letter: &Record, settled: &BTreeSet<Uuid>) -> Option<Violation> {
-    let on_record = evidence
-        .dead_letters
-        .iter()
-        .any(|row| (row.dlq_partition, row.dlq_offset) == (letter.partition, letter.offset));
+fn unheard(
+    evidence: &Evidence,
+    letter: &Record,
+    settled: &BTreeSet<Uuid>,
+    kept: &BTreeSet<(i32, i64)>,
+) -> Option<Violation> {
+    let on_record = kept.contains(&(letter.partition, letter.offset));
     let decided = id_of(letter).is_some_and(|id| settled.contains(&id));
     if on_record || decided {
         return None;
@@ -52,14 +57,13 @@ fn unheard(evidence: &Evidence, letter: &Record, settled: &BTreeSet<Uuid>) -> Op
 }
 
 /// Checks that a dead letter names its origin, and has its key, value and timestamp.
-fn unlike_origin(evidence: &Evidence, letter: &Record) -> Option<Violation> {
+fn unlike_origin(main: &BTreeMap<(i64, i64), &Record>, letter: &Record) -> Option<Violation> {
     let number = |name: &str| letter.header(name)?.parse::<i64>().ok();
     let origin = number("__dlq.errors.partition").zip(number("__dlq.errors.offset"));
     let Some((partition, offset)) = origin.filter(|_| letter.header("__dlq.errors.topic").is_some()) else {
         return Some(Violation::new(Kind::DeadLetterUnlabelled, place("dlq", letter)));
     };
-    let is_origin = |record: &&Record| (i64::from(record.partition), record.offset) == (partition, offset);
-    let same = evidence.main.iter().find(is_origin).is_some_and(|origin| {
+    let same = main.get(&(partition, offset)).is_some_and(|origin| {
         (&origin.key, &origin.value, origin.timestamp_ms) == (&letter.key, &letter.value, letter.timestamp_ms)
     });
     (!same).then(|| Violation::new(Kind::DeadLetterChanged, place("dlq", letter)))

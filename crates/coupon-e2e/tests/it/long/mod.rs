@@ -11,7 +11,9 @@ mod sweep_alarms;
 mod sweep_commands;
 mod sweep_repair;
 mod sweep_situations;
+mod sweep_webhooks;
 mod three_brokers;
+mod upgraded;
 
 pub(crate) use points::OF_ERASURE;
 pub(crate) use sweep::ABORTED;

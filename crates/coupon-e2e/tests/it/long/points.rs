@@ -75,10 +75,25 @@ pub const OF_DECISIONS: &[&str] = &[
     "release the leases of decisions",
     "number decisions",
     "note that decisions are numbered",
+    "accept numbers without a decision",
+    "pass over accepted numbers",
+];
+
+/// Not swept: whether an event names the trace of its request decides nothing.
+pub const OF_TRACES: &[&str] = &["keep traces"];
+
+/// Effects of webhooks, swept by `sweep_webhooks`.
+pub const OF_WEBHOOKS: &[&str] = &[
+    "register a webhook",
+    "tell of ended windows",
+    "hand events out",
+    "claim a webhook delivery",
+    "note a webhook delivery",
+    "send a delivery again",
 ];
 
 /// Effects of the console, and of jobs beside what they repair. Not swept: each is one transaction, so that a process that
-/// ends there has made the change or none, and `jobs` kills workers at their work, `webhooks` what sends.
+/// ends there has made the change or none, and `jobs` kills workers at their work.
 pub const OF_CONSOLE: &[&str] = &[
     "add an operator",
     "append to the audit",
@@ -87,7 +102,6 @@ pub const OF_CONSOLE: &[&str] = &[
     "claim a job",
     "claim a replay",
     "claim an entry",
-    "claim a webhook delivery",
     "confirm a plan",
     "count what was refused",
     "create a job",
@@ -98,20 +112,16 @@ pub const OF_CONSOLE: &[&str] = &[
     "forget old login codes",
     "give an operator a login code",
     "hand a replay over",
-    "hand events out",
     "keep a plan",
     "let a replay go",
     "let jobs go",
     "note a heartbeat of a job",
-    "note a webhook delivery",
     "note a worker",
     "note something on a row",
     "note why a job waits",
     "note why a replay waits",
-    "register a webhook",
     "revoke an operator",
     "save a view",
-    "send a delivery again",
     "take a login code",
 ];
 
@@ -154,6 +164,8 @@ fn every_point_of_the_sources_is_swept() -> Result<()> {
         .chain(OF_CONSOLE.iter().copied())
         .chain(OF_DECISIONS.iter().copied())
         .chain(OF_ERASURE.iter().copied())
+        .chain(OF_WEBHOOKS.iter().copied())
+        .chain(OF_TRACES.iter().copied())
         .map(str::to_owned)
         .collect();
     assert_eq!(named, swept);

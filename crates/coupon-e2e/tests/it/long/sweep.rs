@@ -9,9 +9,11 @@ use coupon_e2e::{
     kafka::record::{NewRecord, Record},
     oracle::Kind,
     process::{Process, launch::Launch},
+    stock::key,
     wait::eventually,
     world::World,
 };
+use redis::AsyncCommands;
 
 use super::points::{OF_API, OF_DLQ_CONSUMER, OF_ISSUE_CONSUMER};
 use crate::SOON;
@@ -102,6 +104,11 @@ async fn flow(victim: Victim, point: &str) -> Result<()> {
         rules.push(world.fail_member("SWEPT", unlucky, FailMode::Permanently).await?);
     }
     world.topic.write(&NewRecord::of("nobody", "no event")).await?;
+    // An outbox is leased again and again while it has an entry, and this one no relay can publish.
+    let unreadable = point.starts_with("lease an outbox").then_some("no entry");
+    if let Some(entry) = unreadable {
+        world.stock.set_outbox("SWEPT", entry).await?;
+    }
     let run = Run { world: &world, victim, point: point.to_owned() };
     let (api, issue, dlq) =
         tokio::try_join!(run.start(Victim::Api), run.start(Victim::IssueConsumer), run.start(Victim::DlqConsumer))?;
@@ -128,6 +135,9 @@ async fn flow(victim: Victim, point: &str) -> Result<()> {
     }
     for number in 0..MEMBERS {
         ask(&world, &mut processes[0], &run, number).await?;
+    }
+    if let Some(entry) = unreadable {
+        let _: i64 = world.stock.redis().zrem(key("SWEPT", "outbox"), entry).await?;
     }
     let expected = [Kind::DeadLetterUnlabelled];
     let verdict = world.quiet(CONVERGED, &expected).await?;

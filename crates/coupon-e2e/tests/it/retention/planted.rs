@@ -99,7 +99,7 @@ impl Plan {
             .bind(status.is_some())
             .fetch_one(&world.db)
             .await?;
-            let goes = days == OLD && status == Some("DELIVERED");
+            let goes = days == OLD && matches!(status, Some("DELIVERED" | "FAILED"));
             self.note(TABLES[10], goes, &event);
             let Some(status) = status else { continue };
             let delivery: i64 = sqlx::query_scalar(

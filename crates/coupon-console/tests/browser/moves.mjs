@@ -1,33 +1,12 @@
-// What operators do at the same time, and what moves on a page: regions that refresh themselves, and keys.
+// What moves on a page: regions that refresh themselves, and keys.
 
 import assert from "node:assert/strict";
-import { describe, test } from "node:test";
+import { test } from "node:test";
 
-import { Hand, WAYS, WHY } from "./hand.mjs";
-import { BASE, entries, open, sql, until } from "./tools.mjs";
+import { BASE, open, sql } from "./tools.mjs";
 
-// None of them changes what another one looks at.
-describe("at the same time", { concurrency: true }, () => {
-  test("two operators confirm one plan at once: one job, and the other is told", async () => {
-    const ids = entries(2);
-    const pages = [await open("operator.one"), await open("operator.two")];
-    const [first, second] = pages.map((page) => new Hand(page, WAYS["by mouse"]));
-    await first.go(`/work?campaign=NIGHT&status=PENDING&up_to=E${ids.at(-1)}`);
-    for (const id of ids) await first.press("checkbox", `Select E${id}`, true);
-    await first.press("button", "Resolve…");
-    const plan = new URL(pages[0].url()).pathname;
-    await second.go(plan);
-    for (const hand of [first, second]) await hand.type(WHY, "two at once");
-    const before = sql("SELECT count(*) FROM jobs");
-    await Promise.all([first.press("button", /^Confirm/), second.press("button", /^Confirm/)]);
-    await Promise.all(pages.map((page) => page.waitForLoadState()));
-    const texts = await Promise.all(pages.map((page) => page.locator("main").innerText()));
-    assert.equal(Number(sql("SELECT count(*) FROM jobs")) - Number(before), 1);
-    assert.ok(texts.some((text) => /confirmed/i.test(text)), `nobody is told: ${texts.join("\n---\n")}`);
-    await until("its rows are resolved", () => sql(`SELECT count(*) FROM failed_coupon_issues WHERE status = 'RESOLVED' AND id IN (${ids})`) === "2");
-    for (const page of pages) await page.close();
-  });
-
+/** What moves: regions, and keys. */
+export function moves() {
   test("a region refreshes itself, and waits while somebody uses it", async () => {
     const page = await open("viewer.one");
     await page.goto(`${BASE}/causes`);
@@ -69,4 +48,13 @@ describe("at the same time", { concurrency: true }, () => {
     await page.evaluate(() => localStorage.clear());
     await page.close();
   });
-});
+
+  test("a page whose events are refused asks by itself", async () => {
+    const page = await open("viewer.one");
+    await page.route("**/events/campaigns*", (route) => route.fulfill({ status: 429, body: "" }));
+    await page.goto(`${BASE}/campaigns`);
+    sql("INSERT INTO coupons (coupon_code, total_quantity, opens_at) VALUES ('LATER', 1, now())");
+    await page.getByText("LATER").waitFor({ timeout: 20_000 });
+    await page.close();
+  });
+}

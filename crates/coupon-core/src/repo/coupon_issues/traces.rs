@@ -1,0 +1,43 @@
+//! The traces of requests, for the events of their decisions: the table `coupon_decision_traces`.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use crate::{
+    event::CouponIssued,
+    failure::{Class, Classified},
+    repo::{CouponIssueRepository, RepoError},
+    runtime::{Throttle, chain},
+};
+
+impl CouponIssueRepository<'_> {
+    /// Keeps the traces of those of these events that have one, before the events are decided. Nearly always none has, and
+    /// nothing is asked of PostgreSQL. A decision is worth more than its trace: only an outage is an error.
+    pub(super) async fn keep_traces(self, events: &[Arc<CouponIssued>]) -> Result<(), RepoError> {
+        static FAILED: Throttle = Throttle::new();
+        let traced =
+            events.iter().filter_map(|event| Some((event.request_id.as_uuid(), event.traceparent.as_deref()?)));
+        let (ids, traces): (Vec<Uuid>, Vec<String>) = traced.map(|(id, trace)| (id, trace.to_owned())).unzip();
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let insert = sqlx::query(
+            "INSERT INTO coupon_decision_traces (request_id, traceparent)
+             SELECT * FROM UNNEST($1::uuid[], $2::text[]) ON CONFLICT DO NOTHING",
+        );
+        match self.execute("keep traces", insert.bind(ids).bind(traces)).await {
+            Err(error) if matches!(error.class(), Class::Unavailable | Class::Contended | Class::Interrupted) => {
+                Err(error)
+            }
+            Err(error) => {
+                if let Some(count) = FAILED.admit("") {
+                    let error = chain(&error);
+                    tracing::warn!(count, %error, "decisions are published without the trace of their request ({count} times)");
+                }
+                Ok(())
+            }
+            Ok(_) => Ok(()),
+        }
+    }
+}
