@@ -60,7 +60,8 @@ impl KafkaSettings {
             .set("enable.idempotence", "false")
             .set("acks", "all")
             // Whoever is alone waits for it. With 0, brokers took half as much time again for a record. A request carries
-            // one partition, so that several have to be on their way for those that one broker leads.
+            // one partition, so that several have to be on their way for those that one broker leads. But what is in doubt when a
+            // connection breaks is sent again: by default a million batches, each of which may have arrived.
             .set("linger.ms", "1")
             .set("max.in.flight.requests.per.connection", "5")
             .set("compression.type", "lz4")

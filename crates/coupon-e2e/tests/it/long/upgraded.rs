@@ -20,7 +20,7 @@ const SETTLED: Duration = Duration::from_mins(1);
 /// The older build, as `scripts/previous-build` has made it.
 fn older(launch: Launch) -> Result<Launch> {
     let folder = env::var_os("COUPON_PREVIOUS_BIN_DIR").context(
-        "COUPON_PREVIOUS_BIN_DIR names no folder with the binaries of an older build; scripts/test --long upgraded sets it",
+        "COUPON_PREVIOUS_BIN_DIR names no folder with the binaries of an older build; scripts/test --long sets it",
     )?;
     Ok(launch.of_build(PathBuf::from(folder)))
 }
