@@ -4,19 +4,17 @@ use std::{sync::Arc, time::Duration};
 
 use coupon_core::{
     clock::Clock,
-    failure::{Class, Classified},
     ids::{CouponCode, MemberId, RequestId},
     repo::coupons::CouponStatus,
-    runtime::{Throttle, TraceParent, chain},
-    stock::{Held, Refused, Stock, StockError},
+    runtime::TraceParent,
+    stock::{Held, Refused, Stock},
 };
 use tokio::time::timeout;
 
 use crate::{
     coupon_lookup::{CouponLookup, DatabaseAway},
     data_loss::DataLossReporter,
-    detached::Detached,
-    publish::{Acknowledgement, Publishing},
+    reservations::Reservations,
     sold_out::SoldOutCache,
 };
 
@@ -25,22 +23,18 @@ const DRAFT_RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// The first stage.
 pub struct Accept {
-    /// Where reservations are made.
+    /// Redis.
     pub stock: Stock,
+    /// Where reservations are made and published.
+    pub reservations: Reservations,
     /// The few questions to PostgreSQL that members may cause.
     pub lookup: CouponLookup,
-    /// Where reservations are published.
-    pub publishing: Publishing,
     /// Refusals that need no question to Redis.
     pub sold_out: Arc<SoldOutCache>,
     /// Reports data that Redis has lost.
     pub data_loss: DataLossReporter,
-    /// Work that goes on when the client hangs up.
-    pub detached: Detached,
     /// Time of the request ids.
     pub clock: Arc<dyn Clock>,
-    /// Most entries of one coupon's outbox.
-    pub outbox_cap: u64,
 }
 
 /// Why a member holds no coupon by this request, as far as is known.
@@ -70,7 +64,7 @@ impl Accept {
     /// Reserves a coupon for a member, publishes the reservation, and waits for Kafka's acknowledgement for at most `bound`.
     /// The event carries the trace context of the request.
     pub async fn accept(
-        self: &Arc<Self>,
+        &self,
         code: &CouponCode,
         member: &MemberId,
         bound: Duration,
@@ -79,13 +73,9 @@ impl Accept {
         if self.sold_out.refuses(code, member) {
             return Err(Refused::SoldOut.into());
         }
-        let work = {
-            let (this, code, member) = (Arc::clone(self), code.clone(), member.clone());
-            async move { this.reserve(&code, &member, trace).await }
-        };
-        // Detached: a client that hangs up drops this future, and must not tear the work between script and publish.
-        match self.detached.run(work).await {
-            Ok(Ok((mut held, acknowledgement))) => {
+        let request_id = RequestId::make(self.clock.as_ref());
+        match self.reservations.ask(code, member, request_id, trace).await {
+            Ok((mut held, acknowledgement)) => {
                 if let Some(acknowledgement) = acknowledgement
                     && let Ok(Ok(())) = timeout(bound, acknowledgement).await
                 {
@@ -94,38 +84,9 @@ impl Accept {
                 Ok(held)
             }
             // Boxed: what these need of PostgreSQL would otherwise be room that every request takes along.
-            Ok(Err(refused)) => Box::pin(self.explain(code, member, refused)).await,
-            Err(error) => {
-                log_failure(code, &error);
-                Box::pin(self.issued_or(code, member, NotHeld::NoAnswer)).await
-            }
+            Err(NotHeld::Refused(refused)) => Box::pin(self.explain(code, member, refused)).await,
+            Err(why) => Box::pin(self.issued_or(code, member, why)).await,
         }
-    }
-
-    async fn reserve(
-        &self,
-        code: &CouponCode,
-        member: &MemberId,
-        trace: Option<TraceParent>,
-    ) -> Result<Result<(Held, Option<Acknowledgement>), Refused>, StockError> {
-        let request_id = RequestId::make(self.clock.as_ref());
-        // A process that alone cannot publish reserves nothing more: with no room in the outbox holders, and those who come
-        // too early or too late, still get their own answers.
-        let outbox_cap = if self.publishing.in_flight.is_cut_off() { 0 } else { self.outbox_cap };
-        let reservation = self.stock.reserve(code, member, request_id, outbox_cap).await?;
-        Ok(reservation.map(|held| {
-            // A repeat is not published here: the process that reserved it publishes it, or a relay does.
-            if held.is_repeat {
-                return (held, None);
-            }
-            self.sold_out.forget(code);
-            let Some(event) = &held.pending else { return (held, None) };
-            let acknowledgement = self.publishing.start(event, trace).unwrap_or_else(|error| {
-                tracing::debug!(error = %chain(&error), "a reservation could not be queued, the relay publishes it");
-                None
-            });
-            (held, acknowledgement)
-        }))
     }
 
     /// Turns a refusal of Redis into the answer. Where the holder entries cannot be trusted, PostgreSQL is asked first.
@@ -177,21 +138,5 @@ impl Accept {
             }
         };
         refused.into()
-    }
-}
-
-/// Logs an outage, which `/readyz` and the metrics show too, at debug; any other failure is a fault of ours. Neither is a
-/// line for each request.
-fn log_failure(code: &CouponCode, error: &StockError) {
-    static FAILED: Throttle = Throttle::new();
-    if error.class() == Class::Unavailable {
-        tracing::debug!(coupon = %code, error = %chain(error), "a reservation got no answer");
-    } else if let Some(requests) = FAILED.admit(&error.code()) {
-        tracing::error!(
-            coupon = %code,
-            requests,
-            error = %chain(error),
-            "reservations fail in redis, {requests} since this was last said"
-        );
     }
 }

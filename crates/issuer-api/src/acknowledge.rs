@@ -2,10 +2,7 @@
 //! load.
 //!
 //! No deletion waits for a clock, because the member waits as long: no process may find the entry of a request that a member was
-//! told is accepted. Each campaign has one deletion on its way, and what is acknowledged meanwhile is its next one. So a deletion
-//! is as large as the load makes it, and a campaign whose server is slow keeps no other one waiting.
-
-mod batches;
+//! told is accepted. Each campaign has one deletion on its way, and what is acknowledged meanwhile is its next one.
 
 use std::time::Duration;
 
@@ -24,8 +21,10 @@ use tokio::{
     time::Instant,
 };
 
-use self::batches::Batches;
-use crate::publish::{Acknowledged, InFlightGuard};
+use crate::{
+    batches::Batches,
+    publish::{Acknowledged, InFlightGuard},
+};
 
 /// Most entries deleted together.
 const MAX_BATCH_ENTRIES: usize = 512;
@@ -49,7 +48,7 @@ async fn work(stock: Stock, mut receiver: UnboundedReceiver<Acknowledged>) {
                 is_open = received > 0;
                 for acknowledged in arrived.drain(..) {
                     let Acknowledged { code, entry, guard, deleted } = acknowledged;
-                    batches.add(code, (entry, (guard, deleted)));
+                    batches.add(&code, (entry, (guard, deleted)));
                 }
                 while let Some((code, batch)) = batches.next_idle() {
                     deletions.push(settle(&stock, code, batch));

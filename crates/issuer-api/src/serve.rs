@@ -35,6 +35,7 @@ use crate::{
     metrics_help::HELP,
     publish::Publishing,
     relay::Relay,
+    reservations::Reservations,
     sold_out::SoldOutCache,
     start::{self, Startup},
 };
@@ -89,19 +90,23 @@ async fn work(
     let deleting = service.tasks.stopped_by(drained.clone());
     let publishing = Publishing::new(publisher.clone(), acknowledge::spawn(stock.clone(), &deleting), detached.clone());
     let clock = Arc::new(SystemClock);
+    let sold_out = Arc::new(SoldOutCache::new(stock.clone(), &settings.sold_out));
     let accept = Accept {
         stock: stock.clone(),
+        reservations: Reservations::new(
+            stock.clone(),
+            publishing.clone(),
+            Arc::clone(&sold_out),
+            detached.clone(),
+            settings.outbox.cap,
+        ),
         lookup: CouponLookup::new(database.clone()),
-        publishing: publishing.clone(),
-        sold_out: Arc::new(SoldOutCache::new(stock.clone(), &settings.sold_out)),
+        sold_out: Arc::clone(&sold_out),
         data_loss: DataLossReporter::new(stock.clone(), database.clone(), clock.clone(), &settings.alarms.installation),
-        detached: detached.clone(),
         clock,
-        outbox_cap: settings.outbox.cap,
     };
     let accept = Arc::new(accept);
     let admission = Arc::new(Admission::new(waiting_room, Arc::clone(&accept), database.clone()));
-    let sold_out = Arc::clone(&accept.sold_out);
     let backend = Backend::Servers(accept);
     let api = Api::new(backend, Some(Arc::clone(&verifier)), &settings.http, &settings.telemetry);
     let mut api = api.asking(Arc::clone(&admission));

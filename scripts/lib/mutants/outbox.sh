@@ -5,7 +5,7 @@ mutant 'a relay that keeps its lease although nothing is acknowledged' crates/is
   'let mut may_publish = !self.is_stalled() && ' 'let mut may_publish = true || ' \
   '            self.release_all().await;
             self.sits_out_until' '            self.sits_out_until'
-mutant 'a replica that is cut off and goes on promising' crates/issuer-api/src/accept.rs "$E2E" what_a_replica_without_kafka \
+mutant 'a replica that is cut off and goes on promising' crates/issuer-api/src/reservations.rs "$E2E" what_a_replica_without_kafka \
   'if self.publishing.in_flight.is_cut_off() { 0 } else { self.outbox_cap }' 'self.outbox_cap'
 mutant 'a Kafka that is away for all taken for a cut-off replica' crates/issuer-api/src/publish.rs "$E2E" a7_ \
   'Ok(_) => self.in_flight.nobody_publishes(),' 'Ok(_) => self.in_flight.others_publish(entry.request_id, Instant::now(), grace),'
@@ -60,10 +60,18 @@ mutant 'a poll interval that keeps a consumer from starting' $CORE/kafka/clients
   '.set("max.poll.interval.ms", "300000").remove(' '.remove('
 mutant 'an alarm that ends all alarms when it cannot be composed' crates/dlq-consumer/src/alarm/sender.rs "$E2E" an_alarm_that_cannot_be_put \
   'match panics::caught(composed).await {' 'match Some(composed.await) {'
-mutant 'a line for each request that fails' crates/issuer-api/src/accept.rs "$E2E" an_error_of_every_request \
+mutant 'a line for each request that fails' crates/issuer-api/src/reservations.rs "$E2E" an_error_of_every_request \
   'if let Some(requests) = FAILED.admit(&error.code()) {' 'if let requests = FAILED.admit(&error.code()).unwrap_or(1) {'
 mutant 'a replica of Redis whose answer is believed' $CORE/stock/error.rs "$LIB" stock::error:: \
   '        ErrorKind::Extension => error.code() == Some("WRONGTYPE"),
         _ => false,' '        _ => true,'
 mutant 'the age of an outbox by the clock of another machine' crates/coupon-core/lua/relay.lua "$IT" outbox:: \
   'math.max(now - tonumber(first[2]), tonumber(last[2]) - now)' 'now - tonumber(first[2])'
+mutant 'a member of a batch who is not seen by the next one' crates/coupon-core/lua/reserve.lua "$IT" stock_model:: \
+  'held[at] or new[member]' 'held[at]'
+mutant 'a batch that ends above the total' crates/coupon-core/lua/reserve.lua "$IT" stock_model:: \
+  'seq, issued, waiting = seq + 1, issued + 1, waiting + 1' 'seq, waiting = seq + 1, waiting + 1'
+mutant 'a batch whose requests share a sequence' crates/coupon-core/lua/reserve.lua "$IT" stock_model:: \
+  'answer = seq' 'answer = tonumber(meta[6]) + 1'
+mutant 'a campaign that is busy for ever after a panic' crates/issuer-api/src/batches.rs '-p issuer-api --lib' batches:: \
+  'let _ = panics::caught(work(batch)).await;' 'work(batch).await;'

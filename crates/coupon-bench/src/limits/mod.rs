@@ -53,12 +53,25 @@ pub struct Limit {
 }
 
 impl Limit {
+    /// The limit of the parts of an operation that does `parts` at once.
+    fn of_each(self, parts: usize) -> Self {
+        #[expect(clippy::cast_precision_loss, reason = "a few")]
+        let parts = parts as f64;
+        Self {
+            per_second: self.per_second * parts,
+            caller_cpu_us: self.caller_cpu_us / parts,
+            server_cpu_us: self.server_cpu_us / parts,
+        }
+    }
+
     /// How much of one core the caller was busy; a producer has further threads, and may be at more than one.
     pub fn busy(&self) -> f64 {
         self.per_second * self.caller_cpu_us / 1e6
     }
 }
 
+/// Members that one call of the script decides.
+const TOGETHER: usize = 16;
 /// Records on their way to Kafka at once: so many that the producer waits for no one. With as few as there are
 /// connections it would only show how long a record lingers, and be a limit that is none.
 const RECORDS_AT_ONCE: usize = 4096;
@@ -100,7 +113,7 @@ impl Limits {
     }
 }
 
-/// Reservations by distinct members, as `issuer-api` makes them.
+/// Reservations by distinct members, as `issuer-api` makes them under load: for some at once.
 async fn script(world: &World, machines: &Machines, seconds: f64) -> Result<Limit> {
     let _running = progress::step("the script alone");
     world.open_campaign("LIMIT", PLENTY).await?;
@@ -108,15 +121,19 @@ async fn script(world: &World, machines: &Machines, seconds: f64) -> Result<Limi
     let code: CouponCode = "LIMIT".parse()?;
     let settings = RedisSettings::at(url, 5000, 5000);
     let stock = tokio::sync::OnceCell::new();
-    let operation = operations::repeat(seconds, CONNECTIONS, &machines.redis, async move |number| {
+    let operation = operations::repeat(seconds, CONNECTIONS / TOGETHER, &machines.redis, async move |number| {
         // Made on the thread that uses it: the connection lives on that thread's runtime.
         let stock = stock.get_or_try_init(async || Stock::new(&settings)).await?;
-        let member: MemberId = crate::load::member(number).parse()?;
-        let reservation = stock.reserve(&code, &member, RequestId::make(&SystemClock), PLENTY).await?;
-        anyhow::ensure!(matches!(reservation, Ok(Held { is_repeat: false, .. })), "not reserved: {reservation:?}");
+        let members = (0..TOGETHER).map(|one| crate::load::member(number * TOGETHER + one).parse());
+        let members = members.collect::<Result<Vec<MemberId>, _>>()?;
+        let requests: Vec<_> = members.iter().map(|member| (RequestId::make(&SystemClock), member)).collect();
+        for reservation in stock.reserve_all(&code, &requests, PLENTY).await? {
+            anyhow::ensure!(matches!(reservation, Ok(Held { is_repeat: false, .. })), "not reserved: {reservation:?}");
+        }
         Ok(())
     });
-    operation.await.context("the limit of the script")
+    let limit = operation.await.context("the limit of the script")?;
+    Ok(limit.of_each(TOGETHER))
 }
 
 /// Events, each acknowledged, as `issuer-api` publishes them.

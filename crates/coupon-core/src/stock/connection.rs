@@ -51,6 +51,11 @@ impl Stock {
         Ok(Self { servers: Arc::new(servers), bound, is_noeviction_asserted, seen: Arc::default() })
     }
 
+    /// How long a call may take at most.
+    pub fn bound(&self) -> Duration {
+        self.bound
+    }
+
     /// Whether Redis takes what the service writes, in a cluster every master. A replica, a full memory and a user without
     /// rights all answer a PING.
     pub async fn probe(&self) -> Result<(), StockError> {

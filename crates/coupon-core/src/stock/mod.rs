@@ -34,5 +34,5 @@ pub use holder::{Holder, SoldOut};
 pub use inspection::{DeleteOutcome, HolderPage, RepairOutcome, View};
 pub use outbox::{OutboxEntry, OutboxListing};
 pub use rename::RenameOutcome;
-pub use reserve::{GiveBack, Held, Refused, Reservation, Seen};
+pub use reserve::{GiveBack, Held, MAX_RESERVATIONS, Refused, Reservation, Seen};
 pub use settings::{RedisSettings, SentinelSettings};

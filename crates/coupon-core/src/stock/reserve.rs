@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use redis::FromRedisValue;
+use redis::{FromRedisValue, Value};
 
 use super::{Stock, StockError, connection::script, keys, reply::Reply};
 use crate::{
@@ -82,9 +82,11 @@ impl Seen {
     }
 }
 
+/// Most requests that [`Stock::reserve_all`] takes: Redis does nothing else while it decides them, half a millisecond for these.
+pub const MAX_RESERVATIONS: usize = 128;
+
 impl Stock {
-    /// Runs `reserve.lua`. Without an answer it asks once more with the same request id, within the same bound; a repeat
-    /// changes nothing. An error means that the outcome is unknown.
+    /// Runs `reserve.lua` for one request; see [`Stock::reserve_all`].
     pub async fn reserve(
         &self,
         code: &CouponCode,
@@ -105,48 +107,88 @@ impl Stock {
         outbox_cap: u64,
         after_close: bool,
     ) -> Result<Reservation, StockError> {
+        let requests = [(request_id, member)];
+        let mut reservations = self.run_reserve(code, &requests, outbox_cap, after_close).await?;
+        reservations.pop().ok_or_else(|| StockError::Reply("nothing".to_owned()))
+    }
+
+    /// Runs `reserve.lua` for up to [`MAX_RESERVATIONS`] requests and gives the reservation of each, in their order. Without an
+    /// answer it asks once more with the same request ids, within the same bound; a repeat changes nothing. An error means that
+    /// the outcome of all is unknown.
+    pub async fn reserve_all(
+        &self,
+        code: &CouponCode,
+        requests: &[(RequestId, &MemberId)],
+        outbox_cap: u64,
+    ) -> Result<Vec<Reservation>, StockError> {
+        self.run_reserve(code, requests, outbox_cap, false).await
+    }
+
+    async fn run_reserve(
+        &self,
+        code: &CouponCode,
+        requests: &[(RequestId, &MemberId)],
+        outbox_cap: u64,
+        after_close: bool,
+    ) -> Result<Vec<Reservation>, StockError> {
+        if requests.is_empty() {
+            return Ok(Vec::new());
+        }
         let (epoch, seq) = self.seen.of(code);
         let mut call = RESERVE.key(keys::meta(code));
         call.key(keys::issued(code)).key(keys::outbox(code));
-        call.arg(request_id.to_string()).arg(member.as_str()).arg(epoch).arg(seq).arg(outbox_cap);
-        call.arg(i32::from(after_close));
+        call.arg(epoch).arg(seq).arg(outbox_cap).arg(i32::from(after_close));
+        for (request_id, member) in requests {
+            call.arg(request_id.to_string()).arg(member.as_str());
+        }
         let reply = self.invoke_repeatable("reserve", code.as_str(), &call).await?;
-        self.read_reservation(Reply::read(reply)?, code, member)
+        self.read_reservations(Reply::read(reply)?, code, requests)
     }
 
-    fn read_reservation(
+    fn read_reservations(
         &self,
         mut reply: Reply,
         code: &CouponCode,
-        member: &MemberId,
-    ) -> Result<Reservation, StockError> {
-        let is_repeat = match reply.word() {
-            "RESERVED" => false,
-            "ALREADY" => true,
-            "SOLD_OUT" => return Ok(Err(Refused::SoldOut)),
-            "NOT_OPEN" => return Ok(Err(Refused::NotOpen(Duration::from_millis(reply.next()?)))),
-            "CLOSED" => return Ok(Err(Refused::Closed)),
-            "MISSING" => return Ok(Err(Refused::Missing)),
-            "FILLING" => return Ok(Err(Refused::Filling)),
-            "SUSPECT" => return Ok(Err(Refused::Suspect)),
-            "OUTBOX_FULL" => return Ok(Err(Refused::OutboxFull)),
+        requests: &[(RequestId, &MemberId)],
+    ) -> Result<Vec<Reservation>, StockError> {
+        let refused = match reply.word() {
+            "DECIDED" => None,
+            "MISSING" => Some(Refused::Missing),
+            "FILLING" => Some(Refused::Filling),
+            "SUSPECT" => Some(Refused::Suspect),
             _ => return Err(reply.unexpected()),
         };
-        let request_id = reply.next_request_id()?;
-        let (epoch, seq, reserved_at) = (reply.next()?, reply.next()?, reply.next()?);
-        self.seen.note(code, epoch, seq);
-        let is_pending = reply.next::<i64>()? == 1;
-        let pending = is_pending.then(|| CouponIssued {
-            version: VERSION,
-            request_id,
-            coupon_code: code.clone(),
-            member_id: member.clone(),
-            reserved_at,
-            epoch,
-            seq,
-            traceparent: None,
-        });
-        Ok(Ok(Held { request_id, is_repeat, pending }))
+        if let Some(refused) = refused {
+            return Ok(vec![Err(refused); requests.len()]);
+        }
+        let (epoch, now) = (reply.next()?, reply.next()?);
+        let mut highest = 0;
+        let read = |(request_id, member): &(RequestId, &MemberId)| {
+            let (held, seq, reserved_at) = match reply.next()? {
+                Value::Int(seq) => (Held { request_id: *request_id, is_repeat: false, pending: None }, seq, Some(now)),
+                answer => match read_answer(Reply::read(answer)?)? {
+                    Ok(holder) => holder,
+                    Err(refused) => return Ok(Err(refused)),
+                },
+            };
+            highest = seq.max(highest);
+            let pending = reserved_at.map(|reserved_at| CouponIssued {
+                version: VERSION,
+                request_id: held.request_id,
+                coupon_code: code.clone(),
+                member_id: (*member).clone(),
+                reserved_at,
+                epoch,
+                seq,
+                traceparent: None,
+            });
+            Ok(Ok(Held { pending, ..held }))
+        };
+        let reservations = requests.iter().map(read).collect::<Result<_, StockError>>()?;
+        if highest > 0 {
+            self.seen.note(code, epoch, highest);
+        }
+        Ok(reservations)
     }
 
     /// Runs `give_back.lua`: frees the unit that `request_id` holds, or hands the holder entry over to `superseded_by`. May be
@@ -167,4 +209,25 @@ impl Stock {
             other => Err(StockError::Reply(format!("{other:?}"))),
         }
     }
+}
+
+/// A request that holds a coupon already, with the sequence and, where its event is in the outbox, the time of its reservation in
+/// ms; or why a request was refused.
+type Answer = Result<(Held, i64, Option<i64>), Refused>;
+
+/// Reads the answer to one request that has not just reserved.
+fn read_answer(mut answer: Reply) -> Result<Answer, StockError> {
+    let is_repeat = match answer.word() {
+        "RESERVED" => false,
+        "ALREADY" => true,
+        "SOLD_OUT" => return Ok(Err(Refused::SoldOut)),
+        "NOT_OPEN" => return Ok(Err(Refused::NotOpen(Duration::from_millis(answer.next()?)))),
+        "CLOSED" => return Ok(Err(Refused::Closed)),
+        "OUTBOX_FULL" => return Ok(Err(Refused::OutboxFull)),
+        _ => return Err(answer.unexpected()),
+    };
+    let request_id = answer.next_request_id()?;
+    let (seq, reserved_at) = (answer.next()?, answer.next()?);
+    let is_pending = answer.next::<i64>()? == 1;
+    Ok(Ok((Held { request_id, is_repeat, pending: None }, seq, is_pending.then_some(reserved_at))))
 }

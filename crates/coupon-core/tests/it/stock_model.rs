@@ -20,6 +20,8 @@ const MEMBERS: usize = 5;
 enum Step {
     /// A member asks, with a new request id.
     Reserve(usize),
+    /// Members ask together, one of them perhaps twice.
+    ReserveAll(Vec<usize>),
     /// The n-th request that was ever made is made again.
     Repeat(usize),
     /// The n-th request is given back, whatever has happened to it since.
@@ -54,6 +56,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let nth = 0..20_usize;
     let step = prop_oneof![
         6 => (0..MEMBERS).prop_map(Step::Reserve),
+        3 => proptest::collection::vec(0..MEMBERS, 1..6).prop_map(Step::ReserveAll),
         2 => nth.clone().prop_map(Step::Repeat),
         3 => nth.clone().prop_map(Step::GiveBack),
         1 => nth.clone().prop_map(Step::Swap),
@@ -95,7 +98,7 @@ async fn play(stock: &Stock, code: &CouponCode, steps: Vec<Step>) {
     }
     for step in steps {
         model.step(stock, code, &step).await;
-        known |= matches!(step, Step::Reserve(_));
+        known |= matches!(step, Step::Reserve(_) | Step::ReserveAll(_));
         for member in 0..MEMBERS {
             let holds = model.marks.get(&member).map_or(Holder::Nothing, |request_id| Holder::Holds {
                 request_id: *request_id,
@@ -122,6 +125,11 @@ impl Model {
                 let id = new_id();
                 self.requests.push((member, id));
                 self.reserve(stock, code, member, id).await;
+            }
+            Step::ReserveAll(ref members) => {
+                let requests: Vec<_> = members.iter().map(|&member| (member, new_id())).collect();
+                self.requests.extend(&requests);
+                self.reserve_all(stock, code, &requests).await;
             }
             Step::Repeat(nth) => {
                 let Some((member, id)) = self.nth(nth) else { return };
@@ -169,8 +177,31 @@ impl Model {
 
     async fn reserve(&mut self, stock: &Stock, code: &CouponCode, member: usize, id: RequestId) {
         let answer = reserve(stock, code, member, id).await;
-        let held = self.marks.get(&member).copied();
-        let expected = match held {
+        let expected = self.decide(member, id);
+        assert_eq!(seen(answer), expected);
+    }
+
+    async fn reserve_all(&mut self, stock: &Stock, code: &CouponCode, requests: &[(usize, RequestId)]) {
+        let members: Vec<MemberId> = requests.iter().map(|(member, _)| name(*member)).collect();
+        let asked: Vec<_> = requests.iter().zip(&members).map(|((_, id), member)| (*id, member)).collect();
+        let answers = stock.reserve_all(code, &asked, CAP as u64).await.unwrap();
+        let seqs: Vec<i64> = answers
+            .iter()
+            .filter_map(|answer| answer.as_ref().ok().filter(|held| !held.is_repeat)?.pending.as_ref())
+            .map(|event| event.seq)
+            .collect();
+        assert_eq!(
+            seqs,
+            (self.seq + 1..).take(seqs.len()).collect::<Vec<_>>(),
+            "each reservation has its own sequence"
+        );
+        let expected: Vec<_> = requests.iter().map(|(member, id)| self.decide(*member, *id)).collect();
+        assert_eq!(answers.into_iter().map(seen).collect::<Vec<_>>(), expected);
+    }
+
+    /// What the next request is answered.
+    fn decide(&mut self, member: usize, id: RequestId) -> Seen {
+        match self.marks.get(&member).copied() {
             Some(holder) => Ok((holder, holder == id, self.outbox.contains_key(&holder))),
             None if !self.open => Err(Refused::Closed),
             None if i64::try_from(self.marks.len()).unwrap() >= self.total => Err(Refused::SoldOut),
@@ -181,9 +212,7 @@ impl Model {
                 self.outbox.insert(id, member);
                 Ok((id, true, true))
             }
-        };
-        let found = answer.map(|held| (held.request_id, !held.is_repeat, held.pending.is_some()));
-        assert_eq!(found, expected);
+        }
     }
 
     async fn set_total(&mut self, stock: &Stock, code: &CouponCode, total: i64, late: bool) {
@@ -242,6 +271,13 @@ pub fn key(code: &CouponCode, part: &str) -> String {
 
 pub async fn holders(code: &CouponCode) -> Option<i64> {
     raw(redis::cmd("HGET").arg(key(code, "meta")).arg("holders")).await
+}
+
+/// The request that holds, whether it is the one that asked, and whether its event is in the outbox.
+type Seen = Result<(RequestId, bool, bool), Refused>;
+
+fn seen(answer: Reservation) -> Seen {
+    answer.map(|held| (held.request_id, !held.is_repeat, held.pending.is_some()))
 }
 
 pub async fn reserve(stock: &Stock, code: &CouponCode, member: usize, id: RequestId) -> Reservation {
