@@ -53,7 +53,8 @@ impl Operations {
 
     /// Accepts the numbers of a campaign as they are, after somebody has changed rows by hand that cannot be put back. Decisions that
     /// have lost their number get another one; numbers that have lost their decision are passed over by the relay, and the
-    /// difference of the two counts is none to `reconcile` any more. May be repeated.
+    /// difference of the two counts is none to `reconcile` any more. Refused while a decision may be among those numbers that
+    /// exists and was told to nobody. May be repeated.
     pub async fn accept_missing_decisions(&self, code: &CouponCode) -> Result<AcceptedNumbers, OperationsError> {
         let accepted = self.with_data_lock(code, Box::pin(self.accept_missing_locked(code))).await?;
         accepted.unwrap_or_else(|| Err(OperationsError::Busy(code.clone())))
@@ -66,9 +67,12 @@ impl Operations {
         if coupon.archived_at.is_some() {
             return Err(OperationsError::Archived(code.clone()));
         }
-        while batches.number_some(code).await? > 0 {}
-        let count = batches.count(code).await?.ok_or_else(|| OperationsError::Unknown(code.clone()))?;
-        let accepted = batches.accept(code.clone(), count.last - count.decisions, self.me()).await?;
+        while batches.number_lost(code).await? > 0 {}
+        let gaps = batches.gaps(code).await?.ok_or_else(|| OperationsError::Archived(code.clone()))?;
+        if gaps.lost > 0 {
+            return Err(OperationsError::NumbersLost { code: code.clone(), decisions: gaps.lost });
+        }
+        let accepted = batches.accept(code.clone(), gaps, self.me()).await?;
         accepted.ok_or_else(|| OperationsError::Archived(code.clone()))
     }
 }

@@ -99,6 +99,18 @@ pub enum OperationsError {
         /// The first number that is kept.
         first_kept: i64,
     },
+    /// Decisions have lost their numbers, and cannot be told from those whose numbers were purged.
+    #[error(
+        "{decisions} decisions of {code} at least have lost their numbers before they were published, and are too old to be told from \
+         those whose numbers retention has purged: restore coupon_decision_batches from a backup; without one, deploy/README.md, \
+         \"Rows that cannot be put back\", says how to number and publish all of them again"
+    )]
+    NumbersLost {
+        /// The campaign.
+        code: CouponCode,
+        /// Such decisions, at least.
+        decisions: i64,
+    },
     /// There are more ISSUED rows than coupons.
     #[error(
         "{code} has {rows} issued rows and {total} coupons in all: nobody loses theirs, so raise the total with \

@@ -169,8 +169,15 @@ impl DecisionRelay {
                     mark = passed;
                     continue;
                 }
-                report_missing(code.as_str(), missing);
-                break;
+                match batches.lease(*coupon_id, self.owner.clone(), LEASE).await? {
+                    // Retention where publishing was off until now has purged it, unpublished, and moved the mark over it.
+                    Some(moved) if moved > mark => mark = moved,
+                    Some(_) => {
+                        report_missing(code.as_str(), missing);
+                        break;
+                    }
+                    None => return Ok(mark > begin),
+                }
             }
         }
         Ok(mark > begin)

@@ -29,6 +29,16 @@ mutant 'a missing number passed over that nobody accepted' $CORE/repo/coupon_dec
   'AND relayed_to = $3 - 1 AND accepted_numbers @> $3::bigint' 'AND relayed_to = $3 - 1'
 mutant 'a mark that stays before what was purged unpublished' $CORE/repo/retention.rs "$IT" decisions_kept:: \
   'SET relayed_to = gone.last_no' 'SET relayed_to = m.relayed_to'
+mutant 'numbers purged under a relay that publishes' $CORE/repo/retention/rules.rs "$IT" decisions_kept:: \
+  "coalesce(greatest(m.owned_until, m.relayed_at) < clock_timestamp() - interval '1 day', true)" 'true'
+mutant 'a mark that passes numbers which are kept' $CORE/repo/retention.rs "$IT" decisions_kept:: \
+  'AND NOT EXISTS (SELECT FROM going WHERE going.key = b.id)' 'AND false'
+mutant 'decisions that have lost their numbers left without' $CORE/repo/coupon_decision_batches/later.rs "$IT" decisions_kept:: \
+  'CASE WHEN $3 THEN purged.before END' 'CASE WHEN $3 THEN complete_before END'
+mutant 'a trace that is worth an attempt' $CORE/repo/coupon_issues/traces.rs "$IT" decision_traces:: \
+  'Class::Unavailable | Class::Interrupted' 'Class::Unavailable | Class::Contended | Class::Interrupted'
+mutant 'the end of a window told by a clock that is ahead' $CORE/repo/webhooks.rs "$IT" webhooks:: \
+  'least($1, clock_timestamp())' '$1'
 mutant 'the end of a window told at each look' migrations/0015_decisions_kept.sql "$IT" webhooks:: \
   ' AND end_told_of IS DISTINCT FROM closes_at' ''
 mutant 'a lease taken from a relay that has it' $CORE/repo/coupon_decision_batches/marks.rs "$IT" decisions:: \

@@ -15,7 +15,7 @@ mod accepted;
 mod later;
 mod marks;
 
-pub use accepted::AcceptedNumbers;
+pub use accepted::{AcceptedNumbers, NumberGaps};
 pub use later::NumberCount;
 pub use marks::Behind;
 

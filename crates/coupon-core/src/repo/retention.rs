@@ -7,6 +7,7 @@ use sqlx::AssertSqlSafe;
 
 use super::{RepoError, RetentionRepository, audit::Actor};
 use crate::words::words;
+use rules::NOBODY_PUBLISHES;
 
 words! {
     /// A table whose old rows are purged, in the order of the purge: rows that depend on another row come after it.
@@ -46,7 +47,7 @@ pub struct Bound {
     /// Only what was done before this time.
     pub before: DateTime<Utc>,
     /// Whether the numbers of decisions go that nobody was told of: where none are published. A relay that is started later
-    /// begins after them.
+    /// begins after them. Of a campaign that somebody publishes they stay all the same, as in an update that switches it on.
     pub unpublished: bool,
 }
 
@@ -92,6 +93,46 @@ fn step((rows, seen, at, key): Reached, limit: i64) -> Step {
     let next = at.zip(key).filter(|_| seen == limit).map(|(at, key)| Cursor { at, key });
     Step { rows, next }
 }
+
+/// Where numbers go that nobody was told of: locks the marks of their campaigns against a relay that begins meanwhile, takes along
+/// what is old and below, though a step of its own would come to it later, and finds the first batch of each campaign that is kept.
+fn locking_the_mark() -> String {
+    format!(
+        "marked AS MATERIALIZED (
+         SELECT m.coupon_id, m.relayed_to, m.complete_before, (
+             SELECT max(b.first_no) FROM coupon_decision_batches b JOIN chosen ON b.id = chosen.key
+             WHERE b.coupon_id = m.coupon_id) AS top
+         FROM coupon_decision_marks m
+         WHERE {NOBODY_PUBLISHES}
+           AND m.coupon_id IN (SELECT b.coupon_id FROM coupon_decision_batches b JOIN chosen ON b.id = chosen.key)
+         FOR UPDATE SKIP LOCKED
+     ), late AS MATERIALIZED (
+         SELECT b.id AS key FROM coupon_decision_batches b JOIN marked ON marked.coupon_id = b.coupon_id
+         WHERE b.first_no > marked.relayed_to AND b.first_no < marked.top
+           AND b.decided_at < least($1, marked.complete_before)
+           AND NOT EXISTS (SELECT FROM chosen WHERE chosen.key = b.id)
+         FOR UPDATE OF b SKIP LOCKED
+     ), going AS MATERIALIZED (
+         SELECT key FROM chosen UNION ALL SELECT key FROM late
+     ), kept AS MATERIALIZED (
+         SELECT marked.coupon_id, coalesce((
+             SELECT b.first_no FROM coupon_decision_batches b
+             WHERE b.coupon_id = marked.coupon_id AND b.first_no + cardinality(b.request_ids) - 1 > marked.relayed_to
+               AND b.first_no >= coalesce((
+                   SELECT max(p.first_no) FROM coupon_decision_batches p
+                   WHERE p.coupon_id = marked.coupon_id AND p.first_no <= marked.relayed_to + 1), 0)
+               AND NOT EXISTS (SELECT FROM going WHERE going.key = b.id)
+             ORDER BY b.first_no LIMIT 1), 9223372036854775807) AS first_no
+         FROM marked
+     ),"
+    )
+}
+
+/// Of those, only what is below every batch that is kept, because the mark passes it: what is kept is still told.
+const BELOW_WHAT_IS_KEPT: &str = "AND (
+         f.first_no < (SELECT kept.first_no FROM kept WHERE kept.coupon_id = f.coupon_id)
+         OR f.first_no + cardinality(f.request_ids) <= (
+             SELECT m.relayed_to + 1 FROM coupon_decision_marks m WHERE m.coupon_id = f.coupon_id))";
 
 /// What a purge of the numbers of decisions returns of each row, and what it does with it: whoever publishes the campaign's
 /// decisions would look for them for ever.
@@ -139,10 +180,16 @@ impl RetentionRepository<'_> {
         let rule = table.rule(unpublished);
         let Cursor { at, key } = from.unwrap_or_else(|| rule.start());
         let chosen = rule.chosen(table, "FOR UPDATE OF f SKIP LOCKED");
-        let (columns, moved) = if table == Purgeable::DecisionBatches { MOVING_THE_MARK } else { ("", "") };
+        let is_of_decisions = table == Purgeable::DecisionBatches;
+        let (columns, moved) = if is_of_decisions { MOVING_THE_MARK } else { ("", "") };
+        let (locked, going, below) = if is_of_decisions && unpublished {
+            (locking_the_mark(), "going", BELOW_WHAT_IS_KEPT)
+        } else {
+            (String::new(), "chosen", "")
+        };
         let delete = format!(
-            "WITH {chosen}, purged AS (
-                 DELETE FROM {table} f USING chosen WHERE f.{key} = chosen.key
+            "WITH {chosen}, {locked} purged AS (
+                 DELETE FROM {table} f USING {going} WHERE f.{key} = {going}.key {below}
                  RETURNING '{table}/' || f.{key}::text AS subject {columns}
              ), {moved} unnoted AS (
                  DELETE FROM row_notes USING purged WHERE row_notes.subject = purged.subject

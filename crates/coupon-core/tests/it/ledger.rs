@@ -231,7 +231,7 @@ pub async fn issue(database: &Database, event: &CouponIssued) -> IssueOutcome {
 }
 
 /// Returns the outcome of one event of a batch.
-fn outcome_of(written: &Written, place: usize) -> IssueOutcome {
+pub fn outcome_of(written: &Written, place: usize) -> IssueOutcome {
     *written.outcomes[place].as_ref().unwrap().as_ref().unwrap()
 }
 

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot get what it needs has failed")]
 
 mod batches;
+mod decision_traces;
 mod decisions;
 mod decisions_kept;
 mod holders;

@@ -6,9 +6,11 @@ use coupon_core::{
     ids::CouponCode,
     repo::{
         Database,
+        alarms::Notice,
         audit::{Actor, Identity},
         coupon_issues::{IssueOutcome, WHOLE_BATCH},
         coupons::CouponStatus,
+        retention::{Bound, Purgeable},
         webhooks::{CampaignEventKind, DeliveryFilter, Outcome},
     },
 };
@@ -73,14 +75,14 @@ async fn the_end_of_a_window_is_told_once_for_each_end_of_a_campaign_that_is_ope
     let own = OwnDatabase::create("window").await;
     let (database, url) = own.parts();
     let mut raw = PgConnection::connect(&url).await.unwrap();
-    let now = Utc::now() + TimeDelta::minutes(1);
+    let now = Utc::now() - TimeDelta::minutes(1);
     for code in ["OPEN", "CLOSED", "ENDLESS"] {
         let code: CouponCode = code.parse().unwrap();
         campaign(&database, &code, 3).await;
         set_status(&database, &code, &[CouponStatus::Opening], CouponStatus::Open).await;
     }
     set_status(&database, &"CLOSED".parse().unwrap(), &[CouponStatus::Open], CouponStatus::Closed).await;
-    let ends = "UPDATE coupons SET closes_at = $1 WHERE coupon_code <> 'ENDLESS'";
+    let ends = "UPDATE coupons SET opens_at = $1::timestamptz - interval '1 day', closes_at = $1 WHERE coupon_code <> 'ENDLESS'";
     sqlx::query(ends).bind(now).execute(&mut raw).await.unwrap();
     sqlx::query("DELETE FROM campaign_events").execute(&mut raw).await.unwrap();
     let tell = |at| database.webhooks().tell_ended_windows(at);
@@ -93,8 +95,10 @@ async fn the_end_of_a_window_is_told_once_for_each_end_of_a_campaign_that_is_ope
         sqlx::query_as(select).fetch_one(&mut raw).await.unwrap();
     assert_eq!((event.0.as_str(), event.1.as_str(), event.2.as_str()), ("closed", "OPEN", "OVER"));
     assert!((event.3 - now).abs() < TimeDelta::milliseconds(1), "it happened when the window ended");
-    sqlx::query(ends).bind(now + TimeDelta::hours(1)).execute(&mut raw).await.unwrap();
+    sqlx::query(ends).bind(now + TimeDelta::seconds(30)).execute(&mut raw).await.unwrap();
     assert_eq!(tell(now + TimeDelta::hours(2)).await.unwrap(), 1, "a later end is told again");
+    sqlx::query(ends).bind(now + TimeDelta::hours(1)).execute(&mut raw).await.unwrap();
+    assert_eq!(tell(now + TimeDelta::hours(2)).await.unwrap(), 0, "a service whose clock is ahead tells nothing early");
     own.drop().await;
 }
 
@@ -151,5 +155,45 @@ async fn each_event_is_handed_out_once_and_a_delivery_is_claimed_by_one() {
     assert!(webhooks.endpoints().await.unwrap()[0].off_at.is_some());
     webhooks.register("shop".to_owned(), "https://new.example/".to_owned()).await.unwrap();
     assert!(webhooks.endpoints().await.unwrap()[0].off_at.is_none());
+    own.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_an_endpoint_that_is_gone_has_failed_now_and_retention_counts_from_there() {
+    let own = OwnDatabase::create("gone").await;
+    let (database, _) = own.parts();
+    let code: CouponCode = "GONE".parse().unwrap();
+    campaign(&database, &code, 1).await;
+    set_status(&database, &code, &[CouponStatus::Opening], CouponStatus::Open).await;
+    set_status(&database, &code, &[CouponStatus::Open], CouponStatus::Closed).await;
+    let webhooks = database.webhooks();
+    webhooks.register("shop".to_owned(), "https://shop.example/".to_owned()).await.unwrap();
+    let wanted = [CampaignEventKind::Opened, CampaignEventKind::Closed].map(|kind| ("shop".to_owned(), kind));
+    assert_eq!(webhooks.hand_out(wanted.to_vec(), 7).await.unwrap(), 2);
+    let (now, lease) = (Utc::now() + TimeDelta::seconds(5), TimeDelta::seconds(30));
+    let claim = async || webhooks.claim("shop".to_owned(), now, lease).await.unwrap().unwrap().id;
+    let refused = Outcome::Refused {
+        status: Some(503),
+        error: "answers 503".to_owned(),
+        next_at: Ok(now + TimeDelta::hours(24)),
+        not_before: now,
+    };
+    webhooks.note_outcome("shop".to_owned(), claim().await, refused, now).await.unwrap();
+    let notice = Notice {
+        cause: "WEBHOOK shop".to_owned(),
+        coupon_code: Some(code),
+        message: "it is gone".to_owned(),
+        command: "dlq-consumer webhook list".to_owned(),
+        now,
+    };
+    webhooks.note_outcome("shop".to_owned(), claim().await, Outcome::Gone(notice), now).await.unwrap();
+    let all = webhooks.deliveries(&DeliveryFilter::default(), 10).await.unwrap();
+    for delivery in &all {
+        let off = (delivery.next_at - now).abs();
+        assert!(delivery.status == "FAILED" && off < TimeDelta::milliseconds(1), "{delivery:?}");
+    }
+    let bound = Bound { before: now + TimeDelta::seconds(1), unpublished: false };
+    let purgeable = database.retention().count_purgeable(Purgeable::WebhookDeliveries, bound, None, 10).await.unwrap();
+    assert_eq!((all.len(), purgeable.rows), (2, 2));
     own.drop().await;
 }

@@ -263,13 +263,11 @@ fn allow(jwks: &Path) -> String {
     )
 }
 
-/// Runs a Java source file with Kafka's client at hand, and returns what it prints.
-pub async fn run_java(source: &Path, words: &[&str]) -> Result<String> {
+/// Starts a Java source file with Kafka's client at hand; it ends when what is returned is dropped.
+pub fn start_java(source: &Path, words: &[&str]) -> Result<tokio::process::Child> {
     let mut command = java(256);
     command.arg(source).args(words);
-    let output = Command::from(command).output().await?;
-    ensure!(output.status.success(), "{}: {}", source.display(), String::from_utf8_lossy(&output.stderr));
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    Command::from(command).kill_on_drop(true).spawn().with_context(|| format!("{} does not start", source.display()))
 }
 
 fn java(megabytes: u32) -> Spawn {

@@ -114,6 +114,80 @@ async fn after_rows_were_deleted_by_hand_an_operator_goes_on_without_them() -> R
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn numbers_that_may_have_been_told_to_nobody_are_not_accepted_as_missing() -> Result<()> {
+    let (world, topic) = publishing("LOST", 60).await?;
+    topic.create(3, &[]).await?;
+    let off = world.start_dlq_consumer().set("decisions.enabled", false).set("reconcile.every_ms", 0);
+    let (api, _issue_consumer, dlq_consumer) = tokio::try_join!(
+        world.start_api().into_future(),
+        world.start_issue_consumer().into_future(),
+        off.into_future()
+    )?;
+    ask(&world, &api, "LOST", "old", 3).await?;
+    ask(&world, &api, "LOST", "young", 2).await?;
+    dlq_consumer.terminate(SOON).await?;
+    // All as old as what retention has purged of some campaign, and the first ones deleted by hand.
+    for statement in [
+        "UPDATE coupon_issues SET decided_at = decided_at - interval '40 days'",
+        "INSERT INTO operator_audit (at, actor, verb, subject, change, reason)
+         VALUES (now(), 'dlq-consumer', 'purge', 'coupon_decision_batches',
+                 jsonb_build_object('deleted', 1, 'older_than', now() - interval '30 days'), '')",
+        "INSERT INTO coupon_decision_marks (coupon_id, complete_before) SELECT coupon_id, now() FROM coupons
+         ON CONFLICT (coupon_id) DO UPDATE SET complete_before = now()",
+        "DELETE FROM coupon_decision_batches WHERE first_no <= 3",
+    ] {
+        sqlx::raw_sql(statement).execute(&world.db).await?;
+    }
+    let words =
+        ["decisions", "accept-missing", "--coupon", "LOST", "--reason", "lost in T-18", "--by", "olga", "--yes"];
+    let refused = world.run("dlq-consumer", &words).await?;
+    let said = "3 decisions of LOST at least have lost their numbers";
+    ensure!(refused.code == Some(1) && refused.stderr.contains(said), "{refused:?}");
+
+    // What the runbook says without a backup.
+    let number_all = "UPDATE coupon_decision_marks SET complete_before = '-infinity'
+                      WHERE coupon_id = (SELECT coupon_id FROM coupons WHERE coupon_code = 'LOST')";
+    sqlx::raw_sql(number_all).execute(&world.db).await?;
+    let accepted = world.run("dlq-consumer", &words).await?.succeeded()?;
+    ensure!(accepted.contains("numbers 1 to 3 of LOST have no decision"), "{accepted}");
+    let _publishing = world.start_dlq_consumer().set("reconcile.every_ms", 0).await?;
+    assert_eq!(published(&world, 5).await?, [4, 5, 6, 7, 8]);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_purged_unpublished_after_a_relay_has_read_the_mark_is_no_gap() -> Result<()> {
+    let (world, topic) = publishing("UPDATED", 60).await?;
+    topic.create(3, &[]).await?;
+    let off = world.start_dlq_consumer().set("decisions.enabled", false).set("reconcile.every_ms", 0);
+    let (api, _issue_consumer, dlq_consumer) = tokio::try_join!(
+        world.start_api().into_future(),
+        world.start_issue_consumer().into_future(),
+        off.into_future()
+    )?;
+    ask(&world, &api, "UPDATED", "old", 3).await?;
+    ask(&world, &api, "UPDATED", "young", 2).await?;
+    dlq_consumer.terminate(SOON).await?;
+    // As an older build where publishing is still off purges, at the worst moment.
+    sqlx::raw_sql(
+        "CREATE FUNCTION purge_meanwhile() RETURNS trigger LANGUAGE plpgsql AS $$
+         BEGIN
+             DELETE FROM coupon_decision_batches WHERE first_no <= 3;
+             UPDATE coupon_decision_marks SET relayed_to = 3 WHERE relayed_to < 3;
+             RETURN NULL;
+         END $$;
+         CREATE TRIGGER purge_meanwhile AFTER INSERT ON coupon_decision_marks
+         FOR EACH ROW EXECUTE FUNCTION purge_meanwhile()",
+    )
+    .execute(&world.db)
+    .await?;
+    let relay = world.start_dlq_consumer().set("reconcile.every_ms", 0).await?;
+    assert_eq!(published(&world, 2).await?, [4, 5]);
+    assert!(!relay.log_contains("has no row any more"), "nobody has deleted rows by hand");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_event_of_a_decision_belongs_to_the_trace_of_its_request() -> Result<()> {
     let (world, topic) = publishing("TRACED", 60).await?;
     topic.create(3, &[]).await?;

@@ -129,6 +129,23 @@ async fn an_address_that_is_not_public_is_refused_and_the_event_waits() -> Resul
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_event_waits_for_ends_of_windows_that_cannot_be_told() -> Result<()> {
+    let (world, shop) = (World::new().await?, Webhook::start().await?);
+    sqlx::raw_sql(
+        "CREATE OR REPLACE FUNCTION tell_ended_windows(ended_by timestamptz) RETURNS bigint LANGUAGE plpgsql
+         AS $$ BEGIN RAISE EXCEPTION 'a trigger of somebody refuses it'; END $$",
+    )
+    .execute(&world.db)
+    .await?;
+    let dlq_consumer = telling_shop(&world, &shop)?.await?;
+    world.open_campaign("UNTOLD", 1).await?;
+    assert_eq!(shop.takes(1, SOON).await?[0].body["type"], "opened");
+    let says_so = "ends of windows wait to be handed out to webhooks";
+    dlq_consumer.wait_for_log("the log says it", SOON, |line| line.text.contains(says_so)).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_webhook_that_fails_is_measured_until_it_takes_something() -> Result<()> {
     let (world, shop) = (World::new().await?, Webhook::start().await?);
     shop.turn(Manner::Answers(503)).await?;

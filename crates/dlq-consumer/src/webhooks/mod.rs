@@ -16,11 +16,10 @@ mod signature;
 
 use std::{sync::Arc, time::Duration};
 
-use chrono::{DateTime, Utc};
 use coupon_core::{
     clock::Clock,
     repo::{Database, RepoError, webhooks::CampaignEventKind},
-    runtime::{SettingsError, Tasks, chain, doctor::Finding},
+    runtime::{SettingsError, Tasks, Throttle, chain, doctor::Finding},
 };
 
 use sender::Sender;
@@ -63,9 +62,9 @@ impl Webhooks {
         tasks.every("webhook events", HAND_OUT_PERIOD, move || {
             let (database, subscriptions, now) = (database.clone(), subscriptions.clone(), clock.now());
             async move {
-                if let Err(error) = hand_out(&database, &subscriptions, now).await {
-                    tracing::debug!("events of campaigns cannot be handed out now: {}", chain(&error));
-                }
+                // What is told of windows is one kind of event: the others do not wait for it.
+                report("ends of windows", database.webhooks().tell_ended_windows(now).await.map(drop));
+                report("events of campaigns", hand_out(&database, &subscriptions).await);
             }
         });
         for sender in senders {
@@ -74,13 +73,18 @@ impl Webhooks {
     }
 }
 
-/// Tells of windows that have ended, and makes the deliveries of all new events.
-async fn hand_out(
-    database: &Database,
-    subscriptions: &[(String, CampaignEventKind)],
-    now: DateTime<Utc>,
-) -> Result<(), RepoError> {
-    database.webhooks().tell_ended_windows(now).await?;
+fn report(what: &'static str, outcome: Result<(), RepoError>) {
+    static FAILED: Throttle = Throttle::new();
+    if let Err(error) = outcome
+        && let Some(count) = FAILED.admit(what)
+    {
+        let error = chain(&error);
+        tracing::warn!(count, %error, "{what} wait to be handed out to webhooks and go on as soon as they can ({count} times)");
+    }
+}
+
+/// Makes the deliveries of all new events.
+async fn hand_out(database: &Database, subscriptions: &[(String, CampaignEventKind)]) -> Result<(), RepoError> {
     while database.webhooks().hand_out(subscriptions.to_vec(), HAND_OUT_BATCH).await? == HAND_OUT_BATCH {}
     Ok(())
 }

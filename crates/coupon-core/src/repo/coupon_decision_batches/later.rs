@@ -77,7 +77,17 @@ impl CouponDecisionBatchRepository<'_> {
     /// Numbers decisions that have no number, oldest first, some thousands at most. Returns how many; 0: every decision has
     /// one. The caller holds the lock of the campaign's data.
     pub async fn number_some(self, code: &CouponCode) -> Result<usize, RepoError> {
-        let unnumbered = self.long_read("find decisions without a number", self.find_unnumbered(code)).await?;
+        self.number_found_by(code, false).await
+    }
+
+    /// The same after rows were deleted by hand: also decisions that had a number before. Only those of a time of which
+    /// retention has purged batches are left, because published ones are among them.
+    pub async fn number_lost(self, code: &CouponCode) -> Result<usize, RepoError> {
+        self.number_found_by(code, true).await
+    }
+
+    async fn number_found_by(self, code: &CouponCode, lost: bool) -> Result<usize, RepoError> {
+        let unnumbered = self.long_read("find decisions without a number", self.find_unnumbered(code, lost)).await?;
         let code = code.clone();
         self.write("number decisions", move |pool| async move {
             let mut tx = pool.begin().await?;
@@ -88,25 +98,30 @@ impl CouponDecisionBatchRepository<'_> {
         .await
     }
 
-    async fn find_unnumbered(self, code: &CouponCode) -> Result<Vec<Unnumbered>, sqlx::Error> {
+    async fn find_unnumbered(self, code: &CouponCode, lost: bool) -> Result<Vec<Unnumbered>, sqlx::Error> {
         let mut tx = self.pool().begin().await?;
         sqlx::query("SET LOCAL statement_timeout = 0").execute(&mut *tx).await?;
         sqlx::query_as(
-            // Of what was decided before `complete_before` batches may be purged.
-            "WITH campaign AS (
-                 SELECT coupon_id, decision_no, coalesce(complete_before, '-infinity') AS complete_before
-                 FROM coupons LEFT JOIN coupon_decision_marks USING (coupon_id) WHERE coupon_code = $1
+            // Of what was decided before `complete_before` batches may be purged, and none is younger than the bound of its purge.
+            "WITH purged AS (
+                 SELECT coalesce(max((change->>'older_than')::timestamptz), '-infinity') AS before FROM operator_audit
+                 WHERE subject = 'coupon_decision_batches' AND verb = 'purge'
+             ), campaign AS (
+                 SELECT coupon_id, decision_no,
+                        least(coalesce(complete_before, '-infinity'), CASE WHEN $3 THEN purged.before END) AS since
+                 FROM coupons LEFT JOIN coupon_decision_marks USING (coupon_id) CROSS JOIN purged WHERE coupon_code = $1
              ), numbered AS (
                  SELECT UNNEST(request_ids) AS request_id FROM coupon_decision_batches JOIN campaign USING (coupon_id)
              )
              SELECT campaign.decision_no, i.request_id, i.decision, i.epoch
              FROM campaign JOIN coupon_issues i USING (coupon_id)
-             WHERE i.decided_at >= complete_before
+             WHERE i.decided_at >= campaign.since
                AND NOT EXISTS (SELECT FROM numbered WHERE numbered.request_id = i.request_id)
              ORDER BY i.decided_at, i.decision, i.epoch, i.request_id LIMIT $2",
         )
         .bind(code.as_str())
         .bind(NUMBERED_AT_ONCE)
+        .bind(lost)
         .fetch_all(&mut *tx)
         .await
     }

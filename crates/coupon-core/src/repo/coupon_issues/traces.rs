@@ -11,6 +11,9 @@ use crate::{
     runtime::{Throttle, chain},
 };
 
+/// Longest wait for the locks of traces, of which somebody who purges or alters them may have some.
+const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '200ms'";
+
 impl CouponIssueRepository<'_> {
     /// Keeps the traces of those of these events that have one, before the events are decided. Nearly always none has, and
     /// nothing is asked of PostgreSQL. A decision is worth more than its trace: only an outage is an error.
@@ -18,18 +21,29 @@ impl CouponIssueRepository<'_> {
         static FAILED: Throttle = Throttle::new();
         let traced =
             events.iter().filter_map(|event| Some((event.request_id.as_uuid(), event.traceparent.as_deref()?)));
-        let (ids, traces): (Vec<Uuid>, Vec<String>) = traced.map(|(id, trace)| (id, trace.to_owned())).unzip();
-        if ids.is_empty() {
+        let mut traced: Vec<(Uuid, String)> = traced.map(|(id, trace)| (id, trace.to_owned())).collect();
+        if traced.is_empty() {
             return Ok(());
         }
-        let insert = sqlx::query(
-            "INSERT INTO coupon_decision_traces (request_id, traceparent)
-             SELECT * FROM UNNEST($1::uuid[], $2::text[]) ON CONFLICT DO NOTHING",
-        );
-        match self.execute("keep traces", insert.bind(ids).bind(traces)).await {
-            Err(error) if matches!(error.class(), Class::Unavailable | Class::Contended | Class::Interrupted) => {
-                Err(error)
-            }
+        // In one order, so that batches with the same requests do not deadlock.
+        traced.sort_unstable();
+        let (ids, traces): (Vec<Uuid>, Vec<String>) = traced.into_iter().unzip();
+        let kept = self.write("keep traces", move |pool| async move {
+            // A transaction of its own, with which the short wait ends.
+            let mut tx = pool.begin().await?;
+            sqlx::query(LOCK_TIMEOUT).execute(&mut *tx).await?;
+            sqlx::query(
+                "INSERT INTO coupon_decision_traces (request_id, traceparent)
+                 SELECT * FROM UNNEST($1::uuid[], $2::text[]) ON CONFLICT DO NOTHING",
+            )
+            .bind(ids)
+            .bind(traces)
+            .execute(&mut *tx)
+            .await?;
+            tx.commit().await
+        });
+        match kept.await {
+            Err(error) if matches!(error.class(), Class::Unavailable | Class::Interrupted) => Err(error),
             Err(error) => {
                 if let Some(count) = FAILED.admit("") {
                     let error = chain(&error);
@@ -37,7 +51,7 @@ impl CouponIssueRepository<'_> {
                 }
                 Ok(())
             }
-            Ok(_) => Ok(()),
+            Ok(()) => Ok(()),
         }
     }
 }

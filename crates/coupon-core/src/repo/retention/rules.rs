@@ -18,6 +18,11 @@ pub(super) struct Rule {
     finished: String,
 }
 
+/// The condition under which nobody publishes the campaign of the mark `m`: no relay has its lease, and none has published or had it
+/// for a day, which an update that switches publishing on does not take.
+pub(super) const NOBODY_PUBLISHES: &str =
+    "coalesce(greatest(m.owned_until, m.relayed_at) < clock_timestamp() - interval '1 day', true)";
+
 /// A key before all others of the type uuid.
 const NIL: &str = "00000000-0000-0000-0000-000000000000";
 
@@ -87,7 +92,8 @@ impl Purgeable {
             },
             Self::DecisionBatches => {
                 let published = "AND f.first_no + cardinality(f.request_ids) - 1 <= m.relayed_to";
-                let published = if unpublished { "" } else { published };
+                let or_for_good = format!("AND (f.first_no + cardinality(f.request_ids) <= m.relayed_to + 1 OR {NOBODY_PUBLISHES})");
+                let published = if unpublished { or_for_good.as_str() } else { published };
                 // No decision of that time is still to be numbered; of an archived campaign none ever is.
                 let finished = format!(
                     "EXISTS (SELECT FROM coupon_decision_marks m JOIN coupons c USING (coupon_id) WHERE m.coupon_id = f.coupon_id

@@ -192,11 +192,14 @@ impl WebhookRepository<'_> {
             .execute(&mut *tx)
             .await?;
             if is_gone {
+                // Retention counts from the failure, not from an attempt that does not come.
                 sqlx::query(
-                    "UPDATE webhook_deliveries SET status = 'FAILED', last_error = 'the endpoint is switched off'
+                    "UPDATE webhook_deliveries
+                     SET status = 'FAILED', next_at = $2, last_error = 'the endpoint is switched off'
                      WHERE endpoint = $1 AND status = 'PENDING'",
                 )
                 .bind(&endpoint)
+                .bind(now)
                 .execute(&mut *tx)
                 .await?;
             }
