@@ -11,6 +11,7 @@ mod answer;
 mod bound;
 mod etag;
 mod host;
+mod mask;
 mod pages;
 mod params;
 mod settings;

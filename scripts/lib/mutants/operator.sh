@@ -79,3 +79,10 @@ mutant 'a member erased while a request of theirs is undecided' crates/coupon-op
   'if plan.in_the_way.is_empty() { Ok(()) }' 'if true { Ok(()) }'
 mutant 'a holder entry left twice' crates/coupon-core/lua/rename_holder.lua "$E2E" erasure_ends::e_an_erasure \
   "redis.call('HDEL', KEYS[2], ARGV[1])" ""
+mutant 'what operators wrote shown to viewers' crates/coupon-console/src/mask.rs "$E2E" console_masked:: \
+  'if !caller.sees_members() && !text.is_empty() {' 'if false {'
+mutant 'the texts of stored JSON shown to viewers unless they are known to be typed' crates/coupon-console/src/mask.rs '-p coupon-console --lib' mask:: \
+  'Value::String(text) if !CHOSEN.contains(&field) => words(caller, text),' \
+  'Value::String(text) if ["reason", "cause"].contains(&field) => words(caller, text),'
+mutant 'the examples of a comparison in the events of a viewer' crates/coupon-console/src/pages/campaigns/events.rs "$E2E" console_masked:: \
+  '.map(|look| look.seen_by(&caller))' ''

@@ -38,7 +38,12 @@ impl Stage {
     }
 
     /// Full load while rows are written. Returns how many members have asked so far.
-    pub async fn full_load(&self, seconds: f64, machines: &Machines, collected: &mut Collected) -> Result<usize> {
+    pub async fn full_load(
+        &self,
+        seconds: f64,
+        machines: &Machines,
+        collected: &mut Collected,
+    ) -> Result<(usize, f64)> {
         let _running = progress::step("all services at full load");
         let (requests, address) = capacity::prepare(&self.world, &self.api, seconds).await?;
         let prepared = requests.len();
@@ -59,10 +64,11 @@ impl Stage {
                 .fetch_one(&self.world.db)
                 .await?;
         let seconds = (outcome.took * 8 / 10).as_secs_f64();
-        collected.put("chain.per_second", f64::from(i32::try_from(within)?) / seconds);
+        let per_second = f64::from(i32::try_from(within)?) / seconds;
+        collected.put("chain.per_second", per_second);
         capacity::remark("chain.load_cpu_us", &outcome, 202, collected);
         collected.put_cpu("chain", &used, outcome.cpu_ms, rows);
-        Ok(PROBE_REQUESTS + prepared)
+        Ok((PROBE_REQUESTS + prepared, per_second))
     }
 
     /// All of them, by their names in figures of memory.

@@ -68,9 +68,9 @@ pub async fn run(environment: &Environment, arguments: &AcceptArgs) -> Result<()
     let mut collected = Collected::default();
     let round = async |_| {
         let limit = Limits::measure(environment, arguments.seconds).await?;
-        let per_second = capacity::measure(environment, arguments.seconds, &limit, &mut collected).await?;
+        capacity::measure(environment, arguments.seconds, &limit, &mut collected).await?;
         if !arguments.alone {
-            with_consumer(environment, arguments, per_second, &mut collected).await?;
+            with_consumer(environment, arguments, &mut collected).await?;
         }
         Ok(limit)
     };
@@ -100,19 +100,14 @@ impl AcceptArgs {
 }
 
 /// Everything that is measured while an issue-consumer writes along: on one world, one run after the other.
-async fn with_consumer(
-    environment: &Environment,
-    arguments: &AcceptArgs,
-    per_second: f64,
-    collected: &mut Collected,
-) -> Result<()> {
+async fn with_consumer(environment: &Environment, arguments: &AcceptArgs, collected: &mut Collected) -> Result<()> {
     let machines = Machines::find(environment);
     let stage = Stage::set(environment).await?;
     // VmRSS once ready.
     for (name, service) in stage.services() {
         collected.put(format!("memory.{name}_idle_mib"), memory_mib(service)?.0);
     }
-    let mut asked = stage.full_load(arguments.seconds, &machines, collected).await?;
+    let (mut asked, per_second) = stage.full_load(arguments.seconds, &machines, collected).await?;
     for (name, share) in [("light", 0.05), ("half", 0.5)] {
         let load = (name, per_second * share, arguments.half_seconds);
         asked = half::steady(&stage, &machines, asked, load, collected).await?;

@@ -8,6 +8,9 @@ use coupon_core::repo::audit::{Identity, Login};
 
 use super::Role;
 
+/// The least role that sees members.
+pub(crate) const SEES_MEMBERS: Role = Role::Support;
+
 /// The form of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rendering {
@@ -54,9 +57,14 @@ impl Caller {
         self.role >= role
     }
 
-    /// Returns a member's id as this operator may see it: whole from the role support on, else its first two characters.
+    /// Whether the operator sees members, and what operators wrote: such words may name one. `crate::mask` hides them.
+    pub(crate) fn sees_members(&self) -> bool {
+        self.may(SEES_MEMBERS)
+    }
+
+    /// Returns a member's id as this operator may see it: whole, or its first two characters.
     pub(crate) fn member(&self, id: &str) -> String {
-        if self.may(Role::Support) { id.to_owned() } else { mask(id) }
+        if self.sees_members() { id.to_owned() } else { mask(id) }
     }
 }
 

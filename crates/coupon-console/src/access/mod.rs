@@ -14,7 +14,7 @@ mod verbs;
 pub(crate) use assertion::Asserted;
 pub use assertion::{AssertionSettings, AssertionVerifier};
 pub(crate) use attempts::Attempts;
-pub(crate) use caller::{Caller, Rendering};
+pub(crate) use caller::{Caller, Rendering, SEES_MEMBERS};
 pub(crate) use denials::{DENIALS, Denial, Denials};
 pub(crate) use guard::{Gate, guard, guard_login, rendering, secure, urlencode};
 pub(crate) use login::{COOKIE, digest, new_secret};

@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// Sees everything, members masked.
+    /// Sees everything but members, which are masked, and what operators wrote, which may name one.
     Viewer,
-    /// Looks members up, and sees them unmasked.
+    /// Looks members up, and sees them unmasked, and what operators wrote.
     Support,
     /// Works through the work list, replays, opens and closes campaigns.
     Operator,

@@ -18,14 +18,11 @@ use serde_json::Value;
 
 use crate::{
     Console,
-    access::{Caller, Role},
+    access::Caller,
     answer::{Failure, Frame, View},
-    pages::work::{mask_reason, mask_reason_of_row},
-    params,
+    mask, params,
 };
 
-/// What the audit of a row of a list is about.
-const ROWS: [&str; 2] = ["failed_coupon_issues/", "dlq_events/"];
 /// Changes on a page.
 const PAGE_ROWS: i64 = 50;
 /// Changes read at once for CSV.
@@ -79,7 +76,7 @@ struct Entry {
     plan_id: Option<i64>,
     verb: String,
     subject: String,
-    /// What changed, members masked for who may not see them.
+    /// What changed, as far as the operator may see it.
     change: Value,
     reason: String,
 }
@@ -127,21 +124,11 @@ impl Audit {
 }
 
 impl Entry {
-    fn of(row: AuditRow, caller: &Caller) -> Self {
+    fn of(mut row: AuditRow, caller: &Caller) -> Self {
+        mask::audit(caller, &mut row);
         let known = row.provenance.unwrap_or_default();
         let text = |name: &str| known.get(name).and_then(Value::as_str).map(str::to_owned);
         let login = text("login");
-        let (mut subject, mut change, mut reason) = (row.subject, row.change, row.reason);
-        if ROWS.iter().any(|rows| subject.starts_with(rows)) {
-            mask_reason_of_row(caller, &mut reason);
-        }
-        mask_reason(caller, &change["filter"], &mut reason);
-        if let Some(member) = subject.strip_prefix("/members/") {
-            subject = format!("/members/{}", caller.member(member));
-        }
-        if !caller.may(Role::Support) {
-            mask_members(&mut change, caller);
-        }
         Self {
             id: row.id,
             at: row.at,
@@ -152,9 +139,9 @@ impl Entry {
             source: text("source"),
             plan_id: known.get("plan_id").and_then(Value::as_i64),
             verb: row.verb,
-            subject,
-            change,
-            reason,
+            subject: row.subject,
+            change: row.change,
+            reason: row.reason,
         }
     }
 
@@ -168,21 +155,6 @@ impl Entry {
         } else {
             self.change.to_string()
         }
-    }
-}
-
-fn mask_members(value: &mut Value, caller: &Caller) {
-    match value {
-        Value::Object(fields) => {
-            for (name, value) in fields {
-                match value {
-                    Value::String(member) if name.starts_with("member") => *member = caller.member(member),
-                    other => mask_members(other, caller),
-                }
-            }
-        }
-        Value::Array(values) => values.iter_mut().for_each(|value| mask_members(value, caller)),
-        _ => {}
     }
 }
 

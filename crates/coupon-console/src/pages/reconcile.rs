@@ -16,8 +16,9 @@ use serde_json::Value;
 
 use crate::{
     Console,
-    access::{Caller, Role},
+    access::Caller,
     answer::{Failure, Frame, View},
+    mask,
     params::{self, Form, reason},
     show::points,
 };
@@ -189,16 +190,13 @@ fn kind_of(name: &str) -> Option<Kind> {
     Kind::ALL.into_iter().find(|kind| kind.as_str() == name)
 }
 
-/// Whether an operator may see the examples of this kind of difference: what stands where an id should be may name a member.
-pub(super) fn shows_examples(kind: &str, caller: &Caller) -> bool {
-    caller.may(Role::Support) || !matches!(kind_of(kind), Some(Kind::UnreadableHolder | Kind::UnreadableEntry) | None)
-}
-
-/// Returns the differences that these comparisons have found, by kind. What Redis holds where an id should be may name a
-/// member, and is shown to who may see members.
-fn by_kind(rows: &[ReconciliationRow], caller: &Caller) -> Vec<Drift> {
+/// Returns the differences that these comparisons have found, by kind, as far as an operator may see them.
+fn by_kind(rows: &mut [ReconciliationRow], caller: &Caller) -> Vec<Drift> {
+    for row in rows.iter_mut() {
+        mask::drift(caller, &mut row.drift);
+    }
     let mut found = BTreeMap::<&String, Drift>::new();
-    for row in rows {
+    for row in &*rows {
         for (name, drift) in kinds(row) {
             let kind = kind_of(name);
             let of = found.entry(name).or_insert_with(|| Drift {
@@ -216,9 +214,8 @@ fn by_kind(rows: &[ReconciliationRow], caller: &Caller) -> Vec<Drift> {
             if of.campaigns.len() < MAX_CAMPAIGNS {
                 of.campaigns.push(row.coupon_code.clone());
             }
-            let is_shown = shows_examples(name, caller);
             let examples = drift.get("examples").and_then(Value::as_array).into_iter().flatten();
-            let examples = examples.filter_map(Value::as_str).filter(|_| is_shown).map(str::to_owned);
+            let examples = examples.filter_map(Value::as_str).map(str::to_owned);
             of.sample.extend(examples.take(5_usize.saturating_sub(of.sample.len())));
         }
     }
@@ -233,7 +230,7 @@ pub(super) async fn list(State(console): State<Console>, caller: Caller, RawQuer
         let history = console.operations.database.reconciliations();
         let limit = i64::try_from(PAGE_ROWS + 1).unwrap_or(i64::MAX);
         let mut rows = history.list(code.as_ref(), before, limit).await?;
-        let last = match &code {
+        let mut last = match &code {
             Some(code) => history.list(Some(code), None, 1).await?,
             None => history.last_of_each().await?,
         };
@@ -243,7 +240,7 @@ pub(super) async fn list(State(console): State<Console>, caller: Caller, RawQuer
             now: console.operations.clock.now(),
             coupon,
             campaigns: last.len(),
-            drift: by_kind(&last, &caller),
+            drift: by_kind(&mut last, &caller),
             next_before: rows.last().filter(|_| !is_last).map(|row| row.id),
             runs: rows.iter().map(Run::from).collect(),
         };
@@ -257,8 +254,8 @@ pub(super) async fn show(State(console): State<Console>, caller: Caller, Path(id
         let number = id.parse::<i64>();
         let number = number.map_err(|_| Failure::not_found(format!("{id} is no number of a comparison")))?;
         let row = console.operations.database.reconciliations().find(number).await?;
-        let row = row.ok_or_else(|| Failure::not_found(format!("there is no comparison {number}")))?;
-        let page = Comparison { run: Run::from(&row), drift: by_kind(std::slice::from_ref(&row), &caller) };
+        let mut row = row.ok_or_else(|| Failure::not_found(format!("there is no comparison {number}")))?;
+        let page = Comparison { run: Run::from(&row), drift: by_kind(std::slice::from_mut(&mut row), &caller) };
         Ok::<_, Failure>(console.show(&caller, &page))
     };
     console.answer(&caller, answer.await)

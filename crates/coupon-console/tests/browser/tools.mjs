@@ -103,7 +103,9 @@ async function logIn(name) {
  * same options share a context. `page.faults` gathers what a page must not do: violate the policy, ask another origin, throw.
  */
 export async function open(name = "admin.one", { lane, ...options } = {}) {
-  browser ??= chromium.launch({ executablePath: process.env.CHROMIUM, args: ["--no-sandbox", "--disable-gpu"] });
+  // By this word scripts/test-console finds the browser, should these tests be killed.
+  const env = { ...process.env, CONSOLE_BROWSER: process.env.CONSOLE_RUN ?? "" };
+  browser ??= chromium.launch({ executablePath: process.env.CHROMIUM, args: ["--no-sandbox", "--disable-gpu"], env });
   const context = await once(contexts, JSON.stringify([name, lane, options]), () => contextOf(name, options));
   const page = await context.newPage();
   // To look at a changed style sheet or module without a build.

@@ -59,10 +59,10 @@ impl KafkaSettings {
         config
             .set("enable.idempotence", "false")
             .set("acks", "all")
-            // Whoever is alone waits for it. With 0, brokers took half as much time again for a record. A request carries
-            // one partition, so that several have to be on their way for those that one broker leads. But what is in doubt when a
-            // connection breaks is sent again: by default a million batches, each of which may have arrived.
-            .set("linger.ms", "1")
+            // Whoever is alone waits for it. With 0, brokers took half as much time again for a record. Several requests may be on
+            // their way, because what comes meanwhile would wait for the answer; but no more, because what is in doubt when a
+            // connection breaks is sent again, and by default that is a million batches, each of which may have arrived.
+            .set("linger.ms", "0.2")
             .set("max.in.flight.requests.per.connection", "5")
             .set("compression.type", "lz4")
             // A record that had to grow by our headers must still fit; the topic has the last word.

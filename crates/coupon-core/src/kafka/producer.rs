@@ -4,7 +4,7 @@ use std::{
     error::Error,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rdkafka::{
@@ -13,7 +13,7 @@ use rdkafka::{
     config::RDKafkaLogLevel,
     error::KafkaError,
     message::{Header as KafkaHeader, Message, OwnedHeaders, ToBytes},
-    producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer},
+    producer::{BaseRecord, DeliveryResult, Partitioner, Producer, ProducerContext, ThreadedProducer},
     types::RDKafkaErrorCode as Code,
 };
 use tokio::sync::oneshot;
@@ -29,7 +29,7 @@ use crate::{
 /// Publishes to one topic. Clones share the client.
 #[derive(Clone)]
 pub struct Publisher {
-    producer: Arc<ThreadedProducer<Deliveries>>,
+    producer: Arc<ThreadedProducer<Deliveries, Rotation>>,
     topic: Arc<str>,
     signing_key: Option<Arc<SigningKey>>,
 }
@@ -39,7 +39,22 @@ pub type Delivered = Result<(i32, i64), PublishError>;
 
 /// Calls the callback of each record with the acknowledgement, on the thread of the client: a task that only waits for one
 /// would cost more than what it waits for.
-struct Deliveries;
+struct Deliveries {
+    /// Chooses the partition; `None`: the key does.
+    rotation: Option<Rotation>,
+}
+
+/// Sends all records of a few milliseconds to one partition, and those that follow to the next one, whatever their keys.
+///
+/// The client of C puts one partition into a request, and a broker works on one request of a connection after the other. By key,
+/// records that come together go to as many partitions, in as many requests, and wait for each other there.
+struct Rotation {
+    begun: Instant,
+}
+
+/// How long one partition is chosen: some times `linger.ms`, so that few batches are divided, and so short that all partitions have
+/// their share of every second.
+const ROTATION_MS: u128 = 5;
 
 static PANICKED: Throttle = Throttle::new();
 
@@ -65,8 +80,26 @@ impl ClientContext for Deliveries {
     }
 }
 
-impl ProducerContext for Deliveries {
+impl Partitioner for Rotation {
+    fn partition(&self, _topic: &str, _key: Option<&[u8]>, partitions: i32, is_available: impl Fn(i32) -> bool) -> i32 {
+        turn(self.begun.elapsed(), partitions, is_available)
+    }
+}
+
+/// The partition whose turn it is after this time. One without a leader is passed over; if none has one, the records wait.
+fn turn(after: Duration, partitions: i32, is_available: impl Fn(i32) -> bool) -> i32 {
+    let turns = after.as_millis() / ROTATION_MS % u128::from(partitions.unsigned_abs().max(1));
+    let first = i32::try_from(turns).unwrap_or(0);
+    let mut from_there = (first..partitions).chain(0..first);
+    from_there.find(|partition| is_available(*partition)).unwrap_or(first)
+}
+
+impl ProducerContext<Rotation> for Deliveries {
     type DeliveryOpaque = Box<DeliveryCallback>;
+
+    fn get_custom_partitioner(&self) -> Option<&Rotation> {
+        self.rotation.as_ref()
+    }
 
     fn delivery(&self, result: &DeliveryResult<'_>, callback: Box<DeliveryCallback>) {
         let delivered = match result {
@@ -89,21 +122,21 @@ impl ProducerContext for Deliveries {
 impl Publisher {
     /// Makes the client for events; it connects in the background.
     pub fn new(settings: &KafkaSettings, service: &str, topic: &str) -> Result<Self, PublishError> {
-        Self::make(&settings.producer(service)?, topic)
+        Self::make(&settings.producer(service)?, topic, Some(Rotation { begun: Instant::now() }))
     }
 
     /// Makes the client for dead letters.
     pub fn of_dead_letters(settings: &KafkaSettings, service: &str, topic: &str) -> Result<Self, PublishError> {
-        Self::make(&settings.dead_letter_producer(service)?, topic)
+        Self::make(&settings.dead_letter_producer(service)?, topic, None)
     }
 
     /// Makes the client for decisions.
     pub fn of_decisions(settings: &KafkaSettings, service: &str, topic: &str) -> Result<Self, PublishError> {
-        Self::make(&settings.decision_producer(service)?, topic)
+        Self::make(&settings.decision_producer(service)?, topic, None)
     }
 
-    fn make(config: &ClientConfig, topic: &str) -> Result<Self, PublishError> {
-        let producer: ThreadedProducer<Deliveries> = create(config, Deliveries)?;
+    fn make(config: &ClientConfig, topic: &str, rotation: Option<Rotation>) -> Result<Self, PublishError> {
+        let producer: ThreadedProducer<Deliveries, Rotation> = create(config, Deliveries { rotation })?;
         Ok(Self { producer: Arc::new(producer), topic: topic.into(), signing_key: None })
     }
 
@@ -136,7 +169,7 @@ impl Publisher {
             value: Some(value),
             headers: Vec::new(),
         };
-        match Self::make(&config, topic)?.publish_record(&record).await {
+        match Self::make(&config, topic, None)?.publish_record(&record).await {
             Err(PublishError::Kafka(error)) if error.rdkafka_error_code() == Some(Code::MessageSizeTooLarge) => Ok(()),
             Err(PublishError::Kafka(error)) => {
                 let reason = error.rdkafka_error_code().and_then(reason::of_rights);
@@ -151,7 +184,7 @@ impl Publisher {
         &self.topic
     }
 
-    /// Queues an event under its member's key, and calls `on_delivery` with the acknowledgement, on a thread that must not be
+    /// Queues an event under its member's key, which does not choose its partition, and calls `on_delivery` with the acknowledgement, on a thread that must not be
     /// held up. An error, returned or delivered, does not prove that the event has not arrived.
     /// A trace context goes along in a header.
     pub fn publish(
@@ -250,5 +283,20 @@ impl Publisher {
         let producer = Arc::clone(&self.producer);
         // The client's flush blocks the thread it is called on.
         tokio::task::spawn_blocking(move || producer.flush(bound)).await.is_ok_and(|flushed| flushed.is_ok())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_partition_has_its_turn_and_one_without_a_leader_is_passed_over() {
+        let at = |ms| Duration::from_millis(ms);
+        let turns: Vec<i32> = (0..10).map(|turns| turn(at(5 * turns), 8, |_| true)).collect();
+        assert_eq!(turns, [0, 1, 2, 3, 4, 5, 6, 7, 0, 1]);
+        assert_eq!((turn(at(5), 8, |_| true), turn(at(9), 8, |_| true)), (1, 1), "a turn has 5 ms");
+        assert_eq!((turn(at(35), 8, |one| one != 7), turn(at(5), 8, |one| one > 2)), (0, 3));
+        assert_eq!(turn(at(15), 8, |_| false), 3, "where nothing has a leader it waits");
     }
 }

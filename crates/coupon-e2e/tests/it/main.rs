@@ -19,6 +19,7 @@ mod console_away;
 mod console_campaigns;
 mod console_hostile;
 mod console_login;
+mod console_masked;
 mod console_members;
 mod console_pages;
 mod console_plans;

@@ -39,8 +39,8 @@ pub(in crate::pages) async fn of_campaign(State(console): State<Console>, caller
     match found.await {
         Err(failure) => console.answer(&caller, Err(failure)),
         Ok((code, place)) => answer(events(place, move || {
-            let (console, code) = (console.clone(), code.clone());
-            async move { look(&console, &code).await }
+            let (console, caller, code) = (console.clone(), caller.clone(), code.clone());
+            async move { Ok::<_, Failure>(look(&console, &code).await?.map(|look| look.seen_by(&caller))) }
         })),
     }
 }

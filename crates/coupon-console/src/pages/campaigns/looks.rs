@@ -18,7 +18,7 @@ use coupon_core::{
 use coupon_operations::campaigns::{Funnel, InRedis};
 use serde::Serialize;
 
-use crate::{Console, answer::Failure, tile::Tile};
+use crate::{Console, access::Caller, answer::Failure, mask, tile::Tile};
 
 /// How long a look is shown to others who ask.
 const FRESH: Duration = Duration::from_millis(900);
@@ -122,6 +122,17 @@ impl Looks {
             all.retain(|_, watched| Arc::strong_count(watched) > 1);
         }
         Arc::clone(all.entry(code.clone()).or_default())
+    }
+}
+
+impl Look {
+    /// Returns of it what an operator may see; it is kept for all who watch.
+    #[must_use]
+    pub(super) fn seen_by(mut self, caller: &Caller) -> Self {
+        if let Tile::Known(Some(row)) = &mut self.reconciled {
+            mask::drift(caller, &mut row.drift);
+        }
+        self
     }
 }
 

@@ -164,14 +164,14 @@ pub(in crate::pages) async fn show(
     code: Code,
     RawQuery(query): RawQuery,
 ) -> Response {
-    let view = view(&console, &code, query.as_deref()).await;
+    let view = view(&console, &caller, &code, query.as_deref()).await;
     console.answer(&caller, view.map(|view| console.show(&caller, &view)))
 }
 
-async fn view(console: &Console, code: &Code, query: Option<&str>) -> Result<CampaignView, Failure> {
+async fn view(console: &Console, caller: &Caller, code: &Code, query: Option<&str>) -> Result<CampaignView, Failure> {
     let asked: Asked = params::query(query)?;
     let code = code.known()?;
     let look = look(console, &code).await?.ok_or_else(|| super::unknown(&code))?;
     let remarks = asked.remarks.as_deref().unwrap_or_default().split('.').filter_map(change::remark).collect();
-    Ok(CampaignView { look, remarks })
+    Ok(CampaignView { look: look.seen_by(caller), remarks })
 }

@@ -10,7 +10,8 @@ use coupon_core::repo::{
 use crate::{
     access::{Caller, Role},
     answer::{Frame, View},
-    pages::work::{Listed, Listing, mask_dead_letter, path},
+    mask,
+    pages::work::{Listed, Listing, path},
 };
 
 /// The statuses by which the list is filtered.
@@ -48,6 +49,6 @@ impl Listed for DlqEvent {
     }
 
     fn mask(&mut self, caller: &Caller) {
-        mask_dead_letter(caller, self);
+        mask::dead_letter(caller, self);
     }
 }

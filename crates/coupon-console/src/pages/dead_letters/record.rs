@@ -18,9 +18,10 @@ use serde::Serialize;
 use super::bytes::Bytes;
 use crate::{
     Console,
-    access::{Caller, Role},
+    access::{Caller, Role, SEES_MEMBERS},
     answer::{Failure, Frame, View},
-    pages::work::{Asked, Mask, gone, id, mask_dead_letter, mask_entry, path},
+    mask,
+    pages::work::{Asked, gone, id, path},
 };
 
 /// The page.
@@ -80,7 +81,7 @@ impl View for Record {
     fn html(&self, frame: &Frame) -> askama::Result<String> {
         let (may_act, may_compensate) = (frame.can(&Role::Operator), frame.can(&Role::Admin));
         let is_undecided = matches!(self.dead_letter.status.as_str(), "HELD" | "PARKED");
-        let may_see_members = frame.may(&Role::Support);
+        let may_see_members = frame.may(&SEES_MEMBERS);
         let (notes, audit) = (self.notes.as_slice(), self.audit.as_slice());
         let own = format!("/dead-letters/{}", self.number);
         let page = self;
@@ -104,15 +105,18 @@ async fn page(console: &Console, caller: &Caller, number: &str) -> Result<Respon
     let DeadLetterDetails { mut dead_letter, payload_base64, record_key_base64, headers, entry, audit, notes, .. } =
         details;
     let (mut audit, mut notes, mut entry) = (audit, notes, entry);
-    if let Some(member) = &dead_letter.member_id {
-        Mask::of(caller, member).words(&mut audit, &mut notes);
+    for row in &mut audit {
+        mask::audit(caller, row);
     }
-    mask_dead_letter(caller, &mut dead_letter);
+    for row in &mut notes {
+        mask::note(caller, row);
+    }
+    mask::dead_letter(caller, &mut dead_letter);
     let cause = Asked { cause: Some(dead_letter.cause.clone()), ..Asked::default() };
     if let Some(row) = &mut entry {
-        mask_entry(caller, row);
+        mask::entry(caller, row);
     }
-    let bytes_are_hidden = !caller.may(Role::Support);
+    let bytes_are_hidden = !caller.sees_members();
     let shown = |base64: Option<String>| base64.filter(|_| !bytes_are_hidden).map(|base64| Bytes::of(&base64));
     let headers = if bytes_are_hidden { Vec::new() } else { headers_of(&headers) };
     Ok(console.show(

@@ -1,56 +1,35 @@
 //! What a filter chooses in words, and how far a job is.
 
-use coupon_core::repo::work_list::{Filter, List};
+use coupon_core::repo::work_list::List;
 use serde_json::Value;
 
-use crate::{
-    access::{Caller, Role},
-    pages::work::HIDDEN,
-};
+/// Numbers that are named.
+const MAX_NUMBERS: usize = 20;
 
-/// Returns what a filter chooses, as names and values.
-pub(super) fn words(caller: &Caller, list: List, filter: &Filter) -> Vec<(&'static str, String)> {
-    let text = |value: &Option<String>| value.clone();
-    let ids: Vec<String> = filter.ids.iter().take(20).map(|id| list.number(*id).to_string()).collect();
-    let more = if filter.ids.len() > ids.len() {
-        format!(" and {} more", filter.ids.len() - ids.len())
-    } else {
-        String::new()
-    };
+/// Returns what a filter chooses, as names and values. `filter` is the JSON that the operator may see, so that a page shows no
+/// more than it.
+pub(super) fn words(list: List, filter: &Value) -> Vec<(&'static str, String)> {
+    let text = |name: &str| filter[name].as_str().map(str::to_owned);
+    let number = |id: &Value| Some(list.number(id.as_i64()?).to_string());
+    let ids: Vec<String> = filter["ids"].as_array().into_iter().flatten().filter_map(number).collect();
+    let more = ids.len().saturating_sub(MAX_NUMBERS);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     let fields = [
-        ("numbers", (!ids.is_empty()).then(|| ids.join(", ") + &more)),
-        ("status", text(&filter.status)),
-        ("campaign", filter.coupon.as_ref().map(ToString::to_string)),
-        ("member", filter.member.as_ref().map(|member| caller.member(member.as_str()))),
-        ("cause or reason has", text(&filter.cause)),
-        ("reason has", filter.reason.as_ref().map(|reason| hidden(caller, reason))),
-        ("class", text(&filter.class)),
-        ("request", filter.request_id.map(|id| id.to_string())),
-        ("since", filter.since.map(|at| at.to_rfc3339())),
-        ("until", filter.until.map(|at| at.to_rfc3339())),
-        ("replayed", filter.replayed.map(|is| if is { "yes" } else { "no" }.to_owned())),
-        ("claimed by", text(&filter.claimed_by)),
-        ("up to", filter.up_to.map(|id| list.number(id).to_string())),
+        ("numbers", (!ids.is_empty()).then(|| ids[..ids.len().min(MAX_NUMBERS)].join(", ") + &more)),
+        ("status", text("status")),
+        ("campaign", text("coupon")),
+        ("member", text("member")),
+        ("cause or reason has", text("cause")),
+        ("reason has", text("reason")),
+        ("class", text("class")),
+        ("request", text("request_id")),
+        ("since", text("since")),
+        ("until", text("until")),
+        ("replayed", filter["replayed"].as_bool().map(|is| if is { "yes" } else { "no" }.to_owned())),
+        ("claimed by", text("claimed_by")),
+        ("up to", number(&filter["up_to"])),
     ];
     fields.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
-}
-
-/// Returns a text by which an operator filters: it may name a member.
-fn hidden(caller: &Caller, text: &str) -> String {
-    if caller.may(Role::Support) { text.to_owned() } else { HIDDEN.to_owned() }
-}
-
-/// Hides the member of a filter in JSON, and a text in its reason, from those who may not see members.
-pub(super) fn mask(caller: &Caller, filter: &mut Value) {
-    if caller.may(Role::Support) {
-        return;
-    }
-    if let Some(member) = filter.get_mut("member").filter(|member| member.is_string()) {
-        *member = caller.member(member.as_str().unwrap_or_default()).into();
-    }
-    if let Some(reason) = filter.get_mut("reason").filter(|reason| reason.is_string()) {
-        *reason = HIDDEN.into();
-    }
 }
 
 /// Returns numbers by reason, most first.
@@ -62,4 +41,29 @@ pub(super) fn by_reason(refused: &Value) -> Vec<(String, i64)> {
         .collect();
     counts.sort_by(|(a, one), (b, other)| other.cmp(one).then_with(|| a.cmp(b)));
     counts
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_filter_is_told_in_words_and_no_more_of_it_than_its_json_has() {
+        let filter = json!({
+            "ids": [7, 9], "status": "PENDING", "coupon": null, "member": "ze…", "cause": "…", "replayed": true, "up_to": 12,
+        });
+        let told = [
+            ("numbers", "E7, E9"),
+            ("status", "PENDING"),
+            ("member", "ze…"),
+            ("cause or reason has", "…"),
+            ("replayed", "yes"),
+            ("up to", "E12"),
+        ];
+        assert_eq!(words(List::Requests, &filter), told.map(|(name, value)| (name, value.to_owned())));
+        let many = json!({ "ids": (1..=25).collect::<Vec<i64>>() });
+        assert!(words(List::DlqEvents, &many)[0].1.ends_with("D19, D20 and 5 more"));
+    }
 }

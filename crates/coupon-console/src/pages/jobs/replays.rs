@@ -18,8 +18,7 @@ use crate::{
     Console,
     access::{Caller, Role},
     answer::{Failure, Frame, View},
-    pages::work::mask_reason,
-    params,
+    mask, params,
     tile::Tile,
 };
 
@@ -105,21 +104,18 @@ impl View for ReplayView {
 
 impl ReplayView {
     fn of(caller: &Caller, mut row: Job) -> Self {
-        let mut job = serde_json::to_value(&row).unwrap_or_default();
-        mask_reason(caller, &job["filter"], &mut row.reason);
-        job["reason"] = row.reason.as_str().into();
-        progress::mask(caller, &mut job["filter"]);
+        let job = mask::replay(caller, &mut row);
         let seconds = (row.updated_at - row.created_at).num_milliseconds().max(1);
         #[expect(clippy::cast_precision_loss, reason = "shown to one digit")]
         let rows_per_second = row.begun as f64 * 1_000.0 / seconds as f64;
         #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "shown in whole seconds")]
         let seconds_left = ((row.chosen - row.begun).max(0) as f64 / row.per_second).ceil() as i64;
         Self {
+            words: progress::words(list_of(&row), &job["filter"]),
             job,
             rows_per_second: (rows_per_second * 10.0).round() / 10.0,
             seconds_left: (row.status == JobStatus::Running).then_some(seconds_left),
             new_rows: None,
-            words: progress::words(caller, list_of(&row), &row.filter),
             refused: progress::by_reason(&row.refused),
             new_view: None,
             row,
@@ -168,9 +164,9 @@ async fn page(console: &Console, caller: &Caller, id: &str) -> Result<Response, 
         let work_list = console.operations.database.work_list();
         let counted = work_list.count_capped(list, &filter, Some(up_to), MAX_NEW);
         view.new_rows = Some(Tile::of("PostgreSQL", counted).await);
-        // Who may not see members gets no link that names one.
-        let is_shown = (filter.member.is_none() && filter.reason.is_none()) || caller.may(Role::Support);
-        view.new_view = is_shown.then(|| crate::pages::work::of_filter(list, &filter));
+        // A link would name what the filter hides.
+        let is_whole = serde_json::to_value(&view.row.filter).is_ok_and(|whole| view.job["filter"] == whole);
+        view.new_view = is_whole.then(|| crate::pages::work::of_filter(list, &filter));
     }
     Ok(console.show(caller, &view))
 }

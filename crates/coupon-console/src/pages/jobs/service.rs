@@ -16,8 +16,7 @@ use crate::{
     Console,
     access::{Caller, Role},
     answer::{Failure, Frame, View},
-    pages::{reconcile::shows_examples, work::mask_reason},
-    params,
+    mask, params,
 };
 
 /// A job.
@@ -95,11 +94,7 @@ impl View for JobView {
 
 impl JobView {
     fn of(caller: &Caller, mut row: ServiceJob, now: DateTime<Utc>) -> Self {
-        mask_reports(caller, &mut row.progress);
-        let mut job = serde_json::to_value(&row).unwrap_or_default();
-        mask_reason(caller, &job["change"]["filter"], &mut row.reason);
-        job["reason"] = row.reason.as_str().into();
-        progress::mask(caller, &mut job["change"]["filter"]);
+        let job = mask::job(caller, &mut row);
         let count = |name: &str| row.progress[name].as_i64();
         let (done, total) = (count("done"), count("total"));
         let elapsed = (now - row.created_at).num_seconds();
@@ -115,24 +110,13 @@ impl JobView {
         let others = others.map(|(name, value)| (name.replace('_', " "), text(value)));
         Self {
             seconds_left: done.zip(total).and_then(left).filter(|_| is_running),
-            words: words(caller, &row.change),
+            words: words(&row.change, &job["change"]),
             refused: progress::by_reason(&row.progress["refused"]),
             others: others.filter(|(_, value)| !value.is_empty()).collect(),
             done,
             total,
             job,
             row,
-        }
-    }
-}
-
-/// Hides the examples of differences that may name a member, as the page of reconciliations does.
-fn mask_reports(caller: &Caller, progress: &mut Value) {
-    let reports = progress.get_mut("reports").and_then(Value::as_array_mut).into_iter().flatten();
-    let drift = reports.filter_map(|report| report.get_mut("drift")?.as_object_mut()).flatten();
-    for (kind, drift) in drift {
-        if let Some(examples) = drift.get_mut("examples").filter(|_| !shows_examples(kind, caller)) {
-            *examples = Value::Array(Vec::new());
         }
     }
 }
@@ -150,13 +134,14 @@ fn text(value: &Value) -> String {
     }
 }
 
-fn words(caller: &Caller, change: &Change) -> Vec<(&'static str, String)> {
+/// Returns what a change is about, as names and values. `shown` is its JSON as the operator may see it.
+fn words(change: &Change, shown: &Value) -> Vec<(&'static str, String)> {
     match change {
-        Change::Replay { list, filter, .. }
-        | Change::Resolve { list, filter }
-        | Change::Ignore { list, filter }
-        | Change::Reopen { list, filter } => progress::words(caller, *list, filter),
-        Change::Compensate { filter } => progress::words(caller, List::DlqEvents, filter),
+        Change::Replay { list, .. }
+        | Change::Resolve { list, .. }
+        | Change::Ignore { list, .. }
+        | Change::Reopen { list, .. } => progress::words(*list, &shown["filter"]),
+        Change::Compensate { .. } => progress::words(List::DlqEvents, &shown["filter"]),
         Change::Reconcile { codes, apply } => {
             let codes: Vec<&str> = codes.iter().map(coupon_core::ids::CouponCode::as_str).collect();
             let campaigns = if codes.is_empty() { "all".to_owned() } else { codes.join(", ") };

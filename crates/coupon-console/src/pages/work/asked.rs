@@ -12,7 +12,7 @@ use coupon_core::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    access::{Caller, Role, Verb},
+    access::{Caller, SEES_MEMBERS, Verb},
     answer::{Failure, Frame},
 };
 
@@ -22,7 +22,7 @@ const PAGE_ROWS: i64 = 50;
 const MAX_PAGE_ROWS: i64 = 200;
 
 /// What a filter by member or by reason does; it is no route of its own. A reason may name its member.
-const BY_MEMBER: Verb = Verb { name: "work.filter-by-member", method: "GET", path: "/work", role: Role::Support };
+const BY_MEMBER: Verb = Verb { name: "work.filter-by-member", method: "GET", path: "/work", role: SEES_MEMBERS };
 
 /// The query of a list's address.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

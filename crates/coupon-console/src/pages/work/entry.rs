@@ -13,11 +13,12 @@ use coupon_core::repo::{
 use coupon_operations::work_list::{Entry, absent};
 use serde::Serialize;
 
-use super::{Mask, mask_dead_letter, mask_entry, path};
+use super::path;
 use crate::{
     Console,
-    access::{Caller, Role},
+    access::{Caller, Role, SEES_MEMBERS},
     answer::{Failure, Frame, View},
+    mask,
 };
 
 /// The page.
@@ -53,7 +54,7 @@ impl View for EntryView {
 
     fn html(&self, frame: &Frame) -> askama::Result<String> {
         let is_pending = self.entry.entry.resolved_at.is_none();
-        let (may_act, may_see_members) = (frame.can(&Role::Operator), frame.may(&Role::Support));
+        let (may_act, may_see_members) = (frame.can(&Role::Operator), frame.may(&SEES_MEMBERS));
         let (notes, audit) = (self.entry.notes.as_slice(), self.entry.audit.as_slice());
         let own = format!("/work/{}", self.number);
         EntryPage { frame, page: self, notes, audit, own, may_act, is_pending, may_see_members }.render()
@@ -73,9 +74,10 @@ async fn page(console: &Console, caller: &Caller, number: &str) -> Result<Respon
     let id = id(console, number, List::Requests)?;
     let number = List::Requests.number(id);
     let Some(mut entry) = console.operations.entry(id).await? else { return Err(gone(console, number).await?) };
-    Mask::of(caller, &entry.entry.member_id).words(&mut entry.audit, &mut entry.notes);
-    entry.dead_letters.iter_mut().for_each(|row| mask_dead_letter(caller, row));
-    mask_entry(caller, &mut entry.entry);
+    entry.audit.iter_mut().for_each(|row| mask::audit(caller, row));
+    entry.notes.iter_mut().for_each(|row| mask::note(caller, row));
+    entry.dead_letters.iter_mut().for_each(|row| mask::dead_letter(caller, row));
+    mask::entry(caller, &mut entry.entry);
     let cause = super::Asked { cause: Some(entry.entry.cause()), ..super::Asked::default() };
     let (now, number) = (console.operations.clock.now(), number.to_string());
     Ok(console.show(caller, &EntryView { entry, now, number, cause_view: cause.at(path(List::Requests)) }))

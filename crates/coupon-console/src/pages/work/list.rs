@@ -7,10 +7,11 @@ use coupon_core::repo::{
     work_list::{Filter, List},
 };
 
-use super::{Listed, Listing, mask_entry, path};
+use super::{Listed, Listing, path};
 use crate::{
     access::{Caller, Role},
     answer::{Frame, View},
+    mask,
 };
 
 /// The statuses by which the list is filtered.
@@ -46,6 +47,6 @@ impl Listed for FailedCouponIssue {
     }
 
     fn mask(&mut self, caller: &Caller) {
-        mask_entry(caller, self);
+        mask::entry(caller, self);
     }
 }

@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::Asked;
 use crate::{
     Console,
-    access::{Caller, Rendering, Role},
+    access::{Caller, Rendering},
     answer::{Failure, View},
     params,
     tile::Tile,
@@ -65,7 +65,7 @@ pub(crate) trait Listed: Send + Sized + 'static {
         limit: i64,
     ) -> impl Future<Output = Result<Vec<Self>, RepoError>> + Send;
 
-    /// Leaves of its member what an operator may see.
+    /// Leaves of it what an operator may see.
     fn mask(&mut self, caller: &Caller);
 }
 
@@ -113,7 +113,7 @@ impl<R> Listing<R> {
     pub(crate) async fn of(console: &Console, caller: &Caller, list: List, asked: Asked) -> Result<Self, Failure> {
         let (now, path) = (console.operations.clock.now(), path(list));
         let mut page = asked.page(list, now)?;
-        page.filter.is_cause_only = !caller.may(Role::Support);
+        page.filter.is_cause_only = !caller.sees_members();
         let work_list = console.operations.database.work_list();
         let newer = async {
             let Some(up_to) = page.filter.up_to else {

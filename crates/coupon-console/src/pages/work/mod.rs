@@ -5,7 +5,6 @@ mod asked;
 mod entry;
 mod list;
 mod listing;
-mod mask;
 mod saved;
 
 pub(super) use act::{NoteForm, ReplayForm, SettleForm, claim, job_path, note_on, release, replay_of, settle_of};
@@ -13,8 +12,4 @@ pub(crate) use asked::{Asked, number};
 pub(super) use entry::{gone, id, show};
 pub(super) use listing::show as list;
 pub(crate) use listing::{Listed, Listing, of_filter, path};
-pub(crate) use mask::{
-    HIDDEN, Mask, dead_letter as mask_dead_letter, entry as mask_entry, reason as mask_reason,
-    reason_of_row as mask_reason_of_row,
-};
 pub(super) use saved::{DeleteForm, SaveForm, delete as delete_view, save as save_view};
