@@ -8,7 +8,7 @@
 //! | a member's id | its first characters |
 //! | that id in the message, chain and fingerprint of an error | the same |
 //! | message and chain of a record that cannot be read | the fingerprint |
-//! | reasons, notes and resolutions; why a job was paused, resumed or cancelled | `…` |
+//! | reasons, notes and resolutions; why a job is not done | `…` |
 //! | each text of stored JSON, such as a filter or a change, whose field is not in [`CHOSEN`] | `…` |
 //! | examples of differences that may be members | none |
 //!
@@ -120,8 +120,8 @@ pub(crate) fn audit(caller: &Caller, row: &mut AuditRow) {
 /// Masks a replay, and returns it as JSON.
 pub(crate) fn replay(caller: &Caller, row: &mut Job) -> Value {
     words(caller, &mut row.reason);
-    // Else an operator has paused, resumed or cancelled it, and said why.
-    if !matches!(row.status, JobStatus::Done | JobStatus::Stopped) {
+    // Else an operator has paused, resumed or cancelled it and said why, or an error has stopped it, which may name a member.
+    if row.status != JobStatus::Done {
         words(caller, &mut row.note);
     }
     let mut json = serde_json::to_value(&*row).unwrap_or_default();
@@ -132,7 +132,8 @@ pub(crate) fn replay(caller: &Caller, row: &mut Job) -> Value {
 /// Masks a job that is no replay, and returns it as JSON.
 pub(crate) fn job(caller: &Caller, row: &mut ServiceJob) -> Value {
     words(caller, &mut row.reason);
-    if row.status == ServiceJobStatus::Cancelled {
+    // An operator has cancelled it and said why, or an error has ended it.
+    if row.status != ServiceJobStatus::Done {
         words(caller, &mut row.note);
     }
     let reports = row.progress.get_mut("reports").and_then(Value::as_array_mut).into_iter().flatten();

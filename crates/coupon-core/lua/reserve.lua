@@ -4,7 +4,7 @@
 -- KEYS  1 meta   2 issued   3 outbox
 -- ARGV  1 epoch and 2 seq this caller has seen (0 0 = none yet)   3 cap of the outbox
 --       4 1: also when the campaign is closed or its time is over (a replay by an operator); 0: not then
---       5 request id, 6 member id, and so on: at most 1,000 requests
+--       5 request id, 6 member id, and so on, for each request
 -- Reply {'DECIDED', epoch, now ms, answer, …}   an answer for each request:
 --         seq                                             this request holds the coupon, since now, and its event is in the outbox
 --         {'RESERVED', request id, seq, reserved_at ms, pending}   a repeat: this request holds the coupon

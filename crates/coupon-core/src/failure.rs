@@ -94,6 +94,13 @@ impl Failure {
         format!("{} {} {}", self.class, self.code, normalised(&self.message).0)
     }
 
+    /// The fingerprint of a record of this member, without the member's id, wherever an error names it as a word of its own: causes are
+    /// shown to operators who may not see members. Ids of one or two bytes stay, because they are words of any sentence.
+    pub fn cause_of(&self, member: &str) -> String {
+        let message = without(&self.message, member);
+        format!("{} {} {}", self.class, self.code, normalised(&message).0)
+    }
+
     /// What compensations are budgeted by: class and code, and which constraint, column and table for data that the
     /// schema refuses. Not the words: those may name the record, and then every record had a budget of its own.
     pub fn budget(&self) -> String {
@@ -101,6 +108,24 @@ impl Failure {
         let parts = normalised(&self.message).1.into_iter().filter(|_| is_of_the_schema);
         [self.class.as_str(), &self.code].into_iter().chain(parts).collect::<Vec<_>>().join(" ")
     }
+}
+
+/// A message with `…` for each place where a member's id stands as a word of its own.
+fn without(message: &str, member: &str) -> String {
+    if member.len() < 3 {
+        return message.to_owned();
+    }
+    let (mut text, mut rest) = (String::new(), message);
+    while let Some(at) = rest.find(member) {
+        let (before, after) = (&rest[..at], &rest[at + member.len()..]);
+        let goes_on = |c: char| c.is_alphanumeric();
+        let is_word = !before.ends_with(goes_on) && !after.starts_with(goes_on);
+        text.push_str(before);
+        text.push_str(if is_word { "…" } else { member });
+        rest = after;
+    }
+    text.push_str(rest);
+    text
 }
 
 /// A message without what differs from record to record, and the parts of the schema that it names.
@@ -197,6 +222,20 @@ mod tests {
         assert_eq!(of("it doesn't fit"), "UNKNOWN P0001 it doesn't fit");
         assert_eq!(of("the relation of \"alice\""), of("the relation of \"bob\""));
         assert_ne!(of("disk on fire"), of("disk under water"));
+    }
+
+    #[test]
+    fn a_cause_names_no_member_however_an_error_does() {
+        let of = |member: &str| {
+            let words = format!("no coupon for member {member}, or for {member}; {member}s batch");
+            Failure::new(Class::Unknown, "P0001", &words).cause_of(member)
+        };
+        assert_eq!(
+            of("zenobia@example.org"),
+            "UNKNOWN P0001 no coupon for member …, or for …; zenobia@example.orgs batch"
+        );
+        let short = Failure::new(Class::Unknown, "P0001", "issue a batch");
+        assert_eq!(short.cause_of("a"), short.cause());
     }
 
     /// The words of PostgreSQL itself, by the statement of a batch and by `coupon_issue_each`.

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use crate::{
     coupon_lookup::{CouponLookup, DatabaseAway},
     data_loss::DataLossReporter,
+    detached::Detached,
     reservations::Reservations,
     sold_out::SoldOutCache,
 };
@@ -33,6 +34,8 @@ pub struct Accept {
     pub sold_out: Arc<SoldOutCache>,
     /// Reports data that Redis has lost.
     pub data_loss: DataLossReporter,
+    /// Counts the work that goes on when the client hangs up.
+    pub detached: Detached,
     /// Time of the request ids.
     pub clock: Arc<dyn Clock>,
 }
@@ -74,7 +77,9 @@ impl Accept {
             return Err(Refused::SoldOut.into());
         }
         let request_id = RequestId::make(self.clock.as_ref());
-        match self.reservations.ask(code, member, request_id, trace).await {
+        // Present until the answer is there, also when that takes PostgreSQL.
+        let (undecided, _present) = self.detached.ask();
+        match self.reservations.ask(code, member, request_id, trace, undecided).await {
             Ok((mut held, acknowledgement)) => {
                 if let Some(acknowledgement) = acknowledgement
                     && let Ok(Ok(())) = timeout(bound, acknowledgement).await

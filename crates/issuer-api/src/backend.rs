@@ -113,7 +113,7 @@ impl Backend {
     /// Number of requests whose client has hung up and that still go on.
     pub fn abandoned(&self) -> usize {
         match self {
-            Self::Servers(accept) => accept.reservations.abandoned(),
+            Self::Servers(accept) => accept.detached.abandoned(),
             Self::Mock(_) => 0,
         }
     }

@@ -20,7 +20,7 @@ use tokio::{
 use crate::{
     accept::NotHeld,
     batches::{Batches, work_off},
-    detached::{Asked, Detached},
+    detached::Asked,
     publish::{Acknowledgement, Publishing},
     sold_out::SoldOutCache,
 };
@@ -36,7 +36,6 @@ struct Shared {
     stock: Stock,
     publishing: Publishing,
     sold_out: Arc<SoldOutCache>,
-    detached: Detached,
     /// Most entries of one coupon's outbox.
     outbox_cap: u64,
     waiting: Mutex<Batches<Request>>,
@@ -54,23 +53,24 @@ struct Request {
 
 impl Reservations {
     /// Of coupons with at most `outbox_cap` entries in their outboxes. What is reserved is published.
-    pub fn new(
-        stock: Stock,
-        publishing: Publishing,
-        sold_out: Arc<SoldOutCache>,
-        detached: Detached,
-        outbox_cap: u64,
-    ) -> Self {
+    pub fn new(stock: Stock, publishing: Publishing, sold_out: Arc<SoldOutCache>, outbox_cap: u64) -> Self {
         let waiting = Mutex::new(Batches::new(MAX_RESERVATIONS));
-        Self(Arc::new(Shared { stock, publishing, sold_out, detached, outbox_cap, waiting }))
+        Self(Arc::new(Shared { stock, publishing, sold_out, outbox_cap, waiting }))
     }
 
     /// Reserves a coupon for a member and publishes the reservation, also when the caller hangs up. The event carries the trace
     /// context of the request. [`NotHeld::NoAnswer`]: Redis gave none within its bound.
-    pub async fn ask(&self, code: &CouponCode, member: &MemberId, id: RequestId, trace: Option<TraceParent>) -> Answer {
+    /// `undecided` is kept until the request is decided.
+    pub async fn ask(
+        &self,
+        code: &CouponCode,
+        member: &MemberId,
+        id: RequestId,
+        trace: Option<TraceParent>,
+        undecided: Asked,
+    ) -> Answer {
         let shared = &self.0;
         let (answer, answered) = oneshot::channel();
-        let (undecided, _present) = shared.detached.ask();
         let (member, since) = (member.clone(), Instant::now());
         let request = Request { id, member, trace, since, answer, _undecided: undecided };
         let first = {
@@ -89,11 +89,6 @@ impl Reservations {
             Ok(Err(_)) | Err(_) => Err(NotHeld::NoAnswer),
         }
     }
-
-    /// Number of requests whose client has hung up and that are not decided.
-    pub fn abandoned(&self) -> usize {
-        self.0.detached.abandoned()
-    }
 }
 
 impl Shared {
@@ -107,7 +102,15 @@ impl Shared {
         match self.stock.reserve_all(code, &requests, outbox_cap).await {
             Ok(reservations) => {
                 for (request, reservation) in batch.into_iter().zip(reservations) {
-                    let answer = reservation.map(|held| self.publish(code, held, request.trace)).map_err(NotHeld::from);
+                    let answer = match reservation {
+                        Ok(reservation) => {
+                            reservation.map(|held| self.publish(code, held, request.trace)).map_err(NotHeld::from)
+                        }
+                        Err(error) => {
+                            log_failure(code, &error);
+                            Err(NotHeld::NoAnswer)
+                        }
+                    };
                     // The client may have hung up.
                     let _ = request.answer.send(answer);
                 }

@@ -93,16 +93,11 @@ async fn work(
     let sold_out = Arc::new(SoldOutCache::new(stock.clone(), &settings.sold_out));
     let accept = Accept {
         stock: stock.clone(),
-        reservations: Reservations::new(
-            stock.clone(),
-            publishing.clone(),
-            Arc::clone(&sold_out),
-            detached.clone(),
-            settings.outbox.cap,
-        ),
+        reservations: Reservations::new(stock.clone(), publishing.clone(), Arc::clone(&sold_out), settings.outbox.cap),
         lookup: CouponLookup::new(database.clone()),
         sold_out: Arc::clone(&sold_out),
         data_loss: DataLossReporter::new(stock.clone(), database.clone(), clock.clone(), &settings.alarms.installation),
+        detached: detached.clone(),
         clock,
     };
     let accept = Arc::new(accept);

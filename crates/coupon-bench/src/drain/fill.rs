@@ -41,7 +41,7 @@ pub async fn topic(brokers: &str, topic: &str, load: &Load) -> Result<BTreeMap<i
 
 /// The same, with so many events a second, each at its moment.
 pub async fn topic_at(brokers: &str, topic: &str, load: &Load, rate: Option<f64>) -> Result<BTreeMap<i32, i64>> {
-    // The partitioner and the compression of issuer-api; batches as they are under load.
+    // The compression of issuer-api; all partitions alike, and batches as they are under load.
     let producer: FutureProducer = ClientConfig::new()
         .set("bootstrap.servers", brokers)
         .set("enable.idempotence", "true")

@@ -128,7 +128,10 @@ async fn script(world: &World, machines: &Machines, seconds: f64) -> Result<Limi
         let members = members.collect::<Result<Vec<MemberId>, _>>()?;
         let requests: Vec<_> = members.iter().map(|member| (RequestId::make(&SystemClock), member)).collect();
         for reservation in stock.reserve_all(&code, &requests, PLENTY).await? {
-            anyhow::ensure!(matches!(reservation, Ok(Held { is_repeat: false, .. })), "not reserved: {reservation:?}");
+            anyhow::ensure!(
+                matches!(reservation, Ok(Ok(Held { is_repeat: false, .. }))),
+                "not reserved: {reservation:?}"
+            );
         }
         Ok(())
     });

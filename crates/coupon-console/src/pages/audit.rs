@@ -190,6 +190,12 @@ pub(super) async fn list(State(console): State<Console>, caller: Caller, RawQuer
 
 async fn answer(console: &Console, caller: &Caller, query: Option<&str>) -> Result<Response, Failure> {
     let asked: Asked = params::query(query)?;
+    // Whoever may not see members may not guess them either.
+    if !caller.sees_members() && asked.subject.as_deref().is_some_and(|subject| subject.starts_with("/members/")) {
+        return Err(Failure::bad_input(
+            "subject=/members/…: changes of one member are shown from the role support on".to_owned(),
+        ));
+    }
     let filter = AuditFilter {
         subject: asked.subject.clone(),
         actor: asked.actor.clone(),

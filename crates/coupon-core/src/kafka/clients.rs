@@ -69,7 +69,8 @@ impl KafkaSettings {
             .set("message.max.bytes", "2097152")
             // Longer than a broker's restart; what has not gone through by then is the relay's.
             .set("message.timeout.ms", "120000")
-            // The partitioner of the Java clients, so that other producers agree with us on partitions.
+            // Of dead letters and decisions: that of the Java clients, so that other producers agree with us on partitions. Events
+            // are spread by time, whatever is set here.
             .set("partitioner", "murmur2_random");
         self.with_properties(config, &self.producer)
     }

@@ -147,7 +147,10 @@ pub(super) fn insert(
     .bind(&record.headers)
     .bind(classification.failure.class.as_str())
     .bind(&classification.failure.code)
-    .bind(classification.failure.cause())
+    .bind(match event {
+        Some(event) => classification.failure.cause_of(event.member_id.as_str()),
+        None => classification.failure.cause(),
+    })
     .bind(&classification.failure.message)
     .bind(&classification.failure.chain)
     .bind(i32::try_from(record.attempts).unwrap_or(i32::MAX))

@@ -5,7 +5,7 @@
 //! verify it before they read anything from the value ([`EventReader`]).
 //!
 //! The MAC covers the value, byte for byte, and nothing else. All that a consumer acts on is in the value: request id, coupon,
-//! member, time of the reservation, epoch, sequence. The rest of a record decides nothing: its key chooses a partition, its
+//! member, time of the reservation, epoch, sequence. The rest of a record decides nothing: its
 //! timestamp goes into figures, its other headers are shown to operators. Topic, partition and offset are others once a record
 //! is dead-lettered, and it must still verify then. So a signed record that somebody copies is valid again, which changes
 //! nothing: it has the same request id, and a request is decided once. It also means that a key belongs to one installation:

@@ -109,18 +109,19 @@ impl Stock {
     ) -> Result<Reservation, StockError> {
         let requests = [(request_id, member)];
         let mut reservations = self.run_reserve(code, &requests, outbox_cap, after_close).await?;
-        reservations.pop().ok_or_else(|| StockError::Reply("nothing".to_owned()))
+        reservations.pop().unwrap_or_else(|| Err(StockError::Reply("nothing".to_owned())))
     }
 
     /// Runs `reserve.lua` for up to [`MAX_RESERVATIONS`] requests and gives the reservation of each, in their order. Without an
     /// answer it asks once more with the same request ids, within the same bound; a repeat changes nothing. An error means that
-    /// the outcome of all is unknown.
+    /// the outcome of all is unknown; one of a single request, that somebody else has written what is no request id into its
+    /// holder entry.
     pub async fn reserve_all(
         &self,
         code: &CouponCode,
         requests: &[(RequestId, &MemberId)],
         outbox_cap: u64,
-    ) -> Result<Vec<Reservation>, StockError> {
+    ) -> Result<Vec<Result<Reservation, StockError>>, StockError> {
         self.run_reserve(code, requests, outbox_cap, false).await
     }
 
@@ -130,7 +131,7 @@ impl Stock {
         requests: &[(RequestId, &MemberId)],
         outbox_cap: u64,
         after_close: bool,
-    ) -> Result<Vec<Reservation>, StockError> {
+    ) -> Result<Vec<Result<Reservation, StockError>>, StockError> {
         if requests.is_empty() {
             return Ok(Vec::new());
         }
@@ -150,7 +151,7 @@ impl Stock {
         mut reply: Reply,
         code: &CouponCode,
         requests: &[(RequestId, &MemberId)],
-    ) -> Result<Vec<Reservation>, StockError> {
+    ) -> Result<Vec<Result<Reservation, StockError>>, StockError> {
         let refused = match reply.word() {
             "DECIDED" => None,
             "MISSING" => Some(Refused::Missing),
@@ -159,7 +160,7 @@ impl Stock {
             _ => return Err(reply.unexpected()),
         };
         if let Some(refused) = refused {
-            return Ok(vec![Err(refused); requests.len()]);
+            return Ok(requests.iter().map(|_| Ok(Err(refused))).collect());
         }
         let (epoch, now) = (reply.next()?, reply.next()?);
         let mut highest = 0;
@@ -184,7 +185,7 @@ impl Stock {
             });
             Ok(Ok(Held { pending, ..held }))
         };
-        let reservations = requests.iter().map(read).collect::<Result<_, StockError>>()?;
+        let reservations = requests.iter().map(read).collect();
         if highest > 0 {
             self.seen.note(code, epoch, highest);
         }

@@ -84,6 +84,23 @@ fn every_sequence_of_calls_gives_the_models_answers_and_never_more_marks_than_th
     TestRunner::new(config).run(&steps(), run).unwrap();
 }
 
+#[tokio::test]
+async fn a_holder_entry_that_cannot_be_read_is_an_error_of_its_member_and_of_nobody_else() {
+    let stock = stock();
+    let code: CouponCode = format!("TORN-{}", Uuid::now_v7().simple()).parse().unwrap();
+    stock.begin_fill(&code, &fill_of(5)).await.unwrap();
+    stock.open(&code, 1, 5, 0).await.unwrap();
+    let _: i64 = raw(redis::cmd("HSET").arg(key(&code, "issued")).arg(name(1).as_str()).arg("no id")).await;
+    let members = [name(0), name(1), name(2)];
+    let requests: Vec<_> = members.iter().map(|member| (new_id(), member)).collect();
+    let answers = stock.reserve_all(&code, &requests, CAP as u64).await.unwrap();
+    let held =
+        |at: usize| matches!(&answers[at], Ok(Ok(held)) if held.request_id == requests[at].0 && held.pending.is_some());
+    assert!(held(0) && answers[1].is_err() && held(2), "{answers:?}");
+    assert_eq!(stock.seen.of(&code), (1, 2), "what was seen of the others counts");
+    forget(&code).await;
+}
+
 async fn play(stock: &Stock, code: &CouponCode, steps: Vec<Step>) {
     let mut model = Model { total: 2, open: true, ..Model::default() };
     let fill = fill_of(2);
@@ -187,7 +204,9 @@ impl Model {
         let answers = stock.reserve_all(code, &asked, CAP as u64).await.unwrap();
         let seqs: Vec<i64> = answers
             .iter()
-            .filter_map(|answer| answer.as_ref().ok().filter(|held| !held.is_repeat)?.pending.as_ref())
+            .filter_map(|answer| {
+                answer.as_ref().unwrap().as_ref().ok().filter(|held| !held.is_repeat)?.pending.as_ref()
+            })
             .map(|event| event.seq)
             .collect();
         assert_eq!(
@@ -196,7 +215,7 @@ impl Model {
             "each reservation has its own sequence"
         );
         let expected: Vec<_> = requests.iter().map(|(member, id)| self.decide(*member, *id)).collect();
-        assert_eq!(answers.into_iter().map(seen).collect::<Vec<_>>(), expected);
+        assert_eq!(answers.into_iter().map(|answer| seen(answer.unwrap())).collect::<Vec<_>>(), expected);
     }
 
     /// What the next request is answered.

@@ -174,8 +174,10 @@ async fn a_replica_of_a_cluster_that_is_behind_and_takes_over_accepts_nothing_un
     let code = "BRAVO";
     world.open_campaign(code, 60).await?;
     let services = Services::start(world).await?;
-    let crowd = Crowd::ask(world, &[&services.api], code)?;
-    crowd.sold_more(10).await?;
+    // One after the other and so many: a crowd may have them all before its replica is cut off.
+    for member in 0..10 {
+        accepted(world, &services.api, code, &format!("early-{member}")).await?;
+    }
     let (master, _) = clustered.master_of(code, &clustered.nodes[0]).await?;
     ensure!(master.port() != clustered.nodes[0].port());
     // Its replica may not log in any more, and misses what follows.
@@ -184,8 +186,11 @@ async fn a_replica_of_a_cluster_that_is_behind_and_takes_over_accepts_nothing_un
         let _: String = node.ask(&["CONFIG", "SET", "masterauth", "nothing"]).await?;
     }
     let _: i64 = master.ask(&["CLIENT", "KILL", "TYPE", "replica"]).await?;
-    crowd.sold_more(20).await?;
+    for member in 0..20 {
+        accepted(world, &services.api, code, &format!("unseen-{member}")).await?;
+    }
     master.hang()?;
+    let crowd = Crowd::ask(world, &[&services.api], code)?;
     eventually("the campaign is suspect", FAILED_OVER_WITHIN, async || -> Result<bool> {
         Ok(status(world, code).await? == "SUSPECT")
     })

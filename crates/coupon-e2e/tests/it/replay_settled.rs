@@ -1,7 +1,15 @@
 //! P: an entry that an operator settles while it is replayed: its member is paid or gets a coupon, never both.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
-use coupon_e2e::{failures::FailMode, process::Process, proxy::Proxy, wait::eventually, world::World};
+use coupon_e2e::{
+    failures::FailMode,
+    process::Process,
+    proxy::Proxy,
+    wait::{eventually, pause},
+    world::World,
+};
 
 use crate::{
     SOON, Services,
@@ -9,6 +17,9 @@ use crate::{
     replay_jobs::{given_up, moves, rests_at},
     write::accepted,
 };
+
+/// Longer than `redis.connect_timeout_ms` and `redis.response_timeout_ms` of dlq-consumer together.
+const CALL_BOUND: Duration = Duration::from_secs(3);
 
 /// One entry of the campaign JOB; what fails from now on is held.
 async fn given_up_then_held(world: &World) -> Result<(Process, Process, Process)> {
@@ -24,7 +35,7 @@ async fn given_up_then_held(world: &World) -> Result<(Process, Process, Process)
 /// Compensates the HELD dead letter by hand, as soon as it is there and a replay has this outcome.
 async fn compensate_the_held(world: &World, outcome: &str) -> Result<()> {
     let held = "SELECT (SELECT id FROM dlq_events WHERE status = 'HELD') FROM replays WHERE outcome = $1";
-    let letter = eventually("it is held", SOON, async || -> Result<Option<i64>> {
+    let letter = eventually("it is held", SOON * 2, async || -> Result<Option<i64>> {
         let found: Option<Option<i64>> = sqlx::query_scalar(held).bind(outcome).fetch_optional(&world.db).await?;
         Ok(found.flatten())
     })
@@ -147,6 +158,8 @@ async fn a_replay_that_waits_for_redis_looks_again_whether_its_entry_still_waits
         .await?;
         rests_at(&world, 1).await?;
         resolved_by_an_earlier_version(&world).await?;
+        // A try that began before the change may still reserve; none lasts longer than its bound.
+        pause(CALL_BOUND).await;
         redis.restore().await
     });
     settled?;

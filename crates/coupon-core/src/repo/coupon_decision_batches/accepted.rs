@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::later::raise_to_given;
 use crate::{
     ids::CouponCode,
     repo::{
@@ -119,16 +120,7 @@ impl CouponDecisionBatchRepository<'_> {
             .bind(coupon_id)
             .fetch_one(&mut *tx)
             .await?;
-            let last: i64 = sqlx::query_scalar(
-                "UPDATE coupons SET decision_no = greatest(decision_no, $2, (
-                     SELECT first_no + cardinality(request_ids) - 1 FROM coupon_decision_batches
-                     WHERE coupon_id = $1 ORDER BY first_no DESC LIMIT 1))
-                 WHERE coupon_id = $1 RETURNING decision_no",
-            )
-            .bind(coupon_id)
-            .bind(relayed_to)
-            .fetch_one(&mut *tx)
-            .await?;
+            let last = raise_to_given(&mut tx, coupon_id).await?;
             let difference = gaps.difference + last - decision_no;
             sqlx::query(ACCEPT)
                 .bind(coupon_id)

@@ -130,12 +130,12 @@ impl CouponDecisionBatchRepository<'_> {
 /// Numbers the decisions, under the lock of the campaign's row, unless somebody else has done so since they were found.
 async fn number_found(tx: &mut PgConnection, code: &CouponCode, found: &[Unnumbered]) -> Result<usize, sqlx::Error> {
     let Some(first) = found.first() else { return Ok(0) };
-    let locked: Option<(i64, i64)> =
-        sqlx::query_as("SELECT coupon_id, decision_no FROM coupons WHERE coupon_code = $1 FOR NO KEY UPDATE")
+    let locked: Option<i64> =
+        sqlx::query_scalar("SELECT coupon_id FROM coupons WHERE coupon_code = $1 FOR NO KEY UPDATE")
             .bind(code.as_str())
             .fetch_optional(&mut *tx)
             .await?;
-    let Some((coupon_id, mut number)) = locked else { return Ok(0) };
+    let Some(coupon_id) = locked else { return Ok(0) };
     let ids: Vec<Uuid> = found.iter().map(|row| row.request_id).collect();
     let is_numbered: bool = sqlx::query_scalar(
         "SELECT EXISTS (SELECT FROM coupon_decision_batches WHERE coupon_id = $1 AND first_no > $2 AND request_ids && $3)",
@@ -148,6 +148,7 @@ async fn number_found(tx: &mut PgConnection, code: &CouponCode, found: &[Unnumbe
     if is_numbered {
         return Ok(0);
     }
+    let mut number = raise_to_given(tx, coupon_id).await?;
     let is_alike = |a: &Unnumbered, b: &Unnumbered| (a.decision, a.epoch) == (b.decision, b.epoch);
     for batch in found.chunk_by(is_alike).flat_map(|alike| alike.chunks(BATCH)) {
         let ids: Vec<Uuid> = batch.iter().map(|row| row.request_id).collect();
@@ -155,4 +156,19 @@ async fn number_found(tx: &mut PgConnection, code: &CouponCode, found: &[Unnumbe
     }
     tracing::info!(coupon = %code, number, "{} decisions of {code} had no number and have one now, up to {number}", found.len());
     Ok(found.len())
+}
+
+/// Raises the number of the campaign to the highest that was given, below which somebody has put it by hand: no number is given twice, and
+/// none that the relay has passed. Returns it. The caller holds the lock of the row.
+pub(super) async fn raise_to_given(tx: &mut PgConnection, coupon_id: i64) -> Result<i64, sqlx::Error> {
+    sqlx::query_scalar(
+        "UPDATE coupons SET decision_no = greatest(decision_no,
+             (SELECT relayed_to FROM coupon_decision_marks WHERE coupon_id = $1),
+             (SELECT first_no + cardinality(request_ids) - 1 FROM coupon_decision_batches
+              WHERE coupon_id = $1 ORDER BY first_no DESC LIMIT 1))
+         WHERE coupon_id = $1 RETURNING decision_no",
+    )
+    .bind(coupon_id)
+    .fetch_one(tx)
+    .await
 }

@@ -213,7 +213,7 @@ async fn put_on_work_list(tx: &mut PgConnection, compensation: &Compensation) ->
     .bind(&compensation.failure.message)
     .bind(compensation.now)
     .bind(resolution)
-    .bind(compensation.failure.cause())
+    .bind(compensation.failure.cause_of(compensation.event.member_id.as_str()))
     .bind(replay_of)
     .bind(by_hand.map(|by| by.identity.name.as_str()))
     .fetch_one(tx)

@@ -203,7 +203,8 @@ pub(super) async fn insert_parts(
     Ok((missing, next_part))
 }
 
-/// Inserts what fits below the total, after a batch has exceeded it: locks the counter first.
+/// Inserts what fits below the total, after a batch has exceeded it: locks the counter first. All others lock it last, so that a batch
+/// with a request of this one may deadlock with it; whoever is ended by that tries again.
 pub(super) async fn insert_what_fits(pool: Pool, batch: Arc<Batch>) -> Result<(), sqlx::Error> {
     let mut tx = pool.begin().await?;
     let room: Option<i64> = sqlx::query_scalar(
