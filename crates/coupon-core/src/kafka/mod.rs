@@ -21,6 +21,7 @@ mod progress;
 mod reason;
 mod record;
 mod rights;
+mod rotation;
 mod settings;
 mod topics;
 mod watermark;

@@ -6,7 +6,10 @@ use coupon_core::{
 };
 use uuid::Uuid;
 
-use crate::servers::{fill_of, forget, stock};
+use crate::{
+    servers::{fill_of, forget, stock},
+    stock_model::{CAP, key, name, new_id, raw},
+};
 
 #[tokio::test]
 async fn what_a_member_holds_of_many_campaigns_comes_in_their_order() {
@@ -27,4 +30,21 @@ async fn what_a_member_holds_of_many_campaigns_comes_in_their_order() {
     for place in [0, 49, 50, 119] {
         forget(&codes[place]).await;
     }
+}
+
+#[tokio::test]
+async fn a_holder_entry_that_cannot_be_read_is_an_error_of_its_member_and_of_nobody_else() {
+    let stock = stock();
+    let code: CouponCode = format!("TORN-{}", Uuid::now_v7().simple()).parse().unwrap();
+    stock.begin_fill(&code, &fill_of(5)).await.unwrap();
+    stock.open(&code, 1, 5, 0).await.unwrap();
+    let _: i64 = raw(redis::cmd("HSET").arg(key(&code, "issued")).arg(name(1).as_str()).arg("no id")).await;
+    let members = [name(0), name(1), name(2)];
+    let requests: Vec<_> = members.iter().map(|member| (new_id(), member)).collect();
+    let answers = stock.reserve_all(&code, &requests, CAP as u64).await.unwrap();
+    let held =
+        |at: usize| matches!(&answers[at], Ok(Ok(held)) if held.request_id == requests[at].0 && held.pending.is_some());
+    assert!(held(0) && answers[1].is_err() && held(2), "{answers:?}");
+    assert_eq!(stock.seen.of(&code), (1, 2), "what was seen of the others counts");
+    forget(&code).await;
 }

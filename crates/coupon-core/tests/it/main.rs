@@ -6,6 +6,7 @@ mod batches;
 mod decision_traces;
 mod decisions;
 mod decisions_kept;
+mod decisions_lowered;
 mod holders;
 mod ledger;
 mod outages;
