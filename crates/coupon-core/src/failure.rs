@@ -91,14 +91,17 @@ impl Failure {
     /// request ids, have one fingerprint. Constraints, columns and tables stay as PostgreSQL names them: two constraints have
     /// two.
     pub fn cause(&self) -> String {
-        format!("{} {} {}", self.class, self.code, normalised(&self.message).0)
+        self.fingerprint(&self.message)
     }
 
     /// The fingerprint of a record of this member, without the member's id, wherever an error names it as a word of its own: causes are
     /// shown to operators who may not see members. Ids of one or two bytes stay, because they are words of any sentence.
     pub fn cause_of(&self, member: &str) -> String {
-        let message = without(&self.message, member);
-        format!("{} {} {}", self.class, self.code, normalised(&message).0)
+        self.fingerprint(&without(&self.message, member))
+    }
+
+    fn fingerprint(&self, message: &str) -> String {
+        format!("{} {} {}", self.class, self.code, normalised(message).0)
     }
 
     /// What compensations are budgeted by: class and code, and which constraint, column and table for data that the

@@ -28,8 +28,7 @@ use crate::{
 /// What a member holds, and who tells when Kafka has acknowledged it; or why the member holds nothing by this request.
 type Answer = Result<(Held, Option<Acknowledgement>), NotHeld>;
 
-/// Makes the reservations of a process. Clones share everything.
-#[derive(Clone)]
+/// Makes the reservations of a process.
 pub struct Reservations(Arc<Shared>);
 
 struct Shared {

@@ -37,7 +37,7 @@ impl Stage {
         Ok(Self { api, issue_consumer, dlq_consumer, address, world })
     }
 
-    /// Full load while rows are written. Returns how many members have asked so far.
+    /// Full load while rows are written. Returns how many members have asked so far, and the rows written a second.
     pub async fn full_load(
         &self,
         seconds: f64,

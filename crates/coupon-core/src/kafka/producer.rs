@@ -158,8 +158,9 @@ impl Publisher {
         &self.topic
     }
 
-    /// Queues an event under its member's key, which does not choose its partition, and calls `on_delivery` with the acknowledgement, on a thread that must not be
-    /// held up. An error, returned or delivered, does not prove that the event has not arrived.
+    /// Queues an event under its member's key, which does not choose its partition, and calls `on_delivery` with the
+    /// acknowledgement, on a thread that must not be held up. An error, returned or delivered, does not prove that the event has
+    /// not arrived.
     /// A trace context goes along in a header.
     pub fn publish(
         &self,

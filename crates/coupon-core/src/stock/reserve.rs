@@ -82,7 +82,7 @@ impl Seen {
     }
 }
 
-/// Most requests that [`Stock::reserve_all`] takes: Redis does nothing else while it decides them, half a millisecond for these.
+/// Most requests that [`Stock::reserve_all`] takes: Redis does nothing else while it decides them.
 pub const MAX_RESERVATIONS: usize = 128;
 
 impl Stock {

@@ -13,36 +13,16 @@ use coupon_core::{
     },
 };
 use sqlx::{Connection, Executor, PgConnection};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use crate::{
     ledger::{event, outcome_of, shared},
-    servers::{OwnDatabase, campaign},
+    servers::{OwnDatabase, campaign, wait_for_locks},
 };
 
 const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-/// Between two looks at what waits for a lock, of which nothing tells.
-const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
-
 fn traced(code: &CouponCode, member: &str) -> CouponIssued {
     CouponIssued { traceparent: Some(TRACE.into()), ..event(code, member) }
-}
-
-/// Waits until a statement in this database has waited for a lock for so long.
-async fn waits_for_a_lock(url: &str, for_ms: f64) {
-    let select = "SELECT count(*) FROM pg_stat_activity
-                  WHERE datname = current_database() AND wait_event_type = 'Lock'
-                    AND clock_timestamp() - query_start >= $1 * interval '1 ms'";
-    let mut raw = PgConnection::connect(url).await.unwrap();
-    let end = Instant::now() + Duration::from_secs(20);
-    loop {
-        let waiting: i64 = sqlx::query_scalar(select).bind(for_ms).fetch_one(&mut raw).await.unwrap();
-        if waiting > 0 {
-            return;
-        }
-        assert!(Instant::now() < end, "nothing waits for a lock for {for_ms} ms");
-        sleep(BETWEEN_LOOKS).await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -97,7 +77,7 @@ async fn whoever_locks_traces_delays_a_decision_by_a_moment_and_costs_it_no_atte
         let (database, batch) = (database.clone(), [traced(&code, "b")]);
         tokio::spawn(async move { database.coupon_issues().issue(shared(&batch), WHOLE_BATCH, None).await })
     };
-    waits_for_a_lock(&url, 500.0).await;
+    wait_for_locks(&url, 1, 500.0).await;
     tx.commit().await.unwrap();
     assert_eq!(outcome_of(&behind.await.unwrap().unwrap(), 0), IssueOutcome::IssuedNow);
     own.drop().await;
@@ -120,7 +100,7 @@ async fn traces_are_locked_in_the_order_of_their_requests_whatever_that_of_the_b
         database.coupon_issues().issue(shared(&batch), WHOLE_BATCH, None).await.unwrap();
         database
     });
-    waits_for_a_lock(&url, 0.0).await;
+    wait_for_locks(&url, 1, 0.0).await;
     tx.execute("SET LOCAL lock_timeout = '20ms'").await.unwrap();
     sqlx::query(keep).bind(later).bind(TRACE).execute(&mut *tx).await.unwrap();
     tx.commit().await.unwrap();

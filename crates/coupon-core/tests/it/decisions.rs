@@ -13,15 +13,11 @@ use coupon_core::{
     },
 };
 use sqlx::{Connection, Executor, PgConnection};
-use tokio::time::{Instant, sleep};
 
 use crate::{
     ledger::{BUDGET, compensation, event, shared},
-    servers::{OwnDatabase, campaign},
+    servers::{OwnDatabase, campaign, wait_for_locks},
 };
-
-/// Between two looks at what waits for a lock, of which nothing tells.
-const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 
 /// Asserts that each decision of each campaign has exactly one number, from 1 without gaps, and that batches tell the truth about
 /// what they hold. Returns the number of decisions.
@@ -230,22 +226,6 @@ async fn only_batches_behind_the_mark_of_a_time_that_is_numbered_are_purged() {
     own.drop().await;
 }
 
-/// Waits until two statements in this database wait for a lock.
-async fn both_wait_for_a_lock(url: &str) {
-    let select =
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    let mut raw = PgConnection::connect(url).await.unwrap();
-    let end = Instant::now() + Duration::from_secs(20);
-    loop {
-        let waiting: i64 = sqlx::query_scalar(select).fetch_one(&mut raw).await.unwrap();
-        if waiting >= 2 {
-            return;
-        }
-        assert!(Instant::now() < end, "{waiting} of two wait for a lock");
-        sleep(BETWEEN_LOOKS).await;
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_number_waits_for_the_lock_of_the_row() {
     let own = OwnDatabase::create("numbers_locked").await;
@@ -264,7 +244,7 @@ async fn a_number_waits_for_the_lock_of_the_row() {
         let (database, event) = (database.clone(), Arc::clone(&event));
         tokio::spawn(async move { database.coupon_issues().compensate(compensation(&event, 1, BUDGET)).await })
     };
-    both_wait_for_a_lock(&url).await;
+    wait_for_locks(&url, 2, 0.0).await;
     tx.commit().await.unwrap();
     behind.await.unwrap().unwrap();
     compensated.await.unwrap().unwrap();

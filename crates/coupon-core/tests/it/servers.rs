@@ -1,5 +1,7 @@
 //! The servers under test, as `scripts/stack env` names them.
 
+use std::time::Duration;
+
 use coupon_core::{
     ids::CouponCode,
     repo::{
@@ -11,6 +13,7 @@ use coupon_core::{
     stock::{Fill, RedisSettings, Stock},
 };
 use sqlx::{Connection, Executor, PgConnection};
+use tokio::time::{Instant, sleep};
 
 /// `DATABASE_URL`.
 pub fn url() -> String {
@@ -165,4 +168,22 @@ pub async fn campaign(database: &Database, code: &CouponCode, total: i64) {
     };
     assert!(database.coupons().create(new, actor()).await.unwrap());
     assert_eq!(database.coupons().begin_opening(code.clone(), actor()).await.unwrap().unwrap().epoch, 1);
+}
+
+/// Waits until so many statements in this database have waited for a lock for so long.
+pub async fn wait_for_locks(url: &str, statements: i64, for_ms: f64) {
+    let select = "SELECT count(*) FROM pg_stat_activity
+                  WHERE datname = current_database() AND wait_event_type = 'Lock'
+                    AND clock_timestamp() - query_start >= $1 * interval '1 ms'";
+    let mut raw = PgConnection::connect(url).await.unwrap();
+    let end = Instant::now() + Duration::from_secs(20);
+    loop {
+        let waiting: i64 = sqlx::query_scalar(select).bind(for_ms).fetch_one(&mut raw).await.unwrap();
+        if waiting >= statements {
+            return;
+        }
+        assert!(Instant::now() < end, "{waiting} of {statements} wait for a lock for {for_ms} ms");
+        // Nothing tells of it.
+        sleep(Duration::from_millis(10)).await;
+    }
 }

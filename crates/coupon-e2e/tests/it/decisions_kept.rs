@@ -2,7 +2,7 @@
 //! event belongs to.
 
 use anyhow::{Context, Result, ensure};
-use coupon_e2e::{failures::FailMode, wait::eventually, world::World};
+use coupon_e2e::{failures::FailMode, process::Process, wait::eventually, world::World};
 
 use crate::{
     AFTER_ALL_ATTEMPTS, SOON, Services,
@@ -19,6 +19,20 @@ async fn published(world: &World, events: usize) -> Result<Vec<i64>> {
         Ok((numbers.len() >= events).then_some(numbers))
     })
     .await
+}
+
+/// Has 3 old and 2 young members decided while publishing is switched off. Returns what still runs.
+async fn decided_while_nobody_publishes(world: &World, code: &str) -> Result<(Process, Process)> {
+    let off = world.start_dlq_consumer().set("decisions.enabled", false).set("reconcile.every_ms", 0);
+    let (api, issue_consumer, dlq_consumer) = tokio::try_join!(
+        world.start_api().into_future(),
+        world.start_issue_consumer().into_future(),
+        off.into_future()
+    )?;
+    ask(world, &api, code, "old", 3).await?;
+    ask(world, &api, code, "young", 2).await?;
+    dlq_consumer.terminate(SOON).await?;
+    Ok((api, issue_consumer))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -117,15 +131,7 @@ async fn after_rows_were_deleted_by_hand_an_operator_goes_on_without_them() -> R
 async fn numbers_that_may_have_been_told_to_nobody_are_not_accepted_as_missing() -> Result<()> {
     let (world, topic) = publishing("LOST", 60).await?;
     topic.create(3, &[]).await?;
-    let off = world.start_dlq_consumer().set("decisions.enabled", false).set("reconcile.every_ms", 0);
-    let (api, _issue_consumer, dlq_consumer) = tokio::try_join!(
-        world.start_api().into_future(),
-        world.start_issue_consumer().into_future(),
-        off.into_future()
-    )?;
-    ask(&world, &api, "LOST", "old", 3).await?;
-    ask(&world, &api, "LOST", "young", 2).await?;
-    dlq_consumer.terminate(SOON).await?;
+    let _services = decided_while_nobody_publishes(&world, "LOST").await?;
     // All as old as what retention has purged of some campaign, and the first ones deleted by hand.
     for statement in [
         "UPDATE coupon_issues SET decided_at = decided_at - interval '40 days'",
@@ -159,15 +165,7 @@ async fn numbers_that_may_have_been_told_to_nobody_are_not_accepted_as_missing()
 async fn what_is_purged_unpublished_after_a_relay_has_read_the_mark_is_no_gap() -> Result<()> {
     let (world, topic) = publishing("UPDATED", 60).await?;
     topic.create(3, &[]).await?;
-    let off = world.start_dlq_consumer().set("decisions.enabled", false).set("reconcile.every_ms", 0);
-    let (api, _issue_consumer, dlq_consumer) = tokio::try_join!(
-        world.start_api().into_future(),
-        world.start_issue_consumer().into_future(),
-        off.into_future()
-    )?;
-    ask(&world, &api, "UPDATED", "old", 3).await?;
-    ask(&world, &api, "UPDATED", "young", 2).await?;
-    dlq_consumer.terminate(SOON).await?;
+    let _services = decided_while_nobody_publishes(&world, "UPDATED").await?;
     // As an older build where publishing is still off purges, at the worst moment.
     sqlx::raw_sql(
         "CREATE FUNCTION purge_meanwhile() RETURNS trigger LANGUAGE plpgsql AS $$
